@@ -1,0 +1,12 @@
+//! `rescored`: a reranking sidecar.
+//!
+//! A map of the modules, in the direction of the arrows; each uses only what stands below it:
+//!
+//! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
+//! - [`domain`]: texts, pairs, logits, scores, rankings.
+//! - [`health`], [`metrics`]: leaves that every layer may touch.
+
+pub mod domain;
+pub mod health;
+pub mod metrics;
+pub mod rerank;

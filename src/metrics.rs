@@ -1,0 +1,214 @@
+//! Every metric of the process, declared once with its help text.
+//!
+//! Owns the registry and the names. It must not know who counts: components receive `Arc<Metrics>` and touch fields.
+//! Names follow Prometheus: `rescored_*`, base units, `_total` for counters. Labels are bounded sets, never texts.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of an answered request.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Answered {
+    /// The wire dialect, from the table of faces.
+    pub face: &'static str,
+    /// HTTP status code.
+    pub status: u16,
+}
+
+/// Label of a figure kept per face.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Face {
+    /// The wire dialect, from the table of faces.
+    pub face: &'static str,
+}
+
+/// Label of a figure kept per worker.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Worker {
+    /// Number of the worker, from 0.
+    pub worker: u32,
+}
+
+/// Label of a refusal or failure.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Reason {
+    /// A short fixed word.
+    pub reason: &'static str,
+}
+
+type Count = Counter<u64, AtomicU64>;
+type Level = Gauge<i64, AtomicI64>;
+
+/// All metrics. Fields are cheap to touch from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by face and status.
+    pub requests: Family<Answered, Count>,
+    /// Time from the first byte of a request's body read to its answer written out.
+    pub request_seconds: Family<Face, Histogram, fn() -> Histogram>,
+    /// Requests being worked on.
+    pub requests_in_flight: Level,
+    /// Pairs asked for.
+    pub pairs: Count,
+    /// Pairs answered from the cache.
+    pub cache_hits: Count,
+    /// Pairs that the cache did not hold.
+    pub cache_misses: Count,
+    /// Entries that the cache gave up to stay within its budget, or that grew too old.
+    pub cache_evictions: Count,
+    /// Entries in the cache.
+    pub cache_entries: Level,
+    /// Estimated bytes in the cache.
+    pub cache_bytes: Level,
+    /// Pairs that went through a forward pass.
+    pub pairs_scored: Count,
+    /// Documents that did not fit and were cut.
+    pub documents_cut: Count,
+    /// Forward passes.
+    pub forwards: Count,
+    /// Tokens of real text that entered forward passes.
+    pub tokens: Count,
+    /// Padding that entered forward passes beside them.
+    pub padding_tokens: Count,
+    /// Pairs in one forward pass.
+    pub batch_pairs: Histogram,
+    /// Time a pair waited between its tokenisation and its forward pass.
+    pub queue_seconds: Histogram,
+    /// Time of one forward pass.
+    pub forward_seconds: Histogram,
+    /// Estimated tokens admitted and not yet scored.
+    pub queue_tokens: Level,
+    /// Time each worker spent in forward passes.
+    pub worker_busy_microseconds: Family<Worker, Count>,
+    /// Workers that can take work.
+    pub workers_alive: Level,
+    /// Requests refused before any work, by reason.
+    pub refusals: Family<Reason, Count>,
+    /// Pairs that failed, by reason.
+    pub pair_failures: Family<Reason, Count>,
+    /// Resident memory of the process, read when metrics are scraped.
+    resident_bytes: Level,
+}
+
+/// From 100 µs, the time of a cached answer, to a minute.
+fn latency() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 20))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! declare {
+    ($registry:ident, $($name:literal, $help:literal, $metric:expr;)*) => {
+        $( $registry.register($name, $help, $metric.clone()); )*
+    };
+}
+
+impl Metrics {
+    /// Declares all metrics at zero.
+    pub fn new() -> Self {
+        let mut all = Self {
+            registry: Registry::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            requests_in_flight: Level::default(),
+            pairs: Count::default(),
+            cache_hits: Count::default(),
+            cache_misses: Count::default(),
+            cache_evictions: Count::default(),
+            cache_entries: Level::default(),
+            cache_bytes: Level::default(),
+            pairs_scored: Count::default(),
+            documents_cut: Count::default(),
+            forwards: Count::default(),
+            tokens: Count::default(),
+            padding_tokens: Count::default(),
+            batch_pairs: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            queue_seconds: latency(),
+            forward_seconds: latency(),
+            queue_tokens: Level::default(),
+            worker_busy_microseconds: Family::default(),
+            workers_alive: Level::default(),
+            refusals: Family::default(),
+            pair_failures: Family::default(),
+            resident_bytes: Level::default(),
+        };
+        let mut root = std::mem::take(&mut all.registry);
+        all.declare(root.sub_registry_with_prefix("rescored"));
+        all.registry = root;
+        all
+    }
+
+    fn declare(&self, r: &mut Registry) {
+        r.register_with_unit(
+            "request",
+            "time from a request's head to its answer",
+            Unit::Seconds,
+            self.request_seconds.clone(),
+        );
+        r.register_with_unit(
+            "queue",
+            "time a pair waited for a forward pass",
+            Unit::Seconds,
+            self.queue_seconds.clone(),
+        );
+        r.register_with_unit("forward", "time of one forward pass", Unit::Seconds, self.forward_seconds.clone());
+        declare! { r,
+            "requests", "requests answered, by face and status", self.requests;
+            "requests_in_flight", "requests being worked on", self.requests_in_flight;
+            "pairs", "pairs asked for", self.pairs;
+            "cache_hits", "pairs answered from the cache", self.cache_hits;
+            "cache_misses", "pairs that the cache did not hold", self.cache_misses;
+            "cache_evictions", "entries given up by the cache", self.cache_evictions;
+            "cache_entries", "entries in the cache", self.cache_entries;
+            "cache_bytes", "estimated bytes in the cache", self.cache_bytes;
+            "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
+            "documents_cut", "documents that did not fit and were cut", self.documents_cut;
+            "forwards", "forward passes", self.forwards;
+            "tokens", "tokens of text in forward passes", self.tokens;
+            "padding_tokens", "padding in forward passes", self.padding_tokens;
+            "batch_pairs", "pairs in one forward pass", self.batch_pairs;
+            "queue_tokens", "estimated tokens admitted and not yet scored", self.queue_tokens;
+            "worker_busy_microseconds", "time in forward passes, by worker", self.worker_busy_microseconds;
+            "workers_alive", "workers that can take work", self.workers_alive;
+            "refusals", "requests refused before any work, by reason", self.refusals;
+            "pair_failures", "pairs that failed, by reason", self.pair_failures;
+            "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
+        }
+    }
+
+    /// The text of `GET /metrics`.
+    pub fn render(&self) -> String {
+        if let Some(memory) = memory_stats::memory_stats() {
+            self.resident_bytes.set(i64::try_from(memory.physical_mem).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        // Writing into a `String` cannot fail; an empty page would be seen by every scraper.
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap_or_default();
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_carries_help_and_values() {
+        let metrics = Metrics::new();
+        metrics.requests.get_or_create(&Answered { face: "cohere", status: 200 }).inc();
+        let page = metrics.render();
+        assert!(page.contains("rescored_requests_total{face=\"cohere\",status=\"200\"} 1"), "{page}");
+        assert!(page.contains("# HELP rescored_cache_hits"), "{page}");
+    }
+}
