@@ -6,7 +6,12 @@
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
+pub mod cache;
 pub mod domain;
+pub mod engine;
 pub mod health;
+pub mod http;
 pub mod metrics;
+pub mod model;
 pub mod rerank;
+pub mod telemetry;

@@ -1,0 +1,5 @@
+//! To be written.
+
+pub mod options;
+
+pub use options::Options;

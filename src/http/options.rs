@@ -1,0 +1,27 @@
+//! What the HTTP server can be told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A UNIX socket at this path.
+    Unix(PathBuf),
+}
+
+/// Settings of the HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Every address served.
+    pub listen: Vec<Listen>,
+    /// Bytes of a request's body at most.
+    pub max_body: usize,
+    /// Documents of one request at most.
+    pub max_documents: usize,
+    /// How long a request may take when its caller names no deadline.
+    pub deadline: Duration,
+}

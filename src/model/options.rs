@@ -1,0 +1,44 @@
+//! What the models can be told.
+
+use std::path::PathBuf;
+
+/// Settings of the models and of the runtime that executes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Ids of the models served, the default first; each names a folder under [`Options::dir`], or is a path of its own.
+    pub ids: Vec<String>,
+    /// The folder in which models lie.
+    pub dir: PathBuf,
+    /// Path of the ONNX Runtime shared library; `None` means the one that `fetch` brought.
+    pub runtime: Option<PathBuf>,
+    /// The execution provider asked for.
+    pub provider: Provider,
+    /// The precision asked for.
+    pub precision: Precision,
+    /// Tokens of a pair at most, specials included; a model's own limit lowers it.
+    pub max_length: u32,
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// The best that registers on this host.
+    #[default]
+    Auto,
+    /// The portable kernels.
+    Cpu,
+}
+
+/// The arithmetic of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// What suits the provider and the files at hand.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit floats.
+    Fp16,
+    /// 8-bit integers in the matrix products.
+    Int8,
+}
