@@ -3,6 +3,9 @@
 //! A map of the modules, in the direction of the arrows; each uses only what stands below it:
 //!
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
+//! - [`cache`]: scores by the hash of their pair.
+//! - [`engine`]: tokenisation, batching, scheduling, workers.
+//! - [`model`]: tokenizer, tensors, ONNX Runtime sessions.
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 

@@ -1,1 +1,3 @@
+//! To be replaced by the command line.
+
 fn main() {}

@@ -1,5 +1,88 @@
-//! To be written.
+//! A cross-encoder that is ready to run: its tokenizer, and a way to build the thing that turns batches into logits.
+//!
+//! Owns the seam between the engine and whatever does the arithmetic: [`Scorer`]. ONNX Runtime implements it in
+//! `session`; tests plug in a fake one. It must not know queues, caches or HTTP.
 
+pub mod batch;
 pub mod options;
+pub mod session;
+pub mod tokenizer;
 
+use crate::domain::ModelCard;
+
+pub use batch::Batch;
 pub use options::Options;
+pub use tokenizer::{Encoding, PairTokenizer};
+
+/// Turns batches into logits. Built in the thread that uses it and never leaves it: an ONNX Runtime session belongs to
+/// one thread for life.
+pub trait Scorer {
+    /// One raw output a pair, in the batch's order. A non-finite number is a value like any other here; the engine
+    /// refuses it for its document.
+    ///
+    /// # Errors
+    /// [`ScorerError`] when the forward pass failed as a whole.
+    fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError>;
+}
+
+/// Builds one [`Scorer`] a worker, in that worker's thread.
+pub trait ScorerFactory: Send + Sync + std::fmt::Debug {
+    /// Loads whatever one worker needs.
+    ///
+    /// # Errors
+    /// [`ScorerError`] when the model cannot be loaded.
+    fn build(&self) -> Result<Box<dyn Scorer>, ScorerError>;
+}
+
+/// Which pairs may share a forward pass without changing each other's score (DESIGN, exactness 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// None: every pair runs alone at its exact length. Dynamic int8 takes one scale for the whole activation tensor,
+    /// so a neighbour, or padding, moves every other pair's logit.
+    Alone,
+    /// Pairs of exactly the same length, so that no padding enters.
+    SameLength,
+    /// Pairs whose length is at least this share (in percent) of the longest in the batch; the rest is padding.
+    Padded {
+        /// 1 to 100.
+        least_percent: u8,
+    },
+}
+
+/// A model that is ready to run.
+#[derive(Debug)]
+pub struct Model {
+    /// What callers may know.
+    pub card: ModelCard,
+    /// Turns texts into encodings.
+    pub tokenizer: PairTokenizer,
+    /// Builds one scorer a worker.
+    pub scorers: Box<dyn ScorerFactory>,
+    /// Which pairs may share a forward pass.
+    pub company: Company,
+}
+
+/// Why a forward pass, or the loading of a model, failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    /// ONNX Runtime refused.
+    #[error("onnx runtime: {message}")]
+    Runtime {
+        /// What it said. It speaks of shapes, names and files, never of texts: it sees token ids only.
+        message: String,
+    },
+    /// The graph is not a cross-encoder as we know them.
+    #[error("graph: {message}")]
+    Graph {
+        /// What is missing or unexpected.
+        message: String,
+    },
+    /// The runtime answered with another number of logits than pairs.
+    #[error("graph: {got} logits for {pairs} pairs")]
+    Shape {
+        /// Pairs in the batch.
+        pairs: usize,
+        /// Logits that came back.
+        got: usize,
+    },
+}

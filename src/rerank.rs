@@ -1,10 +1,25 @@
 //! The use case: a query and documents in, one score a document out.
 //!
-//! Owns the way of a request past the cache and through the engine. It must not know HTTP or ONNX Runtime.
+//! Owns the way of a request past the cache, past whoever is scoring the same pair already, and through the engine. It
+//! must not know HTTP or ONNX Runtime.
 
+mod board;
+mod course;
+mod flights;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cache::ScoreCache;
 use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
+use crate::engine::{Engine, PairFault, Refusal, StartError, Ticket};
+use crate::metrics::Metrics;
+
+use course::{Attempt, Course};
+use flights::Flights;
+
+/// Characters of an unknown model's name that an error repeats.
+const SHOWN_NAME: usize = 64;
 
 /// What a caller wants scored, and on which terms.
 #[derive(Clone, Debug)]
@@ -93,24 +108,39 @@ pub enum Fault {
     Document {
         /// The caller's index.
         index: usize,
-        /// What happened, without the text.
-        reason: String,
+        /// What happened.
+        reason: &'static str,
     },
     /// No worker can take work, or the process is going down.
     #[error("no worker can take work: {reason}")]
     Unavailable {
         /// What happened.
-        reason: String,
+        reason: &'static str,
     },
 }
 
-/// Scores pairs with one of the configured models.
+/// Scores pairs with the configured models: first the cache, then whoever is scoring the pair already, then the engine.
 #[derive(Debug)]
 pub struct Reranker {
     models: Vec<ModelCard>,
+    engine: Engine,
+    shelf: Arc<Shelf>,
+    metrics: Arc<Metrics>,
+}
+
+/// What outlives a request: where finished scores go.
+#[derive(Debug)]
+struct Shelf {
+    cache: ScoreCache,
+    flights: Flights,
 }
 
 impl Reranker {
+    /// Puts the parts together. `models` are the engine's, in its order.
+    pub fn new(models: Vec<ModelCard>, engine: Engine, cache: ScoreCache, metrics: Arc<Metrics>) -> Self {
+        Self { models, engine, shelf: Arc::new(Shelf { cache, flights: Flights::default() }), metrics }
+    }
+
     /// The models served, the default first.
     pub fn models(&self) -> &[ModelCard] {
         &self.models
@@ -121,8 +151,25 @@ impl Reranker {
     /// # Errors
     /// [`Fault::UnknownModel`] when it is not served here.
     pub fn model(&self, name: Option<&str>) -> Result<&ModelCard, Fault> {
-        let _ = name;
-        Ok(&self.models[0])
+        self.position(name).map(|position| &self.models[position])
+    }
+
+    fn position(&self, name: Option<&str>) -> Result<usize, Fault> {
+        match name {
+            None | Some("" | "default") => Ok(0),
+            Some(name) => self.models.iter().position(|model| model.id == name).ok_or_else(|| Fault::UnknownModel {
+                name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
+                served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    /// Blocks until every worker is warm.
+    ///
+    /// # Errors
+    /// The first worker's failure to load or to run its model.
+    pub fn wait_until_warm(&self) -> Result<(), StartError> {
+        self.engine.wait_until_warm()
     }
 
     /// Scores every pair of a request.
@@ -130,7 +177,78 @@ impl Reranker {
     /// # Errors
     /// The [`Fault`] that kept the request from a whole answer.
     pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
-        let _ = request;
-        Err(Fault::Unavailable { reason: "not yet".into() })
+        let model = self.position(request.model)?;
+        let pairs = request.texts.pairs.len();
+        let course = Course::new(self, model, &request);
+        self.metrics.pairs.inc_by(pairs as u64);
+        let mut scored: Vec<Option<Scored>> = vec![None; pairs];
+        let mut missing: Vec<usize> = (0..pairs).collect();
+        let mut stats = Stats::default();
+        // Once, nearly always. Again only for pairs that somebody else led and gave up.
+        while !missing.is_empty() {
+            let attempt = course.begin(&missing)?;
+            let board = attempt.board();
+            let in_time = tokio::time::timeout_at(request.deadline.into(), board.filled()).await.is_ok();
+            let mut again = Vec::new();
+            for (slot, &index) in missing.iter().enumerate() {
+                match board.get(slot) {
+                    Some(Ok(done)) => scored[index] = Some(done),
+                    Some(Err(fault)) if !fault.is_anothers() || Instant::now() >= request.deadline => {
+                        return Err(fault.of(index, (scored.iter().flatten().count(), pairs)));
+                    }
+                    Some(Err(_)) => again.push(index),
+                    None => {}
+                }
+            }
+            if !in_time {
+                return Err(Fault::Deadline { scored: scored.iter().flatten().count(), pairs });
+            }
+            stats.add(&attempt);
+            missing = again;
+        }
+        self.shelf.cache.show();
+        let scored: Vec<Scored> = scored.into_iter().flatten().collect();
+        stats.tokens = scored.iter().map(|scored| u64::from(scored.tokens)).sum();
+        stats.cut = scored.iter().filter(|scored| scored.cut).count();
+        Ok(Answer { scored, stats })
+    }
+}
+
+impl Stats {
+    fn add(&mut self, attempt: &Attempt) {
+        self.cached += attempt.cached;
+        if let Some(times) = attempt.ticket.as_ref().map(Ticket::times) {
+            self.tokenise += times.tokenise;
+            self.queue = self.queue.max(times.queue);
+            self.inference += times.inference;
+        }
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Full { queued, limit, retry_after } => Self::Overloaded { queued, limit, retry_after },
+            Refusal::Closed => Self::Unavailable { reason: "the engine is stopping" },
+        }
+    }
+}
+
+impl PairFault {
+    /// Whether the fault says something of whoever led the pair, rather than of the pair: then it is worth another try.
+    const fn is_anothers(self) -> bool {
+        matches!(self, Self::Expired | Self::Abandoned)
+    }
+
+    /// What the caller is told; `index` is its document, `progress` how many pairs of how many were scored.
+    const fn of(self, index: usize, progress: (usize, usize)) -> Fault {
+        match self {
+            Self::TooLong { tokens, limit } => Fault::TooLong { index, tokens, limit },
+            Self::Untokenisable => Fault::Document { index, reason: "the tokenizer refused its text" },
+            Self::NonFinite => Fault::Document { index, reason: "the model's output is not a finite number" },
+            Self::Failed => Fault::Document { index, reason: "its forward pass failed" },
+            Self::Expired | Self::Abandoned => Fault::Deadline { scored: progress.0, pairs: progress.1 },
+            Self::Lost => Fault::Unavailable { reason: "the worker that scored it went away" },
+        }
     }
 }

@@ -1,0 +1,65 @@
+//! Where one request's outcomes come together.
+//!
+//! Owns the wait: outcomes arrive from worker threads, one a pair, and wake the request's task when none is missing.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::domain::Scored;
+use crate::engine::PairFault;
+
+/// What came of one pair.
+pub(super) type Outcome = Result<Scored, PairFault>;
+
+/// Outcomes of one attempt at a request, by the caller's index.
+#[derive(Debug)]
+pub(super) struct Board {
+    slots: Box<[OnceLock<Outcome>]>,
+    missing: AtomicUsize,
+    full: Notify,
+    abandoned: AtomicBool,
+}
+
+impl Board {
+    /// A board for `pairs` pairs.
+    pub(super) fn new(pairs: usize) -> Self {
+        Self {
+            slots: (0..pairs).map(|_| OnceLock::new()).collect(),
+            missing: AtomicUsize::new(pairs),
+            full: Notify::new(),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes the outcome of a pair. The first one stays.
+    pub(super) fn put(&self, slot: usize, outcome: Outcome) {
+        let fresh = self.slots.get(slot).is_some_and(|cell| cell.set(outcome).is_ok());
+        if fresh && self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.full.notify_one();
+        }
+    }
+
+    /// Waits until every pair has its outcome.
+    pub(super) async fn filled(&self) {
+        while self.missing.load(Ordering::Acquire) > 0 {
+            self.full.notified().await;
+        }
+    }
+
+    /// The outcome of a pair, if it is here.
+    pub(super) fn get(&self, slot: usize) -> Option<Outcome> {
+        self.slots.get(slot)?.get().copied()
+    }
+
+    /// Nobody waits at this board any more.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody waits at this board.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.abandoned.load(Ordering::Acquire)
+    }
+}

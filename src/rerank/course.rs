@@ -1,0 +1,158 @@
+//! One request's course: past the cache, past pairs in flight, and the rest through the engine.
+//!
+//! Owns the keys of a request and who answers which of its pairs. It must not know deadlines beyond handing them on.
+
+use std::sync::Arc;
+
+use super::board::Board;
+use super::flights::{Joined, Waiter};
+use super::{Fault, Request, Reranker, Shelf};
+use crate::cache::{Key, QueryKey};
+use crate::domain::Scored;
+use crate::engine::{PairFault, Sink, Ticket, Work};
+
+/// A request and the keys of its pairs.
+pub(super) struct Course<'r> {
+    reranker: &'r Reranker,
+    model: usize,
+    request: &'r Request<'r>,
+    keys: Vec<Key>,
+}
+
+/// One attempt at the pairs that have no score yet. Dropping it, however the request ended, tells the board that nobody
+/// waits there any more.
+pub(super) struct Attempt {
+    waiting: Waiting,
+    /// The work this request leads through the engine; `None` when others or the cache answer everything.
+    pub(super) ticket: Option<Ticket>,
+    /// Pairs that the cache answered.
+    pub(super) cached: usize,
+}
+
+struct Waiting(Arc<Board>);
+
+/// The pairs that one request leads through the engine, and where their outcomes go.
+struct Crew {
+    shelf: Arc<Shelf>,
+    /// Cache keys by the engine's slot.
+    keys: Vec<Key>,
+    lane: Lane,
+}
+
+/// Requests that forbid cutting get other outcomes than those that allow it: they do not share flights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Cutting,
+    Whole,
+}
+
+impl Lane {
+    const fn of(self, key: Key) -> Key {
+        match self {
+            Self::Cutting => key,
+            Self::Whole => key.variant(),
+        }
+    }
+}
+
+impl<'r> Course<'r> {
+    /// Hashes every pair of the request.
+    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>) -> Self {
+        let fingerprint = &reranker.models[model].fingerprint;
+        let texts = request.texts;
+        let queries: Vec<QueryKey> =
+            texts.queries.iter().map(|query| QueryKey::new(fingerprint, &request.cut, query)).collect();
+        let keys = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
+        Self { reranker, model, request, keys }
+    }
+
+    /// Looks the missing pairs up, joins those in flight, and leads the rest.
+    pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
+        let (flights, lane) = (&self.reranker.shelf.flights, self.lane());
+        let desk = Waiting(Arc::new(Board::new(missing.len())));
+        let board = &desk.0;
+        let (mut led, mut cached) = (Vec::new(), 0);
+        for (slot, &index) in missing.iter().enumerate() {
+            let key = self.keys[index];
+            if let Some(hit) = self.lookup(key) {
+                board.put(slot, Ok(hit));
+                cached += 1;
+            } else if flights.join(lane.of(key), Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
+                // Between the look-up and the joining it may have landed.
+                match self.lookup(key) {
+                    Some(hit) => {
+                        flights.land(lane.of(key), Ok(hit));
+                        cached += 1;
+                    }
+                    None => led.push(index),
+                }
+            }
+        }
+        self.reranker.metrics.cache_hits.inc_by(cached as u64);
+        self.reranker.metrics.cache_misses.inc_by((missing.len() - cached) as u64);
+        let ticket = if led.is_empty() { None } else { Some(self.lead(&led)?) };
+        Ok(Attempt { waiting: desk, ticket, cached })
+    }
+
+    const fn lane(&self) -> Lane {
+        if self.request.refuse_cut { Lane::Whole } else { Lane::Cutting }
+    }
+
+    fn lookup(&self, key: Key) -> Option<Scored> {
+        self.reranker.shelf.cache.get(key).filter(|hit| !(self.request.refuse_cut && hit.cut))
+    }
+
+    /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
+    fn lead(&self, led: &[usize]) -> Result<Ticket, Fault> {
+        let Request { texts, cut, refuse_cut, deadline, priority, .. } = *self.request;
+        let document = |&index: &usize| {
+            let pair = &texts.pairs[index];
+            (u32::try_from(pair.query).unwrap_or(u32::MAX), Box::from(&*pair.document))
+        };
+        let work = Work {
+            model: self.model,
+            queries: texts.queries.iter().map(|query| Box::from(&**query)).collect(),
+            documents: led.iter().map(document).collect(),
+            cut,
+            refuse_cut,
+            deadline,
+            priority,
+        };
+        let keys: Vec<Key> = led.iter().map(|&index| self.keys[index]).collect();
+        let crew = Arc::new(Crew { shelf: Arc::clone(&self.reranker.shelf), keys, lane: self.lane() });
+        self.reranker.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
+            for slot in 0..crew.keys.len() {
+                crew.settle(slot, Err(PairFault::Abandoned));
+            }
+            Fault::from(refusal)
+        })
+    }
+}
+
+impl Attempt {
+    /// Where the outcomes come together.
+    pub(super) fn board(&self) -> &Board {
+        &self.waiting.0
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Sink for Crew {
+    fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>) {
+        let Some(&key) = self.keys.get(slot) else { return };
+        if let Ok(scored) = outcome {
+            // Before landing: whoever asks after the landing finds it here.
+            self.shelf.cache.insert(key, scored);
+        }
+        self.shelf.flights.land(self.lane.of(key), outcome);
+    }
+
+    fn wanted(&self, slot: usize) -> bool {
+        self.keys.get(slot).is_some_and(|&key| self.shelf.flights.is_awaited(self.lane.of(key)))
+    }
+}
