@@ -2,6 +2,7 @@
 //!
 //! A map of the modules, in the direction of the arrows; each uses only what stands below it:
 //!
+//! - [`app`]: puts the parts together.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`cache`]: scores by the hash of their pair.
 //! - [`engine`]: tokenisation, batching, scheduling, workers.
@@ -9,6 +10,7 @@
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
+pub mod app;
 pub mod cache;
 pub mod domain;
 pub mod engine;
