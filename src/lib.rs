@@ -3,12 +3,14 @@
 //! A map of the modules, in the direction of the arrows; each uses only what stands below it:
 //!
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
+//! - [`graph`]: cross-encoder graphs, bytes in and bytes out.
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod cache;
 pub mod domain;
 pub mod engine;
+pub mod graph;
 pub mod health;
 pub mod http;
 pub mod metrics;
