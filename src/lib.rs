@@ -2,18 +2,28 @@
 //!
 //! A map of the modules, in the direction of the arrows; each uses only what stands below it:
 //!
-//! - [`app`]: puts the parts together.
+//! - [`cli`]: the sub-commands.
+//! - [`app`]: puts the parts together and takes them apart.
+//! - [`config`]: settings out of the environment, into each component's own options.
+//! - [`fetch`]: brings the runtime library and models here.
+//! - [`telemetry`]: logs.
+//! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`cache`]: scores by the hash of their pair.
 //! - [`engine`]: tokenisation, batching, scheduling, workers.
-//! - [`model`]: tokenizer, tensors, ONNX Runtime sessions.
+//! - [`model`]: manifest, tokenizer, tensors, ONNX Runtime sessions.
+//! - [`graph`]: reads and writes the graphs of cross-encoders, bytes in and bytes out.
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod app;
 pub mod cache;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod fetch;
+pub mod graph;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -1,0 +1,90 @@
+//! Cross-encoder graphs: a BERT-family model is read from its source's bytes and written anew for one target.
+//!
+//! Owns the recognition of a model's structure and the ONNX graphs that are emitted from it. Pure: bytes in, bytes out.
+//! It must not know ONNX Runtime, files, threads or HTTP.
+
+use std::collections::BTreeSet;
+
+use prost::Message;
+
+pub mod proto;
+
+/// An operator that a graph uses: its domain (empty for ONNX's own) and its type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Operator {
+    /// The operator set it belongs to; empty for ONNX's own.
+    pub domain: String,
+    /// Its type, as `MatMulInteger`.
+    pub name: String,
+}
+
+/// The bytes are not an ONNX model.
+#[derive(Debug, thiserror::Error)]
+#[error("not an onnx model: {reason}")]
+pub struct NotOnnx {
+    reason: String,
+    #[source]
+    source: Option<prost::DecodeError>,
+}
+
+/// The operators that a model's graph uses, those of nested graphs included.
+///
+/// # Errors
+/// [`NotOnnx`] when the bytes do not decode or hold no graph.
+pub fn operators(onnx: &[u8]) -> Result<BTreeSet<Operator>, NotOnnx> {
+    let model = decode(onnx)?;
+    let mut found = BTreeSet::new();
+    collect_operators(model.graph.as_ref(), &mut found);
+    Ok(found)
+}
+
+fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {
+    let model = proto::Model::decode(onnx)
+        .map_err(|source| NotOnnx { reason: "the protobuf does not decode".into(), source: Some(source) })?;
+    if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
+        return Err(NotOnnx { reason: "it holds no graph with nodes".into(), source: None });
+    }
+    Ok(model)
+}
+
+fn collect_operators(graph: Option<&proto::Graph>, found: &mut BTreeSet<Operator>) {
+    for node in graph.into_iter().flat_map(|graph| &graph.node) {
+        let domain = if node.domain == "ai.onnx" { String::new() } else { node.domain.clone() };
+        found.insert(Operator { domain, name: node.op_type.clone() });
+        for attribute in &node.attribute {
+            collect_operators(attribute.g.as_ref(), found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(op_type: &str, domain: &str) -> proto::Node {
+        proto::Node { op_type: op_type.into(), domain: domain.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn operators_are_listed_once_with_their_domains_and_those_of_branches() {
+        let mut branch = node("If", "ai.onnx");
+        branch.attribute.push(proto::Attribute {
+            g: Some(proto::Graph { node: vec![node("DynamicQuantizeLinear", "")], ..Default::default() }),
+            ..Default::default()
+        });
+        let graph = proto::Graph {
+            node: vec![node("MatMul", ""), node("MatMul", ""), node("BiasGelu", "com.microsoft"), branch],
+            ..Default::default()
+        };
+        let model = proto::Model { graph: Some(graph), ..Default::default() };
+        let found = operators(&model.encode_to_vec()).unwrap();
+        let names: Vec<_> = found.iter().map(|op| (op.domain.as_str(), op.name.as_str())).collect();
+        assert_eq!(names, [("", "DynamicQuantizeLinear"), ("", "If"), ("", "MatMul"), ("com.microsoft", "BiasGelu")]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_model_are_refused() {
+        assert!(operators(b"").is_err(), "an empty file holds no graph");
+        assert!(operators(b"<html>not found</html>").is_err(), "an error page is no protobuf");
+    }
+}
