@@ -7,8 +7,10 @@
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod cache;
+pub mod cli;
 pub mod domain;
 pub mod engine;
+pub mod fetch;
 pub mod health;
 pub mod http;
 pub mod metrics;

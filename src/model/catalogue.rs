@@ -73,7 +73,7 @@ pub struct Wheel {
 pub struct Tags {
     /// Python's version, `3.12`. Nothing of it runs: it only names the wheel.
     pub python: String,
-    /// `cp` for CPython.
+    /// `cp` for the usual Python, written in C.
     pub implementation: String,
     /// `cp312`.
     pub abi: String,
@@ -368,7 +368,7 @@ impl Entry {
         if !self.files.iter().all(|file| is_plain_name(file.name())) {
             return Err("files: every `to` must be a plain file name");
         }
-        if count(|name| name.ends_with(".onnx")) != 1 || count(|name| name == "tokenizer.json") != 1 {
+        if count(is_graph) != 1 || count(|name| name == "tokenizer.json") != 1 {
             return Err("files: exactly one *.onnx and one tokenizer.json are needed");
         }
         match &self.source {
@@ -432,6 +432,11 @@ pub(super) fn is_plain_name(name: &str) -> bool {
         && !name.contains(['/', '\\', '\0'])
         && matches!(parts.next(), Some(Component::Normal(_)))
         && parts.next().is_none()
+}
+
+/// Whether `name` is that of an ONNX graph.
+pub fn is_graph(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "onnx")
 }
 
 fn last_part(path: &str) -> &str {

@@ -390,7 +390,12 @@ mod tests {
                 vec![("m/manifest.json", &good), ("m/model.onnx", "x")],
                 "tokenizer.json` is missing",
             ),
-            ("half a manifest", "m", vec![("m/manifest.json", &good[..40])], "manifest.json` is not understood"),
+            (
+                "half a manifest",
+                "m",
+                vec![("m/manifest.json", good.split_at(40).0)],
+                "manifest.json` is not understood",
+            ),
             ("a path that leads out", "m", vec![("m/manifest.json", &outside)], "`../model.onnx` is not supported"),
         ] {
             let dir = folder(&files);
