@@ -4,6 +4,9 @@
 //! `session`; tests plug in a fake one. It must not know queues, caches or HTTP.
 
 pub mod batch;
+pub mod catalogue;
+pub mod checksum;
+pub mod manifest;
 pub mod options;
 pub mod session;
 pub mod tokenizer;
@@ -11,6 +14,7 @@ pub mod tokenizer;
 use crate::domain::ModelCard;
 
 pub use batch::Batch;
+pub use manifest::Manifest;
 pub use options::Options;
 pub use tokenizer::{Encoding, PairTokenizer};
 

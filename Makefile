@@ -1,0 +1,35 @@
+# Every verb that people and CI use. `make` alone lists them.
+
+CARGO ?= cargo
+PYTHON ?= python3
+export RUSTDOCFLAGS ?= -D warnings
+
+.DEFAULT_GOAL := help
+.PHONY: help run fetch test check lint bless bench
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
+	$(CARGO) build --release --locked
+	target/release/rescored fetch --python $(PYTHON)
+	exec target/release/rescored serve
+
+fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default)
+	$(CARGO) run --locked --quiet -- fetch --python $(PYTHON) $(MODEL)
+
+test: fetch ## Run every test, with the real runtime and model
+	$(CARGO) test --locked
+
+lint: ## Formatting, clippy and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) doc --locked --no-deps --document-private-items
+
+check: lint test ## What must be green before a commit: lint and test
+
+bless: ## Write generated files anew (CONFIG.md)
+	RESCORED_BLESS=1 $(CARGO) test --locked
+
+bench: ## Measure throughput against the plain way
+	@echo "bench: not in this build" >&2; exit 1

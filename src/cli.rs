@@ -1,0 +1,74 @@
+//! The command line: sub-commands, their flags, exit codes.
+//!
+//! Owns clap and what is printed for people. One file a sub-command, each with its flags and `run`. It must not know
+//! how a sub-command's work is done.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod console;
+mod fetch;
+
+/// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).
+pub const USAGE: u8 = 64;
+
+/// The work could not be done.
+pub const FAILURE: u8 = 1;
+
+/// Name and value of every environment variable.
+pub type Vars = Vec<(String, String)>;
+
+/// Scores (query, document) pairs with a cross-encoder beside a search engine.
+///
+/// Configured by RESCORED_* environment variables. Without a sub-command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "rescored", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer rerank requests over HTTP (the default).
+    Serve,
+    /// Bring the ONNX Runtime library and models into the model folder.
+    Fetch(fetch::Flags),
+}
+
+/// Runs the sub-command that `arguments`, the program's name first, ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: &Vars) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and versions come this way too. A closed pipe is no reason for another code.
+            let _ = said.print();
+            return if said.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => fail(USAGE, &Unbuilt),
+        Command::Fetch(flags) => fetch::run(flags, vars),
+    }
+}
+
+/// Prints an error and what caused it on one line, and turns it into the exit code.
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line = format!("{line}: {inner}");
+        cause = inner.source();
+    }
+    // With standard error closed there is nobody to tell; the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "rescored: {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(code)
+}
+
+/// This build has no server yet.
+#[derive(Debug, thiserror::Error)]
+#[error("serve: not in this build; only `fetch` is")]
+struct Unbuilt;

@@ -1,0 +1,551 @@
+//! The catalogue: which models and runtime libraries are known, where they come from, what their bytes must be.
+//!
+//! Owns the format of `catalogue.toml` and the places that things take under the model folder. It reads the catalogue
+//! of a model folder, and must not know how anything is downloaded.
+
+use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::checksum::Sha256;
+use super::options::Precision;
+use crate::domain::Activation;
+
+/// The catalogue that is compiled in.
+const BUILT_IN: &str = include_str!("../../models/catalogue.toml");
+
+/// Name of a model folder's own catalogue.
+pub const FILE: &str = "catalogue.toml";
+
+/// Everything that `fetch` can bring.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    default: Option<String>,
+    #[serde(default, rename = "runtime")]
+    runtimes: Vec<Runtime>,
+    #[serde(default, rename = "model")]
+    models: Vec<Entry>,
+}
+
+/// The ONNX Runtime library of one system.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// `linux` or `macos`, as the Rust standard library names them.
+    pub os: String,
+    /// `x86_64` or `aarch64`.
+    pub arch: String,
+    /// Version of ONNX Runtime.
+    pub version: String,
+    /// Path of the library inside the wheel; its last part is the name it keeps.
+    pub member: String,
+    /// Checksum of the library.
+    pub sha256: Sha256,
+    /// Bytes of the library.
+    pub size: u64,
+    /// Where it comes from.
+    pub wheel: Wheel,
+}
+
+/// A wheel of a Python package index.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// Name of the package.
+    pub package: String,
+    /// Its exact version.
+    pub version: String,
+    /// Name of the wheel's file.
+    pub file: String,
+    /// Checksum of the wheel.
+    pub sha256: Sha256,
+    /// Bytes of the wheel.
+    pub size: u64,
+    /// Which build of the package; `None` for a pure one.
+    pub tags: Option<Tags>,
+}
+
+/// The compatibility tags that pick one wheel of a package, as pip takes them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    /// Python's version, `3.12`. Nothing of it runs: it only names the wheel.
+    pub python: String,
+    /// `cp` for the usual Python, written in C.
+    pub implementation: String,
+    /// `cp312`.
+    pub abi: String,
+    /// `manylinux_2_28_x86_64`.
+    pub platform: String,
+}
+
+/// A model that can be fetched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its id, and the name of its folder.
+    pub id: String,
+    /// Who made the weights, in the hub's words.
+    pub origin: String,
+    /// SPDX licence of the weights.
+    pub licence: String,
+    /// Names of the graph's inputs.
+    pub inputs: Vec<String>,
+    /// Tokens of a pair at most, specials included.
+    pub max_length: u32,
+    /// What turns its logits into scores.
+    pub activation: ActivationName,
+    /// Its arithmetic.
+    pub precision: PrecisionName,
+    /// Where its files come from.
+    pub source: Source,
+    /// Its files.
+    pub files: Vec<SourceFile>,
+}
+
+/// Where a model's files come from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Members of a wheel.
+    Wheel(Wheel),
+    /// Files of a repository on the model hub.
+    Hub(Hub),
+}
+
+/// A repository on the model hub.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hub {
+    /// `owner/name`.
+    pub repo: String,
+    /// Branch, tag or commit.
+    pub revision: String,
+}
+
+/// One file of a model.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceFile {
+    /// Its path in the source.
+    pub from: String,
+    /// Its name in the model's folder, when it is not the last part of [`SourceFile::from`].
+    pub to: Option<String>,
+    /// Its checksum; `None` is locked on first use.
+    pub sha256: Option<Sha256>,
+    /// Its bytes.
+    pub size: Option<u64>,
+}
+
+/// [`Activation`] as files write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationName {
+    /// The logistic function.
+    Sigmoid,
+    /// The logit as it is.
+    Identity,
+}
+
+/// [`Precision`] as files write it; a file is never `auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionName {
+    /// 32-bit floats.
+    Fp32,
+    /// 16-bit floats.
+    Fp16,
+    /// 8-bit integers in the matrix products.
+    Int8,
+}
+
+/// Why a catalogue is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// It cannot be read.
+    #[error("catalogue `{}`: cannot be read; check its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is no catalogue.
+    #[error("catalogue `{}`: not understood; the fields are listed in models/README.md", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// An entry contradicts itself.
+    #[error("catalogue `{}`: `{entry}`: {reason}", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// Why there is no runtime library to load.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The catalogue cannot be used.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// No library is known for this system.
+    #[error(
+        "runtime: no ONNX Runtime is known for {os} {arch} (known: {known}); build or download the library and name it by RESCORED_RUNTIME"
+    )]
+    UnknownSystem {
+        /// This operating system.
+        os: &'static str,
+        /// This processor.
+        arch: &'static str,
+        /// The systems in the catalogue.
+        known: String,
+    },
+    /// It was not fetched.
+    #[error("runtime: `{}` is missing; run: rescored fetch", path.display())]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// It cannot be read.
+    #[error("runtime: `{}` cannot be read; check its permissions", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its bytes are not those of the catalogue.
+    #[error("runtime: `{}` is damaged (sha256 {found}, expected {expected}); run: rescored fetch", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// What the catalogue says.
+        expected: Sha256,
+        /// What was found.
+        found: Sha256,
+    },
+}
+
+impl Catalogue {
+    /// The compiled-in catalogue, over which the entries of `dir`'s own `catalogue.toml` win where there is one.
+    ///
+    /// # Errors
+    /// When either cannot be read or contradicts itself.
+    pub fn load(dir: &Path) -> Result<Self, CatalogueError> {
+        let built_in = Self::parse(BUILT_IN, Path::new("built in"))?;
+        let path = dir.join(FILE);
+        match std::fs::read_to_string(&path) {
+            // The project's own `models/` holds the very file that is compiled in.
+            Ok(text) if text == BUILT_IN => Ok(built_in),
+            Ok(text) => Ok(Self::parse(&text, &path)?.over(built_in)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(built_in),
+            Err(source) => Err(CatalogueError::Unreadable { path, source }),
+        }
+    }
+
+    /// Reads a catalogue; `path` only names it in errors.
+    ///
+    /// # Errors
+    /// When the text is no catalogue or contradicts itself.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
+        let catalogue: Self =
+            toml::from_str(text).map_err(|source| CatalogueError::Malformed { path: path.to_owned(), source })?;
+        let fault = |entry: &str, reason| CatalogueError::Entry { path: path.to_owned(), entry: entry.into(), reason };
+        let mut ids = HashSet::new();
+        for model in &catalogue.models {
+            model.check().map_err(|reason| fault(&model.id, reason))?;
+            if !ids.insert(&model.id) {
+                return Err(fault(&model.id, "listed twice; give each model an id of its own"));
+            }
+        }
+        for runtime in &catalogue.runtimes {
+            runtime.check().map_err(|reason| fault(&runtime.member, reason))?;
+        }
+        Ok(catalogue)
+    }
+
+    /// The id of the model that is fetched and served when none is named.
+    pub fn default_model(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+
+    /// Every model, the folder's own first.
+    pub fn models(&self) -> &[Entry] {
+        &self.models
+    }
+
+    /// Every runtime library, the folder's own first.
+    pub fn runtimes(&self) -> &[Runtime] {
+        &self.runtimes
+    }
+
+    /// The model with this id, or, when no id matches, the one that comes from this hub repository.
+    pub fn model(&self, name: &str) -> Option<&Entry> {
+        let by_repo = |model: &&Entry| matches!(&model.source, Source::Hub(hub) if hub.repo == name);
+        self.models.iter().find(|model| model.id == name).or_else(|| self.models.iter().find(by_repo))
+    }
+
+    /// Ids of all models, for messages.
+    pub fn ids(&self) -> String {
+        self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The runtime library of the system that this program runs on.
+    ///
+    /// # Errors
+    /// [`RuntimeError::UnknownSystem`].
+    pub fn runtime(&self) -> Result<&Runtime, RuntimeError> {
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        // The wheels are linked against glibc; a musl program cannot load them.
+        let loadable = !cfg!(target_env = "musl");
+        let here = |runtime: &&Runtime| loadable && runtime.os == os && runtime.arch == arch;
+        self.runtimes.iter().find(here).ok_or_else(|| {
+            let known: Vec<String> = self.runtimes.iter().map(|known| format!("{} {}", known.os, known.arch)).collect();
+            RuntimeError::UnknownSystem { os, arch, known: known.join(", ") }
+        })
+    }
+
+    /// This catalogue's entries first, then those of `base` that it does not replace.
+    fn over(mut self, base: Self) -> Self {
+        let mine: HashSet<String> = self.models.iter().map(|model| model.id.clone()).collect();
+        let systems: HashSet<(String, String)> =
+            self.runtimes.iter().map(|runtime| (runtime.os.clone(), runtime.arch.clone())).collect();
+        self.models.extend(base.models.into_iter().filter(|model| !mine.contains(&model.id)));
+        let other = |runtime: &Runtime| !systems.contains(&(runtime.os.clone(), runtime.arch.clone()));
+        self.runtimes.extend(base.runtimes.into_iter().filter(other));
+        self.default = self.default.or(base.default);
+        self
+    }
+}
+
+impl Runtime {
+    /// Name of the library's file.
+    pub fn library(&self) -> &str {
+        last_part(&self.member)
+    }
+
+    /// Where the library lies under the model folder.
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        dir.join(".runtime")
+            .join(format!("{}-{}-{}-{}", self.wheel.package, self.version, self.os, self.arch))
+            .join(self.library())
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let names = [&self.wheel.package, &self.version, &self.os, &self.arch, &self.wheel.file];
+        if names.iter().all(|name| is_plain_name(name)) && is_plain_name(self.library()) {
+            Ok(())
+        } else {
+            Err("names of packages, versions and files must be plain file names")
+        }
+    }
+}
+
+impl Entry {
+    /// The model's folder under the model folder.
+    pub fn folder(&self, dir: &Path) -> PathBuf {
+        dir.join(&self.id)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let count = |wanted: fn(&str) -> bool| self.files.iter().filter(|file| wanted(file.name())).count();
+        if !is_plain_name(&self.id) {
+            return Err("the id must be a plain folder name: no slashes, no leading dot");
+        }
+        if !self.files.iter().all(|file| is_plain_name(file.name())) {
+            return Err("files: every `to` must be a plain file name");
+        }
+        if count(is_graph) != 1 || count(|name| name == "tokenizer.json") != 1 {
+            return Err("files: exactly one *.onnx and one tokenizer.json are needed");
+        }
+        match &self.source {
+            Source::Wheel(wheel) if !is_plain_name(&wheel.file) => Err("wheel: `file` must be a plain file name"),
+            Source::Wheel(_) if self.files.iter().any(|file| file.sha256.is_none()) => {
+                Err("files: a wheel's files need their sha256")
+            }
+            Source::Wheel(_) | Source::Hub(_) if self.max_length < 4 => Err("max_length: at least 4 tokens are needed"),
+            Source::Wheel(_) | Source::Hub(_) => Ok(()),
+        }
+    }
+}
+
+impl SourceFile {
+    /// Its name in the model's folder.
+    pub fn name(&self) -> &str {
+        self.to.as_deref().unwrap_or_else(|| last_part(&self.from))
+    }
+}
+
+impl From<ActivationName> for Activation {
+    fn from(name: ActivationName) -> Self {
+        match name {
+            ActivationName::Sigmoid => Self::Sigmoid,
+            ActivationName::Identity => Self::Identity,
+        }
+    }
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::Fp32 => Self::Fp32,
+            PrecisionName::Fp16 => Self::Fp16,
+            PrecisionName::Int8 => Self::Int8,
+        }
+    }
+}
+
+/// The runtime library that `fetch` brought into the model folder, checked against the catalogue: a library that was
+/// cut short would end the process with a bus error when it is loaded.
+///
+/// # Errors
+/// When there is none for this system, or it is missing or damaged; the message says what to run.
+pub fn installed_runtime(dir: &Path) -> Result<PathBuf, RuntimeError> {
+    let catalogue = Catalogue::load(dir)?;
+    let runtime = catalogue.runtime()?;
+    let path = runtime.path(dir);
+    match Sha256::of_file(&path) {
+        Ok((found, _)) if found == runtime.sha256 => Ok(path),
+        Ok((found, _)) => Err(RuntimeError::Altered { path, expected: runtime.sha256, found }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(RuntimeError::Missing { path }),
+        Err(source) => Err(RuntimeError::Unreadable { path, source }),
+    }
+}
+
+/// Whether `name` is one part of a path, and none that is hidden or leads elsewhere.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    !name.starts_with('.')
+        && !name.contains(['/', '\\', '\0'])
+        && matches!(parts.next(), Some(Component::Normal(_)))
+        && parts.next().is_none()
+}
+
+/// Whether `name` is that of an ONNX graph.
+pub fn is_graph(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "onnx")
+}
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built_in() -> Catalogue {
+        Catalogue::parse(BUILT_IN, Path::new("built in")).unwrap()
+    }
+
+    #[test]
+    fn every_built_in_entry_is_complete() {
+        let catalogue = built_in();
+        let default = catalogue.model(catalogue.default_model().unwrap()).unwrap();
+        assert!(matches!(default.source, Source::Wheel(_)), "the default must come from a package index");
+        for model in catalogue.models() {
+            assert_eq!(model.max_length, 512, "{}", model.id);
+            assert_eq!(model.licence, "Apache-2.0", "{}", model.id);
+            assert_eq!(model.inputs.len(), 3, "{}", model.id);
+            assert!(model.origin.starts_with("cross-encoder/"), "{}", model.id);
+        }
+        for system in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64")] {
+            let found = catalogue.runtimes().iter().find(|r| (r.os.as_str(), r.arch.as_str()) == system);
+            let runtime = found.unwrap_or_else(|| panic!("no runtime for {system:?}"));
+            let tags = runtime.wheel.tags.as_ref().unwrap();
+            for part in [&runtime.version, &tags.abi, &tags.platform] {
+                assert!(runtime.wheel.file.contains(part.as_str()), "{} lacks {part}", runtime.wheel.file);
+            }
+            assert!(runtime.library().contains(&runtime.version), "{}", runtime.library());
+        }
+    }
+
+    #[test]
+    fn a_model_is_found_by_its_id_and_by_its_repository() {
+        let catalogue = built_in();
+        for (name, id) in [
+            ("ms-marco-MiniLM-L-12-v2", Some("ms-marco-MiniLM-L-12-v2")),
+            ("cross-encoder/ms-marco-MiniLM-L-6-v2", Some("ms-marco-MiniLM-L-6-v2")),
+            ("cross-encoder/ms-marco-MiniLM-L-12-v2", Some("ms-marco-MiniLM-L-12-v2-fp32")),
+            ("ms-marco-minilm-l-12-v2", None),
+            ("", None),
+        ] {
+            assert_eq!(catalogue.model(name).map(|model| model.id.as_str()), id, "`{name}`");
+        }
+    }
+
+    #[test]
+    fn the_folders_own_entries_win_and_the_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = r#"
+            [[model]]
+            id = "ms-marco-MiniLM-L-6-v2"
+            origin = "us"
+            licence = "MIT"
+            inputs = ["input_ids"]
+            max_length = 256
+            activation = "identity"
+            precision = "fp16"
+            source.hub = { repo = "us/ours", revision = "v1" }
+            files = [{ from = "a/b.onnx", to = "model.onnx" }, { from = "tokenizer.json" }]
+        "#;
+        std::fs::write(dir.path().join(FILE), own).unwrap();
+        let catalogue = Catalogue::load(dir.path()).unwrap();
+        let model = catalogue.model("ms-marco-MiniLM-L-6-v2").unwrap();
+        assert_eq!((model.origin.as_str(), model.files[0].name()), ("us", "model.onnx"));
+        assert_eq!(catalogue.models().len(), built_in().models().len());
+        assert_eq!(catalogue.default_model(), built_in().default_model());
+        assert_eq!(catalogue.runtimes().len(), built_in().runtimes().len());
+    }
+
+    #[test]
+    fn entries_that_would_write_elsewhere_or_lack_a_part_are_refused() {
+        let entry = |id: &str, files: &str, rest: &str| {
+            format!(
+                "[[model]]\nid = \"{id}\"\norigin = \"o\"\nlicence = \"MIT\"\ninputs = []\nmax_length = 512\n\
+                 activation = \"sigmoid\"\nprecision = \"fp32\"\nsource.hub = {{ repo = \"r\", revision = \"m\" }}\n\
+                 files = [{files}]\n{rest}"
+            )
+        };
+        let good = "{ from = \"m.onnx\" }, { from = \"tokenizer.json\" }";
+        assert!(Catalogue::parse(&entry("m", good, ""), Path::new("x")).is_ok(), "the case that the others vary");
+        for (why, text) in [
+            ("an id with a slash", entry("a/b", good, "")),
+            ("an id that leads up", entry("..", good, "")),
+            ("a hidden id", entry(".runtime", good, "")),
+            ("no tokenizer", entry("m", "{ from = \"m.onnx\" }", "")),
+            ("two graphs", entry("m", &format!("{good}, {{ from = \"n.onnx\" }}"), "")),
+            ("a target that leads up", entry("m", &format!("{good}, {{ from = \"x\", to = \"../x\" }}"), "")),
+            ("an unknown field", entry("m", good, "licens = \"MIT\"\n")),
+            ("the same id twice", entry("m", good, &entry("m", good, ""))),
+            ("a short hash", entry("m", "{ from = \"m.onnx\", sha256 = \"00\" }, { from = \"tokenizer.json\" }", "")),
+        ] {
+            assert!(Catalogue::parse(&text, Path::new("x")).is_err(), "{why} must be refused");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_damaged_runtime_says_what_to_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = installed_runtime(dir.path()).unwrap_err().to_string();
+        assert!(missing.contains("is missing; run: rescored fetch"), "{missing}");
+        let path = built_in().runtime().unwrap().path(dir.path());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"half a library").unwrap();
+        let damaged = installed_runtime(dir.path()).unwrap_err().to_string();
+        assert!(damaged.contains("is damaged") && damaged.contains("run: rescored fetch"), "{damaged}");
+    }
+}

@@ -1,0 +1,266 @@
+//! A model's folder without a manifest: what its files tell.
+//!
+//! Owns the usual names of graphs and the keys of `config.json` and `tokenizer_config.json`. It must not know the
+//! manifest's own format.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Manifest, ManifestError};
+use crate::domain::Activation;
+use crate::model::catalogue::Entry;
+
+/// Where exporters put a graph, the likeliest first.
+const GRAPHS: [&str; 3] = ["model.onnx", "onnx/model.onnx", "model_quantized.onnx"];
+
+/// Tokens of a pair when nothing says how many.
+const USUAL_LENGTH: u32 = 512;
+
+/// Describes a folder that `fetch` did not fill; `known` is the catalogue's entry of the same id, whose facts go
+/// before those of `config.json`, so that a model placed by hand answers like a fetched one.
+pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Result<Manifest, ManifestError> {
+    let fetched = known.is_some();
+    let graph = find_graph(&dir, &id, fetched)?;
+    let tokenizer = dir.join("tokenizer.json");
+    if !tokenizer.is_file() {
+        return Err(ManifestError::Missing { id, path: tokenizer, fetched });
+    }
+    let config = Description::read(&dir.join("config.json"), &id)?;
+    let tokenizer_config = Description::read(&dir.join("tokenizer_config.json"), &id)?;
+    let (max_length, activation) = match known {
+        Some(entry) => (entry.max_length, entry.activation.into()),
+        None => (length(&config, &tokenizer_config), activation(&config, &id)?),
+    };
+    Ok(Manifest {
+        id,
+        dir,
+        graph,
+        tokenizer,
+        // A folder's name proves nothing about where its weights come from.
+        source: String::new(),
+        licence: String::new(),
+        inputs: Vec::new(),
+        max_length,
+        activation,
+        precision: None,
+        files: Vec::new(),
+    })
+}
+
+/// A JSON description beside a model; a missing one is empty.
+struct Description {
+    path: PathBuf,
+    value: Value,
+}
+
+impl Description {
+    fn read(path: &Path, id: &str) -> Result<Self, ManifestError> {
+        let value = match std::fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|source| ManifestError::Malformed {
+                id: id.into(),
+                path: path.to_owned(),
+                fetched: false,
+                source,
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
+            Err(source) => return Err(ManifestError::Unreadable { id: id.into(), path: path.to_owned(), source }),
+        };
+        Ok(Self { path: path.to_owned(), value })
+    }
+
+    fn number(&self, key: &str) -> Option<u32> {
+        // Tokenizers without a limit write 1e30 here, which is no length.
+        self.value.get(key)?.as_u64().and_then(|number| u32::try_from(number).ok())
+    }
+}
+
+fn find_graph(dir: &Path, id: &str, fetched: bool) -> Result<PathBuf, ManifestError> {
+    if let Some(usual) = GRAPHS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
+        return Ok(usual);
+    }
+    let entries = std::fs::read_dir(dir).map_err(|source| ManifestError::Unreadable {
+        id: id.into(),
+        path: dir.to_owned(),
+        source,
+    })?;
+    let mut graphs: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx") && path.is_file())
+        .collect();
+    graphs.sort();
+    match graphs.as_slice() {
+        [] => Err(ManifestError::Missing { id: id.into(), path: dir.join("model.onnx"), fetched }),
+        [only] => Ok(only.clone()),
+        several => {
+            let names: Vec<_> = several.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+            Err(ManifestError::Ambiguous { id: id.into(), path: dir.to_owned(), names: names.join(", ") })
+        }
+    }
+}
+
+/// The smaller of what the model has positions for and what its tokenizer was told.
+fn length(config: &Description, tokenizer: &Description) -> u32 {
+    let positions = config.number("max_position_embeddings").map(|positions| {
+        // RoBERTa's family counts positions from behind the padding id, so the first ones are never used.
+        let family = config.value.get("model_type").and_then(Value::as_str).unwrap_or_default();
+        let offset = if family.contains("roberta") || family == "camembert" {
+            config.number("pad_token_id").unwrap_or(1) + 1
+        } else {
+            0
+        };
+        positions.saturating_sub(offset)
+    });
+    let told = tokenizer.number("model_max_length");
+    [positions, told].into_iter().flatten().filter(|&length| length >= 4).min().unwrap_or(USUAL_LENGTH)
+}
+
+/// What sentence-transformers wrote into `config.json`, now or in its older form.
+fn activation(config: &Description, id: &str) -> Result<Activation, ManifestError> {
+    let now = config.value.pointer("/sentence_transformers/activation_fn");
+    let older = config.value.get("sbert_ce_default_activation_function");
+    let Some(named) = now.or(older).and_then(Value::as_str) else { return Ok(Activation::default()) };
+    match named.rsplit('.').next().unwrap_or(named) {
+        "Sigmoid" => Ok(Activation::Sigmoid),
+        "Identity" => Ok(Activation::Identity),
+        _ => Err(ManifestError::Unsupported {
+            id: id.into(),
+            path: config.path.clone(),
+            field: "activation_fn",
+            value: named.chars().take(100).collect(),
+            expected: "Sigmoid and Identity are",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(files: &[(&str, &str)]) -> Result<Manifest, ManifestError> {
+        open_as("m", files)
+    }
+
+    fn open_as(id: &str, files: &[(&str, &str)]) -> Result<Manifest, ManifestError> {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = dir.path().join(id).join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let mut manifest = Manifest::open(dir.path(), id)?;
+        manifest.graph = manifest.graph.strip_prefix(&manifest.dir).unwrap().to_owned();
+        Ok(manifest)
+    }
+
+    #[test]
+    fn a_graph_under_any_usual_name_makes_a_model() {
+        for (files, graph) in [
+            (vec!["model.onnx", "other.onnx"], "model.onnx"),
+            (vec!["onnx/model.onnx", "other.onnx"], "onnx/model.onnx"),
+            (vec!["model_quantized.onnx", "other.onnx"], "model_quantized.onnx"),
+            (vec!["only.onnx"], "only.onnx"),
+        ] {
+            let mut folder = vec![("tokenizer.json", "{}")];
+            folder.extend(files.iter().map(|&name| (name, "x")));
+            let manifest = open(&folder).unwrap();
+            assert_eq!(manifest.graph, Path::new(graph));
+            assert_eq!((manifest.max_length, manifest.activation), (512, Activation::Sigmoid), "defaults");
+            assert_eq!(manifest.verify().unwrap(), 0, "nothing was recorded, so nothing is checked");
+        }
+    }
+
+    #[test]
+    fn lengths_and_activations_are_read_where_they_stand() {
+        use Activation::{Identity, Sigmoid};
+        for (why, config, tokenizer, length, activation) in [
+            ("nothing said", "{}", "{}", 512, Sigmoid),
+            ("positions", r#"{"max_position_embeddings":256}"#, "{}", 256, Sigmoid),
+            (
+                "the tokenizer's is smaller",
+                r#"{"max_position_embeddings":512}"#,
+                r#"{"model_max_length":128}"#,
+                128,
+                Sigmoid,
+            ),
+            (
+                "no real limit",
+                r#"{"max_position_embeddings":512}"#,
+                r#"{"model_max_length":1000000000000000019884624838656}"#,
+                512,
+                Sigmoid,
+            ),
+            (
+                "roberta's offset",
+                r#"{"model_type":"xlm-roberta","pad_token_id":1,"max_position_embeddings":514}"#,
+                "{}",
+                512,
+                Sigmoid,
+            ),
+            ("long", r#"{"max_position_embeddings":8192}"#, r#"{"model_max_length":8192}"#, 8192, Sigmoid),
+            (
+                "identity",
+                r#"{"sentence_transformers":{"activation_fn":"torch.nn.modules.linear.Identity"}}"#,
+                "{}",
+                512,
+                Identity,
+            ),
+            (
+                "the older key",
+                r#"{"sbert_ce_default_activation_function":"torch.nn.modules.linear.Identity"}"#,
+                "{}",
+                512,
+                Identity,
+            ),
+            (
+                "sigmoid",
+                r#"{"sentence_transformers":{"activation_fn":"torch.nn.modules.activation.Sigmoid"}}"#,
+                "{}",
+                512,
+                Sigmoid,
+            ),
+        ] {
+            let manifest = open(&[
+                ("model.onnx", "x"),
+                ("tokenizer.json", "{}"),
+                ("config.json", config),
+                ("tokenizer_config.json", tokenizer),
+            ])
+            .unwrap();
+            assert_eq!((manifest.max_length, manifest.activation), (length, activation), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_catalogue_model_placed_by_hand_answers_like_a_fetched_one() {
+        let identity = r#"{"sentence_transformers":{"activation_fn":"torch.nn.modules.linear.Identity"}}"#;
+        let files = [("model.onnx", "x"), ("tokenizer.json", "{}"), ("config.json", identity)];
+        assert_eq!(open_as("ms-marco-MiniLM-L-6-v2", &files).unwrap().activation, Activation::Sigmoid);
+        assert_eq!(open_as("mine", &files).unwrap().activation, Activation::Identity);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let tokenizer = ("tokenizer.json", "{}");
+        let graph = ("model.onnx", "x");
+        for (why, files, expected) in [
+            ("no tokenizer", vec![graph], "tokenizer.json` is missing"),
+            ("no graph", vec![tokenizer], "model.onnx` is missing"),
+            ("two graphs", vec![tokenizer, ("a.onnx", "x"), ("b.onnx", "x")], "several ONNX files (a.onnx, b.onnx)"),
+            ("a broken config", vec![tokenizer, graph, ("config.json", "{\"a\":")], "config.json` is not understood"),
+            (
+                "another activation",
+                vec![
+                    tokenizer,
+                    graph,
+                    ("config.json", r#"{"sentence_transformers":{"activation_fn":"torch.nn.Tanh"}}"#),
+                ],
+                "activation_fn: `torch.nn.Tanh` is not supported",
+            ),
+        ] {
+            let fault = open(&files).unwrap_err().to_string();
+            assert!(fault.contains(expected), "{why}: {fault}");
+        }
+    }
+}
