@@ -7,6 +7,7 @@
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod cache;
+pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod health;
