@@ -1,0 +1,163 @@
+//! Settings from the environment: read once, checked whole, handed out as each component's own `Options`.
+//!
+//! Owns the way from (name, value) pairs to a [`Config`]: [`settings`] describes every variable in one table, `raw` holds
+//! the texts as given, `kind` parses them, [`reference`] prints the table. It must not read the process environment:
+//! the caller passes `std::env::vars_os()` (or a list, in tests) and a [`Host`] in. Components know nothing of this
+//! module; it knows their options.
+//!
+//! A new variable takes three lines: a row in [`settings::TABLE`], a field in `raw::RawConfig`, a line in `assemble`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::{cache, engine, http, model, telemetry};
+
+pub mod error;
+mod kind;
+mod names;
+mod raw;
+mod reader;
+pub mod reference;
+pub mod settings;
+
+pub use error::{ConfigError, Fault};
+pub use reader::{Effective, Origin};
+
+use raw::RawConfig;
+use reader::Reader;
+
+/// What every variable of ours begins with.
+pub const PREFIX: &str = "RESCORED_";
+
+/// The exit code of a process that was configured wrongly (`EX_USAGE` of sysexits).
+pub const EXIT_CODE: u8 = 64;
+
+/// Tokens of one forward pass under `auto`: short pairs want about this many, longer ones go alone as fast.
+const AUTO_BATCH_TOKENS: usize = 512;
+
+/// Least number of waiting tokens under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
+const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
+
+/// Everything that the process was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The HTTP server.
+    pub http: http::options::Options,
+    /// Models and runtime.
+    pub model: model::options::Options,
+    /// Workers, batches and queue.
+    pub engine: engine::options::Options,
+    /// The score cache.
+    pub cache: cache::options::Options,
+    /// How long accepted requests may take to finish once a stop was asked for.
+    pub drain: Duration,
+    /// Logs.
+    pub telemetry: telemetry::options::Options,
+    /// Every setting as it took effect, in the table's order; secrets are redacted. [`reference::summary`] prints it.
+    pub effective: Vec<Effective>,
+}
+
+/// What the defaults depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Cores that this process may use, by affinity and cgroup quota.
+    pub cores: usize,
+}
+
+impl Host {
+    /// The host that this process runs on; one core when the system does not tell.
+    pub fn detect() -> Self {
+        Self { cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
+    }
+}
+
+impl Config {
+    /// Reads every setting from (name, value) pairs; names that do not begin with [`PREFIX`] are none of ours.
+    ///
+    /// Takes `std::env::vars_os()` as it is: a value that is not UTF-8 is a fault among the others. An empty value means
+    /// that the variable is unset.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every fault that was found, unknown names included.
+    pub fn from_vars<Name, Value>(
+        vars: impl IntoIterator<Item = (Name, Value)>,
+        host: &Host,
+    ) -> Result<Self, ConfigError>
+    where
+        Name: Into<OsString>,
+        Value: Into<OsString>,
+    {
+        let names::Gathered { given, faults } =
+            names::gather(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
+        let mut read = Reader::new(faults);
+        let raw = RawConfig::from_vars(given).unwrap_or_else(|unreadable| {
+            read.fault(Fault::Unreadable(unreadable));
+            RawConfig::default()
+        });
+        let mut config = assemble(&mut read, raw, host);
+        check_together(&mut read, &config);
+        config.effective = read.finish()?;
+        Ok(config)
+    }
+}
+
+/// One line a setting, in the table's order.
+fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
+    let http = http::options::Options {
+        listen: read.value(&settings::LISTEN, raw.listen),
+        max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
+        max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
+        deadline: read.value(&settings::DEADLINE, raw.deadline),
+    };
+    let model = model::options::Options {
+        ids: read.value(&settings::MODELS, raw.models),
+        dir: read.value(&settings::MODEL_DIR, raw.model_dir),
+        runtime: read.value(&settings::RUNTIME, raw.runtime),
+        provider: read.value(&settings::PROVIDER, raw.provider),
+        precision: read.value(&settings::PRECISION, raw.precision),
+        max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
+    };
+    let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
+    let engine = engine::options::Options {
+        workers: read.value_or(&settings::WORKERS, raw.workers, host.cores),
+        batch_tokens: read.value_or(&settings::BATCH_TOKENS, raw.batch_tokens, AUTO_BATCH_TOKENS),
+        queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
+    };
+    let cache = cache::options::Options {
+        bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
+        ttl: read.value(&settings::CACHE_TTL, raw.cache_ttl),
+    };
+    let drain = read.value(&settings::DRAIN, raw.drain);
+    let telemetry = telemetry::options::Options {
+        filter: read.value(&settings::LOG, raw.log),
+        format: read.value(&settings::LOG_FORMAT, raw.log_format),
+    };
+    Config { http, model, engine, cache, drain, telemetry, effective: Vec::new() }
+}
+
+/// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
+fn check_together(read: &mut Reader, config: &Config) {
+    let queue = config.engine.queue_tokens;
+    let batch = u64::try_from(config.engine.batch_tokens).unwrap_or(u64::MAX);
+    let length = u64::from(config.model.max_length);
+    let documents = u64::try_from(config.http.max_documents).unwrap_or(u64::MAX);
+    let queue_holds = [
+        (settings::BATCH_TOKENS.name, batch, "a batch would never be admitted whole"),
+        (settings::MAX_LENGTH.name, length, "one longest pair would never be admitted"),
+        (settings::MAX_DOCUMENTS.name, documents, "a request of that many documents would never be admitted"),
+    ];
+    for (name, least, consequence) in queue_holds {
+        if queue < least && read.understood(settings::QUEUE_TOKENS.name) && read.understood(name) {
+            read.fault(Fault::Conflict {
+                name: settings::QUEUE_TOKENS.name,
+                given: queue.to_string(),
+                other: name,
+                limit: least.to_string(),
+                consequence,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

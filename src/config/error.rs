@@ -1,0 +1,134 @@
+//! What can be wrong with a configuration, said to an operator.
+//!
+//! Owns the sentences: full name, value, valid range, hint. It must not know how a value is parsed.
+
+use std::fmt;
+
+use super::raw::Unreadable;
+
+/// Characters of a value that a message repeats at most.
+const SHOWN: usize = 80;
+
+/// Everything that is wrong with a configuration; its text is one line a fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigError {
+    faults: Vec<Fault>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A value that its variable does not take.
+    #[error("{name}: {given} {problem}; valid: {valid}{}", hint_tail(hint))]
+    Value {
+        /// The variable's full name.
+        name: &'static str,
+        /// The value as it may be printed.
+        given: Shown,
+        /// What is wrong with it.
+        problem: String,
+        /// What the variable takes.
+        valid: String,
+        /// What to write instead; may be empty.
+        hint: String,
+    },
+    /// A name that begins like ours and is none.
+    #[error("{name}: no such variable{}", hint_tail(hint))]
+    Unknown {
+        /// The name as given.
+        name: Shown,
+        /// The variable that may have been meant, or where to look.
+        hint: String,
+    },
+    /// A value that is not UTF-8.
+    #[error("{name}: {given} is not UTF-8; only UTF-8 values are read, paths included")]
+    NotUtf8 {
+        /// The variable's full name.
+        name: &'static str,
+        /// The value, with what is not UTF-8 replaced.
+        given: Shown,
+    },
+    /// A variable that the environment holds more than once.
+    #[error("{name}: set more than once; keep one")]
+    Twice {
+        /// The variable's full name.
+        name: &'static str,
+    },
+    /// Two values that are right alone and wrong together.
+    #[error("{name}: `{given}` is less than {other} (`{limit}`): {consequence}; raise {name} or lower {other}")]
+    Conflict {
+        /// The variable's full name.
+        name: &'static str,
+        /// Its effective value.
+        given: String,
+        /// The other variable's full name.
+        other: &'static str,
+        /// The other's effective value.
+        limit: String,
+        /// What would happen.
+        consequence: &'static str,
+    },
+    /// The variables could not be gathered.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// Foreign text that is fit for one line of a message: quoted, escaped, shortened, or withheld.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl ConfigError {
+    /// Wraps the faults of one configuration; `None` when there are none.
+    pub(super) fn of(faults: Vec<Fault>) -> Option<Self> {
+        (!faults.is_empty()).then_some(Self { faults })
+    }
+
+    /// Every fault, in the order found.
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, fault) in self.faults.iter().enumerate() {
+            let line_break = if position == 0 { "" } else { "\n" };
+            write!(out, "{line_break}{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Shown {
+    /// Text that may be printed.
+    pub(super) fn open(text: &str) -> Self {
+        let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        Self(format!("`{shown}`"))
+    }
+
+    /// A name, without quotes.
+    pub(super) fn bare(name: &str) -> Self {
+        Self(Self::open(name).0.trim_matches('`').to_owned())
+    }
+
+    /// Text that may not be printed.
+    pub(super) fn redacted() -> Self {
+        Self("the value (redacted)".to_owned())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+fn hint_tail(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!("; {hint}") }
+}

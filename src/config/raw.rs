@@ -1,0 +1,46 @@
+//! The variables as given: flat, every field an optional text.
+//!
+//! Owns the only use of `envy`. Texts only, because envy's own conversions stop at the first error and do not name the
+//! variable. It must not judge values.
+
+use serde::Deserialize;
+
+use super::PREFIX;
+
+/// Every variable of the table, lower case and without its prefix; a test holds the names equal to the table's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) listen: Option<String>,
+    pub(super) max_documents: Option<String>,
+    pub(super) max_body: Option<String>,
+    pub(super) deadline: Option<String>,
+    pub(super) models: Option<String>,
+    pub(super) model_dir: Option<String>,
+    pub(super) runtime: Option<String>,
+    pub(super) provider: Option<String>,
+    pub(super) precision: Option<String>,
+    pub(super) max_length: Option<String>,
+    pub(super) workers: Option<String>,
+    pub(super) batch_tokens: Option<String>,
+    pub(super) queue_tokens: Option<String>,
+    pub(super) cache_bytes: Option<String>,
+    pub(super) cache_ttl: Option<String>,
+    pub(super) drain: Option<String>,
+    pub(super) log: Option<String>,
+    pub(super) log_format: Option<String>,
+}
+
+/// The table lists a variable that [`RawConfig`] has no field for.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("the environment could not be gathered")]
+pub struct Unreadable(#[source] envy::Error);
+
+impl RawConfig {
+    /// Takes (full name, value) pairs whose names are in the table, each once.
+    pub(super) fn from_vars(vars: impl IntoIterator<Item = (&'static str, String)>) -> Result<Self, Unreadable> {
+        let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value));
+        envy::prefixed(PREFIX).from_iter(vars).map_err(Unreadable)
+    }
+}

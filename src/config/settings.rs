@@ -1,0 +1,181 @@
+//! Every setting, described once: the table that parses, documents and prints.
+//!
+//! Owns names, defaults, ranges and the sentences of CONFIG.md. It must not know where values come from or go to.
+
+use std::time::Duration;
+
+use super::error::{Fault, Shown};
+use super::kind::{Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
+use crate::model::options::{Precision, Provider};
+use crate::telemetry::options::Format;
+
+const KIB: u64 = 1 << 10;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Whether a value may be printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// It may.
+    Open,
+    /// It may not, neither in a fault nor in the start-up print.
+    Secret,
+}
+
+/// A row of the table, whatever the type of its value.
+pub trait Describe: Sync {
+    /// The full name, prefix included.
+    fn name(&self) -> &'static str;
+    /// The default as an operator would write it.
+    fn default(&self) -> &'static str;
+    /// The values it takes, in words.
+    fn values(&self) -> String;
+    /// Whether its value may be printed.
+    fn secrecy(&self) -> Secrecy;
+    /// What it is for, in one sentence.
+    fn meaning(&self) -> &'static str;
+}
+
+/// A row of the table.
+pub(super) struct Row<K> {
+    pub(super) name: &'static str,
+    pub(super) secrecy: Secrecy,
+    pub(super) default: &'static str,
+    pub(super) kind: K,
+    pub(super) meaning: &'static str,
+}
+
+/// Declares a constant for each row and [`TABLE`] of them all: name, type, secrecy, default, values, meaning.
+macro_rules! table {
+    ($($name:ident: $kind:ty, $secrecy:ident, $default:literal, $values:expr, $meaning:literal;)*) => {
+        $(pub(super) const $name: Row<$kind> = Row {
+            name: concat!("RESCORED_", stringify!($name)),
+            secrecy: Secrecy::$secrecy,
+            default: $default,
+            kind: $values,
+            meaning: $meaning,
+        };)*
+
+        /// Every setting, in the order of CONFIG.md.
+        pub static TABLE: &[&dyn Describe] = &[$(&$name),*];
+    };
+}
+
+table! {
+    LISTEN: Addresses, Open, "127.0.0.1:8787", Addresses,
+        "Where the server listens; several addresses are served at once.";
+    MAX_DOCUMENTS: Count<usize>, Open, "10000", Count { min: 1, max: 1_000_000 },
+        "Documents of one request at most; more are refused with 400.";
+    MAX_BODY: Bytes, Open, "64MiB", Bytes { min: KIB, max: 4 * GIB },
+        "Size of a request's body at most; a larger one is refused with 413.";
+    DEADLINE: Period, Open, "30s", Period { min: Duration::from_millis(1), max: HOUR },
+        "How long a request may take when its caller names no deadline of its own.";
+    MODELS: Ids, Open, "ms-marco-MiniLM-L-12-v2", Ids { reserved: "default" },
+        "Models served, the first being the default: each names a folder in `RESCORED_MODEL_DIR`, or is a path.";
+    MODEL_DIR: Path, Open, "models", Path,
+        "The folder in which models lie, relative to the working directory unless absolute.";
+    RUNTIME: Or<Path>, Open, "auto", Or { word: "auto", means: "the one that `rescored fetch` brought", kind: Path },
+        "The ONNX Runtime shared library.";
+    PROVIDER: Words<Provider>, Open, "auto", Words { of: &[("auto", Provider::Auto), ("cpu", Provider::Cpu)] },
+        "The execution provider; one that is named and does not register stops the start.";
+    PRECISION: Words<Precision>, Open, "auto", Words { of: &[
+        ("auto", Precision::Auto), ("fp32", Precision::Fp32), ("fp16", Precision::Fp16), ("int8", Precision::Int8),
+    ] },
+        "The arithmetic of the model; `auto` takes what suits the provider and the model's files.";
+    MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
+        "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut; \
+         a model's own limit lowers it.";
+    WORKERS: Or<Count<usize>>, Open, "auto",
+        Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
+        "Inference workers: threads that own one session of every model each.";
+    BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
+        Or { word: "auto", means: "512", kind: Count { min: 8, max: 1_048_576 } },
+        "Tokens of one forward pass, padding included; a single longer pair goes alone.";
+    QUEUE_TOKENS: Or<Count<u64>>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "8,000,000, or `RESCORED_MAX_DOCUMENTS` x `RESCORED_MAX_LENGTH` where that is more",
+            kind: Count { min: 8, max: 1_000_000_000_000 },
+        },
+        "Estimated tokens that may wait before new work is refused with 429.";
+    CACHE_BYTES: Bytes, Open, "256MiB", Bytes { min: 0, max: 1024 * GIB },
+        "Budget of the score cache; `0` turns it off.";
+    CACHE_TTL: Or<Period>, Open, "none", Or {
+        word: "none",
+        means: "kept while there is room",
+        kind: Period { min: Duration::from_secs(1), max: Duration::from_hours(365 * 24) },
+    },
+        "Age after which a score is computed anew.";
+    DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
+        "How long accepted requests may take to finish after SIGTERM or SIGINT.";
+    LOG: Filter, Open, "info", Filter,
+        "Which log lines are written.";
+    LOG_FORMAT: Words<Format>, Open, "auto", Words { of: &[
+        ("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text),
+    ] },
+        "The shape of a log line on standard error; `auto` is text on a terminal and JSON elsewhere.";
+}
+
+/// The row with this full name.
+pub(super) fn find(name: &str) -> Option<&'static dyn Describe> {
+    TABLE.iter().copied().find(|row| row.name() == name)
+}
+
+impl<K: Kind> Row<K> {
+    /// The default's value.
+    #[expect(clippy::expect_used, reason = "defaults are constants, and a test reads every one of them")]
+    pub(super) fn preset(&self) -> K::Value {
+        self.kind.parse(self.default).map_err(|wrong| wrong.problem).expect("a default is valid")
+    }
+
+    /// The fault of a text that this row does not take.
+    pub(super) fn fault(&self, text: &str, wrong: Wrong) -> Fault {
+        let given = self.secrecy.show(text);
+        // A parser's sentence may repeat parts of the text.
+        let wrong = match self.secrecy {
+            Secrecy::Open => wrong,
+            Secrecy::Secret => Wrong::new("was not understood"),
+        };
+        Fault::Value { name: self.name, given, problem: wrong.problem, valid: self.kind.values(), hint: wrong.hint }
+    }
+}
+
+impl<K: Kind> Describe for Row<K> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn default(&self) -> &'static str {
+        self.default
+    }
+
+    fn values(&self) -> String {
+        self.kind.values()
+    }
+
+    fn secrecy(&self) -> Secrecy {
+        self.secrecy
+    }
+
+    fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+}
+
+impl Secrecy {
+    /// The value as a fault may show it.
+    pub(super) fn show(self, text: &str) -> Shown {
+        match self {
+            Self::Open => Shown::open(text),
+            Self::Secret => Shown::redacted(),
+        }
+    }
+
+    /// The value as the start-up print may show it.
+    pub(super) fn effective(self, text: String) -> String {
+        match self {
+            Self::Open => text,
+            Self::Secret => "(redacted)".to_owned(),
+        }
+    }
+}
