@@ -1,0 +1,294 @@
+//! The way of one request: limits, reading, scoring, printing, headers, one log line, metrics.
+//!
+//! Owns that order for every face. It must not know any dialect, or how scores are made.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::error::{Refusal, Reject};
+use super::face::{Call, Face, Reply};
+use super::server::Shared;
+use super::wire::lenient::Millis;
+use super::{body, request_id};
+use crate::domain::{Cut, ModelCard, Priority};
+use crate::health::Readiness;
+use crate::metrics::{self, Metrics};
+use crate::rerank::{Answer, Request, Stats};
+
+/// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
+/// one and back. Larger ones would hold up the other connections of the thread.
+const INLINE_BYTES: usize = 256 * 1024;
+
+/// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// What is told of one request when it is over.
+#[derive(Debug)]
+struct Record {
+    id: String,
+    face: &'static str,
+    model: String,
+    pairs: usize,
+    stats: Option<Stats>,
+    started: Instant,
+}
+
+/// Counts a request for as long as it is worked on, however it ends.
+struct InFlight<'m>(&'m Metrics);
+
+impl<'m> InFlight<'m> {
+    fn enter(metrics: &'m Metrics) -> Self {
+        metrics.requests_in_flight.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.requests_in_flight.dec();
+    }
+}
+
+/// Answers a request to one of the faces.
+pub(super) async fn face(face: &'static Face, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Refusal::Internal.response();
+    };
+    let _in_flight = InFlight::enter(&shared.metrics);
+    let mut record = Record::new(face.name, request.headers());
+    let outcome = caught(scored(face, &request, payload, &mut record)).await;
+    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+}
+
+/// Answers a request that no face is asked for: an operation, or a refusal.
+pub(super) async fn plain(
+    name: &'static str,
+    request: HttpRequest,
+    outcome: impl Fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
+) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>() else {
+        return Refusal::Internal.response();
+    };
+    let record = Record::new(name, request.headers());
+    let outcome = caught(async { outcome(shared, &request) }).await;
+    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+}
+
+async fn scored(
+    face: &'static Face,
+    request: &HttpRequest,
+    payload: Payload,
+    record: &mut Record,
+) -> Result<HttpResponse, Refusal> {
+    let shared = request.app_data::<web::Data<Shared>>().ok_or(Refusal::Internal)?;
+    admit(shared.health.readiness())?;
+    let header_timeout = header_timeout(request.headers())?;
+    let patience = header_timeout.unwrap_or(shared.deadline);
+    let bytes = body::collect(request, payload, shared.max_body, patience).await?;
+    let large = bytes.len() > INLINE_BYTES;
+    let mut call =
+        if large { read_elsewhere(face, bytes.clone(), shared).await? } else { (face.read)(&bytes, shared.scene)? };
+    if let Some(model) = request.match_info().get("model") {
+        call.model = Some(model.to_owned().into());
+    }
+    call.timeout = header_timeout.or(call.timeout);
+    let (answer, card) = score(&mut call, shared, record).await?;
+    let id = record.id.clone();
+    let body = if large {
+        let call = call.into_owned();
+        web::block(move || print(&call, &answer, &card, &id)).await.ok().flatten()
+    } else {
+        print(&call, &answer, &card, &id)
+    };
+    Ok(HttpResponse::Ok().content_type("application/json").body(body.ok_or(Refusal::Internal)?))
+}
+
+/// Work is taken while the process is up, even when a worker is missing or a stop was asked for: what arrived on an
+/// open connection is finished.
+fn admit(readiness: Readiness) -> Result<(), Refusal> {
+    match readiness {
+        Readiness::Starting => Err(Refusal::NotReady { word: readiness.word() }),
+        Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
+    }
+}
+
+async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> Result<Call<'static>, Refusal> {
+    let scene = shared.scene;
+    let call = web::block(move || (face.read)(&bytes, scene).map(Call::into_owned)).await;
+    Ok(call.map_err(|_| Refusal::Internal)??)
+}
+
+async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Result<(Answer, ModelCard), Refusal> {
+    record.face = call.dialect.name;
+    record.pairs = call.texts.pairs.len();
+    let card = shared.reranker.model(call.model.as_deref())?.clone();
+    record.model.clone_from(&card.id);
+    call.cut = within(call.cut, card.max_length);
+    let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
+    let answer = shared
+        .reranker
+        .score(Request {
+            model: call.model.as_deref(),
+            texts: &call.texts,
+            cut: call.cut,
+            refuse_cut: call.refuse_cut,
+            deadline: record.started + timeout,
+            priority: Priority::Live,
+        })
+        .await?;
+    record.stats = Some(answer.stats);
+    Ok((answer, card))
+}
+
+/// Bounds that the model's own limit makes void are taken out: they would make another cache key of the same score.
+fn within(cut: Cut, max_length: u32) -> Cut {
+    let below = |tokens: &u32| *tokens < max_length;
+    Cut { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
+}
+
+fn print(call: &Call<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option<Vec<u8>> {
+    (call.dialect.write)(&Reply { call, answer, card, id })
+}
+
+/// The deadline that a caller names in a header.
+fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
+    const NAME: &str = "x-request-timeout-ms";
+    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    match value.to_str().ok().and_then(Millis::parse) {
+        Some(Millis(timeout)) => Ok(Some(timeout)),
+        None => Err(Reject::field(NAME, format!("expected {}", Millis::EXPECTED))),
+    }
+}
+
+/// Waits for a future and turns its panic into `None`: one request's bug must not cost its connection.
+async fn caught<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        // The future is never polled again after a panic, so nobody sees what it may have left half-done.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Some(output)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+impl Record {
+    fn new(face: &'static str, headers: &HeaderMap) -> Self {
+        let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
+        Self { id, face, model: String::new(), pairs: 0, stats: None, started: Instant::now() }
+    }
+
+    /// Adds the headers, counts, writes the log line.
+    fn finish(self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
+        let refusal = outcome.as_ref().err().cloned();
+        let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
+        let total = self.started.elapsed();
+        self.headers(response.headers_mut(), total);
+        let status = response.status().as_u16();
+        metrics.requests.get_or_create(&metrics::Answered { face: self.face, status }).inc();
+        metrics.request_seconds.get_or_create(&metrics::Face { face: self.face }).observe(total.as_secs_f64());
+        self.log(status, refusal.as_ref(), total);
+        response
+    }
+
+    fn headers(&self, headers: &mut HeaderMap, total: Duration) {
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        let Some(stats) = self.stats else { return };
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        for (name, value) in [
+            ("x-rescored-cache-hits", stats.cached as u64),
+            ("x-rescored-truncated", stats.cut as u64),
+            // The rest are TEI's names and units.
+            ("x-compute-tokens", stats.tokens),
+            ("x-total-time", millis(total)),
+            ("x-tokenization-time", millis(stats.tokenise)),
+            ("x-queue-time", millis(stats.queue)),
+            ("x-inference-time", millis(stats.inference)),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+
+    fn log(&self, status: u16, refusal: Option<&Refusal>, total: Duration) {
+        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+        let work = self.stats.unwrap_or_default();
+        let (id, face) = (self.id.as_str(), self.face);
+        match refusal {
+            None if self.stats.is_none() => {
+                tracing::debug!(request.id = id, face, status, total_ms = millis(total), "answered");
+            }
+            None => tracing::info!(
+                request.id = id,
+                face,
+                model.id = self.model,
+                pairs.count = self.pairs,
+                pairs.cached = work.cached,
+                pairs.cut = work.cut,
+                tokens = work.tokens,
+                queue_ms = millis(work.queue),
+                tokenise_ms = millis(work.tokenise),
+                inference_ms = millis(work.inference),
+                total_ms = millis(total),
+                status,
+                "answered"
+            ),
+            Some(refusal) => {
+                let (model, pairs, total_ms) = (self.model.as_str(), self.pairs, millis(total));
+                if status >= 500 {
+                    tracing::warn!(request.id = id, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                } else {
+                    tracing::info!(request.id = id, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn void_bounds_leave_the_cache_key_alone() {
+        let cut = Cut { max_document: Some(4096), max_length: Some(512), ..Cut::MODEL };
+        assert_eq!(within(cut, 512), Cut::MODEL);
+        let cut = Cut { max_document: Some(100), max_length: Some(511), ..Cut::MODEL };
+        assert_eq!(within(cut, 512), cut);
+    }
+
+    #[test]
+    fn a_panic_is_caught_and_other_outcomes_pass() {
+        let system = actix_web::rt::System::new();
+        assert_eq!(system.block_on(caught(async { 7 })), Some(7));
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("on purpose");
+        };
+        assert_eq!(system.block_on(caught::<std::pin::Pin<Box<dyn Future<Output = u8>>>>(Box::pin(panics))), None);
+    }
+
+    #[test]
+    fn the_deadline_header_is_a_positive_number() {
+        let read = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static("x-request-timeout-ms"), HeaderValue::from_static(value));
+            header_timeout(&headers)
+        };
+        assert_eq!(read("250"), Ok(Some(Duration::from_millis(250))));
+        for bad in ["0", "-1", "soon", "", "nan", "inf"] {
+            let sentence = read(bad).unwrap_err().to_string();
+            assert_eq!(sentence, "x-request-timeout-ms: expected a positive number of milliseconds", "{bad}");
+        }
+    }
+}

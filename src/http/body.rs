@@ -1,0 +1,84 @@
+//! How a body comes off the connection: its declared type, its size, its time.
+//!
+//! Owns the checks that need no reading of JSON. It must not know what a body says.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::web::{Bytes, Payload};
+
+use super::error::{Reject, printable};
+
+/// The whole body, once its type and size are admitted.
+pub(super) async fn collect(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Reject> {
+    admit(request.headers(), limit)?;
+    match tokio::time::timeout(patience, payload.to_bytes_limited(limit)).await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(_))) => Err(Reject::BodyUnread { problem: "the connection broke or its framing is wrong" }),
+        Ok(Err(_)) => Err(Reject::BodyTooLarge { limit }),
+        Err(_) => Err(Reject::BodyUnread { problem: "not received in time" }),
+    }
+}
+
+/// Refuses by headers alone, before a byte of the body is read.
+fn admit(headers: &HeaderMap, limit: usize) -> Result<(), Reject> {
+    if let Some(value) = text(headers, &header::CONTENT_TYPE)
+        && !is_json(&value)
+    {
+        let header = "content-type";
+        return Err(Reject::MediaType { header, value: printable(&value), wanted: "content-type: application/json" });
+    }
+    if let Some(value) = text(headers, &header::CONTENT_ENCODING)
+        && !value.trim().eq_ignore_ascii_case("identity")
+    {
+        let header = "content-encoding";
+        return Err(Reject::MediaType { header, value: printable(&value), wanted: "content-encoding: identity" });
+    }
+    match text(headers, &header::CONTENT_LENGTH).and_then(|length| length.trim().parse::<u64>().ok()) {
+        Some(length) if length > limit as u64 => Err(Reject::BodyTooLarge { limit }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A missing type is taken for JSON; a stated one must be `application/json` or any `+json`.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(essence.as_str(), "" | "application/json" | "text/json") || essence.ends_with("+json")
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn json_types_are_admitted_and_others_told_which_to_send() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json", "text/json"] {
+            assert!(is_json(good), "{good}");
+        }
+        let mut headers = HeaderMap::new();
+        assert_eq!(admit(&headers, 10), Ok(()), "a missing type is taken for json");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let sentence = admit(&headers, 10).unwrap_err().to_string();
+        assert!(sentence.ends_with("send `content-type: application/json`"), "{sentence}");
+    }
+
+    #[test]
+    fn declared_lengths_beyond_the_limit_are_refused_unread() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("11"));
+        assert_eq!(admit(&headers, 11), Ok(()));
+        assert_eq!(admit(&headers, 10), Err(Reject::BodyTooLarge { limit: 10 }));
+    }
+}

@@ -1,0 +1,233 @@
+//! What a caller is told when there is no answer: one body, one map from cause to status.
+//!
+//! Owns [`Refusal`], the status of every cause, and the body that all faces share. It must not know how a request was
+//! read or scored. No query or document text ever appears in it.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use serde::Serialize;
+
+use super::json;
+use crate::rerank::Fault;
+
+/// Why a request is refused before any work was done for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Reject {
+    /// The body is not JSON.
+    #[error("body: {problem} (line {line} column {column}); send one json object")]
+    Syntax {
+        /// What the parser met, in words of its own that quote nothing.
+        problem: String,
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+    /// A field is missing or has a value that cannot be meant.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Path of the field, or the header's name.
+        field: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Nothing to score.
+    #[error("{field}: the list is empty; send at least one")]
+    Empty {
+        /// Path of the list.
+        field: &'static str,
+    },
+    /// No such path.
+    #[error("path: `{path}` is not served here; rerank with POST /v1/rerank, /v2/rerank or /rerank")]
+    Path {
+        /// The path, cleaned and shortened.
+        path: String,
+    },
+    /// The path exists, the method does not.
+    #[error("method: {method} is not allowed here; use {allowed}")]
+    Method {
+        /// The method, cleaned and shortened.
+        method: String,
+        /// Methods of this path.
+        allowed: &'static str,
+    },
+    /// The body's type cannot be JSON.
+    #[error("{header}: `{value}` is not understood; send `{wanted}`")]
+    MediaType {
+        /// The header at fault.
+        header: &'static str,
+        /// Its value, cleaned and shortened.
+        value: String,
+        /// The value that would do.
+        wanted: &'static str,
+    },
+    /// The body is larger than configured.
+    #[error("body: larger than the limit of {limit} bytes; send fewer documents or raise RESCORED_MAX_BODY")]
+    BodyTooLarge {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// More documents than configured.
+    #[error("{field}: {found} documents, the limit is {limit}; send fewer or raise RESCORED_MAX_DOCUMENTS")]
+    TooManyDocuments {
+        /// Path of the list.
+        field: &'static str,
+        /// How many were sent.
+        found: usize,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The body did not arrive in time, or the connection broke while it was read.
+    #[error("body: {problem}; send it again")]
+    BodyUnread {
+        /// What happened.
+        problem: &'static str,
+    },
+}
+
+/// Everything that ends a request without an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The request is at fault.
+    #[error(transparent)]
+    Reject(#[from] Reject),
+    /// The use case could not answer.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The process does not take work (yet).
+    #[error("not ready: {word}; ask /readyz and retry")]
+    NotReady {
+        /// The state, in one word.
+        word: &'static str,
+    },
+    /// A bug of ours.
+    #[error("internal error; the log has it under this answer's x-request-id")]
+    Internal,
+}
+
+/// The one error body. Clients read different keys of it: TEI, Hugging Face, Elasticsearch, Weaviate and KServe read
+/// `error`, Cohere reads `message`, Jina reads `detail`.
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    error_type: &'static str,
+    message: &'a str,
+    detail: &'a str,
+}
+
+impl Reject {
+    /// A field with a fault that a sentence explains.
+    pub(super) fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), problem: problem.into() }
+    }
+
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Syntax { .. } => (StatusCode::BAD_REQUEST, "Syntax"),
+            Self::Field { .. } => (StatusCode::BAD_REQUEST, "Validation"),
+            Self::Empty { .. } => (StatusCode::BAD_REQUEST, "Empty"),
+            Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
+            Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::BodyUnread { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+        }
+    }
+}
+
+impl Refusal {
+    /// The status and the word of `error_type`: TEI's words where it has one.
+    pub(super) fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Reject(reject) => reject.status(),
+            Self::Fault(fault) => fault_status(fault),
+            Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
+        }
+    }
+
+    /// How long a caller should wait before it tries again, when it should.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fault(Fault::Overloaded { retry_after, .. }) => Some(*retry_after),
+            Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => Some(Duration::from_secs(1)),
+            Self::Reject(_) | Self::Fault(_) | Self::Internal => None,
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn response(&self) -> HttpResponse {
+        let (status, error_type) = self.status();
+        let message = one_line(&self.to_string());
+        let body = Body { error: &message, error_type, message: &message, detail: &message };
+        let mut response = HttpResponse::build(status);
+        response.content_type("application/json");
+        if let Some(wait) = self.retry_after() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+        }
+        if let Self::Reject(Reject::Method { allowed, .. }) = self {
+            response.insert_header((header::ALLOW, *allowed));
+        }
+        response.body(json::text(&body).unwrap_or_default())
+    }
+}
+
+/// The status of every way in which scoring can fail.
+fn fault_status(fault: &Fault) -> (StatusCode, &'static str) {
+    match fault {
+        Fault::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+        Fault::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+        Fault::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
+        Fault::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+        Fault::Document { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+        Fault::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+    }
+}
+
+/// Error bodies are pasted into other people's one-line logs.
+fn one_line(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What may be printed of a string that a caller chose: printable ASCII, at most 64 characters.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(64).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_status() {
+        let cases = [
+            (Fault::UnknownModel { name: "x".into(), served: "y".into() }, 404),
+            (Fault::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
+            (Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
+            (Fault::Deadline { scored: 1, pairs: 2 }, 504),
+            (Fault::Document { index: 3, reason: "the output is not a finite number".into() }, 424),
+            (Fault::Unavailable { reason: "every worker died".into() }, 503),
+        ];
+        for (fault, status) in cases {
+            assert_eq!(Refusal::Fault(fault.clone()).status().0.as_u16(), status, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn overload_names_whole_seconds_rounded_up() {
+        let fault = Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) };
+        let response = Refusal::Fault(fault).response();
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+    }
+
+    #[test]
+    fn wrong_methods_name_the_right_ones() {
+        let response = Refusal::from(Reject::Method { method: "GET".into(), allowed: "POST" }).response();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers().get("allow").unwrap(), "POST");
+    }
+}

@@ -1,0 +1,217 @@
+//! The wire dialects: how each reads a request and prints an answer.
+//!
+//! Owns THE table of faces, and the common terms between them and the handler: a [`Call`] is what every dialect asks
+//! for, a [`Reply`] what every dialect prints. Adding a face is one file below and one line in [`FACES`]. It must not
+//! know connections, headers or how scores are made.
+
+mod cohere;
+mod dispatch;
+mod tei;
+mod weaviate;
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::error::Reject;
+use super::json;
+use crate::domain::{Activation, Cut, ModelCard, Pair, Texts, ranking};
+use crate::rerank::Answer;
+
+/// Every face served.
+pub(super) static FACES: &[Face] = &[dispatch::FACE, cohere::FACE, tei::FACE, weaviate::FACE];
+
+/// Where a dialect is spoken, and how its requests are read.
+#[derive(Debug)]
+pub(super) struct Face {
+    /// The name in logs and metrics, until the request says which dialect it is.
+    pub(super) name: &'static str,
+    /// Paths, all of them `POST`.
+    pub(super) paths: &'static [&'static str],
+    /// Reads a body.
+    pub(super) read: for<'a> fn(&'a [u8], Scene) -> Result<Call<'a>, Reject>,
+}
+
+/// How answers are printed.
+#[derive(Debug)]
+pub(super) struct Dialect {
+    /// The name in logs and metrics.
+    pub(super) name: &'static str,
+    /// Prints the body of an answer; `None` is a bug.
+    pub(super) write: fn(&Reply<'_>) -> Option<Vec<u8>>,
+}
+
+/// What reading depends on beside the body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene {
+    /// Documents of one request at most.
+    pub(super) max_documents: usize,
+}
+
+/// Which number a caller wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Scores {
+    /// Through the model's activation.
+    #[default]
+    Activated,
+    /// The logit.
+    Raw,
+}
+
+/// What a request asks for, whatever its dialect.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    /// Prints the answer.
+    pub(super) dialect: &'static Dialect,
+    /// Queries and documents, in the caller's order.
+    pub(super) texts: Texts<'a>,
+    /// The model as the caller wrote it.
+    pub(super) model: Option<Cow<'a, str>>,
+    /// How many of the best are wanted; `None` means all.
+    pub(super) top: Option<usize>,
+    /// Which number is wanted.
+    pub(super) scores: Scores,
+    /// Whether documents come back with their scores.
+    pub(super) echo: bool,
+    /// How over-long documents are fitted.
+    pub(super) cut: Cut,
+    /// Over-long documents are an error.
+    pub(super) refuse_cut: bool,
+    /// How long the caller waits.
+    pub(super) timeout: Option<Duration>,
+    /// Whether a part of the scores is better than none when the deadline passes.
+    #[expect(dead_code, reason = "read from requests already; scoring does not give partial answers yet")]
+    pub(super) allow_partial: bool,
+}
+
+/// What an answer says, whatever its dialect.
+#[derive(Debug)]
+pub(super) struct Reply<'r> {
+    /// What was asked.
+    pub(super) call: &'r Call<'r>,
+    /// What came of it.
+    pub(super) answer: &'r Answer,
+    /// The model that answered.
+    pub(super) card: &'r ModelCard,
+    /// The request's name.
+    pub(super) id: &'r str,
+}
+
+impl Scene {
+    /// Refuses lists that are empty or too long.
+    pub(super) fn admit(self, field: &'static str, found: usize) -> Result<(), Reject> {
+        match found {
+            0 => Err(Reject::Empty { field }),
+            n if n > self.max_documents => Err(Reject::TooManyDocuments { field, found, limit: self.max_documents }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// An empty call in a dialect, with every choice left to the server.
+    pub(super) fn new(dialect: &'static Dialect) -> Self {
+        Self {
+            dialect,
+            texts: Texts::default(),
+            model: None,
+            top: None,
+            scores: Scores::default(),
+            echo: false,
+            cut: Cut::MODEL,
+            refuse_cut: false,
+            timeout: None,
+            allow_partial: false,
+        }
+    }
+
+    /// The same call with texts of its own, so that it outlives the body.
+    pub(super) fn into_owned(self) -> Call<'static> {
+        let own = |text: Cow<'a, str>| -> Cow<'static, str> { Cow::Owned(text.into_owned()) };
+        let pair = |pair: Pair<'a>| Pair { query: pair.query, document: own(pair.document) };
+        Call {
+            texts: Texts {
+                queries: self.texts.queries.into_iter().map(own).collect(),
+                pairs: self.texts.pairs.into_iter().map(pair).collect(),
+            },
+            model: self.model.map(own),
+            ..self
+        }
+    }
+}
+
+impl Reply<'_> {
+    /// The number that the caller sees for a document.
+    pub(super) fn score(&self, index: usize) -> f32 {
+        let activation = match self.call.scores {
+            Scores::Activated => self.card.activation,
+            Scores::Raw => Activation::Identity,
+        };
+        activation.apply(self.answer.scored[index].logit)
+    }
+
+    /// The documents wanted, best first.
+    pub(super) fn ranking(&self) -> Vec<usize> {
+        let logits: Vec<_> = self.answer.scored.iter().map(|scored| scored.logit).collect();
+        ranking::rank(&logits, self.call.top)
+    }
+
+    /// A document's text, when documents are wanted back.
+    pub(super) fn echoed(&self, index: usize) -> Option<&str> {
+        self.call.echo.then(|| self.document(index))
+    }
+
+    /// A document's text.
+    pub(super) fn document(&self, index: usize) -> &str {
+        &self.call.texts.pairs[index].document
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Prints an answer of one dialect.
+fn printed(value: &impl serde::Serialize) -> Option<Vec<u8>> {
+    json::text(value)
+}
+
+#[cfg(test)]
+pub(super) mod fixture {
+    //! Answers without a model.
+
+    use super::*;
+    use crate::domain::{Logit, Scored};
+    use crate::rerank::Stats;
+
+    pub(crate) const SCENE: Scene = Scene { max_documents: 100 };
+
+    fn card() -> ModelCard {
+        ModelCard {
+            id: "fake".into(),
+            source: String::new(),
+            licence: String::new(),
+            fingerprint: "00".into(),
+            precision: "fp32".into(),
+            provider: "cpu".into(),
+            max_length: 512,
+            activation: Activation::Sigmoid,
+        }
+    }
+
+    /// The answer's body, as text, when the model gives these logits.
+    pub(crate) fn printed(face: &Face, body: &str, logits: &[f32]) -> String {
+        let call = (face.read)(body.as_bytes(), SCENE).expect("the body is right");
+        assert_eq!(call.texts.pairs.len(), logits.len());
+        let scored = logits.iter().map(|&logit| Scored { logit: Logit::new(logit).unwrap(), tokens: 10, cut: false });
+        let answer =
+            Answer { scored: scored.collect(), stats: Stats { tokens: 10 * logits.len() as u64, ..Stats::default() } };
+        let reply = Reply { call: &call, answer: &answer, card: &card(), id: "id-1" };
+        String::from_utf8((call.dialect.write)(&reply).unwrap()).unwrap()
+    }
+
+    /// The sentence with which a body is refused.
+    pub(crate) fn refused(face: &Face, body: &str) -> String {
+        (face.read)(body.as_bytes(), SCENE).expect_err("the body is wrong").to_string()
+    }
+}

@@ -1,0 +1,186 @@
+//! Cohere v1 and v2, Jina, and whoever sends `{query, documents}`: one answer that every strict reader accepts.
+//!
+//! Elasticsearch refuses an item with any key but `index`, `relevance_score` and `document` (an object), so everything
+//! else stands at the top level, where all readers are lenient.
+
+use serde::Serialize;
+
+use super::{Call, Dialect, Face, Reply, Scene, printed, unix_seconds};
+use crate::http::error::Reject;
+use crate::http::wire::{self, rerank::RerankBody};
+
+pub(super) const FACE: Face = Face {
+    name: "cohere",
+    paths: &["/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank", "/jina/v1/rerank"],
+    read,
+};
+
+static SPOKEN: Dialect = Dialect { name: "cohere", write };
+
+#[derive(Serialize)]
+struct Ranked<'r> {
+    id: &'r str,
+    object: &'static str,
+    model: &'r str,
+    created: u64,
+    results: Vec<Item<'r>>,
+    usage: Usage,
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+struct Item<'r> {
+    index: usize,
+    relevance_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Echo<'r>>,
+}
+
+#[derive(Serialize)]
+struct Echo<'r> {
+    text: &'r str,
+}
+
+/// Tokens of the answer, as Jina, Voyage and vLLM count them.
+#[derive(Serialize)]
+pub(super) struct Usage {
+    total_tokens: u64,
+    prompt_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    api_version: Version,
+    billed_units: Billed,
+    tokens: Tokens,
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+#[derive(Serialize)]
+struct Billed {
+    search_units: u64,
+}
+
+#[derive(Serialize)]
+struct Tokens {
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Usage {
+    /// The tokens of a whole answer.
+    pub(super) fn of(reply: &Reply<'_>) -> Self {
+        let tokens = reply.answer.stats.tokens;
+        Self { total_tokens: tokens, prompt_tokens: tokens }
+    }
+}
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    call(wire::read(body)?, scene)
+}
+
+/// The call of a body that was read already.
+pub(super) fn call(body: RerankBody<'_>, scene: Scene) -> Result<Call<'_>, Reject> {
+    body.into_call(&SPOKEN, "documents", scene)
+}
+
+fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
+    let item = |index| Item {
+        index,
+        relevance_score: reply.score(index),
+        document: reply.echoed(index).map(|text| Echo { text }),
+    };
+    printed(&Ranked {
+        id: reply.id,
+        object: "list",
+        model: &reply.card.id,
+        created: unix_seconds(),
+        results: reply.ranking().into_iter().map(item).collect(),
+        usage: Usage::of(reply),
+        meta: Meta {
+            api_version: Version { version: "2" },
+            billed_units: Billed { search_units: 1 },
+            tokens: Tokens { input_tokens: reply.answer.stats.tokens, output_tokens: 0 },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::fixture::{printed, refused};
+    use super::*;
+
+    fn answer(body: &str, logits: &[f32]) -> Value {
+        serde_json::from_str(&printed(&FACE, body, logits)).unwrap()
+    }
+
+    #[test]
+    fn items_hold_index_and_score_and_nothing_else() {
+        let body = r#"{"query":"q","documents":["a","b","c"],"raw_scores":true,"priority":0,"unknown":[{}]}"#;
+        let answer = answer(body, &[-1.0, 2.5, -1.0]);
+        let expected = json!([
+            {"index": 1, "relevance_score": 2.5}, {"index": 0, "relevance_score": -1.0}, {"index": 2, "relevance_score": -1.0},
+        ]);
+        assert_eq!(answer["results"], expected);
+        assert_eq!(answer["usage"], json!({"total_tokens": 30, "prompt_tokens": 30}));
+        assert_eq!(answer["meta"]["tokens"], json!({"input_tokens": 30, "output_tokens": 0}));
+    }
+
+    #[test]
+    fn scores_are_activated_unless_raw_ones_are_asked_for() {
+        let body = |extra: &str| format!(r#"{{"query":"q","documents":["a"]{extra}}}"#);
+        for (extra, score) in [
+            ("", 0.5),
+            (r#","raw_scores":"true""#, 0.0),
+            (r#","use_activation":false"#, 0.0),
+            (r#","raw_scores":null"#, 0.5),
+        ] {
+            assert_eq!(answer(&body(extra), &[0.0])["results"][0]["relevance_score"], json!(score), "{extra}");
+        }
+    }
+
+    #[test]
+    fn top_n_is_read_in_every_spelling_and_nothing_means_all() {
+        for (top_n, count) in [("2", 2), ("2.0", 2), ("\"2\"", 2), ("0", 3), ("-1", 3), ("99", 3), ("null", 3)] {
+            for key in ["top_n", "top_k"] {
+                let body = format!(r#"{{"query":"q","documents":["a","b","c"],"{key}":{top_n}}}"#);
+                assert_eq!(
+                    answer(&body, &[1.0, 2.0, 3.0])["results"].as_array().unwrap().len(),
+                    count,
+                    "{key} {top_n}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn documents_come_back_as_objects_when_asked_for() {
+        let body = r#"{"query":"q","documents":[{"title":"h","text":"t \u00e9"},"b"],"return_documents":"true"}"#;
+        let text = printed(&FACE, body, &[1.0, 0.0]);
+        assert!(text.contains(r#""document":{"text":"t \u00e9"}"#), "{text}");
+    }
+
+    #[test]
+    fn wrong_bodies_are_refused_with_the_field() {
+        let cases = [
+            (r#"{"documents":["a"]}"#, "query: missing; send a string"),
+            (r#"{"query":null,"documents":["a"]}"#, "query: missing; send a string"),
+            (r#"{"query":"q"}"#, "documents: missing; send a list of strings"),
+            (r#"{"query":"q","documents":[]}"#, "documents: the list is empty; send at least one"),
+        ];
+        for (body, sentence) in cases {
+            assert_eq!(refused(&FACE, body), sentence);
+        }
+        let many = format!(r#"{{"query":"q","documents":[{}""]}}"#, "\"\",".repeat(100));
+        assert_eq!(
+            refused(&FACE, &many),
+            "documents: 101 documents, the limit is 100; send fewer or raise RESCORED_MAX_DOCUMENTS"
+        );
+    }
+}

@@ -1,0 +1,200 @@
+//! What operators and probes ask: alive, ready, which models, how much work.
+//!
+//! Owns THE table of operations. All of them answer at once, from memory. It must not know how readiness comes about.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::error::Refusal;
+use super::json;
+use super::server::Shared;
+use crate::domain::{Activation, ModelCard};
+use crate::health::Readiness;
+
+/// Every operation served.
+pub(super) static OPERATIONS: &[Operation] = &[
+    Operation { name: "live", paths: &["/livez", "/.well-known/live", "/weaviate/.well-known/live"], answer: live },
+    Operation { name: "live", paths: &["/v2/health/live"], answer: |_, _| body(&json!({"live": true})) },
+    Operation {
+        name: "ready",
+        paths: &["/", "/readyz", "/ready", "/health", "/ping", "/v1/health/ready"],
+        answer: ready,
+    },
+    Operation { name: "ready", paths: &["/tei/health", "/nim/v1/health/ready", "/vllm/health"], answer: ready },
+    Operation { name: "ready", paths: &["/.well-known/ready", "/weaviate/.well-known/ready"], answer: ready_silently },
+    Operation { name: "ready", paths: &["/v2/health/ready"], answer: kserve_ready },
+    Operation { name: "ready", paths: &["/v2/models/{model}/ready"], answer: kserve_model_ready },
+    Operation { name: "info", paths: &["/info", "/tei/info"], answer: info },
+    Operation { name: "info", paths: &["/meta", "/weaviate/meta"], answer: meta },
+    Operation { name: "info", paths: &["/v1/models", "/models", "/nim/v1/models"], answer: models },
+    Operation { name: "info", paths: &["/v2"], answer: kserve_server },
+    Operation { name: "info", paths: &["/v2/models/{model}"], answer: kserve_model },
+    Operation { name: "metrics", paths: &["/metrics"], answer: metrics },
+];
+
+/// One thing that can be asked with `GET`.
+#[derive(Debug)]
+pub(super) struct Operation {
+    /// The name in logs and metrics.
+    pub(super) name: &'static str,
+    /// Paths; `{model}` stands for a model's name.
+    pub(super) paths: &'static [&'static str],
+    /// Answers.
+    pub(super) answer: fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
+}
+
+/// TEI's description of the default model, and ours of all of them.
+#[derive(Serialize)]
+struct Info<'s> {
+    model_id: &'s str,
+    model_sha: &'s str,
+    model_dtype: &'s str,
+    served_model_name: &'s str,
+    model_type: Value,
+    max_input_length: u32,
+    max_client_batch_size: usize,
+    auto_truncate: bool,
+    version: &'static str,
+    readiness: &'static str,
+    models: Vec<Card<'s>>,
+}
+
+#[derive(Serialize)]
+struct Card<'s> {
+    id: &'s str,
+    source: &'s str,
+    licence: &'s str,
+    fingerprint: &'s str,
+    precision: &'s str,
+    provider: &'s str,
+    max_length: u32,
+    activation: &'static str,
+}
+
+impl<'s> From<&'s ModelCard> for Card<'s> {
+    fn from(card: &'s ModelCard) -> Self {
+        Self {
+            id: &card.id,
+            source: &card.source,
+            licence: &card.licence,
+            fingerprint: &card.fingerprint,
+            precision: &card.precision,
+            provider: &card.provider,
+            max_length: card.max_length,
+            activation: match card.activation {
+                Activation::Sigmoid => "sigmoid",
+                Activation::Identity => "identity",
+            },
+        }
+    }
+}
+
+fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
+    let text = json::text(value).ok_or(Refusal::Internal)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(text))
+}
+
+fn require_ready(shared: &Shared) -> Result<(), Refusal> {
+    match shared.health.readiness() {
+        Readiness::Ready => Ok(()),
+        other @ (Readiness::Starting | Readiness::Degraded | Readiness::Draining) => {
+            Err(Refusal::NotReady { word: other.word() })
+        }
+    }
+}
+
+/// What describes the models is there as soon as they are warm, and stays when a worker is missing.
+fn require_started(shared: &Shared) -> Result<(), Refusal> {
+    match shared.health.readiness() {
+        Readiness::Starting => Err(Refusal::NotReady { word: Readiness::Starting.word() }),
+        Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
+    }
+}
+
+fn live(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    body(&json!({"status": "alive"}))
+}
+
+fn ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_ready(shared)?;
+    body(&json!({"status": "ready", "unix": super::face::unix_seconds()}))
+}
+
+fn ready_silently(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_ready(shared)?;
+    Ok(HttpResponse::new(StatusCode::NO_CONTENT))
+}
+
+fn kserve_ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_ready(shared)?;
+    body(&json!({"ready": true}))
+}
+
+fn kserve_model_ready(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let card = shared.reranker.model(request.match_info().get("model"))?;
+    require_ready(shared)?;
+    body(&json!({"name": card.id, "ready": true}))
+}
+
+fn kserve_server(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    body(&json!({"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION"), "extensions": []}))
+}
+
+fn kserve_model(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let card = shared.reranker.model(request.match_info().get("model"))?;
+    let texts = |name| json!({"name": name, "datatype": "BYTES", "shape": [-1, 1]});
+    body(&json!({
+        "name": card.id,
+        "versions": ["1"],
+        "platform": "onnxruntime_onnx",
+        "inputs": [texts("query"), texts("passage")],
+        "outputs": [{"name": "logit", "datatype": "FP32", "shape": [-1, 1]}],
+    }))
+}
+
+fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_started(shared)?;
+    let card = shared.reranker.model(None)?;
+    body(&Info {
+        model_id: if card.source.is_empty() { &card.id } else { &card.source },
+        model_sha: &card.fingerprint,
+        model_dtype: &card.precision,
+        served_model_name: &card.id,
+        model_type: json!({"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}),
+        max_input_length: card.max_length,
+        max_client_batch_size: shared.scene.max_documents,
+        auto_truncate: true,
+        version: env!("CARGO_PKG_VERSION"),
+        readiness: shared.health.readiness().word(),
+        models: shared.reranker.models().iter().map(Card::from).collect(),
+    })
+}
+
+fn meta(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_started(shared)?;
+    body(&Card::from(shared.reranker.model(None)?))
+}
+
+fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_started(shared)?;
+    let model = |card: &ModelCard| {
+        json!({
+            "id": card.id,
+            "object": "model",
+            "created": 0,
+            "owned_by": env!("CARGO_PKG_NAME"),
+            "root": card.source,
+            "max_model_len": card.max_length,
+        })
+    };
+    let data: Vec<Value> = shared.reranker.models().iter().map(model).collect();
+    body(&json!({"object": "list", "data": data}))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
+fn metrics(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let page = shared.metrics.render();
+    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(page))
+}

@@ -1,0 +1,134 @@
+//! The request that all rerank dialects share: every key any of them sends, all optional.
+//!
+//! Owns the reading of those keys into the common [`Call`]. It must not know how an answer looks. One reader for all
+//! dialects is what lets `POST /rerank` tell them apart in one pass over the body.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::text::{Document, List, Text};
+use crate::domain::{Cut, CutSide, LongDocuments, Pair, Texts};
+use crate::http::error::Reject;
+use crate::http::face::{Call, Dialect, Scene, Scores};
+
+/// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::http) struct RerankBody<'a> {
+    #[serde(borrow)]
+    pub(in crate::http) query: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(in crate::http) documents: Option<List<Document<'a>>>,
+    #[serde(borrow)]
+    pub(in crate::http) texts: Option<List<Document<'a>>>,
+    #[serde(borrow)]
+    pub(in crate::http) property: Property<'a>,
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    top_n: Option<Whole>,
+    top_k: Option<Whole>,
+    return_documents: Option<Flag>,
+    return_text: Option<Flag>,
+    raw_scores: Option<Flag>,
+    use_activation: Option<Flag>,
+    truncate: Option<Truncate>,
+    truncation: Option<Truncate>,
+    truncation_direction: Option<Side>,
+    truncation_side: Option<Side>,
+    truncate_prompt_tokens: Option<Whole>,
+    #[serde(borrow)]
+    rank_fields: Option<List<Text<'a>>>,
+    max_chunks_per_doc: Option<Whole>,
+    max_tokens_per_doc: Option<Whole>,
+    timeout_ms: Option<Millis>,
+    allow_partial: Option<Flag>,
+}
+
+/// Whether the key `property` is there at all: Weaviate always sends it, nobody else does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::http) enum Property<'a> {
+    /// No such key.
+    #[default]
+    Absent,
+    /// The key, and its value (`null` and everything that is no string count as an empty text).
+    Present(Cow<'a, str>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Option::<Text<'a>>::deserialize(deserializer)? {
+            Some(Text(text)) => Self::Present(text),
+            None => Self::Present(Cow::Borrowed("")),
+        })
+    }
+}
+
+impl<'a> RerankBody<'a> {
+    /// The call that these keys ask for, its documents taken from `field`.
+    pub(in crate::http) fn into_call(
+        mut self,
+        dialect: &'static Dialect,
+        field: &'static str,
+        scene: Scene,
+    ) -> Result<Call<'a>, Reject> {
+        let list = if field == "texts" { self.texts.take() } else { self.documents.take() };
+        let Some(list) = list else {
+            return Err(Reject::field(field, "missing; send a list of strings"));
+        };
+        scene.admit(field, list.sent)?;
+        let rank_fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
+        let pairs =
+            list.items.into_iter().map(|document| Pair { query: 0, document: document.into_text(&rank_fields) });
+        self.call(dialect, pairs.collect())
+    }
+
+    /// The call that the other keys ask for, on documents that were read already.
+    pub(in crate::http) fn call(self, dialect: &'static Dialect, pairs: Vec<Pair<'a>>) -> Result<Call<'a>, Reject> {
+        let Some(Text(query)) = self.query else {
+            return Err(Reject::field("query", "missing; send a string"));
+        };
+        let truncate = self.truncate.or(self.truncation);
+        let (side, refuse_cut) = match truncate {
+            Some(Truncate::Refuse) => (None, true),
+            Some(Truncate::At(side)) => (Some(side), false),
+            Some(Truncate::Allow) | None => (None, false),
+        };
+        let side = self.truncation_direction.or(self.truncation_side).map(|Side(side)| side).or(side);
+        let cut = cut(
+            side.unwrap_or_default(),
+            [self.truncate_prompt_tokens, self.max_tokens_per_doc, self.max_chunks_per_doc],
+        );
+        let is = |flag: Option<Flag>| flag == Some(Flag(true));
+        let raw = is(self.raw_scores) || self.use_activation == Some(Flag(false));
+        Ok(Call {
+            texts: Texts { queries: vec![query], pairs },
+            model: self.model.map(|Text(model)| model),
+            top: self.top_n.or(self.top_k).and_then(positive),
+            scores: if raw { Scores::Raw } else { Scores::Activated },
+            echo: is(self.return_documents) || is(self.return_text),
+            cut,
+            refuse_cut,
+            timeout: self.timeout_ms.map(|Millis(timeout)| timeout),
+            allow_partial: is(self.allow_partial),
+            ..Call::new(dialect)
+        })
+    }
+}
+
+/// How over-long documents are fitted, from the keys of all dialects: tokens of the pair, tokens of the document, and
+/// windows of the document. Zero and negative numbers mean the server's own choice.
+fn cut(side: CutSide, [pair_tokens, document_tokens, windows]: [Option<Whole>; 3]) -> Cut {
+    let tokens = |number: Option<Whole>| number.and_then(positive).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let long_documents = match windows.and_then(positive) {
+        None | Some(1) => LongDocuments::Truncate,
+        Some(n) => LongDocuments::MaxPassage { windows: u16::try_from(n).unwrap_or(u16::MAX) },
+    };
+    Cut { max_length: tokens(pair_tokens), max_document: tokens(document_tokens), side, long_documents }
+}
+
+/// A positive number; zero and less mean "no limit" in every dialect.
+fn positive(Whole(number): Whole) -> Option<usize> {
+    usize::try_from(number).ok().filter(|&n| n > 0)
+}
