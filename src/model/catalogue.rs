@@ -180,7 +180,7 @@ pub enum CatalogueError {
         path: PathBuf,
         /// Where and why.
         #[source]
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// An entry contradicts itself.
     #[error("catalogue `{}`: `{entry}`: {reason}", path.display())]
@@ -261,8 +261,8 @@ impl Catalogue {
     /// # Errors
     /// When the text is no catalogue or contradicts itself.
     pub fn parse(text: &str, path: &Path) -> Result<Self, CatalogueError> {
-        let catalogue: Self =
-            toml::from_str(text).map_err(|source| CatalogueError::Malformed { path: path.to_owned(), source })?;
+        let catalogue: Self = toml::from_str(text)
+            .map_err(|source| CatalogueError::Malformed { path: path.to_owned(), source: source.into() })?;
         let fault = |entry: &str, reason| CatalogueError::Entry { path: path.to_owned(), entry: entry.into(), reason };
         let mut ids = HashSet::new();
         for model in &catalogue.models {
