@@ -57,20 +57,21 @@ impl Drop for InFlight<'_> {
 }
 
 /// Answers a request to one of the faces.
-pub(super) async fn face(face: &'static Face, request: HttpRequest, payload: Payload) -> HttpResponse {
+pub(super) async fn face(face: &'static Face, request: HttpRequest, mut payload: Payload) -> HttpResponse {
     let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
         return Refusal::Internal.response();
     };
     let _in_flight = InFlight::enter(&shared.metrics);
     let mut record = Record::new(face.name, request.headers());
-    let outcome = caught(scored(face, &request, payload, &mut record)).await;
+    let outcome = caught(scored(face, &request, &mut payload, &mut record)).await;
+    body::discard(&mut payload).await;
     record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
 }
 
 /// Answers a request that no face is asked for: an operation, or a refusal.
 pub(super) async fn plain(
     name: &'static str,
-    request: HttpRequest,
+    (request, mut payload): (HttpRequest, Payload),
     outcome: impl Fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
 ) -> HttpResponse {
     let Some(shared) = request.app_data::<web::Data<Shared>>() else {
@@ -78,13 +79,14 @@ pub(super) async fn plain(
     };
     let record = Record::new(name, request.headers());
     let outcome = caught(async { outcome(shared, &request) }).await;
+    body::discard(&mut payload).await;
     record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
 }
 
 async fn scored(
     face: &'static Face,
     request: &HttpRequest,
-    payload: Payload,
+    payload: &mut Payload,
     record: &mut Record,
 ) -> Result<HttpResponse, Refusal> {
     let shared = request.app_data::<web::Data<Shared>>().ok_or(Refusal::Internal)?;

@@ -5,24 +5,47 @@
 use std::time::Duration;
 
 use actix_web::HttpRequest;
+use actix_web::body::{BodyStream, to_bytes_limited};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::web::{Bytes, Payload};
 
 use super::error::{Reject, printable};
 
+/// What is still read of a refused body, so that its sender gets to reading the answer. Hanging up on somebody who is
+/// writing resets the connection, and the answer is lost with it.
+const DISCARD_BYTES: usize = 128 << 20;
+
+/// A sender that pauses for longer than this is waiting for the answer, or not worth waiting for.
+const DISCARD_PAUSE: Duration = Duration::from_millis(50);
+
 /// The whole body, once its type and size are admitted.
 pub(super) async fn collect(
     request: &HttpRequest,
-    payload: Payload,
+    payload: &mut Payload,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes, Reject> {
     admit(request.headers(), limit)?;
-    match tokio::time::timeout(patience, payload.to_bytes_limited(limit)).await {
+    let whole = to_bytes_limited(BodyStream::new(payload), limit);
+    match tokio::time::timeout(patience, whole).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
         Ok(Ok(Err(_))) => Err(Reject::BodyUnread { problem: "the connection broke or its framing is wrong" }),
         Ok(Err(_)) => Err(Reject::BodyTooLarge { limit }),
         Err(_) => Err(Reject::BodyUnread { problem: "not received in time" }),
+    }
+}
+
+/// Reads what is left of a body, within reason, and forgets it.
+pub(super) async fn discard(payload: &mut Payload) {
+    const PIECE: usize = 64 << 10;
+    for _ in 0..DISCARD_BYTES / PIECE {
+        let piece = to_bytes_limited(BodyStream::new(&mut *payload), PIECE);
+        match tokio::time::timeout(DISCARD_PAUSE, piece).await {
+            // More than a piece was there.
+            Ok(Err(_)) => {}
+            // The end, a broken connection, or a pause.
+            Ok(Ok(_)) | Err(_) => return,
+        }
     }
 }
 

@@ -209,8 +209,8 @@ mod tests {
             (Fault::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
             (Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
             (Fault::Deadline { scored: 1, pairs: 2 }, 504),
-            (Fault::Document { index: 3, reason: "the output is not a finite number".into() }, 424),
-            (Fault::Unavailable { reason: "every worker died".into() }, 503),
+            (Fault::Document { index: 3, reason: "the output is not a finite number" }, 424),
+            (Fault::Unavailable { reason: "every worker died" }, 503),
         ];
         for (fault, status) in cases {
             assert_eq!(Refusal::Fault(fault.clone()).status().0.as_u16(), status, "{fault:?}");

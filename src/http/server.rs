@@ -216,27 +216,32 @@ fn routes(config: &mut web::ServiceConfig) {
         for path in face.paths {
             let handler = move |request, payload| answer::face(face, request, payload);
             let resource = web::resource(*path).route(web::post().to(handler));
-            config.service(resource.default_service(web::to(|request| wrong_method(request, "POST"))));
+            config.service(
+                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
+            );
         }
     }
     for operation in OPERATIONS {
         for path in operation.paths {
-            let handler = move |request| answer::plain(operation.name, request, operation.answer);
+            let handler = move |request, payload| answer::plain(operation.name, (request, payload), operation.answer);
             let reading = guard::Any(guard::Get()).or(guard::Method(Method::HEAD));
             let resource = web::resource(*path).route(web::route().guard(reading).to(handler));
-            config.service(resource.default_service(web::to(|request| wrong_method(request, "GET, HEAD"))));
+            config.service(
+                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "GET, HEAD"))),
+            );
         }
     }
     config.default_service(web::to(unknown_path));
 }
 
-async fn wrong_method(request: HttpRequest, allowed: &'static str) -> actix_web::HttpResponse {
+async fn wrong_method(request: (HttpRequest, web::Payload), allowed: &'static str) -> actix_web::HttpResponse {
     answer::plain("none", request, |_, request| {
         Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
     })
     .await
 }
 
-async fn unknown_path(request: HttpRequest) -> actix_web::HttpResponse {
-    answer::plain("none", request, |_, request| Err(Reject::Path { path: printable(request.path()) }.into())).await
+async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {
+    answer::plain("none", (request, payload), |_, request| Err(Reject::Path { path: printable(request.path()) }.into()))
+        .await
 }

@@ -1,0 +1,13 @@
+//! The server from outside: bytes in over a socket, bytes out. Everything behind the socket is real but the model, whose
+//! arithmetic is a function of the text that the tests can predict.
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod rerank;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod transport;

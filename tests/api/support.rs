@@ -1,0 +1,125 @@
+//! A server on a port of its own, with a model that the tests can predict, and a client that sends exactly the bytes it
+//! is told to.
+
+mod client;
+mod fake;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rescored::app::Core;
+use rescored::health::Health;
+use rescored::http::{self, Listen, Stop};
+use rescored::{cache, engine};
+
+pub(crate) use client::{Connection, Response};
+
+/// What a test may want different.
+pub(crate) struct Setup {
+    pub(crate) max_documents: usize,
+    pub(crate) max_body: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) queue_tokens: u64,
+    pub(crate) warm: bool,
+    pub(crate) sockets: Vec<PathBuf>,
+    pub(crate) models: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            max_documents: 10_000,
+            max_body: 64 << 20,
+            deadline: Duration::from_secs(30),
+            queue_tokens: 50_000_000,
+            warm: true,
+            sockets: Vec::new(),
+            models: vec!["fake", "other"],
+        }
+    }
+}
+
+/// A running server. Dropping it stops it.
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl App {
+    pub(crate) fn start() -> Self {
+        Self::with(Setup::default())
+    }
+
+    pub(crate) fn with(setup: Setup) -> Self {
+        let models = setup.models.iter().map(|id| fake::model(id)).collect();
+        let engine = engine::Options { workers: 2, batch_tokens: 4096, queue_tokens: setup.queue_tokens };
+        let core = Core::start(models, &engine, &cache::Options { bytes: 64 << 20, ttl: None }).expect("threads");
+        core.reranker.wait_until_warm().expect("the fake model warms up");
+        if setup.warm {
+            core.health.warmed();
+        }
+        let mut listen = vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))];
+        listen.extend(setup.sockets.into_iter().map(Listen::Unix));
+        let options = http::Options {
+            listen,
+            max_body: setup.max_body,
+            max_documents: setup.max_documents,
+            deadline: setup.deadline,
+        };
+        let Core { reranker, health, metrics } = core;
+        Self::serve(&options, http::State { reranker, health, metrics })
+    }
+
+    fn serve(options: &http::Options, state: http::State) -> Self {
+        let health = Arc::clone(&state.health);
+        let bound = http::bind(options, state).expect("a free port");
+        let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
+        let stop = bound.stop();
+        let thread = std::thread::Builder::new()
+            .name("server".into())
+            .spawn(move || {
+                actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
+            })
+            .expect("a thread");
+        Self { address, health, stop, thread: Some(thread) }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Response {
+        self.connect().send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+    }
+
+    /// Posts JSON.
+    pub(crate) fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Response {
+        self.post_with(path, body, "")
+    }
+
+    /// Posts JSON with further headers, each ended by `\r\n`.
+    pub(crate) fn post_with(&self, path: &str, body: impl AsRef<[u8]>, headers: &str) -> Response {
+        self.connect().post(path, body, headers)
+    }
+
+    /// Waits for the server's end, as a process would after a stop.
+    pub(crate) fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server ended well");
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            actix_web::rt::System::new().block_on(self.stop.now());
+            thread.join().expect("the server ended well");
+        }
+    }
+}
