@@ -31,5 +31,10 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked
 
-bench: ## Measure throughput against the plain way
-	@echo "bench: not in this build" >&2; exit 1
+bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
+	$(CARGO) bench --locked --bench throughput
+
+.venv-bench: tests/bench/requirements.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@
