@@ -363,7 +363,9 @@ mod tests {
         ) {
             let reach = window.size.min(list.len());
             let scored = seconds[..reach].iter().flatten().count();
-            prop_assume!(scored < reach);
+            if scored == reach {
+                return Ok(());
+            }
             let after = window.rescore(&list, &seconds[..reach]);
             let bottom: Vec<usize> = after[scored..].iter().map(|standing| standing.hit).collect();
             prop_assert!(bottom.is_sorted(), "{:?}", after);

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Cursor, Kind, Span, Syntax, unescape};
+use super::scan::{Cursor, Kind, Span, Syntax, unescape, unescape_into};
 
 /// Between fields when the caller names nothing. OpenSearch's rerank processor puts nothing there, which glues the last
 /// word of one field to the first of the next; every tokenizer reads a line break as a break.
@@ -79,20 +79,20 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Borrows as long as there is only one piece.
-fn append<'b>(text: &mut Cow<'b, str>, joint: &str, value: Cow<'b, str>) {
+/// Adds a value as it is spelled in JSON. Borrows as long as there is only one.
+fn append<'b>(text: &mut Cow<'b, str>, joint: &str, raw: &'b str) {
     if text.is_empty() {
-        *text = value;
+        *text = unescape(raw);
     } else {
         let text = text.to_mut();
-        text.reserve(joint.len() + value.len());
+        text.reserve(joint.len() + raw.len());
         text.push_str(joint);
-        text.push_str(&value);
+        unescape_into(text, raw);
     }
 }
 
-/// Collects the values of `name` in an object, and stops at the first key that has any.
-fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Vec<Cow<'b, str>>) {
+/// Collects the values of `name` in an object, as they are spelled there without quotes, and stops at the first key that has any.
+fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Vec<&'b str>) {
     let _ = cursor.object(|cursor, key| match below(name, &key) {
         Some(rest) => {
             collect(cursor, (rest, DEPTH), values)?;
@@ -103,7 +103,7 @@ fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Vec<Cow<'b, str>
 }
 
 /// Collects the values that stand `rest` below the value under the cursor, and passes it.
-fn collect<'b>(cursor: &mut Cursor<'b>, (rest, depth): (&str, u8), values: &mut Vec<Cow<'b, str>>) -> Result<(), Done> {
+fn collect<'b>(cursor: &mut Cursor<'b>, (rest, depth): (&str, u8), values: &mut Vec<&'b str>) -> Result<(), Done> {
     match cursor.kind()? {
         Kind::Object if depth > 0 => {
             cursor.object(|cursor, key| match below(rest, &key) {
@@ -116,11 +116,11 @@ fn collect<'b>(cursor: &mut Cursor<'b>, (rest, depth): (&str, u8), values: &mut 
         }
         Kind::String if rest.is_empty() => {
             let span = cursor.skip()?;
-            values.push(unescape(cursor.slice(&(span.start + 1..span.end - 1))));
+            values.push(cursor.slice(&(span.start + 1..span.end - 1)));
         }
         Kind::Number | Kind::Boolean if rest.is_empty() => {
             let span = cursor.skip()?;
-            values.push(Cow::Borrowed(cursor.slice(&span)));
+            values.push(cursor.slice(&span));
         }
         Kind::Null | Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
             cursor.pass::<Done>()?;

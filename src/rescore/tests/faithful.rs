@@ -288,4 +288,23 @@ proptest! {
         prop_assert!(literal.len() <= 18 && literal.contains(['.', 'e']), "{}", literal);
         prop_assert!(serde_json::from_str::<f64>(literal).is_ok());
     }
+
+    #[test]
+    fn damaged_bodies_are_refused_or_rescored_to_json_but_never_panic(
+        parts in parts(), at in any::<proptest::sample::Index>(), damage in "[\\[\\]{}\",:0-9a-z\\\\ ]{0,3}", length in 0usize..4,
+    ) {
+        let spelled: Vec<String> = parts.hits.iter().map(|hit| hit.score.clone()).collect();
+        let order: Vec<usize> = (0..spelled.len()).collect();
+        let response = parts.render(Engine::OpenSearch, &order, &spelled);
+        let mut body = format!(r#"{{"query":"q","fields":["t","a.b"],"explain":true,"response":{response}}}"#).into_bytes();
+        let start = at.index(body.len());
+        let end = (start + length).min(body.len());
+        body.splice(start..end, damage.bytes());
+        let Ok(mut job) = Job::parse(Engine::OpenSearch, &body, &Options::default()) else { return Ok(()) };
+        while let Some(request) = job.next_stage() {
+            job.settle(&vec![logit(1.0); request.texts.pairs.len()], Activation::Sigmoid).unwrap();
+        }
+        let bytes = job.finish().bytes;
+        prop_assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&bytes).is_ok());
+    }
 }

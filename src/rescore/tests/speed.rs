@@ -9,7 +9,8 @@ const HITS: u16 = 10_000;
 
 /// About 20 MB: hits of 2 kB, with the text in two fields and things that are not ours around it.
 fn response() -> String {
-    let text = "the quick brown fox jumps over the lazy dog and says \\\"caf\\u00e9 ü\\\" to it. ".repeat(22);
+    let sentence = "the quick brown fox jumps over the lazy dog and goes its way. ";
+    let text = format!("{}He says \\\"no\\\" to the café, \\u0061s ever.\\n", sentence.repeat(4)).repeat(6);
     let mut hits = String::new();
     for n in 0..HITS {
         let separator = if n == 0 { "" } else { "," };
