@@ -7,14 +7,45 @@
 //! 4. let go of the engine: its threads end after the work they hold;
 //! 5. say what was cut, if anything was.
 
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::rt::System;
 
 use crate::cache::{self, ScoreCache};
-use crate::engine::{self, Engine, Surroundings};
+use crate::config::Config;
+use crate::engine::{self, Engine, StartError, Surroundings};
 use crate::health::Health;
+use crate::http::{self, BindError, Bound, Listen, State};
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::model::open::OpenError;
 use crate::rerank::Reranker;
+
+/// Why the process did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A model or the runtime library.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A model that could not run.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The system gave no thread, socket or signal.
+    #[error("the system refused a thread, a socket or a signal handler")]
+    System(#[from] io::Error),
+    /// The grace period was over before everything accepted was finished.
+    #[error("drain: requests were still in work after {} s and were cut; raise RESCORED_DRAIN", grace.as_secs())]
+    Cut {
+        /// The grace period.
+        grace: Duration,
+    },
+}
 
 /// The parts that answer requests, without the server in front of them.
 #[derive(Clone, Debug)]
@@ -27,12 +58,20 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
 }
 
+/// A server that holds its addresses, and the parts behind it.
+#[derive(Debug)]
+pub struct App {
+    core: Core,
+    bound: Bound,
+    drain: Duration,
+}
+
 impl Core {
     /// Starts the engine over these models. Workers load them in the background.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(models: Vec<Model>, engine: &engine::Options, cache: &cache::Options) -> std::io::Result<Self> {
+    pub fn start(models: Vec<Model>, engine: &engine::Options, cache: &cache::Options) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health::default());
         let cards = models.iter().map(|model| model.card.clone()).collect();
@@ -42,4 +81,80 @@ impl Core {
         let reranker = Arc::new(Reranker::new(cards, engine, cache, Arc::clone(&metrics)));
         Ok(Self { reranker, health, metrics })
     }
+}
+
+impl App {
+    /// Opens the models, takes the addresses, starts the threads.
+    ///
+    /// # Errors
+    /// What kept it from that; nothing is left running then.
+    pub fn build(config: &Config) -> Result<Self, AppError> {
+        let models = Model::open_all(&config.model)?;
+        Self::over(models, config)
+    }
+
+    /// As [`App::build`], over models that are open already.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub fn over(models: Vec<Model>, config: &Config) -> Result<Self, AppError> {
+        let core = Core::start(models, &config.engine, &config.cache)?;
+        let Core { reranker, health, metrics } = core.clone();
+        let bound = http::bind(&config.http, State { reranker, health, metrics })?;
+        Ok(Self { core, bound, drain: config.drain })
+    }
+
+    /// The addresses taken, with the ports that the system chose.
+    pub fn addresses(&self) -> &[Listen] {
+        self.bound.addresses()
+    }
+
+    /// The parts behind the server.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Serves until `stop` resolves, then shuts down in the module's order. Blocks.
+    ///
+    /// # Errors
+    /// When a model could not run, or the grace period cut requests off.
+    pub fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        System::new().block_on(self.serve(stop))
+    }
+
+    async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
+        let Self { core, bound, drain } = self;
+        let handle = bound.stop();
+        let warm = warm_up(&core);
+        let serving = actix_web::rt::spawn(bound.serve());
+        let failed = tokio::select! {
+            failed = warm => failed.err(),
+            () = stop => None,
+        };
+        if let Some(error) = failed {
+            handle.now().await;
+            return Err(error);
+        }
+        core.health.drain();
+        tracing::info!(grace_s = drain.as_secs(), "draining");
+        let finished = tokio::time::timeout(drain, handle.gracefully()).await.is_ok();
+        if !finished {
+            handle.now().await;
+        }
+        // The server's end drops its hold of the reranker; ours is the last, and with it goes the engine.
+        serving.await.unwrap_or(Ok(()))?;
+        drop(core);
+        if finished { Ok(()) } else { Err(AppError::Cut { grace: drain }) }
+    }
+}
+
+/// Resolves only when the warm-up fails; a process that is warm goes on until it is stopped.
+async fn warm_up(core: &Core) -> Result<(), AppError> {
+    let reranker = Arc::clone(&core.reranker);
+    let started = std::time::Instant::now();
+    let waited = tokio::task::spawn_blocking(move || reranker.wait_until_warm()).await;
+    waited.map_err(io::Error::other)??;
+    core.health.warmed();
+    tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
+    std::future::pending().await
 }

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod console;
 mod fetch;
+mod serve;
 
 /// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
@@ -19,7 +20,7 @@ pub const USAGE: u8 = 64;
 pub const FAILURE: u8 = 1;
 
 /// Name and value of every environment variable.
-pub type Vars = Vec<(String, String)>;
+pub type Vars = Vec<(OsString, OsString)>;
 
 /// Scores (query, document) pairs with a cross-encoder beside a search engine.
 ///
@@ -40,7 +41,7 @@ enum Command {
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: &Vars) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(said) => {
@@ -50,8 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: &Vars) -> ExitCo
         }
     };
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => fail(USAGE, &Unbuilt),
-        Command::Fetch(flags) => fetch::run(flags, vars),
+        Command::Serve => serve::run(vars),
+        Command::Fetch(flags) => fetch::run(flags, &vars),
     }
 }
 
@@ -67,8 +68,3 @@ fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "rescored: {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
     ExitCode::from(code)
 }
-
-/// This build has no server yet.
-#[derive(Debug, thiserror::Error)]
-#[error("serve: not in this build; only `fetch` is")]
-struct Unbuilt;

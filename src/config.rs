@@ -1,7 +1,7 @@
 //! Settings from the environment: read once, checked whole, handed out as each component's own `Options`.
 //!
 //! Owns the way from (name, value) pairs to a [`Config`]: [`settings`] describes every variable in one table, `raw` holds
-//! the texts as given, `kind` parses them, [`reference`] prints the table. It must not read the process environment:
+//! the texts as given, `kind` parses them, [`mod@reference`] prints the table. It must not read the process environment:
 //! the caller passes `std::env::vars_os()` (or a list, in tests) and a [`Host`] in. Components know nothing of this
 //! module; it knows their options.
 //!
@@ -10,7 +10,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::{cache, engine, http, model, telemetry};
+use crate::cache::options as cache;
+use crate::engine::options as engine;
+use crate::http::options as http;
+use crate::model::options as model;
+use crate::telemetry::options as telemetry;
 
 pub mod error;
 mod kind;
@@ -42,17 +46,17 @@ const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The HTTP server.
-    pub http: http::options::Options,
+    pub http: http::Options,
     /// Models and runtime.
-    pub model: model::options::Options,
+    pub model: model::Options,
     /// Workers, batches and queue.
-    pub engine: engine::options::Options,
+    pub engine: engine::Options,
     /// The score cache.
-    pub cache: cache::options::Options,
+    pub cache: cache::Options,
     /// How long accepted requests may take to finish once a stop was asked for.
     pub drain: Duration,
     /// Logs.
-    pub telemetry: telemetry::options::Options,
+    pub telemetry: telemetry::Options,
     /// Every setting as it took effect, in the table's order; secrets are redacted. [`reference::summary`] prints it.
     pub effective: Vec<Effective>,
 }
@@ -103,13 +107,13 @@ impl Config {
 
 /// One line a setting, in the table's order.
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
-    let http = http::options::Options {
+    let http = http::Options {
         listen: read.value(&settings::LISTEN, raw.listen),
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
         deadline: read.value(&settings::DEADLINE, raw.deadline),
     };
-    let model = model::options::Options {
+    let model = model::Options {
         ids: read.value(&settings::MODELS, raw.models),
         dir: read.value(&settings::MODEL_DIR, raw.model_dir),
         runtime: read.value(&settings::RUNTIME, raw.runtime),
@@ -118,17 +122,17 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
     };
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
-    let engine = engine::options::Options {
+    let engine = engine::Options {
         workers: read.value_or(&settings::WORKERS, raw.workers, host.cores),
         batch_tokens: read.value_or(&settings::BATCH_TOKENS, raw.batch_tokens, AUTO_BATCH_TOKENS),
         queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
     };
-    let cache = cache::options::Options {
+    let cache = cache::Options {
         bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
         ttl: read.value(&settings::CACHE_TTL, raw.cache_ttl),
     };
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let telemetry = telemetry::options::Options {
+    let telemetry = telemetry::Options {
         filter: read.value(&settings::LOG, raw.log),
         format: read.value(&settings::LOG_FORMAT, raw.log_format),
     };

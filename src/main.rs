@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
-    // A variable that is no Unicode is not ours, or is refused by its name or value like any other wrong one.
-    let vars = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()));
-    rescored::cli::run(std::env::args_os(), &vars.collect())
+    rescored::cli::run(std::env::args_os(), std::env::vars_os().collect())
 }

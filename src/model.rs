@@ -7,6 +7,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod checksum;
 pub mod manifest;
+pub mod open;
 pub mod options;
 pub mod session;
 pub mod tokenizer;

@@ -5,11 +5,12 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::FetchError;
+use super::{FetchError, Place};
 use crate::model::catalogue::Wheel;
 
 /// Downloads `wheel` into `folder`.
-pub(super) fn download(python: &Path, wheel: &Wheel, folder: &Path) -> Result<(), FetchError> {
+pub(super) fn download(place: &Place<'_>, wheel: &Wheel, folder: &Path) -> Result<(), FetchError> {
+    let python = &place.options.python;
     let output = Command::new(python)
         .args(arguments(wheel))
         .arg("--dest")
@@ -17,20 +18,26 @@ pub(super) fn download(python: &Path, wheel: &Wheel, folder: &Path) -> Result<()
         .arg(format!("{}=={}", wheel.package, wheel.version))
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| FetchError::NoPython { python: python.to_owned(), source })?;
+        .map_err(|source| FetchError::NoPython { python: python.clone(), source })?;
     if output.status.success() {
         return Ok(());
     }
     let complaint = String::from_utf8_lossy(&output.stderr);
     if complaint.contains("No module named pip") {
-        return Err(FetchError::NoPip { python: python.to_owned() });
+        return Err(FetchError::NoPip { python: python.clone() });
     }
-    Err(FetchError::Pip {
+    let reason = last_word(&complaint).unwrap_or_else(|| format!("it ended with {}", output.status));
+    Err(fault(place, wheel, reason))
+}
+
+/// pip's failure, with where the wheel can be put by hand.
+pub(super) fn fault(place: &Place<'_>, wheel: &Wheel, reason: String) -> FetchError {
+    FetchError::Pip {
         package: format!("{} {}", wheel.package, wheel.version),
-        reason: last_word(&complaint).unwrap_or_else(|| format!("it ended with {}", output.status)),
+        reason,
         file: wheel.file.clone(),
-        folder: folder.to_owned(),
-    })
+        folder: place.downloads.clone(),
+    }
 }
 
 fn arguments(wheel: &Wheel) -> Vec<String> {

@@ -28,6 +28,7 @@ pub(super) fn write(
     expected: Option<Sha256>,
 ) -> Result<(Sha256, u64), FetchError> {
     folder(path.parent().unwrap_or(Path::new(".")))?;
+    sweep(path);
     let temporary = temporary(path);
     let written = copy(content, &temporary).map_err(disk(&temporary)).and_then(|(found, bytes)| {
         check(path, expected, found)?;
@@ -84,6 +85,17 @@ fn copy(content: &mut impl Read, temporary: &Path) -> io::Result<(Sha256, u64)> 
     Ok(hashing.finish())
 }
 
+/// Removes what earlier writes of `path` left when they were killed. Best effort: it only saves space.
+fn sweep(path: &Path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let left =
+        |file: &str| file.strip_prefix(&format!(".{name}.")).is_some_and(|rest| rest.split('.').nth(1) == Some("tmp"));
+    let entries = path.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten();
+    for entry in entries.filter_map(Result::ok).filter(|entry| left(&entry.file_name().to_string_lossy())) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 /// A hidden neighbour of `path`, so that the rename stays on one file system. The process id keeps two apart that
 /// share a folder in which locks do not work.
 fn temporary(path: &Path) -> PathBuf {
@@ -110,6 +122,15 @@ mod tests {
         let fault = write(&path, &mut &b"bad"[..], Some(Sha256::of(b"good"))).unwrap_err();
         assert!(matches!(fault, FetchError::WrongHash { .. }), "{fault}");
         assert_eq!((fs::read(&path).unwrap(), names(dir.path())), (b"good".to_vec(), vec!["file".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_killed_write_left_is_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".file.123.tmp"), "half").unwrap();
+        fs::write(dir.path().join(".other.123.tmp"), "half").unwrap();
+        write(&dir.path().join("file"), &mut &b"good"[..], None).unwrap();
+        assert_eq!(names(dir.path()), [".other.123.tmp", "file"]);
     }
 
     #[test]

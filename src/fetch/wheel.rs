@@ -2,13 +2,16 @@
 //!
 //! Owns where a wheel waits between download and unpacking. It must not know what its members are for.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::place::{check, digest, disk, remove, write};
+use super::place::{check, digest, disk, folder, remove, rename, write};
 use super::{FetchError, Place, Progress, pip};
 use crate::model::catalogue::Wheel;
 use crate::model::checksum::Sha256;
+
+/// Beginning of the names of pip's folders.
+const SCRATCH: &str = "pip.";
 
 /// A wheel whose checksum was found right.
 pub(super) struct Checked {
@@ -23,21 +26,36 @@ pub(super) fn obtain(place: &Place<'_>, wheel: &Wheel, progress: &mut dyn Progre
         Some(_) => remove(&path)?,
         None => {}
     }
+    // A folder of this run's own: pip of a run that was killed may still be writing.
+    let scratch = tempfolder(&place.downloads)?;
     let megabytes = wheel.size.div_ceil(1_000_000);
     progress.begin(&format!("{} {} by pip, {megabytes} MB", wheel.package, wheel.version), None);
-    let downloaded = pip::download(&place.options.python, wheel, &place.downloads);
+    let downloaded = pip::download(place, wheel, &scratch);
     progress.end();
-    downloaded?;
-    let Some((found, _)) = digest(&path)? else {
-        return Err(FetchError::Pip {
-            package: format!("{} {}", wheel.package, wheel.version),
-            reason: format!("pip brought another file than {}", wheel.file),
-            file: wheel.file.clone(),
-            folder: place.downloads.clone(),
-        });
+    let taken = downloaded.and_then(|()| take(&scratch.join(&wheel.file), &path, wheel, place));
+    let _ = fs::remove_dir_all(&scratch);
+    taken.map(|()| Checked { path })
+}
+
+/// Moves the wheel that pip brought to where the next run would look for it, when it is the right one.
+fn take(brought: &Path, path: &Path, wheel: &Wheel, place: &Place<'_>) -> Result<(), FetchError> {
+    let Some((found, _)) = digest(brought)? else {
+        return Err(pip::fault(place, wheel, format!("pip brought another file than {}", wheel.file)));
     };
-    check(&path, Some(wheel.sha256), found)?;
-    Ok(Checked { path })
+    check(path, Some(wheel.sha256), found)?;
+    rename(brought, path)
+}
+
+/// An empty folder for pip; those of killed runs go.
+fn tempfolder(downloads: &Path) -> Result<PathBuf, FetchError> {
+    for entry in fs::read_dir(downloads).map_err(disk(downloads))?.filter_map(Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(SCRATCH) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let path = downloads.join(format!("{SCRATCH}{}", std::process::id()));
+    folder(&path)?;
+    Ok(path)
 }
 
 impl Checked {

@@ -42,3 +42,15 @@ pub enum Precision {
     /// 8-bit integers in the matrix products.
     Int8,
 }
+
+impl Precision {
+    /// The word that settings and manifests use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Fp32 => "fp32",
+            Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
+        }
+    }
+}

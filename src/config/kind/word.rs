@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Kind, Wrong, items};
-use crate::telemetry;
+use crate::telemetry::filter;
 
 /// One of a few words, each with its value.
 pub(in crate::config) struct Words<T: 'static> {
@@ -99,7 +99,7 @@ impl Kind for Filter {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, Wrong> {
-        telemetry::filter::check(text).map_err(|error| Wrong::new(error.problem()).hint(telemetry::filter::HINT))?;
+        filter::check(text).map_err(|error| Wrong::new(error.problem()).hint(filter::HINT))?;
         Ok(text.to_owned())
     }
 
