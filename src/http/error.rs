@@ -40,6 +40,14 @@ pub(super) enum Reject {
         /// Path of the list.
         field: &'static str,
     },
+    /// Fields are well-formed but do not fit together, or ask for what a reranker cannot do.
+    #[error("{field}: {problem}")]
+    Mismatch {
+        /// Path of the field.
+        field: &'static str,
+        /// What does not fit, and what would.
+        problem: String,
+    },
     /// No such path.
     #[error("path: `{path}` is not served here; rerank with POST /v1/rerank, /v2/rerank or /rerank")]
     Path {
@@ -124,11 +132,17 @@ impl Reject {
         Self::Field { field: field.into(), problem: problem.into() }
     }
 
+    /// Fields that do not fit together.
+    pub(super) fn mismatch(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Mismatch { field, problem: problem.into() }
+    }
+
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Syntax { .. } => (StatusCode::BAD_REQUEST, "Syntax"),
             Self::Field { .. } => (StatusCode::BAD_REQUEST, "Validation"),
             Self::Empty { .. } => (StatusCode::BAD_REQUEST, "Empty"),
+            Self::Mismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
             Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
             Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),

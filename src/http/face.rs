@@ -4,9 +4,18 @@
 //! for, a [`Reply`] what every dialect prints. Adding a face is one file below and one line in [`FACES`]. It must not
 //! know connections, headers or how scores are made.
 
+mod bedrock;
 mod cohere;
 mod dispatch;
+mod infinity;
+mod kserve;
+mod nim;
+mod opensearch;
+mod predict;
+mod score;
 mod tei;
+mod vllm;
+mod voyage;
 mod weaviate;
 
 use std::borrow::Cow;
@@ -18,7 +27,22 @@ use crate::domain::{Activation, Cut, ModelCard, Pair, Texts, ranking};
 use crate::rerank::Answer;
 
 /// Every face served.
-pub(super) static FACES: &[Face] = &[dispatch::FACE, cohere::FACE, tei::FACE, weaviate::FACE];
+pub(super) static FACES: &[Face] = &[
+    dispatch::FACE,
+    cohere::FACE,
+    tei::FACE,
+    predict::FACE,
+    weaviate::FACE,
+    score::FACE,
+    vllm::FACE,
+    infinity::FACE,
+    voyage::FACE,
+    nim::FACE,
+    kserve::FACE,
+    bedrock::FACE,
+    opensearch::ARRAY,
+    opensearch::PREDICT,
+];
 
 /// Where a dialect is spoken, and how its requests are read.
 #[derive(Debug)]
@@ -66,6 +90,8 @@ pub(super) struct Call<'a> {
     pub(super) texts: Texts<'a>,
     /// The model as the caller wrote it.
     pub(super) model: Option<Cow<'a, str>>,
+    /// The name that the caller gave this request in its body, in dialects that give it back.
+    pub(super) tag: Option<Cow<'a, str>>,
     /// How many of the best are wanted; `None` means all.
     pub(super) top: Option<usize>,
     /// Which number is wanted.
@@ -114,6 +140,7 @@ impl<'a> Call<'a> {
             dialect,
             texts: Texts::default(),
             model: None,
+            tag: None,
             top: None,
             scores: Scores::default(),
             echo: false,
@@ -134,6 +161,7 @@ impl<'a> Call<'a> {
                 pairs: self.texts.pairs.into_iter().map(pair).collect(),
             },
             model: self.model.map(own),
+            tag: self.tag.map(own),
             ..self
         }
     }

@@ -8,21 +8,24 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::terms::{Terms, positive};
 use super::text::{Document, List, Text};
-use crate::domain::{Cut, CutSide, LongDocuments, Pair, Texts};
+use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
-use crate::http::face::{Call, Dialect, Scene, Scores};
+use crate::http::face::{Call, Dialect, Scene};
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::http) struct RerankBody<'a> {
     #[serde(borrow)]
-    pub(in crate::http) query: Option<Text<'a>>,
+    pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
     pub(in crate::http) documents: Option<List<Document<'a>>>,
     #[serde(borrow)]
     pub(in crate::http) texts: Option<List<Document<'a>>>,
+    #[serde(borrow)]
+    pub(in crate::http) passages: Option<List<Document<'a>>>,
     #[serde(borrow)]
     pub(in crate::http) property: Property<'a>,
     #[serde(borrow)]
@@ -73,7 +76,11 @@ impl<'a> RerankBody<'a> {
         field: &'static str,
         scene: Scene,
     ) -> Result<Call<'a>, Reject> {
-        let list = if field == "texts" { self.texts.take() } else { self.documents.take() };
+        let list = match field {
+            "texts" => self.texts.take(),
+            "passages" => self.passages.take(),
+            _ => self.documents.take(),
+        };
         let Some(list) = list else {
             return Err(Reject::field(field, "missing; send a list of strings"));
         };
@@ -86,49 +93,30 @@ impl<'a> RerankBody<'a> {
 
     /// The call that the other keys ask for, on documents that were read already.
     pub(in crate::http) fn call(self, dialect: &'static Dialect, pairs: Vec<Pair<'a>>) -> Result<Call<'a>, Reject> {
-        let Some(Text(query)) = self.query else {
-            return Err(Reject::field("query", "missing; send a string"));
+        let query = match self.query {
+            None => return Err(Reject::field("query", "missing; send a string")),
+            Some(Document::Fields(fields)) if fields.is_empty() => {
+                return Err(Reject::field("query", "expected a string or an object with `text`"));
+            }
+            Some(query) => query.into_text(&[]),
         };
-        let truncate = self.truncate.or(self.truncation);
-        let (side, refuse_cut) = match truncate {
-            Some(Truncate::Refuse) => (None, true),
-            Some(Truncate::At(side)) => (Some(side), false),
-            Some(Truncate::Allow) | None => (None, false),
-        };
-        let side = self.truncation_direction.or(self.truncation_side).map(|Side(side)| side).or(side);
-        let cut = cut(
-            side.unwrap_or_default(),
-            [self.truncate_prompt_tokens, self.max_tokens_per_doc, self.max_chunks_per_doc],
-        );
         let is = |flag: Option<Flag>| flag == Some(Flag(true));
-        let raw = is(self.raw_scores) || self.use_activation == Some(Flag(false));
+        let terms = Terms {
+            model: self.model,
+            raw_scores: self.raw_scores,
+            use_activation: self.use_activation,
+            truncate: self.truncate.or(self.truncation),
+            side: self.truncation_direction.or(self.truncation_side),
+            pair_tokens: self.truncate_prompt_tokens,
+            document_tokens: self.max_tokens_per_doc,
+            windows: self.max_chunks_per_doc,
+            timeout: self.timeout_ms,
+            allow_partial: self.allow_partial,
+        };
         Ok(Call {
-            texts: Texts { queries: vec![query], pairs },
-            model: self.model.map(|Text(model)| model),
             top: self.top_n.or(self.top_k).and_then(positive),
-            scores: if raw { Scores::Raw } else { Scores::Activated },
             echo: is(self.return_documents) || is(self.return_text),
-            cut,
-            refuse_cut,
-            timeout: self.timeout_ms.map(|Millis(timeout)| timeout),
-            allow_partial: is(self.allow_partial),
-            ..Call::new(dialect)
+            ..terms.into_call(dialect, Texts { queries: vec![query], pairs })
         })
     }
-}
-
-/// How over-long documents are fitted, from the keys of all dialects: tokens of the pair, tokens of the document, and
-/// windows of the document. Zero and negative numbers mean the server's own choice.
-fn cut(side: CutSide, [pair_tokens, document_tokens, windows]: [Option<Whole>; 3]) -> Cut {
-    let tokens = |number: Option<Whole>| number.and_then(positive).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let long_documents = match windows.and_then(positive) {
-        None | Some(1) => LongDocuments::Truncate,
-        Some(n) => LongDocuments::MaxPassage { windows: u16::try_from(n).unwrap_or(u16::MAX) },
-    };
-    Cut { max_length: tokens(pair_tokens), max_document: tokens(document_tokens), side, long_documents }
-}
-
-/// A positive number; zero and less mean "no limit" in every dialect.
-fn positive(Whole(number): Whole) -> Option<usize> {
-    usize::try_from(number).ok().filter(|&n| n > 0)
 }
