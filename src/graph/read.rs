@@ -1,0 +1,150 @@
+//! Reads a cross-encoder out of an ONNX graph by the shape of its arithmetic, not by its names.
+//!
+//! Owns the walk from the logit back to the embeddings. Exporters differ in names, shape plumbing and in how they write
+//! norms, activations and masks; what they agree on is which products feed which. The scale of attention and the mask are
+//! taken to be the usual ones: whoever writes a graph from this description compares its logits with the source's.
+
+use super::{
+    array::BadTensor,
+    bert::{Activation, Bert, Dense, Head, Layer},
+    proto,
+    source::{Source, input},
+};
+
+mod attention;
+mod embeddings;
+mod parts;
+
+/// The graph is not a cross-encoder that can be read here.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrecognised {
+    /// A part of the graph is not what the walk expects there.
+    #[error("`{at}`: expected {expected}")]
+    Part {
+        /// The value or node, by its name in the graph.
+        at: String,
+        /// What a model of the family has there.
+        expected: String,
+    },
+    /// A weight cannot be read.
+    #[error("a weight cannot be read")]
+    Weight(#[from] BadTensor),
+    /// The bytes are no ONNX model.
+    #[error(transparent)]
+    NotOnnx(#[from] super::NotOnnx),
+}
+
+/// Reads the model that a graph computes.
+pub(super) fn read(graph: proto::Graph) -> Result<Bert, Unrecognised> {
+    let source = Source::new(graph)?;
+    if let Some(node) = source.first_foreign() {
+        let expected =
+            format!("operators of onnx only, not {}.{}; compile from a plain export", node.domain, node.op_type);
+        return Err(fault(&node.name, expected));
+    }
+    let [logits] = source.outputs() else {
+        return Err(fault(&source.outputs().join(", "), "one output, the logit"));
+    };
+    let (head, mut hidden) = head(&source, logits)?;
+    let mut layers = Vec::new();
+    let mut heads = None;
+    while let Some((layer, below)) = layer(&source, &hidden, &mut heads)? {
+        layers.push(layer);
+        hidden = below;
+    }
+    layers.reverse();
+    let Some(heads) = heads else { return Err(fault(&hidden, "an encoder layer: norm(feed-forward + attention)")) };
+    let embeddings = embeddings::read(&source, &hidden)?;
+    let bert = Bert { hidden: head.dense.weight.rows, heads, embeddings, layers, head };
+    check_sizes(&bert)?;
+    Ok(bert)
+}
+
+fn fault(at: &str, expected: impl Into<String>) -> Unrecognised {
+    Unrecognised::Part { at: at.into(), expected: expected.into() }
+}
+
+/// From the logit to the last layer's rows.
+fn head(source: &Source, logits: &str) -> Result<(Head, String), Unrecognised> {
+    let part = |at: &str, what: &str| fault(at, what);
+    let (classifier, x) =
+        parts::dense(source, logits).ok_or_else(|| part(logits, "a product with a bias, the classifier"))?;
+    if classifier.weight.columns != 1 {
+        return Err(part(logits, &format!("one logit a pair, not {}", classifier.weight.columns)));
+    }
+    let (activation, x) = parts::activation(source, x)
+        .ok_or_else(|| part(x, "tanh, gelu or relu between two products on the [CLS] row"))?;
+    let (dense, x) = parts::dense(source, x).ok_or_else(|| part(x, "a product with a bias, the pooler"))?;
+    let rows = parts::first_row(source, x).ok_or_else(|| part(x, "the first token's row taken from the last layer"))?;
+    Ok((Head { dense, activation, classifier }, source.origin(rows).to_owned()))
+}
+
+/// One encoder layer whose output is `value`, and the value that it reads; `None` where the embeddings are reached.
+fn layer(source: &Source, value: &str, heads: &mut Option<usize>) -> Result<Option<(Layer, String)>, Unrecognised> {
+    let (norm, sum) = parts::norm(source, value).ok_or_else(|| fault(value, "a layer norm"))?;
+    let Some((activation, up, down, middle)) = feed_forward(source, sum) else { return Ok(None) };
+    let (attention_norm, sum) =
+        parts::norm(source, &middle).ok_or_else(|| fault(&middle, "the layer norm after attention"))?;
+    let found = parts::sides(source, sum).find_map(|(side, other)| Some((parts::dense(source, side)?, other)));
+    let ((output, context), below) = found.ok_or_else(|| fault(sum, "attention's output product plus its input"))?;
+    let below = source.origin(below).to_owned();
+    let parts = attention::read(source, context, &below)?;
+    if heads.replace(parts.heads).is_some_and(|before| before != parts.heads) {
+        return Err(fault(context, "as many attention heads as in the other layers"));
+    }
+    let attention::Parts { query, key, value, .. } = parts;
+    Ok(Some((Layer { query, key, value, output, attention_norm, up, activation, down, norm }, below)))
+}
+
+/// `middle + down(activation(up(middle)))`.
+fn feed_forward(source: &Source, sum: &str) -> Option<(Activation, Dense, Dense, String)> {
+    parts::sides(source, sum).find_map(|(side, middle)| {
+        let (down, x) = parts::dense(source, side)?;
+        let (activation, x) = parts::activation(source, x)?;
+        let (up, x) = parts::dense(source, x)?;
+        let middle = source.origin(middle);
+        (source.origin(x) == middle).then(|| (activation, up, down, middle.to_owned()))
+    })
+}
+
+/// Whether every weight fits its neighbours: what is wrong is named before a runtime meets it.
+fn check_sizes(bert: &Bert) -> Result<(), Unrecognised> {
+    let hidden = bert.hidden;
+    let fit = |name: String, dense: &Dense, rows: usize, columns: usize| {
+        let (r, c) = (dense.weight.rows, dense.weight.columns);
+        if (r, c, dense.bias.len()) == (rows, columns, columns) {
+            return Ok(());
+        }
+        Err(fault(&name, format!("a weight of {rows} by {columns} with its bias, not {r} by {c}")))
+    };
+    if bert.heads == 0 || !hidden.is_multiple_of(bert.heads) {
+        return Err(fault("attention", format!("{hidden} columns in equal heads, not {}", bert.heads)));
+    }
+    for (at, layer) in bert.layers.iter().enumerate() {
+        let wide = layer.up.weight.columns;
+        for (name, dense) in
+            [("query", &layer.query), ("key", &layer.key), ("value", &layer.value), ("output", &layer.output)]
+        {
+            fit(format!("layer {at}, {name}"), dense, hidden, hidden)?;
+        }
+        fit(format!("layer {at}, up"), &layer.up, hidden, wide)?;
+        fit(format!("layer {at}, down"), &layer.down, wide, hidden)?;
+        for (name, norm) in [("attention norm", &layer.attention_norm), ("norm", &layer.norm)] {
+            if norm.scale.len() != hidden || norm.bias.len() != hidden {
+                return Err(fault(&format!("layer {at}, {name}"), format!("{hidden} scales and biases")));
+            }
+        }
+    }
+    fit("head".into(), &bert.head.dense, hidden, bert.head.classifier.weight.rows)?;
+    embeddings::check(bert)
+}
+
+/// The inputs of a node that values flow through, as against shapes, indices and axes.
+fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
+    let count = match node.op_type.as_str() {
+        "Reshape" | "Squeeze" | "Unsqueeze" | "Slice" | "Gather" | "Split" | "Expand" | "ReduceMean" | "Clip" => 1,
+        "Shape" => 0,
+        _ => node.input.len(),
+    };
+    (0..count).filter_map(|at| input(node, at))
+}
