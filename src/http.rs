@@ -3,6 +3,7 @@
 //! - `server`: sockets, routes, stop.
 //! - `answer`: the way of one request, the same for all faces.
 //! - `face`: the table of dialects; one file each below it.
+//! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics.
 //! - `error`: the one error body, and the map from cause to status.
@@ -18,6 +19,7 @@ mod json;
 mod operations;
 pub mod options;
 mod request_id;
+mod rescore;
 mod server;
 mod wire;
 
