@@ -6,7 +6,7 @@
 
 use super::{
     array::BadTensor,
-    bert::{Activation, Bert, Dense, Head, Layer},
+    bert::{Activation, Bert, Dense, Head, Layer, Table},
     proto,
     source::{Source, input},
 };
@@ -32,6 +32,11 @@ pub enum Unrecognised {
     /// The bytes are no ONNX model.
     #[error(transparent)]
     NotOnnx(#[from] super::NotOnnx),
+}
+
+/// The weights and the rows of a product in integers that makes `value`.
+pub(super) fn integer_product<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
+    parts::matmul_integer(source, value)
 }
 
 /// Reads the model that a graph computes.
