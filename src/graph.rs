@@ -15,6 +15,9 @@ mod emit;
 mod half;
 pub mod proto;
 mod read;
+pub mod safetensors;
+#[cfg(test)]
+mod sample;
 mod source;
 pub mod target;
 
