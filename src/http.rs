@@ -6,6 +6,7 @@
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics.
+//! - `openapi`: the interface's description, from the tables and types above.
 //! - `error`: the one error body, and the map from cause to status.
 //!
 //! Owns everything that mentions HTTP or JSON keys. It must not name the engine, the models or the cache: scores come
@@ -16,6 +17,7 @@ mod body;
 mod error;
 mod face;
 mod json;
+mod openapi;
 mod operations;
 pub mod options;
 mod request_id;

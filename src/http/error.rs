@@ -3,12 +3,15 @@
 //! Owns [`Refusal`], the status of every cause, and the body that all faces share. It must not know how a request was
 //! read or scored. No query or document text ever appears in it.
 
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::json;
 use crate::rerank::Fault;
@@ -134,11 +137,15 @@ pub(super) enum Refusal {
 
 /// The one error body. Clients read different keys of it: TEI, Hugging Face, Elasticsearch, Weaviate and KServe read
 /// `error`, Cohere reads `message`, Jina reads `detail`.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
+    /// One sentence: the field, the value, the limit, a hint; never a text.
     error: &'a str,
+    /// One word.
     error_type: &'static str,
+    /// As `error`.
     message: &'a str,
+    /// As `error`.
     detail: &'a str,
 }
 

@@ -6,15 +6,26 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, Scores, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, Scores, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::texts;
 use crate::http::wire::terms::Terms;
 use crate::http::wire::{self, lenient::Millis, tensor::Strings, tensor::Tag, text::List, text::Text};
 
-pub(super) const FACE: Face =
-    Face { name: "kserve", paths: &["/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"], read };
+pub(super) const FACE: Face = Face {
+    name: "kserve",
+    paths: &["/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"],
+    read,
+    docs: Docs {
+        summary: "Pairs scored with logits in input order, by the open inference protocol",
+        request: || reduced::<Infer<'_>>(&["id", "inputs"], &["inputs"]),
+        answer: || of::<Inferred<'_>>(),
+        example: r#"{"id":"1","inputs":[{"name":"query","shape":[1,1],"datatype":"BYTES","data":["what is a cat"]},{"name":"passage","shape":[1,1],"datatype":"BYTES","data":["the moon"]}]}"#,
+    },
+};
 
 static COLUMN: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[reply.answer.scored.len(), 1]) };
 static FLAT: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[reply.answer.scored.len()]) };
@@ -22,38 +33,44 @@ static FLAT: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[r
 /// The names under which the documents may come.
 const PASSAGES: [&str; 5] = ["passage", "passages", "document", "documents", "text_pair"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Infer<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     id: Option<Tag<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Input<'static>>>)]
     inputs: Option<List<Input<'a>>>,
-    #[serde(default)]
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Input<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     name: Option<Text<'a>>,
-    #[serde(default)]
+    #[schema(inline, value_type = Option<Vec<u64>>)]
     shape: Option<List<u64>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     datatype: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     data: Option<Strings<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Inferred<'r> {
     model_name: &'r str,
     model_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'r str>,
+    #[schema(inline)]
     outputs: [Output<'r>; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Output<'r> {
     name: &'static str,
     shape: &'r [usize],
