@@ -19,6 +19,7 @@ pub mod safetensors;
 #[cfg(test)]
 mod sample;
 mod source;
+mod summary;
 pub mod target;
 
 pub use bert::Bert;
@@ -26,6 +27,7 @@ pub use compile::compile;
 pub use dequantise::float_twin;
 pub use emit::Unfit;
 pub use read::Unrecognised;
+pub use summary::{SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 
 /// An operator that a graph uses: its domain (empty for ONNX's own) and its type.

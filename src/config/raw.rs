@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) provider: Option<String>,
     pub(super) precision: Option<String>,
     pub(super) max_length: Option<String>,
+    pub(super) shapes: Option<String>,
     pub(super) workers: Option<String>,
     pub(super) batch_tokens: Option<String>,
     pub(super) queue_tokens: Option<String>,

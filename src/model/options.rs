@@ -17,6 +17,18 @@ pub struct Options {
     pub precision: Precision,
     /// Tokens of a pair at most, specials included; a model's own limit lowers it.
     pub max_length: u32,
+    /// What becomes of models that are shapes for benchmarks.
+    pub shapes: Shapes,
+}
+
+/// What becomes of models whose scores mean nothing: shapes for benchmarks, which `compile --layers` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shapes {
+    /// They stop the start.
+    #[default]
+    Refused,
+    /// They are served, to be measured.
+    Served,
 }
 
 /// An execution provider of ONNX Runtime.

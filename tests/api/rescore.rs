@@ -96,7 +96,8 @@ fn vespa_hits_outside_the_window_stay_below_it() {
             json!({"id": n.to_string(), "relevance": relevance, "source": "s", "fields": {"body": format!("={logit} x")}})
         })
         .collect();
-    let result = json!({"root": {"id": "toplevel", "relevance": 1.0, "fields": {"totalCount": 3}, "children": children}});
+    let result =
+        json!({"root": {"id": "toplevel", "relevance": 1.0, "fields": {"totalCount": 3}, "children": children}});
     let rescore = json!({"window_size": 2, "replace": true});
     let body = json!({"query": "q", "fields": "body", "raw_scores": true, "rescore": rescore, "result": result});
     let answer = app.post("/rescore/vespa", body.to_string()).ok();
@@ -141,7 +142,10 @@ fn wrong_bodies_name_the_path_that_is_wrong() {
         (json!({"fields": ["body"], "response": good}), "query"),
         (json!({"query": "q", "fields": ["body"]}), "response"),
         (json!({"query": "q", "fields": ["body"], "response": score}), "response.hits.hits[0]._score"),
-        (json!({"query": "q", "fields": ["body"], "response": good, "rescore": {"query": {"score_mode": "mean"}}}), "score_mode"),
+        (
+            json!({"query": "q", "fields": ["body"], "response": good, "rescore": {"query": {"score_mode": "mean"}}}),
+            "score_mode",
+        ),
     ];
     for (body, path) in cases {
         let answer = app.post("/rescore/opensearch", body.to_string());

@@ -99,7 +99,7 @@ impl Alone {
     pub(crate) fn logit(&mut self, query: &str, document: &str) -> f32 {
         let (encoding, _) = self.encode(query, document);
         let mut batch = Batch::default();
-        batch.fill(&[&encoding]);
+        self.model.company.arrange(&[&encoding], &mut batch);
         self.scorer.score(&batch).expect("a forward pass")[0]
     }
 }
