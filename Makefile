@@ -5,10 +5,10 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test check lint bless bench
+.PHONY: help run fetch test test-engines check lint bless bench
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
 	$(CARGO) build --release --locked
@@ -21,6 +21,10 @@ fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default
 test: fetch ## Run every test, with the real runtime and model
 	$(CARGO) test --locked
 
+test-engines: ## Search through real engines (OpenSearch, Vespa, ...) with the shipped configuration
+	@test -n "$(RESCORED_BIN)" || { $(CARGO) build --release --locked && target/release/rescored fetch --python $(PYTHON); }
+	$(PYTHON) tests/engines/run.py
+
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -31,5 +35,10 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked
 
-bench: ## Measure throughput against the plain way
-	@echo "bench: not in this build" >&2; exit 1
+bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
+	$(CARGO) bench --locked --bench throughput
+
+.venv-bench: tests/bench/requirements.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@

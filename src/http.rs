@@ -3,6 +3,7 @@
 //! - `server`: sockets, routes, stop.
 //! - `answer`: the way of one request, the same for all faces.
 //! - `face`: the table of dialects; one file each below it.
+//! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics.
 //! - `openapi`: the interface's description, from the tables and types above.
@@ -20,6 +21,7 @@ mod openapi;
 mod operations;
 pub mod options;
 mod request_id;
+mod rescore;
 mod server;
 mod wire;
 

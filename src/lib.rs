@@ -9,6 +9,7 @@
 //! - [`telemetry`]: logs.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
+//! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.
 //! - [`cache`]: scores by the hash of their pair.
 //! - [`engine`]: tokenisation, batching, scheduling, workers.
 //! - [`model`]: manifest, tokenizer, tensors, ONNX Runtime sessions.
@@ -29,4 +30,5 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod rerank;
+pub mod rescore;
 pub mod telemetry;

@@ -52,6 +52,11 @@ pub enum Company {
         /// 1 to 100.
         least_percent: u8,
     },
+    /// Pairs of any length, one after the other without padding; the graph attends within each alone.
+    Packed {
+        /// Pairs that one forward pass holds at most.
+        slots: u32,
+    },
 }
 
 /// A model that is ready to run.

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::json;
 use crate::rerank::Fault;
+use crate::rescore::Malformed;
 
 /// Why a request is refused before any work was done for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +92,21 @@ pub(super) enum Reject {
         /// The limit in force.
         limit: usize,
     },
+    /// An engine's result, or what is asked to be done with it, cannot be worked on.
+    #[error(transparent)]
+    Engine(Malformed),
+    /// An engine's result has more of something than one request may hold.
+    #[error("{path}: more than {limit} {what}; {hint}")]
+    TooMany {
+        /// Where.
+        path: String,
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// How to live with it.
+        hint: &'static str,
+    },
     /// The body did not arrive in time, or the connection broke while it was read.
     #[error("body: {problem}; send it again")]
     BodyUnread {
@@ -147,13 +163,15 @@ impl Reject {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Syntax { .. } => (StatusCode::BAD_REQUEST, "Syntax"),
-            Self::Field { .. } => (StatusCode::BAD_REQUEST, "Validation"),
+            Self::Field { .. } | Self::Engine(_) => (StatusCode::BAD_REQUEST, "Validation"),
             Self::Empty { .. } => (StatusCode::BAD_REQUEST, "Empty"),
             Self::Mismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
             Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
             Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),
-            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } | Self::TooMany { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge")
+            }
             Self::BodyUnread { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
         }
     }

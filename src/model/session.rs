@@ -4,7 +4,7 @@
 //! session belongs to one thread for life. It must not know texts or tokens beyond their ids.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -18,6 +18,9 @@ use super::{Batch, Scorer, ScorerError, ScorerFactory};
 pub struct Runtime {
     environment: Arc<Environment>,
 }
+
+/// ONNX Runtime allows one environment a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// Why the library could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,10 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`].
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*loaded {
+            return Ok(runtime.clone());
+        }
         let refused = |message: String| RuntimeError::Library { path: library.to_owned(), message };
         let environment = ort::init_from(library)
             .map_err(|error| refused(error.to_string()))?
@@ -47,7 +54,7 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { environment: Arc::new(environment) })
+        Ok(loaded.insert(Self { environment: Arc::new(environment) }).clone())
     }
 }
 

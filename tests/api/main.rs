@@ -12,6 +12,8 @@ mod operations;
 #[cfg(test)]
 mod rerank;
 #[cfg(test)]
+mod rescore;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transport;

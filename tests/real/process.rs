@@ -61,8 +61,9 @@ fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
         (0..60).map(|n| format!("passage number {n} about draining a server in order")).collect();
     let body = serde_json::json!({"query": "how does a server drain", "documents": documents}).to_string();
     let address = server.address;
-    let working =
-        std::thread::Builder::new().spawn(move || Connection::open(address).post("/v1/rerank", body, "").ok()).expect("a thread");
+    let working = std::thread::Builder::new()
+        .spawn(move || Connection::open(address).post("/v1/rerank", body, "").ok())
+        .expect("a thread");
     std::thread::sleep(Duration::from_millis(60));
     server.terminate();
     let answer = working.join().expect("the answer comes although a stop was asked for");

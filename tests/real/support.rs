@@ -1,6 +1,7 @@
 //! The real model in this process, and the shared test data.
 
 #[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
 mod client;
 
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use rescored::metrics::Metrics;
 use rescored::model::{Batch, Encoding, Model, Scorer};
 use serde_json::Value;
 
-pub(crate) use client::{Connection, Response};
+pub(crate) use client::Connection;
 
 /// A server with the real model that all tests of this binary share.
 pub(crate) struct Real {
