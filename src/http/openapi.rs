@@ -57,9 +57,25 @@ pub(super) fn reduced<T: PartialSchema>(keys: &[&str], required: &[&str]) -> Val
     let mut schema = of::<T>();
     if let Some(properties) = schema["properties"].as_object_mut() {
         properties.retain(|key, _| keys.contains(&key.as_str()));
+        for (_, property) in properties.iter_mut().filter(|(key, _)| required.contains(&key.as_str())) {
+            demand(property);
+        }
     }
     schema["required"] = json!(required);
     schema
+}
+
+/// Takes the `null` out of an optional field's schema, and the empty list: what a dialect requires must be there. (All
+/// fields are optional to the reader, because the dialects share it.)
+fn demand(property: &mut Value) {
+    let is_null = |schema: &Value| schema["type"] == "null";
+    if let Some(some) = property["oneOf"].as_array().and_then(|one_of| one_of.iter().find(|schema| !is_null(schema))) {
+        *property = some.clone();
+    }
+    if property["type"] == json!(["array", "null"]) {
+        property["type"] = json!("array");
+        property["minItems"] = json!(1);
+    }
 }
 
 fn document() -> Value {
@@ -204,6 +220,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::http::face::Scene;
+    use crate::http::wire::rerank::RerankBody;
 
     #[test]
     fn every_face_reads_its_own_example() {
@@ -211,6 +228,18 @@ mod tests {
             let read = (face.read)(face.docs.example.as_bytes(), Scene { max_documents: 10 });
             assert!(read.is_ok(), "{}: {read:?}", face.name);
         }
+    }
+
+    #[test]
+    fn required_fields_are_neither_null_nor_empty() {
+        let schema = reduced::<RerankBody<'_>>(&["query", "documents", "top_n"], &["query", "documents"]);
+        let properties = &schema["properties"];
+        assert_eq!(
+            (&properties["documents"]["type"], &properties["documents"]["minItems"]),
+            (&json!("array"), &json!(1))
+        );
+        assert!(!properties["query"].to_string().contains("null"), "{properties}");
+        assert!(properties["top_n"].to_string().contains("null"), "{properties}");
     }
 
     #[test]

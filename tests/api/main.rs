@@ -6,6 +6,8 @@ mod bad_input;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod rerank;

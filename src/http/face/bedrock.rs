@@ -28,7 +28,7 @@ static SPOKEN: Dialect = Dialect { name: "bedrock", write };
 #[serde(rename_all = "camelCase")]
 struct Bedrock<'a> {
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Query<'static>>>)]
+    #[schema(inline, value_type = Option<Vec<Query<'static>>>, max_items = 1)]
     queries: Option<List<Query<'a>>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Source<'static>>>)]

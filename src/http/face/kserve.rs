@@ -13,7 +13,7 @@ use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::texts;
 use crate::http::wire::terms::Terms;
-use crate::http::wire::{self, lenient::Millis, tensor::Strings, tensor::Tag, text::List, text::Text};
+use crate::http::wire::{self, lenient::Millis, lenient::Whole, tensor::Strings, tensor::Tag, text::List, text::Text};
 
 pub(super) const FACE: Face = Face {
     name: "kserve",
@@ -21,7 +21,7 @@ pub(super) const FACE: Face = Face {
     read,
     docs: Docs {
         summary: "Pairs scored with logits in input order, by the open inference protocol",
-        request: || reduced::<Infer<'_>>(&["id", "inputs"], &["inputs"]),
+        request,
         answer: || of::<Inferred<'_>>(),
         example: r#"{"id":"1","inputs":[{"name":"query","shape":[1,1],"datatype":"BYTES","data":["what is a cat"]},{"name":"passage","shape":[1,1],"datatype":"BYTES","data":["the moon"]}]}"#,
     },
@@ -50,10 +50,10 @@ struct Input<'a> {
     #[serde(borrow)]
     #[schema(inline)]
     name: Option<Text<'a>>,
-    #[schema(inline, value_type = Option<Vec<u64>>)]
-    shape: Option<List<u64>>,
+    #[schema(inline, value_type = Option<Vec<Whole>>)]
+    shape: Option<List<Whole>>,
     #[serde(borrow)]
-    #[schema(inline)]
+    #[schema(schema_with = wire::schema::bytes)]
     datatype: Option<Text<'a>>,
     #[serde(borrow)]
     #[schema(inline)]
@@ -76,6 +76,16 @@ struct Output<'r> {
     shape: &'r [usize],
     datatype: &'static str,
     data: Vec<f32>,
+}
+
+/// Two tensors, and what each must hold. That a shape fits its data, no schema can say.
+fn request() -> serde_json::Value {
+    let mut schema = reduced::<Infer<'_>>(&["id", "inputs"], &["inputs"]);
+    let inputs = &mut schema["properties"]["inputs"];
+    inputs["minItems"] = 2.into();
+    inputs["maxItems"] = 2.into();
+    inputs["items"] = reduced::<Input<'_>>(&["name", "shape", "datatype", "data"], &["data"]);
+    schema
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
@@ -117,7 +127,9 @@ impl<'a> Input<'a> {
             return Err(Reject::field(format!("{field}.data"), "missing; send a list of strings"));
         };
         scene.admit(field, data.len())?;
-        let cells = self.shape.map(|shape| shape.items.iter().copied().fold(1, u64::saturating_mul));
+        let cells = self.shape.map(|shape| {
+            shape.items.iter().map(|&Whole(n)| u64::try_from(n).unwrap_or(0)).fold(1, u64::saturating_mul)
+        });
         match cells {
             Some(cells) if cells != data.len() as u64 => {
                 Err(Reject::mismatch(field, format!("its shape holds {cells} texts, its data {}", data.len())))

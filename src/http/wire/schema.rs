@@ -60,6 +60,11 @@ pub(in crate::http) fn query() -> Schema {
     any_of([string().into(), object.into()])
 }
 
+/// The one datatype of texts in KServe's protocol, or nothing.
+pub(in crate::http) fn bytes() -> Schema {
+    any_of([kind(Type::String).enum_values(Some(["BYTES"])).build().into(), kind(Type::Null).into()])
+}
+
 fn kind(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
