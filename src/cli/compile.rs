@@ -25,7 +25,7 @@ pub(super) struct Flags {
     #[arg(long, default_value = "static")]
     scheme: Quantisation,
     /// Pairs of one forward pass.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: u16,
     /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
