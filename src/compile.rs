@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::domain::Cut;
 use crate::graph::compile::{Compiled, Refused, Sample};
+use crate::graph::safetensors::NotBert;
 use crate::graph::{self, Activations, Layout, Precision as Arithmetic, Provenance, Ranges, Target, Weights};
 use crate::model::catalogue::PrecisionName;
 use crate::model::checksum::Sha256;
@@ -51,7 +52,7 @@ pub enum Scheme {
     Static,
 }
 
-/// A graph that was written.
+/// A graph that was written, or was there.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// Its file.
@@ -60,7 +61,7 @@ pub struct Done {
     pub target: String,
     /// What was measured on the samples.
     pub record: Record,
-    /// Samples it was proved on.
+    /// Samples it was proved on; 0 when it was there already.
     pub samples: usize,
 }
 
@@ -94,6 +95,9 @@ pub enum CompileError {
     /// The graph could not be written or did not prove itself.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// It has a part that Hugging Face's BERT has no name for.
+    #[error(transparent)]
+    NotBert(#[from] NotBert),
     /// It could not be kept.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -114,12 +118,12 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
     manifest.verify()?;
     let source = read(&manifest.graph)?;
     let source_sha256 = Sha256::of(&source);
-    let samples = samples(&manifest)?;
     let target = target(options, &source);
-    let provenance = Provenance {
-        source_sha256: source_sha256.to_string(),
-        tool: format!("rescored {}", env!("CARGO_PKG_VERSION")),
-    };
+    if let Some(done) = present(options, &manifest, &target, source_sha256) {
+        return Ok(done);
+    }
+    let samples = samples(&manifest)?;
+    let provenance = provenance(source_sha256);
     let mut runner = SessionRunner(runtime(&options.model)?);
     let compiled = graph::compile(&source, (&target, &provenance), &samples, &mut runner)?;
     let record = record(&compiled, source_sha256);
@@ -128,6 +132,53 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
         Some(layers) => keep_shape(&manifest, layers, &compiled, options)?,
     };
     Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
+}
+
+/// The same graph, written before from the same source.
+fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha256) -> Option<Done> {
+    if options.layers.is_some() {
+        return None;
+    }
+    let (path, record) = compiled::find(&manifest.dir, source, name(&target.precision).into())?;
+    (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
+}
+
+fn file(target: &Target) -> String {
+    format!("{target}.onnx")
+}
+
+/// Writes a model as other runtimes read it: `model.safetensors` and `config.json` with Hugging Face's names,
+/// `tokenizer.json`, and `onnx/model.onnx`, padded, in fp32. The weights are the same, so scores can be compared.
+///
+/// # Errors
+/// [`CompileError`].
+pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
+    let manifest = Manifest::open(&options.model.dir, &options.id)?;
+    manifest.verify()?;
+    let source = read(&manifest.graph)?;
+    let provenance = provenance(Sha256::of(&source));
+    let bert = graph::read(&source).map_err(Refused::from)?;
+    let bert = options.layers.map_or(bert.clone(), |layers| bert.first_layers(layers));
+    let (weights, config) = graph::safetensors::write(&bert)?;
+    let target = Target { layout: Layout::Padded, precision: Arithmetic::Fp32, layers: None };
+    let onnx = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
+    let tokenizer = read(&manifest.tokenizer)?;
+    for (file, bytes) in [
+        ("model.safetensors", weights.as_slice()),
+        ("config.json", config.as_bytes()),
+        ("tokenizer.json", &tokenizer),
+        ("tokenizer_config.json", br#"{"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}"#),
+        ("onnx/model.onnx", &onnx),
+    ] {
+        let path = folder.join(file);
+        let written = std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|source| CompileError::File { path, source })?;
+    }
+    Ok(())
+}
+
+fn provenance(source: Sha256) -> Provenance {
+    Provenance { source_sha256: source.to_string(), tool: format!("rescored {}", env!("CARGO_PKG_VERSION")) }
 }
 
 fn target(options: &Options, source: &[u8]) -> Target {
@@ -183,7 +234,7 @@ fn sample(encoding: &Encoding) -> Sample {
 
 fn record(compiled: &Compiled, source_sha256: Sha256) -> Record {
     Record {
-        graph: format!("{}.onnx", compiled.target),
+        graph: file(&compiled.target),
         sha256: Sha256::of(&compiled.onnx),
         source_sha256,
         precision: name(&compiled.target.precision),

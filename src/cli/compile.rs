@@ -3,12 +3,13 @@
 //! Owns the flags. It must not know how a graph is written.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::{FAILURE, USAGE, Vars, fail};
-use crate::compile::{Options, Scheme, compile};
+use crate::compile::{Done, Options, Scheme, compile, export};
 use crate::config::{Config, Host};
 use crate::model::options::Precision;
 
@@ -30,6 +31,9 @@ pub(super) struct Flags {
     /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     layers: Option<u16>,
+    /// Write the model as other runtimes read it (safetensors, padded fp32 ONNX) into this folder instead.
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -70,21 +74,28 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         layers: flags.layers.map(usize::from),
         model,
     };
-    match compile(&options) {
-        Ok(done) => {
-            let line = format!(
-                "{}: {} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, over {} pairs)",
-                done.target,
-                done.path.display(),
-                done.record.proof_max,
-                done.record.loss_mean,
-                done.record.loss_max,
-                done.samples
-            );
+    let outcome = match &flags.export {
+        Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
+        None => compile(&options).map(|done| told(&done)),
+    };
+    match outcome {
+        Ok(line) => {
             // A closed pipe is no reason for another code.
             let _ = writeln!(std::io::stdout(), "{line}");
             ExitCode::SUCCESS
         }
         Err(error) => fail(FAILURE, &error),
     }
+}
+
+fn told(done: &Done) -> String {
+    let Done { path, target, record, samples } = done;
+    let path = path.display();
+    if *samples == 0 {
+        return format!("{target}: is there: {path}");
+    }
+    format!(
+        "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, over {samples} pairs)",
+        record.proof_max, record.loss_mean, record.loss_max,
+    )
 }

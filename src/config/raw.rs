@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) runtime: Option<String>,
     pub(super) provider: Option<String>,
     pub(super) precision: Option<String>,
+    pub(super) graph: Option<String>,
     pub(super) max_length: Option<String>,
     pub(super) shapes: Option<String>,
     pub(super) workers: Option<String>,

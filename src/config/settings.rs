@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::{Fault, Shown};
 use super::kind::{Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
-use crate::model::options::{Precision, Provider, Shapes};
+use crate::model::options::{Graphs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
 
 const KIB: u64 = 1 << 10;
@@ -82,6 +82,9 @@ table! {
         ("auto", Precision::Auto), ("fp32", Precision::Fp32), ("fp16", Precision::Fp16), ("int8", Precision::Int8),
     ] },
         "The arithmetic of the model; `auto` takes what suits the provider and the model's files.";
+    GRAPH: Words<Graphs>, Open, "auto", Words { of: &[("auto", Graphs::Best), ("source", Graphs::Source)] },
+        "The graph that runs: `auto` takes the one that `rescored compile` wrote for the precision, else the model's own; \
+         `source` takes the model's own.";
     MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
         "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut; \
          a model's own limit lowers it.";

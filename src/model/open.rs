@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::catalogue::{self, RuntimeError as InstalledError};
 use super::checksum::Sha256;
 use super::manifest::{Manifest, ManifestError};
-use super::options::{Options, Precision, Shapes};
+use super::options::{Graphs, Options, Precision, Shapes};
 use super::session::{Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
 use super::{Company, Model, compiled};
@@ -161,7 +161,11 @@ fn choose(manifest: &Manifest, options: &Options) -> Result<Chosen, OpenError> {
     let own = look_at(manifest, manifest.graph.clone(), None)?;
     let own = Chosen { precision: manifest.precision.unwrap_or(own.precision), ..own };
     let asked = if options.precision == Precision::Auto { own.precision } else { options.precision };
-    match compiled::find(&manifest.dir, Sha256::of(&own.bytes), asked) {
+    let compiled = match options.graphs {
+        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), asked),
+        Graphs::Source => None,
+    };
+    match compiled {
         Some((path, _)) => look_at(manifest, path, Some(asked)),
         None if asked == own.precision => Ok(own),
         None => Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() }),

@@ -39,7 +39,8 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
 });
 
 fn options(folder: &Path, precision: Precision) -> rescored::model::Options {
-    rescored::model::Options { dir: folder.to_owned(), precision, ..config(&[]).model }
+    let graphs = rescored::model::options::Graphs::Best;
+    rescored::model::Options { dir: folder.to_owned(), precision, graphs, ..config(&[]).model }
 }
 
 fn open(precision: Precision) -> Model {
