@@ -256,7 +256,7 @@ mod tests {
     fn schemas_name_the_keys_and_hold_no_dangling_reference() {
         let text = document().to_string();
         for reference in text.split("\"$ref\":\"").skip(1) {
-            assert!(reference.starts_with("#/components/schemas/Error\""), "{}", &reference[..60]);
+            assert!(reference.starts_with("#/components/schemas/Error\""), "{reference:.60}");
         }
         let request = &document()["paths"]["/rerank"]["post"]["requestBody"]["content"]["application/json"]["schema"];
         assert!(request["anyOf"][0]["properties"]["texts"].is_object(), "{request}");
