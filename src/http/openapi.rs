@@ -38,11 +38,13 @@ A deadline may be sent as header `X-Request-Timeout-Ms` or as `timeout_ms` in th
 Answers carry `X-Request-Id`, `X-Rescored-Cache-Hits` and `X-Rescored-Truncated`.";
 
 /// Answers `GET /openapi.json`.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
 pub(super) fn json(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     Ok(HttpResponse::Ok().content_type("application/json").body(DOCUMENT.to_string()))
 }
 
 /// Answers `GET /docs`.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
 pub(super) fn page(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html(&DOCUMENT)))
 }
@@ -254,7 +256,7 @@ mod tests {
     fn schemas_name_the_keys_and_hold_no_dangling_reference() {
         let text = document().to_string();
         for reference in text.split("\"$ref\":\"").skip(1) {
-            assert!(reference.starts_with("#/components/schemas/Error\""), "{}", &reference[..60]);
+            assert!(reference.starts_with("#/components/schemas/Error\""), "{reference:.60}");
         }
         let request = &document()["paths"]["/rerank"]["post"]["requestBody"]["content"]["application/json"]["schema"];
         assert!(request["anyOf"][0]["properties"]["texts"].is_object(), "{request}");

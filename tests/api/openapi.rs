@@ -25,7 +25,7 @@ fn misfit(value: &Value, schema: &Value) -> Option<String> {
     let kinds = match &schema["type"] {
         Value::String(kind) => vec![kind.as_str()],
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     if !kinds.is_empty() && !kinds.iter().any(|kind| is(kind)) {
         return Some(format!("{value} is not {kinds:?}"));
@@ -48,8 +48,8 @@ fn misfit(value: &Value, schema: &Value) -> Option<String> {
     if let Some(key) = undescribed.filter(|_| schema["properties"].is_object()) {
         return Some(format!("{key} is not described"));
     }
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let inner = properties.filter_map(|(key, schema)| misfit(value.get(key)?, schema)).next();
+    let mut properties = schema["properties"].as_object().into_iter().flatten();
+    let inner = properties.find_map(|(key, schema)| misfit(value.get(key)?, schema));
     inner.or_else(|| value.as_array().into_iter().flatten().find_map(|item| misfit(item, &schema["items"])))
 }
 

@@ -44,7 +44,7 @@ schemas! {
     Inputs<'_> => any_of([Entry::schema(), pair().into(), non_empty(any_of([Entry::schema(), pair().into()])).into()]);
     Item<'_> => any_of([Entry::schema(), pair().into()]);
     Strings<'_> => non_empty(any_of([string().into(), non_empty(string()).into()]));
-    Tag<'_> => any_of([string().into(), kind(Type::Integer).minimum(Some(0)).maximum(Some(i64::MAX)).build().into()]);
+    Tag<'_> => any_of([string().into(), kind(Type::Number).build().into()]);
 }
 
 impl PartialSchema for Entry<'_> {
