@@ -117,6 +117,10 @@ class Stub:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self):
+                stub.connections += 1
+                super().setup()
+
             def do_POST(self):
                 stub.bodies.append(self.rfile.read(int(self.headers.get("content-length", 0))))
                 stub.headers.append(self.headers)
@@ -127,6 +131,7 @@ class Stub:
 
         self.bodies = []
         self.headers = []
+        self.connections = 0
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"
@@ -135,6 +140,19 @@ class Stub:
     def stop(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+def answering(status, body, **headers):
+    """A behaviour for `Stub`: this status and body."""
+    def behave(handler):
+        handler.send_response(status)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(body)))
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+    return behave
 
 
 class Set:

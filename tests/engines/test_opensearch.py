@@ -309,16 +309,7 @@ class OpenSearch(unittest.TestCase):
             sidecar.try_rerank("q", [f"{n} " * 500 for n in range(1000)])
 
     def test_7_overload_is_not_retried(self):
-        def refuse(handler):
-            body = b'{"error":"queue full"}'
-            handler.send_response(429)
-            handler.send_header("content-type", "application/json")
-            handler.send_header("retry-after", "1")
-            handler.send_header("content-length", str(len(body)))
-            handler.end_headers()
-            handler.wfile.write(body)
-
-        stub = Stub(refuse)
+        stub = Stub(support.answering(429, b'{"error":"queue full"}', retry_after="1"))
         try:
             self.assert_failure(stub.address, 429, "queue full")
             self.assertEqual(len(stub.bodies), 4)
