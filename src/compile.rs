@@ -158,7 +158,10 @@ pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
     let source = read(&manifest.graph)?;
     let provenance = provenance(Sha256::of(&source));
     let bert = graph::read(&source).map_err(Refused::from)?;
-    let bert = options.layers.map_or(bert.clone(), |layers| bert.first_layers(layers));
+    let bert = match options.layers {
+        Some(layers) => bert.with_first_layers(layers),
+        None => bert,
+    };
     let (weights, config) = graph::safetensors::write(&bert)?;
     let target = Target { layout: Layout::Padded, precision: Arithmetic::Fp32, layers: None };
     let onnx = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
@@ -171,7 +174,8 @@ pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
         ("onnx/model.onnx", &onnx),
     ] {
         let path = folder.join(file);
-        let written = std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
+        let written =
+            std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
         written.map_err(|source| CompileError::File { path, source })?;
     }
     Ok(())
