@@ -189,7 +189,7 @@ fn target(options: &Options, source: &[u8]) -> Target {
     let asked = match options.model.precision {
         Precision::Auto if is_dynamically_quantised(source) => Precision::Int8,
         Precision::Auto => Precision::Fp32,
-        asked => asked,
+        asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
     };
     let precision = match asked {
         Precision::Fp32 | Precision::Auto => Arithmetic::Fp32,

@@ -7,7 +7,7 @@
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
-//! - [`telemetry`]: logs.
+//! - [`telemetry`]: logs, and panics as log lines.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.

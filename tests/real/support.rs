@@ -59,23 +59,24 @@ impl Real {
         Connection::open(self.address)
     }
 
-    /// Raw logits of documents, by their index, from the Cohere face.
-    pub(crate) fn logits(&self, connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
-        let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
-        let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
-        let mut logits = vec![f32::NAN; documents.len()];
-        for item in answer["results"].as_array().expect("results") {
-            logits[item["index"].as_u64().expect("an index") as usize] = float(&item["relevance_score"]);
-        }
-        logits
-    }
-
     /// A counter's value now.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let page = self.metrics.render();
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is on the page"))
     }
+}
+
+/// Raw logits of documents, by their index, from the Cohere face.
+pub(crate) fn logits(connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
+    let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
+    let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
+    let mut logits = vec![f32::NAN; documents.len()];
+    for item in answer["results"].as_array().expect("results") {
+        let index = usize::try_from(item["index"].as_u64().expect("an index")).expect("an index");
+        logits[index] = float(&item["relevance_score"]);
+    }
+    logits
 }
 
 /// The real model's tokenizer and a scorer of this thread's own: one pair a run, alone, at its exact length.
