@@ -5,14 +5,15 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients check lint bless bench
+.PHONY: help run fetch test test-clients test-engines check lint bless bench
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
+run: ## Build, fetch the runtime and the default model, compile it for this host, serve on 127.0.0.1:8787
 	$(CARGO) build --release --locked
 	target/release/rescored fetch --python $(PYTHON)
+	target/release/rescored compile
 	exec target/release/rescored serve
 
 fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default)
@@ -20,6 +21,10 @@ fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default
 
 test: fetch ## Run every test, with the real runtime and model
 	$(CARGO) test --locked
+
+test-engines: ## Search through real engines (OpenSearch, Vespa, ...) with the shipped configuration
+	@test -n "$(RESCORED_BIN)" || { $(CARGO) build --release --locked && target/release/rescored fetch --python $(PYTHON); }
+	$(PYTHON) tests/engines/run.py
 
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check

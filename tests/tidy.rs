@@ -87,6 +87,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blake3", &["cache*", "model*"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
+    ("serde_path_to_error", &["http*"]),
+    ("utoipa", &["http*"]),
     ("envy", &["config/raw"]),
     ("clap", &["cli*", "main"]),
     ("indicatif", &["fetch*", "cli*"]),

@@ -6,6 +6,7 @@
 //! each round.
 
 #[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
 mod client;
 mod contender;
 mod texts;
