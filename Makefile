@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-engines check lint bless bench
+.PHONY: help run fetch test test-clients test-engines check lint bless bench
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,10 @@ lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) doc --locked --no-deps --document-private-items
 
+test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## Run clients from PyPI and npm against the server
+	$(if $(RESCORED_BIN),,$(CARGO) build --release --locked)
+	tests/clients/run.sh
+
 check: lint test ## What must be green before a commit: lint and test
 
 bless: ## Write generated files anew (CONFIG.md)
@@ -42,4 +46,19 @@ bench: fetch .venv-bench ## Measure throughput against the plain way (needs the 
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@
+
+.venv-clients: tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/no-deps.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	$@/bin/pip install --quiet --no-deps --requirement tests/clients/no-deps.txt
+	touch $@
+
+.venv-contract: tests/clients/contract.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/clients/contract.txt
+	touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	npm ci --prefix tests/clients --no-audit --no-fund
 	touch $@

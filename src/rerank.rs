@@ -174,7 +174,8 @@ impl Reranker {
 
     fn position(&self, name: Option<&str>) -> Result<usize, Fault> {
         match name {
-            None | Some("" | "default") => Ok(0),
+            // The last is what Infinity's own client writes when its caller names no model.
+            None | Some("" | "default" | "default/not-specified") => Ok(0),
             Some(name) => self.models.iter().position(|model| model.id == name).ok_or_else(|| Fault::UnknownModel {
                 name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
                 served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
