@@ -10,9 +10,10 @@ export RUSTDOCFLAGS ?= -D warnings
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
+run: ## Build, fetch the runtime and the default model, compile it for this host, serve on 127.0.0.1:8787
 	$(CARGO) build --release --locked
 	target/release/rescored fetch --python $(PYTHON)
+	target/release/rescored compile
 	exec target/release/rescored serve
 
 fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default)
@@ -35,5 +36,10 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked
 
-bench: ## Measure throughput against the plain way
-	@echo "bench: not in this build" >&2; exit 1
+bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
+	$(CARGO) bench --locked --bench throughput
+
+.venv-bench: tests/bench/requirements.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod compile;
 mod console;
 mod fetch;
 mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Serve,
     /// Bring the ONNX Runtime library and models into the model folder.
     Fetch(fetch::Flags),
+    /// Write a graph of a model that runs faster on this host, once it has proved itself against its source.
+    Compile(compile::Flags),
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
@@ -53,6 +56,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(vars),
         Command::Fetch(flags) => fetch::run(flags, &vars),
+        Command::Compile(flags) => compile::run(&flags, vars),
     }
 }
 

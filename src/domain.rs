@@ -8,6 +8,7 @@ use std::borrow::Cow;
 pub mod card;
 pub mod ranking;
 pub mod score;
+pub mod window;
 
 pub use card::ModelCard;
 pub use score::{Activation, Logit};

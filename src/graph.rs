@@ -3,14 +3,35 @@
 //! Owns the recognition of a model's structure and the ONNX graphs that are emitted from it. Pure: bytes in, bytes out.
 //! It must not know ONNX Runtime, files, threads or HTTP.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use prost::Message;
 
+pub mod array;
+pub mod bert;
+pub mod compile;
+mod dequantise;
+mod emit;
+mod half;
 pub mod proto;
+mod read;
+pub mod safetensors;
+#[cfg(test)]
+mod sample;
+mod source;
+mod summary;
+pub mod target;
+
+pub use bert::Bert;
+pub use compile::compile;
+pub use dequantise::float_twin;
+pub use emit::Unfit;
+pub use read::Unrecognised;
+pub use summary::{SHAPE_ONLY, Summary, summary};
+pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 
 /// An operator that a graph uses: its domain (empty for ONNX's own) and its type.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
     /// The operator set it belongs to; empty for ONNX's own.
     pub domain: String,
@@ -27,27 +48,59 @@ pub struct NotOnnx {
     source: Option<prost::DecodeError>,
 }
 
+impl NotOnnx {
+    fn without_graph() -> Self {
+        Self { reason: "it holds no graph with nodes".into(), source: None }
+    }
+}
+
 /// The operators that a model's graph uses, those of nested graphs included.
 ///
 /// # Errors
 /// [`NotOnnx`] when the bytes do not decode or hold no graph.
-pub fn operators(onnx: &[u8]) -> Result<BTreeSet<Operator>, NotOnnx> {
+pub fn operators(onnx: &[u8]) -> Result<HashSet<Operator>, NotOnnx> {
     let model = decode(onnx)?;
-    let mut found = BTreeSet::new();
+    let mut found = HashSet::new();
     collect_operators(model.graph.as_ref(), &mut found);
     Ok(found)
+}
+
+/// Reads the cross-encoder that an ONNX graph computes.
+///
+/// # Errors
+/// [`Unrecognised`], which names the part that is not as expected.
+pub fn read(onnx: &[u8]) -> Result<Bert, Unrecognised> {
+    let model = decode(onnx)?;
+    read::read(model.graph.unwrap_or_default())
+}
+
+/// Writes a cross-encoder as an ONNX graph for one target, the last layer for the [CLS] rows only.
+///
+/// # Errors
+/// [`Unfit`] when the target does not suit the model.
+pub fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    emit::emit(bert, target, provenance)
+}
+
+/// Writes the fp32 graph of a target with a second output, `ranges`: the least and the largest value that enters each
+/// product, in the order that [`Ranges::widen`] reads.
+///
+/// # Errors
+/// [`Unfit`] when the target does not suit the model.
+pub fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    emit::emit_observer(bert, target, provenance)
 }
 
 fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {
     let model = proto::Model::decode(onnx)
         .map_err(|source| NotOnnx { reason: "the protobuf does not decode".into(), source: Some(source) })?;
     if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-        return Err(NotOnnx { reason: "it holds no graph with nodes".into(), source: None });
+        return Err(NotOnnx::without_graph());
     }
     Ok(model)
 }
 
-fn collect_operators(graph: Option<&proto::Graph>, found: &mut BTreeSet<Operator>) {
+fn collect_operators(graph: Option<&proto::Graph>, found: &mut HashSet<Operator>) {
     for node in graph.into_iter().flat_map(|graph| &graph.node) {
         let domain = if node.domain == "ai.onnx" { String::new() } else { node.domain.clone() };
         found.insert(Operator { domain, name: node.op_type.clone() });
@@ -78,7 +131,8 @@ mod tests {
         };
         let model = proto::Model { graph: Some(graph), ..Default::default() };
         let found = operators(&model.encode_to_vec()).unwrap();
-        let names: Vec<_> = found.iter().map(|op| (op.domain.as_str(), op.name.as_str())).collect();
+        let mut names: Vec<_> = found.iter().map(|op| (op.domain.as_str(), op.name.as_str())).collect();
+        names.sort_unstable();
         assert_eq!(names, [("", "DynamicQuantizeLinear"), ("", "If"), ("", "MatMul"), ("com.microsoft", "BiasGelu")]);
     }
 

@@ -6,9 +6,11 @@
 //! - [`app`]: puts the parts together and takes them apart.
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
+//! - [`compile`]: writes a faster graph of a model and proves it.
 //! - [`telemetry`]: logs.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
+//! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.
 //! - [`cache`]: scores by the hash of their pair.
 //! - [`engine`]: tokenisation, batching, scheduling, workers.
 //! - [`model`]: manifest, tokenizer, tensors, ONNX Runtime sessions.
@@ -19,6 +21,7 @@
 pub mod app;
 pub mod cache;
 pub mod cli;
+pub mod compile;
 pub mod config;
 pub mod domain;
 pub mod engine;
@@ -29,4 +32,5 @@ pub mod http;
 pub mod metrics;
 pub mod model;
 pub mod rerank;
+pub mod rescore;
 pub mod telemetry;

@@ -87,6 +87,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blake3", &["cache*", "model*"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
+    ("serde_path_to_error", &["http*"]),
+    ("utoipa", &["http*"]),
     ("envy", &["config/raw"]),
     ("clap", &["cli*", "main"]),
     ("indicatif", &["fetch*", "cli*"]),
@@ -115,7 +117,7 @@ const HISTORY: [&str; 2] = ["CHANGELOG.md", "DECISIONS.md"];
 const TEST_VARIABLES: [&str; 2] = ["RESCORED_TEST_DATA", "RESCORED_BLESS"];
 
 /// Who runs a command of the README, by its first word; `make` verbs are held against the Makefile.
-const README_RUNNERS: &[(&str, &str)] = &[("curl", "tests/api/readme.rs")];
+const README_RUNNERS: &[(&str, &str)] = &[("curl", "tests/real/readme.rs")];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -161,18 +161,13 @@ pub struct Shape {
     pub dim: Vec<Dimension>,
 }
 
+/// A fixed size or a named one; a `oneof` of the schema, which on the wire is two optional fields.
 #[derive(Clone, PartialEq, Message)]
 pub struct Dimension {
-    #[prost(oneof = "DimensionValue", tags = "1, 2")]
-    pub value: Option<DimensionValue>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-pub enum DimensionValue {
-    #[prost(int64, tag = "1")]
-    Value(i64),
-    #[prost(string, tag = "2")]
-    Parameter(String),
+    #[prost(int64, optional, tag = "1")]
+    pub value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    pub parameter: Option<String>,
 }
 
 #[cfg(test)]

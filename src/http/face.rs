@@ -4,13 +4,26 @@
 //! for, a [`Reply`] what every dialect prints. Adding a face is one file below and one line in [`FACES`]. It must not
 //! know connections, headers or how scores are made.
 
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
+mod bedrock;
 mod cohere;
 mod dispatch;
+mod infinity;
+mod kserve;
+mod nim;
+mod opensearch;
+mod predict;
+mod score;
 mod tei;
+mod vllm;
+mod voyage;
 mod weaviate;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use super::error::Reject;
 use super::json;
@@ -18,7 +31,22 @@ use crate::domain::{Activation, Cut, ModelCard, Pair, Texts, ranking};
 use crate::rerank::Answer;
 
 /// Every face served.
-pub(super) static FACES: &[Face] = &[dispatch::FACE, cohere::FACE, tei::FACE, weaviate::FACE];
+pub(super) static FACES: &[Face] = &[
+    dispatch::FACE,
+    cohere::FACE,
+    tei::FACE,
+    predict::FACE,
+    weaviate::FACE,
+    score::FACE,
+    vllm::FACE,
+    infinity::FACE,
+    voyage::FACE,
+    nim::FACE,
+    kserve::FACE,
+    bedrock::FACE,
+    opensearch::ARRAY,
+    opensearch::PREDICT,
+];
 
 /// Where a dialect is spoken, and how its requests are read.
 #[derive(Debug)]
@@ -29,6 +57,21 @@ pub(super) struct Face {
     pub(super) paths: &'static [&'static str],
     /// Reads a body.
     pub(super) read: for<'a> fn(&'a [u8], Scene) -> Result<Call<'a>, Reject>,
+    /// What the interface's description says of it.
+    pub(super) docs: Docs,
+}
+
+/// A face's part of the interface's description.
+#[derive(Debug)]
+pub(super) struct Docs {
+    /// One sentence.
+    pub(super) summary: &'static str,
+    /// The schema of requests.
+    pub(super) request: fn() -> Value,
+    /// The schema of answers.
+    pub(super) answer: fn() -> Value,
+    /// A request.
+    pub(super) example: &'static str,
 }
 
 /// How answers are printed.
@@ -66,6 +109,8 @@ pub(super) struct Call<'a> {
     pub(super) texts: Texts<'a>,
     /// The model as the caller wrote it.
     pub(super) model: Option<Cow<'a, str>>,
+    /// The name that the caller gave this request in its body, in dialects that give it back.
+    pub(super) tag: Option<Cow<'a, str>>,
     /// How many of the best are wanted; `None` means all.
     pub(super) top: Option<usize>,
     /// Which number is wanted.
@@ -114,6 +159,7 @@ impl<'a> Call<'a> {
             dialect,
             texts: Texts::default(),
             model: None,
+            tag: None,
             top: None,
             scores: Scores::default(),
             echo: false,
@@ -134,6 +180,7 @@ impl<'a> Call<'a> {
                 pairs: self.texts.pairs.into_iter().map(pair).collect(),
             },
             model: self.model.map(own),
+            tag: self.tag.map(own),
             ..self
         }
     }

@@ -13,12 +13,14 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpServer, guard, web};
+use tokio::sync::Notify;
 
 use super::answer;
 use super::error::{Reject, printable};
 use super::face::{FACES, Scene};
 use super::operations::OPERATIONS;
 use super::options::{Listen, Options};
+use super::rescore;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
@@ -60,9 +62,14 @@ pub(super) struct Shared {
     pub(super) deadline: Duration,
 }
 
+/// How long a stop at once may take before the server is left behind: one that is busy with a graceful stop does not
+/// hear of it.
+const PATIENCE_TO_STOP: Duration = Duration::from_millis(500);
+
 /// A server that holds its addresses and does not serve yet. Dropping it gives them back.
 pub struct Bound {
     server: Server,
+    left_behind: Arc<Notify>,
     addresses: Vec<Listen>,
     _sockets: Vec<SocketFile>,
 }
@@ -71,6 +78,8 @@ pub struct Bound {
 #[derive(Clone)]
 pub struct Stop {
     handle: ServerHandle,
+    /// [`Bound::serve`] holds the other end.
+    left_behind: Arc<Notify>,
 }
 
 /// An address that could not be taken.
@@ -128,7 +137,7 @@ impl Bound {
 
     /// What stops the server. It works once serving has begun; a stop asked for earlier is obeyed then.
     pub fn stop(&self) -> Stop {
-        Stop { handle: self.server.handle() }
+        Stop { handle: self.server.handle(), left_behind: Arc::clone(&self.left_behind) }
     }
 
     /// Serves until stopped. Runs inside a tokio or actix runtime of one thread.
@@ -136,7 +145,10 @@ impl Bound {
     /// # Errors
     /// When the connection threads cannot be started.
     pub async fn serve(self) -> io::Result<()> {
-        self.server.await
+        tokio::select! {
+            ended = self.server => ended,
+            () = self.left_behind.notified() => Ok(()),
+        }
     }
 }
 
@@ -146,9 +158,11 @@ impl Stop {
         self.handle.stop(true).await;
     }
 
-    /// Stops at once; requests in work are dropped.
+    /// Stops at once; requests in work are dropped. Cuts a graceful stop short, too.
     pub async fn now(&self) {
-        self.handle.stop(false).await;
+        if tokio::time::timeout(PATIENCE_TO_STOP, self.handle.stop(false)).await.is_err() {
+            self.left_behind.notify_one();
+        }
     }
 }
 
@@ -193,7 +207,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
             }
         }
     }
-    Ok(Bound { server: server.run(), addresses, _sockets: sockets })
+    Ok(Bound { server: server.run(), left_behind: Arc::default(), addresses, _sockets: sockets })
 }
 
 /// Listens on a path, and takes the place of a file that a dead process left there.
@@ -220,6 +234,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
             );
         }
+    }
+    for route in rescore::ROUTES {
+        let handler = move |request, payload| rescore::rescore(route, request, payload);
+        let resource = web::resource(route.path).route(web::post().to(handler));
+        config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
     }
     for operation in OPERATIONS {
         for path in operation.paths {

@@ -4,7 +4,11 @@
 //! request. Texts are borrowed from the body wherever they hold no escapes.
 
 pub(super) mod lenient;
+pub(super) mod pairs;
 pub(super) mod rerank;
+pub(super) mod schema;
+pub(super) mod tensor;
+pub(super) mod terms;
 pub(super) mod text;
 
 use serde::Deserialize;
@@ -72,7 +76,7 @@ mod tests {
                 "documents[1]: expected a string or an object of strings (line 1 column 31)",
             ),
             (r#"{"query":"q","documents":"secret, expected b"}"#, "documents: expected a list (line 1 column 45)"),
-            (r#"{"query":["secret"]}"#, "query: expected a string (line 1 column 9)"),
+            (r#"{"query":["secret"]}"#, "query: expected a string or an object of strings (line 1 column 10)"),
             (r#"{"query":"q","top_n":"secret"}"#, "top_n: expected a whole number (line 1 column 29)"),
             (r#"{"query":"q","top_n":4.5}"#, "top_n: expected a whole number (line 1 column 24)"),
             (
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused_without_recursion() {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-            let deep = format!("{{\"query\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
+            let deep = format!("{{\"model\":{}1{}}}", open.repeat(100_000), close.repeat(100_000));
             refused(&deep);
             let unclosed = format!("{{\"unknown\":{}", open.repeat(100_000));
             refused(&unclosed);

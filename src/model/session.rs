@@ -4,7 +4,7 @@
 //! session belongs to one thread for life. It must not know texts or tokens beyond their ids.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
@@ -18,6 +18,9 @@ use super::{Batch, Scorer, ScorerError, ScorerFactory};
 pub struct Runtime {
     environment: Arc<Environment>,
 }
+
+/// ONNX Runtime allows one environment a process.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
 /// Why the library could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,10 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`].
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*loaded {
+            return Ok(runtime.clone());
+        }
         let refused = |message: String| RuntimeError::Library { path: library.to_owned(), message };
         let environment = ort::init_from(library)
             .map_err(|error| refused(error.to_string()))?
@@ -47,7 +54,14 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(Self { environment: Arc::new(environment) })
+        Ok(loaded.insert(Self { environment: Arc::new(environment) }).clone())
+    }
+}
+
+impl Runtime {
+    /// What sessions are built in.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
     }
 }
 
@@ -57,17 +71,33 @@ enum Feed {
     Ids,
     Mask,
     Types,
+    Positions,
+    Lengths,
 }
 
 impl Feed {
-    /// Names that exporters give to the three inputs of a BERT-family encoder.
+    /// Names that exporters give to the three inputs of a BERT-family encoder, and the two more of a packed graph.
     fn of(name: &str) -> Option<Self> {
         match name {
             "input_ids" | "input" => Some(Self::Ids),
             "attention_mask" | "input_mask" => Some(Self::Mask),
             "token_type_ids" | "segment_ids" => Some(Self::Types),
+            "position_ids" => Some(Self::Positions),
+            "lengths" => Some(Self::Lengths),
             _ => None,
         }
+    }
+
+    /// Dimensions and values of this tensor.
+    fn of_batch(self, batch: &Batch) -> (Vec<usize>, &[i64]) {
+        let values = match self {
+            Self::Ids => batch.ids(),
+            Self::Mask => batch.mask(),
+            Self::Types => batch.types(),
+            Self::Positions => batch.positions(),
+            Self::Lengths => return (vec![batch.lengths().len()], batch.lengths()),
+        };
+        (batch.shape().to_vec(), values)
     }
 }
 
@@ -105,7 +135,7 @@ impl ScorerFactory for SessionFactory {
             .map(|input| {
                 let feed = Feed::of(input.name()).ok_or_else(|| ScorerError::Graph {
                     message: format!(
-                        "input `{}` is not one of input_ids, attention_mask, token_type_ids",
+                        "input `{}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths",
                         input.name()
                     ),
                 })?;
@@ -144,16 +174,11 @@ struct SessionScorer {
 
 impl Scorer for SessionScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
-        let shape = [batch.pairs(), batch.length()];
         let inputs = self
             .feeds
             .iter()
             .map(|(name, feed)| {
-                let tensor = match feed {
-                    Feed::Ids => batch.ids(),
-                    Feed::Mask => batch.mask(),
-                    Feed::Types => batch.types(),
-                };
+                let (shape, tensor) = feed.of_batch(batch);
                 Ok((name.as_str(), SessionInputValue::from(TensorRef::from_array_view((shape, tensor))?)))
             })
             .collect::<ort::Result<Vec<_>>>()
@@ -164,10 +189,11 @@ impl Scorer for SessionScorer {
             .ok_or_else(|| ScorerError::Graph { message: format!("no output `{}`", self.output) })?
             .try_extract_tensor::<f32>()
             .map_err(|error| runtime(&error))?;
-        if logits.len() != batch.pairs() {
-            return Err(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() });
-        }
-        Ok(logits.to_vec())
+        // A packed graph answers for its free slots too; they come last.
+        logits
+            .get(..batch.pairs())
+            .map(<[f32]>::to_vec)
+            .ok_or(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() })
     }
 }
 

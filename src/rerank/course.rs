@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::flights::{Joined, Waiter};
-use super::{Fault, Request, Reranker, Shelf};
+use super::{Fault, Late, Request, Reranker, Shelf};
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
-use crate::engine::{PairFault, Sink, Ticket, Work};
+use crate::engine::{Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
 pub(super) struct Course<'r> {
@@ -17,6 +17,7 @@ pub(super) struct Course<'r> {
     model: usize,
     request: &'r Request<'r>,
     keys: Vec<Key>,
+    late: Late,
 }
 
 /// One attempt at the pairs that have no score yet. Dropping it, however the request ended, tells the board that nobody
@@ -57,13 +58,13 @@ impl Lane {
 
 impl<'r> Course<'r> {
     /// Hashes every pair of the request.
-    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>) -> Self {
+    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>, late: Late) -> Self {
         let fingerprint = &reranker.models[model].fingerprint;
         let texts = request.texts;
         let queries: Vec<QueryKey> =
             texts.queries.iter().map(|query| QueryKey::new(fingerprint, &request.cut, query)).collect();
         let keys = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
-        Self { reranker, model, request, keys }
+        Self { reranker, model, request, keys, late }
     }
 
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
@@ -117,6 +118,10 @@ impl<'r> Course<'r> {
             refuse_cut,
             deadline,
             priority,
+            order: match self.late {
+                Late::IsAFault => Order::LongestFirst,
+                Late::IsLeftOut => Order::AsGiven,
+            },
         };
         let keys: Vec<Key> = led.iter().map(|&index| self.keys[index]).collect();
         let crew = Arc::new(Crew { shelf: Arc::clone(&self.reranker.shelf), keys, lane: self.lane() });

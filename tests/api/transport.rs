@@ -90,6 +90,34 @@ fn a_graceful_stop_finishes_what_was_accepted_and_closes_idle_connections() {
 }
 
 #[test]
+fn a_stop_at_once_cuts_a_graceful_one_short() {
+    let app = App::start();
+    let slow: Vec<String> = (0..40).map(|i| format!("=slow {i}")).collect();
+    let slow = format!(r#"{{"query":"q","documents":{slow:?}}}"#);
+    let mut busy = app.connect();
+    busy.write(format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{slow}", slow.len()));
+    std::thread::sleep(Duration::from_millis(100));
+    let started = Instant::now();
+    actix_web::rt::System::new().block_on(async {
+        let graceful = tokio::time::timeout(Duration::from_millis(300), app.stop.gracefully()).await;
+        assert!(graceful.is_err(), "the request in work takes seconds");
+        app.stop.now().await;
+    });
+    app.join();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[test]
+#[ignore = "takes 76 seconds"]
+fn a_connection_that_was_idle_for_75_seconds_still_serves() {
+    let app = App::start();
+    let mut connection = app.connect();
+    assert_eq!(connection.post("/v1/rerank", BODY, "").status, 200);
+    std::thread::sleep(Duration::from_millis(75_500));
+    assert_eq!(connection.post("/v1/rerank", BODY, "").status, 200);
+}
+
+#[test]
 fn many_clients_get_the_answers_of_one() {
     let app = App::start();
     let bodies: Vec<String> = (0..40)

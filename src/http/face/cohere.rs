@@ -4,68 +4,83 @@
 //! else stands at the top level, where all readers are lenient.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed, unix_seconds};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "cohere",
     paths: &["/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank", "/jina/v1/rerank"],
     read,
+    docs: Docs {
+        summary: "Documents ranked, as Cohere (v1, v2) and Jina answer",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"],"top_n":1}"#,
+    },
 };
 
 static SPOKEN: Dialect = Dialect { name: "cohere", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked<'r> {
     id: &'r str,
     object: &'static str,
     model: &'r str,
     created: u64,
+    #[schema(inline)]
     results: Vec<Item<'r>>,
+    #[schema(inline)]
     usage: Usage,
+    #[schema(inline)]
     meta: Meta,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item<'r> {
     index: usize,
     relevance_score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline)]
     document: Option<Echo<'r>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Echo<'r> {
     text: &'r str,
 }
 
 /// Tokens of the answer, as Jina, Voyage and vLLM count them.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Usage {
     total_tokens: u64,
     prompt_tokens: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Meta {
+    #[schema(inline)]
     api_version: Version,
+    #[schema(inline)]
     billed_units: Billed,
+    #[schema(inline)]
     tokens: Tokens,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Version {
     version: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Billed {
     search_units: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Tokens {
     input_tokens: u64,
     output_tokens: u64,

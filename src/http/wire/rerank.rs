@@ -6,43 +6,69 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::terms::{Terms, positive};
 use super::text::{Document, List, Text};
-use crate::domain::{Cut, CutSide, LongDocuments, Pair, Texts};
+use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
-use crate::http::face::{Call, Dialect, Scene, Scores};
+use crate::http::face::{Call, Dialect, Scene};
+use crate::http::openapi::reduced;
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub(in crate::http) struct RerankBody<'a> {
     #[serde(borrow)]
-    pub(in crate::http) query: Option<Text<'a>>,
+    #[schema(schema_with = super::schema::query)]
+    pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
     pub(in crate::http) documents: Option<List<Document<'a>>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
     pub(in crate::http) texts: Option<List<Document<'a>>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    pub(in crate::http) passages: Option<List<Document<'a>>>,
+    #[serde(borrow, default)]
+    #[schema(inline)]
     pub(in crate::http) property: Property<'a>,
     #[serde(borrow)]
+    #[schema(inline)]
     model: Option<Text<'a>>,
+    #[schema(inline)]
     top_n: Option<Whole>,
+    #[schema(inline)]
     top_k: Option<Whole>,
+    #[schema(inline)]
     return_documents: Option<Flag>,
+    #[schema(inline)]
     return_text: Option<Flag>,
+    #[schema(inline)]
     raw_scores: Option<Flag>,
+    #[schema(inline)]
     use_activation: Option<Flag>,
+    #[schema(inline)]
     truncate: Option<Truncate>,
+    #[schema(inline)]
     truncation: Option<Truncate>,
+    #[schema(inline)]
     truncation_direction: Option<Side>,
+    #[schema(inline)]
     truncation_side: Option<Side>,
+    #[schema(inline)]
     truncate_prompt_tokens: Option<Whole>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Text<'static>>>)]
     rank_fields: Option<List<Text<'a>>>,
+    #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
+    #[schema(inline)]
     max_tokens_per_doc: Option<Whole>,
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
+    #[schema(inline)]
     allow_partial: Option<Flag>,
 }
 
@@ -65,7 +91,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
     }
 }
 
+/// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
+const TERMS: [&str; 17] = [
+    "query",
+    "model",
+    "top_n",
+    "top_k",
+    "return_documents",
+    "return_text",
+    "raw_scores",
+    "use_activation",
+    "truncate",
+    "truncation",
+    "truncation_direction",
+    "truncation_side",
+    "truncate_prompt_tokens",
+    "rank_fields",
+    "max_chunks_per_doc",
+    "max_tokens_per_doc",
+    "allow_partial",
+];
+
 impl<'a> RerankBody<'a> {
+    /// The schema of the dialect whose documents come as `field`.
+    pub(in crate::http) fn schema(field: &str) -> serde_json::Value {
+        let mut keys = [&[field][..], &TERMS].concat();
+        if field == "documents" {
+            keys.push("property");
+        }
+        reduced::<RerankBody<'_>>(&keys, &["query", field])
+    }
+
     /// The call that these keys ask for, its documents taken from `field`.
     pub(in crate::http) fn into_call(
         mut self,
@@ -73,7 +129,11 @@ impl<'a> RerankBody<'a> {
         field: &'static str,
         scene: Scene,
     ) -> Result<Call<'a>, Reject> {
-        let list = if field == "texts" { self.texts.take() } else { self.documents.take() };
+        let list = match field {
+            "texts" => self.texts.take(),
+            "passages" => self.passages.take(),
+            _ => self.documents.take(),
+        };
         let Some(list) = list else {
             return Err(Reject::field(field, "missing; send a list of strings"));
         };
@@ -86,49 +146,30 @@ impl<'a> RerankBody<'a> {
 
     /// The call that the other keys ask for, on documents that were read already.
     pub(in crate::http) fn call(self, dialect: &'static Dialect, pairs: Vec<Pair<'a>>) -> Result<Call<'a>, Reject> {
-        let Some(Text(query)) = self.query else {
-            return Err(Reject::field("query", "missing; send a string"));
+        let query = match self.query {
+            None => return Err(Reject::field("query", "missing; send a string")),
+            Some(Document::Fields(fields)) if !fields.iter().any(|(key, _)| key == "text") => {
+                return Err(Reject::field("query", "expected a string or an object with `text`"));
+            }
+            Some(query) => query.into_text(&[]),
         };
-        let truncate = self.truncate.or(self.truncation);
-        let (side, refuse_cut) = match truncate {
-            Some(Truncate::Refuse) => (None, true),
-            Some(Truncate::At(side)) => (Some(side), false),
-            Some(Truncate::Allow) | None => (None, false),
-        };
-        let side = self.truncation_direction.or(self.truncation_side).map(|Side(side)| side).or(side);
-        let cut = cut(
-            side.unwrap_or_default(),
-            [self.truncate_prompt_tokens, self.max_tokens_per_doc, self.max_chunks_per_doc],
-        );
         let is = |flag: Option<Flag>| flag == Some(Flag(true));
-        let raw = is(self.raw_scores) || self.use_activation == Some(Flag(false));
+        let terms = Terms {
+            model: self.model,
+            raw_scores: self.raw_scores,
+            use_activation: self.use_activation,
+            truncate: self.truncate.or(self.truncation),
+            side: self.truncation_direction.or(self.truncation_side),
+            pair_tokens: self.truncate_prompt_tokens,
+            document_tokens: self.max_tokens_per_doc,
+            windows: self.max_chunks_per_doc,
+            timeout: self.timeout_ms,
+            allow_partial: self.allow_partial,
+        };
         Ok(Call {
-            texts: Texts { queries: vec![query], pairs },
-            model: self.model.map(|Text(model)| model),
             top: self.top_n.or(self.top_k).and_then(positive),
-            scores: if raw { Scores::Raw } else { Scores::Activated },
             echo: is(self.return_documents) || is(self.return_text),
-            cut,
-            refuse_cut,
-            timeout: self.timeout_ms.map(|Millis(timeout)| timeout),
-            allow_partial: is(self.allow_partial),
-            ..Call::new(dialect)
+            ..terms.into_call(dialect, Texts { queries: vec![query], pairs })
         })
     }
-}
-
-/// How over-long documents are fitted, from the keys of all dialects: tokens of the pair, tokens of the document, and
-/// windows of the document. Zero and negative numbers mean the server's own choice.
-fn cut(side: CutSide, [pair_tokens, document_tokens, windows]: [Option<Whole>; 3]) -> Cut {
-    let tokens = |number: Option<Whole>| number.and_then(positive).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-    let long_documents = match windows.and_then(positive) {
-        None | Some(1) => LongDocuments::Truncate,
-        Some(n) => LongDocuments::MaxPassage { windows: u16::try_from(n).unwrap_or(u16::MAX) },
-    };
-    Cut { max_length: tokens(pair_tokens), max_document: tokens(document_tokens), side, long_documents }
-}
-
-/// A positive number; zero and less mean "no limit" in every dialect.
-fn positive(Whole(number): Whole) -> Option<usize> {
-    usize::try_from(number).ok().filter(|&n| n > 0)
 }

@@ -1,0 +1,86 @@
+//! The inputs of a graph, and its first rows.
+
+use super::{Emitter, Layout, attention::Arrangement};
+use crate::graph::{
+    array::Array,
+    emit::writer::{Attribute, Op},
+    proto::kind,
+};
+
+impl Emitter<'_> {
+    /// Declares the inputs; answers with the first layer's rows, `[tokens, hidden]`, and where pairs lie in them.
+    pub(super) fn embeddings(&mut self) -> (String, Arrangement) {
+        let embeddings = &self.bert.embeddings;
+        let (dims, packed): (&[&str], _) = match self.target.layout {
+            Layout::Padded => (&["batch", "sequence"], false),
+            Layout::Packed { .. } => (&["tokens"], true),
+        };
+        let ids = self.writer.input("input_ids", dims);
+        let words = self.gather("embeddings.words", &embeddings.words, &ids);
+        let sum = match &embeddings.types {
+            Some(table) => {
+                let types = self.writer.input("token_type_ids", dims);
+                let types = self.gather("embeddings.types", table, &types);
+                self.writer.op("embeddings.words+types", &Op::plain("Add"), &[&words, &types])
+            }
+            None => words,
+        };
+        let positions = if packed { self.writer.input("position_ids", dims) } else { self.positions(&ids) };
+        let positions = self.gather("embeddings.positions", &embeddings.positions, &positions);
+        let sum = self.writer.op("embeddings.sum", &Op::plain("Add"), &[&sum, &positions]);
+        let width = i64::try_from(embeddings.words.columns).unwrap_or(i64::MAX);
+        let sum = if packed {
+            sum
+        } else {
+            let shape = self.writer.ints(&[-1, width]);
+            self.writer.op("embeddings.rows", &Op::plain("Reshape"), &[&sum, &shape])
+        };
+        let mut rows = self.norm("embeddings.norm", &sum, &embeddings.norm);
+        if let Some(projection) = &embeddings.projection {
+            rows = self.float_dense("embeddings.projection", projection, &rows);
+        }
+        (rows, self.arrangement(&ids))
+    }
+
+    /// 0 up to the sequence's length.
+    fn positions(&mut self, ids: &str) -> String {
+        let attributes = [("start", Attribute::Int(1)), ("end", Attribute::Int(2))];
+        let length = self.writer.op("sequence", &Op::plain("Shape").with(&attributes), &[ids]);
+        let scalar = self.writer.op("sequence.scalar", &Op::plain("Squeeze"), &[&length]);
+        let (zero, one) = (self.writer.constant(&Array::int(0)), self.writer.constant(&Array::int(1)));
+        self.writer.op("positions", &Op::plain("Range"), &[&zero, &scalar, &one])
+    }
+
+    /// Where pairs begin, and what separates their tokens from others.
+    fn arrangement(&mut self, ids: &str) -> Arrangement {
+        let hidden = i64::try_from(self.bert.hidden).unwrap_or(i64::MAX);
+        match self.target.layout {
+            Layout::Packed { slots } => {
+                let lengths = self.writer.input("lengths", &[&slots.to_string()]);
+                let axis = self.writer.constant(&Array::int(0));
+                let attributes = [("exclusive", Attribute::Int(1))];
+                let op = Op::plain("CumSum").with(&attributes);
+                let starts = self.writer.op("starts", &op, &[&lengths, &axis]);
+                Arrangement::Packed { slots, lengths, starts }
+            }
+            Layout::Padded => {
+                let mask = self.writer.input("attention_mask", &["batch", "sequence"]);
+                let to = [("to", Attribute::Int(i64::from(kind::BOOL)))];
+                let mask = self.writer.op("mask.real", &Op::plain("Cast").with(&to), &[&mask]);
+                let inner = self.writer.ints(&[1, 2]);
+                let first_mask = self.writer.op("mask.first", &Op::plain("Unsqueeze"), &[&mask, &inner]);
+                let first = [("axis", Attribute::Int(0))];
+                let concat = Op::plain("Concat").with(&first);
+                let input = self.writer.op("input.shape", &Op::plain("Shape"), &[ids]);
+                let hidden = self.writer.ints(&[hidden]);
+                let shape = self.writer.op("deep.shape", &concat, &[&input, &hidden]);
+                // ONNX Runtime's attention does not broadcast a mask over queries, so it is spread once.
+                let (one, two) = (self.writer.ints(&[1]), self.writer.ints(&[2]));
+                let sequence = self.writer.op("mask.sequence", &Op::plain("Slice"), &[&input, &one, &two]);
+                let spread = self.writer.op("mask.shape", &concat, &[&one, &one, &sequence, &one]);
+                let mask = self.writer.op("mask", &Op::plain("Expand"), &[&first_mask, &spread]);
+                Arrangement::Padded { mask, first_mask, shape }
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Reads a cross-encoder out of an ONNX graph by the shape of its arithmetic, not by its names.
+//!
+//! Owns the walk from the logit back to the embeddings. Exporters differ in names, shape plumbing and in how they write
+//! norms, activations and masks; what they agree on is which products feed which. The scale of attention and the mask are
+//! taken to be the usual ones: whoever writes a graph from this description compares its logits with the source's.
+
+use super::{
+    array::BadTensor,
+    bert::{Activation, Bert, Dense, Head, Layer, Table},
+    proto,
+    source::{Source, input},
+};
+
+mod attention;
+mod embeddings;
+mod parts;
+
+/// The graph is not a cross-encoder that can be read here.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrecognised {
+    /// A part of the graph is not what the walk expects there.
+    #[error("`{at}`: expected {expected}")]
+    Part {
+        /// The value or node, by its name in the graph.
+        at: String,
+        /// What a model of the family has there.
+        expected: String,
+    },
+    /// A weight cannot be read.
+    #[error("a weight cannot be read")]
+    Weight(#[from] BadTensor),
+    /// The bytes are no ONNX model.
+    #[error(transparent)]
+    NotOnnx(#[from] super::NotOnnx),
+}
+
+/// The weights and the rows of a product in integers that makes `value`.
+pub(super) fn integer_product<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
+    parts::matmul_integer(source, value)
+}
+
+/// Reads the model that a graph computes.
+pub(super) fn read(graph: proto::Graph) -> Result<Bert, Unrecognised> {
+    let source = Source::new(graph)?;
+    if let Some(node) = source.first_foreign() {
+        let expected =
+            format!("operators of onnx only, not {}.{}; compile from a plain export", node.domain, node.op_type);
+        return Err(fault(&node.name, expected));
+    }
+    let [logits] = source.outputs() else {
+        return Err(fault(&source.outputs().join(", "), "one output, the logit"));
+    };
+    let (head, mut hidden) = head(&source, logits)?;
+    let mut layers = Vec::new();
+    let mut heads = None;
+    while let Some((layer, below)) = layer(&source, &hidden, &mut heads)? {
+        layers.push(layer);
+        hidden = below;
+    }
+    layers.reverse();
+    let Some(heads) = heads else { return Err(fault(&hidden, "an encoder layer: norm(feed-forward + attention)")) };
+    let embeddings = embeddings::read(&source, &hidden)?;
+    let bert = Bert { hidden: head.dense.weight.rows, heads, embeddings, layers, head };
+    check_sizes(&bert)?;
+    Ok(bert)
+}
+
+fn fault(at: &str, expected: impl Into<String>) -> Unrecognised {
+    Unrecognised::Part { at: at.into(), expected: expected.into() }
+}
+
+/// From the logit to the last layer's rows.
+fn head(source: &Source, logits: &str) -> Result<(Head, String), Unrecognised> {
+    let part = |at: &str, what: &str| fault(at, what);
+    let (classifier, x) =
+        parts::dense(source, logits).ok_or_else(|| part(logits, "a product with a bias, the classifier"))?;
+    if classifier.weight.columns != 1 {
+        return Err(part(logits, &format!("one logit a pair, not {}", classifier.weight.columns)));
+    }
+    let (activation, x) = parts::activation(source, x)
+        .ok_or_else(|| part(x, "tanh, gelu or relu between two products on the [CLS] row"))?;
+    let (dense, x) = parts::dense(source, x).ok_or_else(|| part(x, "a product with a bias, the pooler"))?;
+    let rows = parts::first_row(source, x).ok_or_else(|| part(x, "the first token's row taken from the last layer"))?;
+    Ok((Head { dense, activation, classifier }, source.origin(rows).to_owned()))
+}
+
+/// One encoder layer whose output is `value`, and the value that it reads; `None` where the embeddings are reached.
+fn layer(source: &Source, value: &str, heads: &mut Option<usize>) -> Result<Option<(Layer, String)>, Unrecognised> {
+    let (norm, sum) = parts::norm(source, value).ok_or_else(|| fault(value, "a layer norm"))?;
+    let Some((activation, up, down, middle)) = feed_forward(source, sum) else { return Ok(None) };
+    let (attention_norm, sum) =
+        parts::norm(source, &middle).ok_or_else(|| fault(&middle, "the layer norm after attention"))?;
+    let found = parts::sides(source, sum).find_map(|(side, other)| Some((parts::dense(source, side)?, other)));
+    let ((output, context), below) = found.ok_or_else(|| fault(sum, "attention's output product plus its input"))?;
+    let below = source.origin(below).to_owned();
+    let parts = attention::read(source, context, &below)?;
+    if heads.replace(parts.heads).is_some_and(|before| before != parts.heads) {
+        return Err(fault(context, "as many attention heads as in the other layers"));
+    }
+    let attention::Parts { query, key, value, .. } = parts;
+    Ok(Some((Layer { query, key, value, output, attention_norm, up, activation, down, norm }, below)))
+}
+
+/// `middle + down(activation(up(middle)))`.
+fn feed_forward(source: &Source, sum: &str) -> Option<(Activation, Dense, Dense, String)> {
+    parts::sides(source, sum).find_map(|(side, middle)| {
+        let (down, x) = parts::dense(source, side)?;
+        let (activation, x) = parts::activation(source, x)?;
+        let (up, x) = parts::dense(source, x)?;
+        let middle = source.origin(middle);
+        (source.origin(x) == middle).then(|| (activation, up, down, middle.to_owned()))
+    })
+}
+
+/// Whether every weight fits its neighbours: what is wrong is named before a runtime meets it.
+fn check_sizes(bert: &Bert) -> Result<(), Unrecognised> {
+    let hidden = bert.hidden;
+    let fit = |name: String, dense: &Dense, rows: usize, columns: usize| {
+        let (r, c) = (dense.weight.rows, dense.weight.columns);
+        if (r, c, dense.bias.len()) == (rows, columns, columns) {
+            return Ok(());
+        }
+        Err(fault(&name, format!("a weight of {rows} by {columns} with its bias, not {r} by {c}")))
+    };
+    if bert.heads == 0 || !hidden.is_multiple_of(bert.heads) {
+        return Err(fault("attention", format!("{hidden} columns in equal heads, not {}", bert.heads)));
+    }
+    for (at, layer) in bert.layers.iter().enumerate() {
+        let wide = layer.up.weight.columns;
+        for (name, dense) in
+            [("query", &layer.query), ("key", &layer.key), ("value", &layer.value), ("output", &layer.output)]
+        {
+            fit(format!("layer {at}, {name}"), dense, hidden, hidden)?;
+        }
+        fit(format!("layer {at}, up"), &layer.up, hidden, wide)?;
+        fit(format!("layer {at}, down"), &layer.down, wide, hidden)?;
+        for (name, norm) in [("attention norm", &layer.attention_norm), ("norm", &layer.norm)] {
+            if norm.scale.len() != hidden || norm.bias.len() != hidden {
+                return Err(fault(&format!("layer {at}, {name}"), format!("{hidden} scales and biases")));
+            }
+        }
+    }
+    fit("head".into(), &bert.head.dense, hidden, bert.head.classifier.weight.rows)?;
+    embeddings::check(bert)
+}
+
+/// The inputs of a node that values flow through, as against shapes, indices and axes.
+fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
+    let count = match node.op_type.as_str() {
+        "Reshape" | "Squeeze" | "Unsqueeze" | "Slice" | "Gather" | "Split" | "Expand" | "ReduceMean" | "Clip" => 1,
+        "Shape" => 0,
+        _ => node.input.len(),
+    };
+    (0..count).filter_map(|at| input(node, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::sample::{Style, export, tiny, tiny_quantised};
+
+    const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
+
+    fn exported(bert: &Bert, style: Style) -> proto::Graph {
+        export(bert, style).graph.unwrap()
+    }
+
+    #[test]
+    fn a_model_is_read_back_whatever_the_exporters_spelling() {
+        for style in STYLES {
+            for layers in [1, 3] {
+                let bert = tiny(layers);
+                assert_eq!(read(exported(&bert, style)).unwrap(), bert, "{style:?}, {layers} layers");
+            }
+        }
+    }
+
+    #[test]
+    fn integers_and_scales_of_a_quantised_model_are_kept() {
+        for style in STYLES {
+            let bert = tiny_quantised(2);
+            let found = read(exported(&bert, style)).unwrap();
+            assert!(found.is_quantised());
+            assert_eq!(found, bert, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_recognised_is_named() {
+        fn swap(graph: &mut proto::Graph, from: &str, to: &str) {
+            graph.node.iter_mut().filter(|node| node.op_type == from).for_each(|node| node.op_type = to.into());
+        }
+        type Change = fn(&mut proto::Graph);
+        let table: [(Change, &str, &str); 5] = [
+            (|graph| swap(graph, "Tanh", "Sigmoid"), "tanh, gelu or relu", "a head of another kind"),
+            (|graph| swap(graph, "Softmax", "Sigmoid"), "a softmax over scores", "attention of another kind"),
+            (|graph| swap(graph, "Sqrt", "Exp"), "a layer norm", "a norm of another kind"),
+            (|graph| graph.output.clear(), "one output", "a graph without an output"),
+            (|graph| graph.node[0].domain = "com.microsoft".into(), "operators of onnx only", "an optimiser's graph"),
+        ];
+        for (change, expected, case) in table {
+            let mut graph = exported(&tiny(1), Style::SpelledOut);
+            change(&mut graph);
+            let error = read(graph).unwrap_err().to_string();
+            assert!(error.contains(expected), "{case}: {error}");
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_their_neighbours_are_named() {
+        let mut bert = tiny(2);
+        bert.layers[1].down.weight = Table::floats(12, 8, vec![0.0; 96]);
+        let error = read(exported(&bert, Style::SpelledOut)).unwrap_err().to_string();
+        assert!(error.contains("layer 1, down") && error.contains("16 by 8"), "{error}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Amazon Bedrock's rerank body, which OpenSearch's `connector.pre_process.bedrock.rerank` makes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
+use crate::domain::{Pair, Texts};
+use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
+use crate::http::wire::terms::{Terms, positive};
+use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List, text::Text};
+
+pub(super) const FACE: Face = Face {
+    name: "bedrock",
+    paths: &["/bedrock/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as Amazon Bedrock answers",
+        request: || reduced::<Bedrock<'_>>(&["queries", "sources", "numberOfResults"], &["queries", "sources"]),
+        answer: || of::<Ranked>(),
+        example: r#"{"queries":[{"textQuery":{"text":"what is a cat"},"type":"TEXT"}],"sources":[{"inlineDocumentSource":{"textDocument":{"text":"the moon"},"type":"TEXT"},"type":"INLINE"}],"numberOfResults":1}"#,
+    },
+};
+
+static SPOKEN: Dialect = Dialect { name: "bedrock", write };
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Bedrock<'a> {
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Query<'static>>>, max_items = 1)]
+    queries: Option<List<Query<'a>>>,
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Source<'static>>>)]
+    sources: Option<List<Source<'a>>>,
+    #[schema(inline)]
+    number_of_results: Option<Whole>,
+    #[serde(rename = "timeout_ms")]
+    #[schema(inline)]
+    timeout_ms: Option<Millis>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Query<'a> {
+    #[serde(borrow)]
+    #[schema(inline)]
+    text_query: Inner<'a>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Source<'a> {
+    #[serde(borrow)]
+    #[schema(inline)]
+    inline_document_source: Inline<'a>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Inline<'a> {
+    #[serde(borrow)]
+    #[schema(inline)]
+    text_document: Inner<'a>,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct Inner<'a> {
+    #[serde(borrow)]
+    #[schema(inline)]
+    text: Text<'a>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ranked {
+    #[schema(inline)]
+    results: Vec<Item>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    index: usize,
+    relevance_score: f32,
+}
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    let body: Bedrock<'_> = wire::read(body)?;
+    let queries = body.queries.map(|list| list.items).unwrap_or_default();
+    let Ok([query]) = <[Query<'_>; 1]>::try_from(queries) else {
+        return Err(Reject::field("queries", "expected a list of one query"));
+    };
+    let Some(sources) = body.sources else {
+        return Err(Reject::field("sources", "missing; send a list of inline documents"));
+    };
+    scene.admit("sources", sources.sent)?;
+    let documents = sources.items.into_iter().map(|source| source.inline_document_source.text_document.text.0);
+    let pairs = documents.map(|document| Pair { query: 0, document }).collect();
+    let terms = Terms { timeout: body.timeout_ms, ..Terms::default() };
+    let call = terms.into_call(&SPOKEN, Texts { queries: vec![query.text_query.text.0], pairs });
+    Ok(Call { top: body.number_of_results.and_then(positive), ..call })
+}
+
+fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
+    let item = |index| Item { index, relevance_score: reply.score(index) };
+    printed(&Ranked { results: reply.ranking().into_iter().map(item).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{printed, refused};
+    use super::*;
+
+    #[test]
+    fn nested_texts_are_ranked() {
+        let source = |text: &str| {
+            format!(
+                r#"{{"inlineDocumentSource":{{"textDocument":{{"text":"{text}"}},"type":"TEXT"}},"type":"INLINE"}}"#
+            )
+        };
+        let body = format!(
+            r#"{{"queries":[{{"textQuery":{{"text":"q"}},"type":"TEXT"}}],"sources":[{},{}],"numberOfResults":2}}"#,
+            source("a"),
+            source("b")
+        );
+        let expected = r#"{"results":[{"index":1,"relevanceScore":0.5},{"index":0,"relevanceScore":0.26894143}]}"#;
+        assert_eq!(printed(&FACE, &body, &[-1.0, 0.0]), expected);
+    }
+
+    #[test]
+    fn wrong_bodies_are_refused_with_the_field() {
+        assert_eq!(refused(&FACE, "{}"), "queries: expected a list of one query");
+        let no_text = refused(&FACE, r#"{"queries":[{"textQuery":{}}]}"#);
+        assert!(no_text.starts_with("queries[0].textQuery: missing field `text`"), "{no_text}");
+    }
+}

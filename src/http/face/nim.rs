@@ -1,0 +1,75 @@
+//! NVIDIA NIM: `{query: {text}, passages: [{text}]}` in, `{index, logit}` best first out, always raw logits.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::cohere::Usage;
+use super::{Call, Dialect, Docs, Face, Reply, Scene, Scores, printed};
+use crate::http::error::Reject;
+use crate::http::openapi::of;
+use crate::http::wire::{self, rerank::RerankBody};
+
+pub(super) const FACE: Face = Face {
+    name: "nim",
+    paths: &["/v1/ranking", "/v1/retrieval/nvidia/reranking", "/nim/v1/ranking", "/nim/v1/retrieval/nvidia/reranking"],
+    read,
+    docs: Docs {
+        summary: "Passages ranked with logits, as NVIDIA NIM answers",
+        request: || RerankBody::schema("passages"),
+        answer: || of::<Rankings>(),
+        example: r#"{"query":{"text":"what is a cat"},"passages":[{"text":"a cat is a small animal"},{"text":"the moon"}]}"#,
+    },
+};
+
+static SPOKEN: Dialect = Dialect { name: "nim", write };
+
+#[derive(Serialize, ToSchema)]
+struct Rankings {
+    #[schema(inline)]
+    rankings: Vec<Ranking>,
+    #[schema(inline)]
+    usage: Usage,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Ranking {
+    index: usize,
+    logit: f32,
+}
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    let body: RerankBody<'_> = wire::read(body)?;
+    let call = body.into_call(&SPOKEN, "passages", scene)?;
+    Ok(Call { scores: Scores::Raw, ..call })
+}
+
+fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
+    let ranking = |index| Ranking { index, logit: reply.score(index) };
+    printed(&Rankings { rankings: reply.ranking().into_iter().map(ranking).collect(), usage: Usage::of(reply) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{SCENE, printed, refused};
+    use super::*;
+
+    #[test]
+    fn rankings_are_logits_best_first() {
+        let body = r#"{"model":"m","query":{"text":"q"},"passages":[{"text":"a"},{"text":"b"}],"truncate":"END"}"#;
+        let answer = printed(&FACE, body, &[-1.25, 3.0]);
+        let expected = concat!(
+            r#"{"rankings":[{"index":1,"logit":3.0},{"index":0,"logit":-1.25}],"#,
+            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+        );
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn truncate_none_forbids_cutting() {
+        for (truncate, refuse_cut) in [(r#","truncate":"NONE""#, true), (r#","truncate":"END""#, false), ("", false)] {
+            let body = format!(r#"{{"query":{{"text":"q"}},"passages":[{{"text":"a"}}]{truncate}}}"#);
+            assert_eq!(read(body.as_bytes(), SCENE).unwrap().refuse_cut, refuse_cut, "{truncate}");
+        }
+        assert_eq!(refused(&FACE, r#"{"query":{"text":"q"}}"#), "passages: missing; send a list of strings");
+    }
+}

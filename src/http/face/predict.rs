@@ -1,0 +1,156 @@
+//! `inputs` of pairs in, `{label, score}` out in INPUT ORDER: TEI's `/predict` and Hugging Face's pipelines.
+//!
+//! The shape of the answer follows the shape of the question: an object gets an object, a list of objects a list, TEI's
+//! one pair a list of one prediction, and TEI's list of pairs a list of such lists.
+
+use serde_json::json;
+use std::borrow::Cow;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
+use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
+use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};
+use crate::http::wire::{self, text::Text};
+
+pub(super) const FACE: Face = Face {
+    name: "predict",
+    paths: &["/predict", "/tei/predict"],
+    read,
+    docs: Docs {
+        summary: "Pairs scored in input order, as TEI's predict and Hugging Face's pipelines answer",
+        request: || {
+            reduced::<PairsBody<'_>>(
+                &["inputs", "model", "raw_scores", "truncate", "truncation_direction"],
+                &["inputs"],
+            )
+        },
+        answer: || answer(),
+        example: r#"{"inputs":[["what is a cat","a cat is a small animal"],["what is a cat","the moon"]]}"#,
+    },
+};
+
+static OBJECT: Dialect = Dialect { name: "predict", write: |reply| printed(&prediction(reply, 0)) };
+static LIST: Dialect = Dialect { name: "predict", write: |reply| printed(&all(reply)) };
+static LISTS: Dialect = Dialect {
+    name: "predict",
+    write: |reply| printed(&all(reply).into_iter().map(|prediction| [prediction]).collect::<Vec<_>>()),
+};
+
+/// What a cross-encoder with one output calls it.
+const LABEL: &str = "LABEL_0";
+
+const WANTED: &str = "send [query, document], a list of such pairs, or objects with `text` and `text_pair`";
+
+#[derive(Serialize, ToSchema)]
+struct Prediction {
+    score: f32,
+    label: &'static str,
+}
+
+type TextPair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    let mut body: PairsBody<'_> = wire::read(body)?;
+    let (dialect, pairs) = match body.inputs.take() {
+        None => return Err(Reject::field("inputs", format!("missing; {WANTED}"))),
+        Some(Inputs::Alone) => {
+            return Err(Reject::mismatch("inputs", format!("one text alone has no score; {WANTED}")));
+        }
+        Some(Inputs::Object(entry)) => (&OBJECT, vec![of_entry(entry)?]),
+        Some(Inputs::List(list)) => {
+            scene.admit("inputs", list.sent)?;
+            of_list(list.items)?
+        }
+    };
+    Ok(body.terms().into_call(dialect, texts(pairs)))
+}
+
+/// One object, a list of them, or TEI's list of lists.
+fn answer() -> serde_json::Value {
+    let list = |items: serde_json::Value| json!({"type": "array", "items": items});
+    let one = of::<Prediction>();
+    json!({"anyOf": [one, list(one.clone()), list(list(one.clone()))]})
+}
+
+fn of_list(items: Vec<Item<'_>>) -> Result<(&'static Dialect, Vec<TextPair<'_>>), Reject> {
+    // TEI reads a flat list as one pair.
+    if items.iter().any(|item| matches!(item, Item::Text(_))) {
+        let flat = items.into_iter().map(|item| if let Item::Text(text) = item { Some(text) } else { None });
+        return match flat.collect::<Option<Vec<_>>>().map(<[_; 2]>::try_from) {
+            Some(Ok([query, document])) => Ok((&LIST, vec![(query, document)])),
+            Some(Err(texts)) => {
+                Err(Reject::mismatch("inputs", format!("{} texts in a flat list are no pair; {WANTED}", texts.len())))
+            }
+            None => Err(Reject::mismatch("inputs", format!("the list mixes texts with others; {WANTED}"))),
+        };
+    }
+    let objects = matches!(items.first(), Some(Item::Object(_)));
+    let pairs = items.into_iter().map(|item| match item {
+        Item::Object(entry) => of_entry(entry),
+        Item::Sequence(list) => match <[Text<'_>; 2]>::try_from(list.items) {
+            Ok([Text(query), Text(document)]) => Ok((query, document)),
+            Err(_) => Err(Reject::mismatch("inputs", format!("{} texts are no pair; {WANTED}", list.sent))),
+        },
+        Item::Text(_) => Err(Reject::mismatch("inputs", WANTED)),
+    });
+    Ok((if objects { &LIST } else { &LISTS }, pairs.collect::<Result<_, _>>()?))
+}
+
+fn of_entry(entry: Entry<'_>) -> Result<TextPair<'_>, Reject> {
+    match (entry.text, entry.text_pair) {
+        (Some(Text(text)), Some(Text(pair))) => Ok((text, pair)),
+        (None, _) => Err(Reject::field("inputs.text", format!("missing; {WANTED}"))),
+        (Some(_), None) => Err(Reject::field("inputs.text_pair", format!("missing; {WANTED}"))),
+    }
+}
+
+fn prediction(reply: &Reply<'_>, index: usize) -> Prediction {
+    Prediction { score: reply.score(index), label: LABEL }
+}
+
+fn all(reply: &Reply<'_>) -> Vec<Prediction> {
+    (0..reply.answer.scored.len()).map(|index| prediction(reply, index)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{printed, refused};
+    use super::*;
+
+    #[test]
+    fn the_answers_shape_follows_the_questions() {
+        let (a, b) = (r#"{"score":0.5,"label":"LABEL_0"}"#, r#"{"score":-1.0,"label":"LABEL_0"}"#);
+        let cases = [
+            (r#"{"inputs":{"text":"q","text_pair":"d"}}"#, vec![0.0], a.to_owned()),
+            (r#"{"inputs":[{"text":"q","text_pair":"d"}]}"#, vec![0.0], format!("[{a}]")),
+            (r#"{"inputs":["q","d"]}"#, vec![0.0], format!("[{a}]")),
+            (r#"{"inputs":[["q","d"]]}"#, vec![0.0], format!("[[{a}]]")),
+            (r#"{"inputs":[["q","d"],["q","e"]],"raw_scores":true}"#, vec![-1.0, -1.0], format!("[[{b}],[{b}]]")),
+        ];
+        for (body, logits, answer) in cases {
+            assert_eq!(printed(&FACE, body, &logits), answer, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pair_is_refused() {
+        let cases = [
+            ("{}", "inputs: missing"),
+            (r#"{"inputs":"alone"}"#, "inputs: one text alone"),
+            (r#"{"inputs":["alone"]}"#, "inputs: 1 texts"),
+            (r#"{"inputs":["a","b","c"]}"#, "inputs: 3 texts"),
+            (r#"{"inputs":[["a","b","c"]]}"#, "inputs: 3 texts"),
+            (r#"{"inputs":["a",["b","c"]]}"#, "inputs: the list mixes"),
+            (r#"{"inputs":{"text":"a"}}"#, "inputs.text_pair: missing"),
+            (r#"{"inputs":[]}"#, "inputs: the list is empty"),
+            (r#"{"inputs":[7]}"#, "inputs[0]: expected a list of two strings"),
+        ];
+        for (body, start) in cases {
+            let sentence = refused(&FACE, body);
+            assert!(sentence.starts_with(start), "{body}: {sentence}");
+        }
+    }
+}

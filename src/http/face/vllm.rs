@@ -1,0 +1,81 @@
+//! vLLM's own rerank answer, for its clients: Cohere's request, every item with its document.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::cohere::Usage;
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
+use crate::http::error::Reject;
+use crate::http::openapi::of;
+use crate::http::wire::{self, rerank::RerankBody};
+
+pub(super) const FACE: Face = Face {
+    name: "vllm",
+    paths: &["/vllm/rerank", "/vllm/v1/rerank", "/vllm/v2/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as vLLM answers: every item with its document",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"]}"#,
+    },
+};
+
+static SPOKEN: Dialect = Dialect { name: "vllm", write };
+
+#[derive(Serialize, ToSchema)]
+struct Ranked<'r> {
+    id: &'r str,
+    model: &'r str,
+    #[schema(inline)]
+    usage: Usage,
+    #[schema(inline)]
+    results: Vec<Item<'r>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Item<'r> {
+    index: usize,
+    #[schema(inline)]
+    document: Echo<'r>,
+    relevance_score: f32,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Echo<'r> {
+    text: &'r str,
+    #[schema(inline)]
+    multi_modal: Option<()>,
+}
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    let body: RerankBody<'_> = wire::read(body)?;
+    body.into_call(&SPOKEN, "documents", scene)
+}
+
+fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
+    let item = |index| Item {
+        index,
+        document: Echo { text: reply.document(index), multi_modal: None },
+        relevance_score: reply.score(index),
+    };
+    printed(&Ranked {
+        id: reply.id,
+        model: &reply.card.id,
+        usage: Usage::of(reply),
+        results: reply.ranking().into_iter().map(item).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::printed;
+    use super::*;
+
+    #[test]
+    fn every_item_carries_its_document() {
+        let answer = printed(&FACE, r#"{"query":"q","documents":["a"],"top_n":0}"#, &[0.0]);
+        let item = r#"{"index":0,"document":{"text":"a","multi_modal":null},"relevance_score":0.5}"#;
+        assert!(answer.ends_with(&format!(r#""results":[{item}]}}"#)), "{answer}");
+    }
+}

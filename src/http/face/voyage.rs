@@ -1,0 +1,74 @@
+//! Voyage: Cohere's request with `top_k`, and `data` instead of `results`; documents come back as strings.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::cohere::Usage;
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
+use crate::http::error::Reject;
+use crate::http::openapi::of;
+use crate::http::wire::{self, rerank::RerankBody};
+
+pub(super) const FACE: Face = Face {
+    name: "voyage",
+    paths: &["/voyage/v1/rerank", "/voyage/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as Voyage answers",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"],"top_k":1}"#,
+    },
+};
+
+static SPOKEN: Dialect = Dialect { name: "voyage", write };
+
+#[derive(Serialize, ToSchema)]
+struct Ranked<'r> {
+    object: &'static str,
+    #[schema(inline)]
+    data: Vec<Item<'r>>,
+    model: &'r str,
+    #[schema(inline)]
+    usage: Usage,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Item<'r> {
+    relevance_score: f32,
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<&'r str>,
+}
+
+fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
+    let body: RerankBody<'_> = wire::read(body)?;
+    body.into_call(&SPOKEN, "documents", scene)
+}
+
+fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
+    let item = |index| Item { relevance_score: reply.score(index), index, document: reply.echoed(index) };
+    printed(&Ranked {
+        object: "list",
+        data: reply.ranking().into_iter().map(item).collect(),
+        model: &reply.card.id,
+        usage: Usage::of(reply),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::printed;
+    use super::*;
+
+    #[test]
+    fn top_k_and_string_documents_are_voyages() {
+        let body =
+            r#"{"query":"q","documents":["a","b"],"model":"m","top_k":1,"return_documents":true,"truncation":true}"#;
+        let expected = concat!(
+            r#"{"object":"list","data":[{"relevance_score":0.5,"index":1,"document":"b"}],"model":"fake","#,
+            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+        );
+        assert_eq!(printed(&FACE, body, &[-1.0, 0.0]), expected);
+    }
+}

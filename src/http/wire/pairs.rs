@@ -1,0 +1,233 @@
+//! The requests that bring pairs instead of one query with its documents: vLLM's `/score` and TEI's `/predict`.
+//!
+//! Owns the shapes in which pairs come, and their reading into [`Texts`], each distinct first text once. It must not
+//! know how an answer looks.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use utoipa::ToSchema;
+
+use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::terms::Terms;
+use super::text::{Document, List, Text};
+use crate::domain::{Pair, Texts};
+
+/// The union of the bodies of vLLM's `/score` and TEI's `/predict`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(in crate::http) struct PairsBody<'a> {
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) inputs: Option<Inputs<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) text_1: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) text_2: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) data_1: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) data_2: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) queries: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) documents: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    pub(in crate::http) items: Option<OneOrMany<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    model: Option<Text<'a>>,
+    #[schema(inline)]
+    raw_scores: Option<Flag>,
+    #[schema(inline)]
+    use_activation: Option<Flag>,
+    #[schema(inline)]
+    truncate: Option<Truncate>,
+    #[schema(inline)]
+    truncation_direction: Option<Side>,
+    #[schema(inline)]
+    truncation_side: Option<Side>,
+    #[schema(inline)]
+    truncate_prompt_tokens: Option<Whole>,
+    #[schema(inline)]
+    max_tokens_per_doc: Option<Whole>,
+    #[schema(inline)]
+    max_chunks_per_doc: Option<Whole>,
+    #[schema(inline)]
+    timeout_ms: Option<Millis>,
+    #[schema(inline)]
+    allow_partial: Option<Flag>,
+}
+
+/// One text, or a list of them.
+#[derive(Debug)]
+pub(in crate::http) enum OneOrMany<'a> {
+    /// A string or an object.
+    One(Document<'a>),
+    /// A list of them.
+    Many(List<Document<'a>>),
+}
+
+/// TEI's and Hugging Face's `inputs`.
+#[derive(Debug)]
+pub(in crate::http) enum Inputs<'a> {
+    /// A string, which is no pair.
+    Alone,
+    /// `{"text", "text_pair"}`.
+    Object(Entry<'a>),
+    /// A list of strings, of lists of strings, or of objects.
+    List(List<Item<'a>>),
+}
+
+/// One item of a list of inputs.
+#[derive(Debug)]
+pub(in crate::http) enum Item<'a> {
+    /// A string.
+    Text(Cow<'a, str>),
+    /// A list of strings: `[query, document]`.
+    Sequence(List<Text<'a>>),
+    /// `{"text", "text_pair"}`.
+    Object(Entry<'a>),
+}
+
+/// A pair as Hugging Face's pipelines take it.
+#[derive(Debug, Deserialize)]
+pub(in crate::http) struct Entry<'a> {
+    #[serde(borrow)]
+    pub(in crate::http) text: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(in crate::http) text_pair: Option<Text<'a>>,
+}
+
+impl<'a> PairsBody<'a> {
+    /// The terms of the request; the texts are taken out before.
+    pub(in crate::http) fn terms(self) -> Terms<'a> {
+        Terms {
+            model: self.model,
+            raw_scores: self.raw_scores,
+            use_activation: self.use_activation,
+            truncate: self.truncate,
+            side: self.truncation_direction.or(self.truncation_side),
+            pair_tokens: self.truncate_prompt_tokens,
+            document_tokens: self.max_tokens_per_doc,
+            windows: self.max_chunks_per_doc,
+            timeout: self.timeout_ms,
+            allow_partial: self.allow_partial,
+        }
+    }
+}
+
+/// Texts from pairs, every distinct first text once: it is tokenised once, too.
+pub(in crate::http) fn texts<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> Texts<'a> {
+    let mut queries: Vec<Cow<'a, str>> = Vec::new();
+    let mut known: HashMap<Cow<'a, str>, usize> = HashMap::new();
+    let mut all = Vec::new();
+    for (text, document) in pairs {
+        // Callers nearly always send one query over and over.
+        let query = match queries.last() {
+            Some(last) if *last == text => queries.len() - 1,
+            Some(_) | None => *known.entry(text).or_insert_with_key(|text| {
+                queries.push(text.clone());
+                queries.len() - 1
+            }),
+        };
+        all.push(Pair { query, document });
+    }
+    Texts { queries, pairs: all }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for OneOrMany<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = OneOrMany<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(OneOrMany::One(Document::Text(Cow::Borrowed(text))))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMany::One(Document::Text(Cow::Owned(text.to_owned()))))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Document::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Inputs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Inputs<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a pair or a list of pairs")
+            }
+            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+                Ok(Inputs::Alone)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Entry::deserialize(MapAccessDeserializer::new(map)).map(Inputs::Object)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(list)).map(Inputs::List)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Item<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of two strings or an object with `text` and `text_pair`")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Item::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Item::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                Entry::deserialize(MapAccessDeserializer::new(map)).map(Item::Object)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(list)).map(Item::Sequence)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_first_texts_are_kept_once() {
+        let pairs = [("q", "a"), ("q", "b"), ("r", "c"), ("q", "d"), ("r", "e")];
+        let texts = texts(pairs.map(|(query, document)| (query.into(), document.into())));
+        assert_eq!(texts.queries, ["q", "r"]);
+        assert_eq!(texts.pairs.iter().map(|pair| pair.query).collect::<Vec<_>>(), [0, 0, 1, 0, 1]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Readers of KServe's tensors of texts and of its request ids.
+//!
+//! Owns the flattening of nested lists. It must not know what the tensors mean.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+use super::text::{LONGEST_LIST, Text};
+
+/// The strings of a tensor, row-major; nested lists are flattened, as the protocol allows.
+#[derive(Debug)]
+pub(in crate::http) struct Strings<'a>(pub(in crate::http) Vec<Cow<'a, str>>);
+
+/// A request's id: a string, or a number that is meant as one.
+#[derive(Debug)]
+pub(in crate::http) struct Tag<'a>(pub(in crate::http) Cow<'a, str>);
+
+/// One cell, or a row of them.
+enum Row<'a> {
+    Cell(Cow<'a, str>),
+    Cells(Vec<Text<'a>>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Strings<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Strings<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of strings")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(row) = rows.next_element()? {
+                    match row {
+                        Row::Cell(cell) => cells.push(cell),
+                        Row::Cells(row) => cells.extend(row.into_iter().map(|Text(cell)| cell)),
+                    }
+                    if cells.len() > LONGEST_LIST {
+                        return Err(A::Error::custom("more texts than any request may hold"));
+                    }
+                }
+                Ok(Strings(cells))
+            }
+        }
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Row<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Row::Cell(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Row::Cell(Cow::Owned(text.to_owned())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<Self::Value, A::Error> {
+                let mut cells = Vec::new();
+                while let Some(cell) = row.next_element()? {
+                    cells.push(cell);
+                    if cells.len() > LONGEST_LIST {
+                        return Err(A::Error::custom("more texts than any request may hold"));
+                    }
+                }
+                Ok(Row::Cells(cells))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Tag<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Tag<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(text.to_owned())))
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(number.to_string())))
+            }
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(number.to_string())))
+            }
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(number.to_string())))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}

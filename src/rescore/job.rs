@@ -1,0 +1,220 @@
+//! A request on its way: parsed, handed out stage by stage, settled, written.
+//!
+//! Owns the state between the stages and the counting. It must not know who scores, nor how JSON is read or written.
+
+use std::borrow::Cow;
+
+use super::layout::{Layout, expect_object};
+use super::malformed::{Malformed, Path};
+use super::members::Members;
+use super::plan::{BODY_KEYS, Plan, Terms};
+use super::scan::Cursor;
+use super::write::{Page, Trace};
+use super::{Engine, Options, as_given};
+use crate::domain::window::Standing;
+use crate::domain::{Activation, Scored, Texts};
+
+/// One request on its way through its stages.
+#[derive(Debug)]
+pub struct Job<'a> {
+    body: &'a str,
+    plan: Plan<'a>,
+    layout: Layout,
+    standings: Vec<Standing>,
+    /// The stage that is next; all before are settled.
+    stage: usize,
+    marks: Vec<Mark>,
+    traces: Vec<Vec<Trace>>,
+    counters: Counters,
+}
+
+/// What a stage wants scored. It borrows from the body only, so it may be held while its scores are awaited.
+#[derive(Clone, Debug)]
+pub struct StageRequest<'a> {
+    /// The model that the caller named for this stage.
+    pub model: Option<Cow<'a, str>>,
+    /// The query and the passages of the stage's window, best hit first.
+    pub texts: Texts<'a>,
+}
+
+/// The rewritten response.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The engine's response: JSON, in the encoding that came.
+    pub bytes: Vec<u8>,
+    /// What happened to its hits.
+    pub counters: Counters,
+}
+
+/// What happened to a response's hits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Hits in the response.
+    pub hits: usize,
+    /// Hits that got a second score in at least one stage.
+    pub rescored: usize,
+    /// Second scores that were wanted and did not come in time, over all stages that were settled.
+    pub unsettled: usize,
+    /// Fields without a value, over all hits that were read.
+    pub missing_fields: usize,
+    /// Hits in which none of the fields had a value: scored as an empty passage.
+    pub empty_passages: usize,
+    /// Hits that came without a score of the engine's.
+    pub unscored: usize,
+    /// Hits whose passage was cut.
+    pub cut: usize,
+}
+
+/// The scores given are not those that the stage asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stage {stage}: {given} scores given, {wanted} wanted")]
+pub struct Miscounted {
+    /// The stage's index.
+    pub stage: usize,
+    /// Scores given.
+    pub given: usize,
+    /// Scores wanted.
+    pub wanted: usize,
+}
+
+/// What is known of a hit; every hit counts once however many stages it goes through.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    read: bool,
+    rescored: bool,
+    cut: bool,
+}
+
+impl<'a> Job<'a> {
+    /// Reads a request. Everything but the engine's response may be in any order, before or after it.
+    ///
+    /// # Errors
+    /// [`Malformed`] with the JSON path that is wrong.
+    pub fn parse(engine: Engine, body: &'a [u8], options: &Options) -> Result<Self, Malformed> {
+        let body = std::str::from_utf8(body).map_err(|fault| Malformed::Encoding { offset: fault.valid_up_to() })?;
+        let mut cursor = Cursor::new(body, &(0..body.len()));
+        let mut members = Members::default();
+        let mut layout = None;
+        expect_object(&mut cursor, Path::Body)?;
+        cursor.object(|cursor, key| {
+            if key == engine.key() {
+                layout = Some(engine.read(cursor, options.max_hits)?);
+                return Ok(());
+            }
+            members.take(cursor, &key, BODY_KEYS)
+        })?;
+        cursor.end()?;
+        let plan = Plan::read(&members, engine.tail(), options.cut)?;
+        let layout = layout.ok_or_else(|| Malformed::missing(Path::Body.key(engine.key()), "an object"))?;
+        let hits = layout.hits.len();
+        let unscored = layout.hits.iter().filter(|hit| hit.first.is_none()).count();
+        Ok(Self {
+            body,
+            standings: engine.standings(&layout.hits),
+            stage: 0,
+            marks: vec![Mark::default(); hits],
+            traces: if plan.terms.explain { vec![Vec::new(); hits] } else { Vec::new() },
+            counters: Counters { hits, unscored, ..Counters::default() },
+            plan,
+            layout,
+        })
+    }
+
+    /// The terms that concern whoever runs the job.
+    pub fn terms(&self) -> &Terms {
+        &self.plan.terms
+    }
+
+    /// The most passages that one of the stages wants scored.
+    pub fn widest(&self) -> usize {
+        let hits = self.layout.hits.len();
+        self.plan.stages.iter().map(|stage| stage.window.reach(hits)).max().unwrap_or_default()
+    }
+
+    /// What the next stage wants scored; `None` when there is nothing left to do. Asked again before the stage is
+    /// settled, it answers the same.
+    pub fn next_stage(&mut self) -> Option<StageRequest<'a>> {
+        let stage = self.plan.stages.get(self.stage)?;
+        let reach = stage.window.reach(self.standings.len());
+        if reach == 0 {
+            return None;
+        }
+        let model = stage.model.clone();
+        let hits: Vec<usize> = self.standings.iter().take(reach).map(|standing| standing.hit).collect();
+        let documents: Vec<Cow<'a, str>> = hits.into_iter().map(|hit| self.passage(hit)).collect();
+        Some(StageRequest { model, texts: Texts::one_query(self.plan.query.clone(), documents) })
+    }
+
+    /// Takes the scores of the stage that [`Job::next_stage`] handed out, in the same order, and goes on to the next.
+    /// `None` stands for a passage that was not scored in time; such hits are kept below the others, in the order they
+    /// had. `activation` is that of the stage's model, used unless the caller wants raw scores.
+    ///
+    /// # Errors
+    /// [`Miscounted`] when there are more or fewer scores than passages; the job is then as it was.
+    pub fn settle(&mut self, scored: &[Option<Scored>], activation: Activation) -> Result<(), Miscounted> {
+        let wanted = self.plan.stages.get(self.stage).map_or(0, |stage| stage.window.reach(self.standings.len()));
+        if scored.len() != wanted || wanted == 0 {
+            return Err(Miscounted { stage: self.stage, given: scored.len(), wanted });
+        }
+        let Some(stage) = self.plan.stages.get(self.stage) else { return Ok(()) };
+        let activation = if stage.raw_scores { Activation::Identity } else { activation };
+        let seconds: Vec<Option<f32>> =
+            scored.iter().map(|scored| scored.map(|scored| activation.apply(scored.logit))).collect();
+        let after = stage.window.rescore(&self.standings, &seconds);
+        for (place, scored) in scored.iter().enumerate() {
+            self.record(place, (*scored, seconds.get(place).copied().flatten()));
+        }
+        self.standings = after;
+        self.stage += 1;
+        Ok(())
+    }
+
+    /// The response, as far as its stages were settled. When nothing was scored it is what came, in the order that came.
+    pub fn finish(mut self) -> Output {
+        if self.counters.rescored == 0 {
+            self.standings = as_given(&self.layout.hits);
+            self.layout.max_score = None;
+        }
+        let page = Page {
+            body: self.body,
+            layout: &self.layout,
+            standings: &self.standings,
+            traces: self.plan.terms.explain.then_some(self.traces.as_slice()),
+            staged: self.plan.stages.len() > 1,
+        };
+        Output { bytes: page.write(), counters: self.counters }
+    }
+
+    /// The passage of a hit; what it lacks is counted the first time.
+    fn passage(&mut self, hit: usize) -> Cow<'a, str> {
+        let (Some(found), Some(mark)) = (self.layout.hits.get(hit), self.marks.get_mut(hit)) else {
+            return Cow::Borrowed("");
+        };
+        let passage = self.plan.fields.passage(self.body, &found.places);
+        if !std::mem::replace(&mut mark.read, true) {
+            self.counters.missing_fields += passage.missing;
+            self.counters.empty_passages += usize::from(passage.missing == self.plan.fields.len());
+        }
+        passage.text
+    }
+
+    /// Counts and explains one hit of the stage that is being settled, at its place before the stage.
+    fn record(&mut self, place: usize, (scored, second): (Option<Scored>, Option<f32>)) {
+        let (Some(scored), Some(second)) = (scored, second) else {
+            self.counters.unsettled += 1;
+            return;
+        };
+        let (Some(standing), Some(stage)) = (self.standings.get(place), self.plan.stages.get(self.stage)) else {
+            return;
+        };
+        if let Some(mark) = self.marks.get_mut(standing.hit) {
+            self.counters.rescored += usize::from(!std::mem::replace(&mut mark.rescored, true));
+            self.counters.cut += usize::from(scored.cut && !mark.cut);
+            mark.cut |= scored.cut;
+        }
+        if let Some(traces) = self.traces.get_mut(standing.hit) {
+            let score = stage.window.combine(standing.score, second);
+            traces.push(Trace { stage: self.stage, logit: scored.logit.get(), second, score, cut: scored.cut });
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What an engine's user sees, one story a test.
+
+use std::time::Duration;
+
+use super::*;
+use crate::domain::{CutSide, LongDocuments};
+
+fn body(members: &str, hits: &str) -> String {
+    format!(r#"{{"query":"q","fields":["t"],"raw_scores":true,{members}"response":{{"hits":{hits}}}}}"#)
+}
+
+/// The response's part that is left after `{"hits":`.
+fn hits(answer: &(String, Counters)) -> &str {
+    answer.0.strip_prefix(r#"{"hits":"#).unwrap().strip_suffix('}').unwrap()
+}
+
+#[test]
+fn scores_order_and_best_score_change_and_nothing_else() {
+    let given = r#"{"query":"q","fields":"body","raw_scores":"true","rescore":{"window_size":"2.0","query":{"rescore_query":{"match":{}},"query_weight":"0.5","score_mode":"ToTaL"}},
+        "response": {"took":3, "hits":{"total":{"value":2,"relation":"eq"},"max_score":3.0,
+         "hits":[ {"_index":"i","_id":"1","_score":3.0,"_source":{"body":"1","n":1.50e0}} ,
+                  {"_id":"2","_score" : 2, "_source":{"body":"4"},"inner_hits":{"x":{"hits":{"max_score":1,"hits":[{"_score":1}]}}}},
+                  {"_id":"3","_score":1.25,"_source":{"body":"no number"}}
+         ]}, "aggregations":{"a":{"hits":{"hits":[{"_score":9}]}}}} }"#;
+    let expected = r#"{"took":3, "hits":{"total":{"value":2,"relation":"eq"},"max_score":5.0,
+         "hits":[ {"_id":"2","_score" : 5.0, "_source":{"body":"4"},"inner_hits":{"x":{"hits":{"max_score":1,"hits":[{"_score":1}]}}}} ,
+                  {"_index":"i","_id":"1","_score":2.5,"_source":{"body":"1","n":1.50e0}},
+                  {"_id":"3","_score":0.625,"_source":{"body":"no number"}}
+         ]}, "aggregations":{"a":{"hits":{"hits":[{"_score":9}]}}}}"#;
+    let (answer, counters) = run(Engine::OpenSearch, given, spelled);
+    assert_eq!(answer, expected);
+    assert_eq!(counters, Counters { hits: 3, rescored: 2, ..Counters::default() });
+}
+
+#[test]
+fn a_response_without_hits_comes_back_as_it_is() {
+    for response in [
+        r#"{"hits":{"total":{"value":0},"max_score":null,"hits":[]}}"#,
+        r#"{ "hits" : { "hits" : [ ] , "max_score" : null } }"#,
+        r#"{"hits":{"total":7}}"#,
+        r#"{"hits":{"hits":null},"é":"ü"}"#,
+    ] {
+        let given = format!(r#"{{"response":{response},"query":"q","fields":["t"]}}"#);
+        assert_eq!(run(Engine::OpenSearch, &given, spelled).0, response);
+    }
+    for result in [
+        r#"{"root":{"id":"toplevel","relevance":1.0,"errors":[{"code":12}]}}"#,
+        r#"{"root":{"children":[]}, "timing":{}}"#,
+    ] {
+        let given = format!(r#"{{"query":"q","fields":["t"],"result":{result}}}"#);
+        assert_eq!(run(Engine::Vespa, &given, spelled).0, result);
+    }
+}
+
+#[test]
+fn no_stage_changes_nothing() {
+    let given = body(r#""rescore":[],"#, r#"{"max_score":9,"hits":[{"_score":1},{"_score":2}]}"#);
+    assert_eq!(
+        hits(&run(Engine::OpenSearch, &given, spelled)),
+        r#"{"max_score":9,"hits":[{"_score":1},{"_score":2}]}"#
+    );
+}
+
+#[test]
+fn hits_without_a_score_get_their_second_one_or_go_last() {
+    let given = body(
+        r#""rescore":{"window_size":3},"#,
+        r#"{"max_score":null,"hits":[{"_score":null,"_source":{"t":"1"}},{"_source":{"t":"2"}},{"fields":{"t":["3"]},"_score":"NaN"},{"_score":null},{"_score":0.5}]}"#,
+    );
+    let answer = run(Engine::OpenSearch, &given, spelled);
+    assert_eq!(
+        hits(&answer),
+        r#"{"max_score":3.0,"hits":[{"fields":{"t":["3"]},"_score":3.0},{"_source":{"t":"2"},"_score":2.0},{"_score":1.0,"_source":{"t":"1"}},{"_score":0.5},{"_score":null}]}"#
+    );
+    assert_eq!(answer.1.unscored, 4);
+}
+
+#[test]
+fn an_object_without_members_is_a_hit_too() {
+    let given = body("", r#"{"hits":[{ }]}"#);
+    let answer = run(Engine::OpenSearch, &given, |_, passage| logit(if passage.is_empty() { 1.5 } else { 0.0 }));
+    assert_eq!(hits(&answer), r#"{"hits":[{ "_score":1.5}]}"#);
+    assert_eq!((answer.1.missing_fields, answer.1.empty_passages), (1, 1));
+}
+
+#[test]
+fn the_default_window_is_ten_and_replace_takes_all() {
+    let list: Vec<String> = (0..12).map(|n| format!(r#"{{"_score":1,"_source":{{"t":"{n}"}}}}"#)).collect();
+    let hits = format!(r#"{{"hits":[{}]}}"#, list.join(","));
+    for (members, rescored) in
+        [("", 10), (r#""replace":true,"#, 12), (r#""replace":true,"rescore":{"window_size":3},"#, 3)]
+    {
+        assert_eq!(run(Engine::OpenSearch, &body(members, &hits), spelled).1.rescored, rescored, "{members}");
+    }
+}
+
+#[test]
+fn replace_gives_the_second_score_alone() {
+    let given = body(
+        r#""replace":true,"#,
+        r#"{"max_score":8,"hits":[{"_score":8,"_source":{"t":"-2"}},{"_score":7,"_source":{"t":"0.1"}}]}"#,
+    );
+    let expected =
+        r#"{"max_score":0.1,"hits":[{"_score":0.1,"_source":{"t":"0.1"}},{"_score":-2.0,"_source":{"t":"-2"}}]}"#;
+    assert_eq!(hits(&run(Engine::OpenSearch, &given, spelled)), expected);
+}
+
+#[test]
+fn the_second_score_is_activated_unless_raw_is_asked_for() {
+    let hits = r#""response":{"hits":{"hits":[{"_score":0.0}]}}"#;
+    for (raw, expected) in [("", 0.880_797_1f32), (r#""raw_scores":true,"#, 2.0)] {
+        let given = format!(r#"{{"query":"q","fields":"t",{raw}{hits}}}"#);
+        let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+        assert_eq!(job.next_stage().unwrap().texts.pairs.len(), 1);
+        job.settle(&[logit(2.0)], Activation::Sigmoid).unwrap();
+        let answer = String::from_utf8(job.finish().bytes).unwrap();
+        assert_eq!(answer, format!(r#"{{"hits":{{"hits":[{{"_score":{expected:?}}}]}}}}"#));
+    }
+}
+
+#[test]
+fn each_stage_is_fed_the_order_of_the_one_before() {
+    let given = body(
+        r#""model":"large","rescore":[{"window_size":3,"model":"small"},{"window_size":1,"query":{"query_weight":0}}],"#,
+        r#"{"hits":[{"_score":3,"_source":{"t":"a"}},{"_score":2,"_source":{"t":"b"}},{"_score":1,"_source":{"t":"c"}}]}"#,
+    );
+    let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+    assert_eq!(job.widest(), 3);
+    let first = job.next_stage().unwrap();
+    assert_eq!((first.model.as_deref(), first.texts.pairs.len()), (Some("small"), 3));
+    job.settle(&[logit(0.0), logit(0.0), logit(10.0)], Activation::Identity).unwrap();
+    let second = job.next_stage().unwrap();
+    assert_eq!((second.model.as_deref(), second.texts.pairs[0].document.as_ref()), (Some("large"), "c"));
+    job.settle(&[logit(0.5)], Activation::Identity).unwrap();
+    assert!(job.next_stage().is_none());
+    let output = job.finish();
+    assert_eq!((output.counters.rescored, output.counters.missing_fields), (3, 0));
+    let expected = r#"{"hits":{"hits":[{"_score":0.5,"_source":{"t":"c"}},{"_score":0.0,"_source":{"t":"a"}},{"_score":0.0,"_source":{"t":"b"}}]}}"#;
+    assert_eq!(String::from_utf8(output.bytes).unwrap(), expected);
+}
+
+#[test]
+fn a_partial_answer_keeps_the_rest_below_in_first_stage_order() {
+    let given = body(
+        "",
+        r#"{"hits":[{"_id":"a","_score":30},{"_id":"b","_score":20},{"_id":"c","_score":10},{"_id":"d","_score":5}]}"#,
+    );
+    let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+    assert!(job.next_stage().is_some());
+    assert_eq!(job.settle(&[None], Activation::Identity), Err(Miscounted { stage: 0, given: 1, wanted: 4 }));
+    job.settle(&[None, logit(0.0), None, logit(1.0)], Activation::Identity).unwrap();
+    let output = job.finish();
+    assert_eq!((output.counters.rescored, output.counters.unsettled), (2, 2));
+    let answer: serde_json::Value = serde_json::from_slice(&output.bytes).unwrap();
+    let ids: Vec<&str> =
+        answer["hits"]["hits"].as_array().unwrap().iter().map(|hit| hit["_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["b", "d", "a", "c"]);
+}
+
+#[test]
+fn a_job_may_be_finished_before_its_stages_are_settled() {
+    let list = r#"{"max_score":3,"hits":[{"_score":3},{"_score":2}]}"#;
+    let given = body("", list);
+    let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+    assert!(job.next_stage().is_some());
+    assert_eq!(job.finish().bytes, format!(r#"{{"hits":{list}}}"#).into_bytes());
+}
+
+#[test]
+fn explain_tells_how_a_score_came_about() {
+    let given = body(
+        r#""explain":"TRUE","rescore":{"window_size":2},"#,
+        r#"{"hits":[{"_score":3},{"_rescored":"old","_score":null},{"_score":1}]}"#,
+    );
+    let cut = |_: usize, _: &str| Some(Scored { logit: Logit::new(2.5).unwrap(), tokens: 512, cut: true });
+    let answer = run(Engine::OpenSearch, &given, cut);
+    let expected = concat!(
+        r#"{"hits":[{"_score":5.5,"_rescored":{"first_score":3.0,"score":5.5,"logit":2.5,"second_score":2.5,"cut":true}},"#,
+        r#"{"_rescored":{"first_score":null,"score":2.5,"logit":2.5,"second_score":2.5,"cut":true},"_score":2.5},"#,
+        r#"{"_score":1,"_rescored":{"first_score":1.0,"score":1.0,"logit":null,"second_score":null,"cut":false}}]}"#
+    );
+    assert_eq!(hits(&answer), expected);
+    assert_eq!(answer.1.cut, 2);
+}
+
+#[test]
+fn explain_lists_the_stages_when_there_are_several() {
+    let given = body(r#""explain":true,"rescore":[{},{"query":{"query_weight":2}}],"#, r#"{"hits":[{"_score":1}]}"#);
+    let answer = run(Engine::OpenSearch, &given, |stage, _| logit(if stage == 0 { 0.5 } else { 4.0 }));
+    let expected = concat!(
+        r#"{"hits":[{"_score":7.0,"_rescored":{"first_score":1.0,"score":7.0,"logit":4.0,"second_score":4.0,"cut":false,"stages":["#,
+        r#"{"stage":0,"logit":0.5,"second_score":0.5,"score":1.5,"cut":false},"#,
+        r#"{"stage":1,"logit":4.0,"second_score":4.0,"score":7.0,"cut":false}]}}]}"#
+    );
+    assert_eq!(hits(&answer), expected);
+}
+
+#[test]
+fn vespa_reranks_hits_only_and_keeps_the_tail_below() {
+    let given = r#"{"query":"q","fields":["t"],"raw_scores":true,"replace":true,"rescore":{"window_size":2},"result":{"root":{"id":"toplevel","relevance":1.0,
+        "children":[
+          {"id":"group:root:0","relevance":1.0,"children":[{"id":"grouplist:x","relevance":1.0,"children":[{"id":"deep","relevance":0.9}]}]},
+          {"id":"a","relevance":0.9,"fields":{"t":"-4"}},
+          {"id":"meta:x","fields":{}},
+          {"id":"group:none","relevance":0.8},
+          {"id":"b","relevance":0.8,"fields":{"t":"-3"}},
+          {"id":"c","relevance":"-Infinity"},
+          {"id":"d","relevance":0.7}
+        ]},"timing":{"searchtime":0.01}}}"#;
+    // Scale 1 (ranges below 1 wide, the second one 1 wide), bias -4 - 0.8.
+    let expected = r#"{"root":{"id":"toplevel","relevance":1.0,
+        "children":[
+          {"id":"group:root:0","relevance":1.0,"children":[{"id":"grouplist:x","relevance":1.0,"children":[{"id":"deep","relevance":0.9}]}]},
+          {"id":"b","relevance":-3.0,"fields":{"t":"-3"}},
+          {"id":"meta:x","fields":{}},
+          {"id":"group:none","relevance":0.8},
+          {"id":"a","relevance":-4.0,"fields":{"t":"-4"}},
+          {"id":"d","relevance":-4.1},
+          {"id":"c","relevance":"-Infinity"}
+        ]},"timing":{"searchtime":0.01}}"#;
+    assert_eq!(run(Engine::Vespa, given, spelled).0, expected);
+}
+
+#[test]
+fn vespa_hits_are_taken_by_relevance_whatever_their_order() {
+    let given = r#"{"query":"q","fields":["t"],"raw_scores":true,"rescore":{"window_size":1},"result":{"root":{"children":[{"relevance":1,"fields":{"t":"9"}},{"relevance":2,"fields":{"t":"5"}}]}}}"#;
+    let expected = r#"{"root":{"children":[{"relevance":7.0,"fields":{"t":"5"}},{"relevance":1,"fields":{"t":"9"}}]}}"#;
+    assert_eq!(run(Engine::Vespa, given, spelled).0, expected);
+}
+
+#[test]
+fn either_engine_takes_the_other_tail() {
+    let hits = r#"[{"KEY":2,"fields":{"t":"-9"}},{"KEY":1}]"#;
+    let opensearch = body(
+        r#""tail":"Vespa","rescore":{"window_size":1},"#,
+        &format!(r#"{{"hits":{}}}"#, hits.replace("KEY", "_score")),
+    );
+    let answer = run(Engine::OpenSearch, &opensearch, spelled).0;
+    assert_eq!(answer, r#"{"hits":{"hits":[{"_score":-7.0,"fields":{"t":"-9"}},{"_score":-8.0}]}}"#);
+    let children = hits.replace("KEY", "relevance");
+    let vespa = format!(
+        r#"{{"query":"q","fields":["t"],"raw_scores":true,"rescore":{{"tail":"opensearch","window_size":1}},"result":{{"root":{{"children":{children}}}}}}}"#
+    );
+    let answer = run(Engine::Vespa, &vespa, spelled).0;
+    assert_eq!(answer, r#"{"root":{"children":[{"relevance":1},{"relevance":-7.0,"fields":{"t":"-9"}}]}}"#);
+}
+
+#[test]
+fn terms_are_read_in_every_spelling() {
+    let given = body(
+        r#""timeout_ms":"250","allow_partial":"True","truncate":"START","max_tokens_per_doc":128.0,"max_chunks_per_doc":4,"unknown":{"a":[1]},"#,
+        r#"{"hits":[]}"#,
+    );
+    let job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+    let cut = Cut {
+        max_document: Some(128),
+        side: CutSide::Left,
+        long_documents: LongDocuments::MaxPassage { windows: 4 },
+        ..Cut::MODEL
+    };
+    let timeout = Some(Duration::from_millis(250));
+    assert_eq!(*job.terms(), Terms { timeout, allow_partial: true, cut, refuse_cut: false, explain: false });
+    for (truncate, refuse_cut) in
+        [("false", true), ("\"NONE\"", true), ("true", false), ("null", false), ("\"end\"", false)]
+    {
+        let given = body(&format!(r#""truncate":{truncate},"#), r#"{"hits":[]}"#);
+        let job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+        assert_eq!(job.terms().refuse_cut, refuse_cut, "{truncate}");
+    }
+}
+
+#[test]
+fn jobs_and_stages_may_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    crosses::<Job<'_>>();
+    crosses::<StageRequest<'_>>();
+}

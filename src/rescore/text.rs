@@ -1,0 +1,190 @@
+//! The passage of a hit: the values of the named fields, as one text.
+//!
+//! Rules:
+//! - A name is a dotted path. At every level a key may be one part of it or several (`a.b` finds `{"a":{"b":…}}` and
+//!   `{"a.b":…}`), and arrays are passed through, so that nested objects give all their values.
+//! - The places are tried in order (OpenSearch: the hit's `fields`, then `_source`; Vespa: `fields`); the first that has
+//!   a value wins. In one place the first key that leads to a value wins.
+//! - Strings are taken as they are, numbers and booleans as they are spelled. The values of one field are joined by one
+//!   space, as OpenSearch's rerank processor does. A path that ends at an object gives all values below it, in order.
+//! - The fields are joined by the separator, empty ones leave no trace. A field without a value (absent, null, `[]`) is
+//!   skipped and counted. A hit without any is an empty passage, which is scored like any other.
+
+use std::borrow::Cow;
+
+use super::scan::{Cursor, Kind, Span, Syntax, unescape, unescape_into};
+
+/// Between fields when the caller names nothing. OpenSearch's rerank processor puts nothing there, which glues the last
+/// word of one field to the first of the next; every tokenizer reads a line break as a break.
+const SEPARATOR: &str = "\n";
+
+/// Arrays and objects below a hit's fields in which text is looked for; deeper ones are not text that anyone wrote.
+const DEPTH: u8 = 32;
+
+/// The fields that make a passage.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    names: Vec<Cow<'a, str>>,
+    separator: Cow<'a, str>,
+}
+
+/// The passage of one hit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Passage<'a> {
+    pub(super) text: Cow<'a, str>,
+    /// Fields that had no value.
+    pub(super) missing: usize,
+}
+
+/// Enough was found. The text was checked before, so a syntax error cannot happen and stops as well.
+struct Done;
+
+impl From<Syntax> for Done {
+    fn from(_: Syntax) -> Self {
+        Self
+    }
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(names: Vec<Cow<'a, str>>, separator: Option<Cow<'a, str>>) -> Self {
+        Self { names, separator: separator.unwrap_or(Cow::Borrowed(SEPARATOR)) }
+    }
+
+    /// How many fields make a passage.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Gathers the passage from the objects at `places`, which have been checked to be JSON.
+    pub(super) fn passage<'b>(&self, body: &'b str, places: &[Option<Span>]) -> Passage<'b> {
+        let mut text = Cow::Borrowed("");
+        let mut values = Vec::new();
+        let mut missing = 0;
+        for name in &self.names {
+            values.clear();
+            for place in places.iter().flatten() {
+                search(&mut Cursor::new(body, place), name, &mut values);
+                if !values.is_empty() {
+                    break;
+                }
+            }
+            missing += usize::from(values.is_empty());
+            let mut joint = self.separator.as_ref();
+            for value in values.drain(..).filter(|value| !value.is_empty()) {
+                append(&mut text, joint, value);
+                joint = " ";
+            }
+        }
+        Passage { text, missing }
+    }
+}
+
+/// Adds a value as it is spelled in JSON. Borrows as long as there is only one.
+fn append<'b>(text: &mut Cow<'b, str>, joint: &str, raw: &'b str) {
+    if text.is_empty() {
+        *text = unescape(raw);
+    } else {
+        let text = text.to_mut();
+        text.reserve(joint.len() + raw.len());
+        text.push_str(joint);
+        unescape_into(text, raw);
+    }
+}
+
+/// Collects the values of `name` in an object, as they are spelled there without quotes, and stops at the first key that has any.
+fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Vec<&'b str>) {
+    let _ = cursor.object(|cursor, key| match below(name, &key) {
+        Some(rest) => {
+            collect(cursor, (rest, DEPTH), values)?;
+            if values.is_empty() { Ok(()) } else { Err(Done) }
+        }
+        None => cursor.pass(),
+    });
+}
+
+/// Collects the values that stand `rest` below the value under the cursor, and passes it.
+fn collect<'b>(cursor: &mut Cursor<'b>, (rest, depth): (&str, u8), values: &mut Vec<&'b str>) -> Result<(), Done> {
+    match cursor.kind()? {
+        Kind::Object if depth > 0 => {
+            cursor.object(|cursor, key| match below(rest, &key) {
+                Some(rest) => collect(cursor, (rest, depth - 1), values),
+                None => cursor.pass(),
+            })?;
+        }
+        Kind::Array if depth > 0 => {
+            cursor.array(|cursor, _| collect(cursor, (rest, depth - 1), values))?;
+        }
+        Kind::String if rest.is_empty() => {
+            let span = cursor.skip()?;
+            values.push(cursor.slice(&(span.start + 1..span.end - 1)));
+        }
+        Kind::Number | Kind::Boolean if rest.is_empty() => {
+            let span = cursor.skip()?;
+            values.push(cursor.slice(&span));
+        }
+        Kind::Null | Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
+            cursor.pass::<Done>()?;
+        }
+    }
+    Ok(())
+}
+
+/// What is left of a dotted path below `key`, when the key is its beginning. Below its end everything belongs to it.
+fn below<'n>(path: &'n str, key: &str) -> Option<&'n str> {
+    if path.is_empty() || path == key { Some("") } else { path.strip_prefix(key)?.strip_prefix('.') }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passage(names: &[&str], separator: Option<&str>, places: [&str; 2]) -> (String, usize) {
+        let body = places.concat();
+        let (first, second) = (places[0].len(), body.len());
+        let spans = [Some(0..first).filter(|span| !span.is_empty()), Some(first..second)];
+        let fields = Fields::new(names.iter().map(|&name| name.into()).collect(), separator.map(Cow::Borrowed));
+        let passage = fields.passage(&body, &spans);
+        (passage.text.into_owned(), passage.missing)
+    }
+
+    #[test]
+    fn the_named_fields_make_the_passage() {
+        type Case<'a> = (&'a str, &'a [&'a str], Option<&'a str>, [&'a str; 2], (&'a str, usize));
+        let cases: &[Case<'_>] = &[
+            ("two fields in the order of the names", &["b", "a"], None, ["", r#"{"a":"x","b":"y"}"#], ("y\nx", 0)),
+            ("another separator", &["a", "b"], Some(" | "), ["", r#"{"a":"x","b":"y"}"#], ("x | y", 0)),
+            ("no separator at all", &["a", "b"], Some(""), ["", r#"{"a":"x","b":"y"}"#], ("xy", 0)),
+            ("a missing field leaves no separator", &["a", "z", "b"], None, ["", r#"{"a":"x","b":"y"}"#], ("x\ny", 1)),
+            ("null and an empty array are missing", &["a", "b"], None, ["", r#"{"a":null,"b":[]}"#], ("", 2)),
+            ("an empty string is there", &["a", "b"], None, ["", r#"{"a":"","b":"y"}"#], ("y", 0)),
+            ("an array is joined by spaces", &["a"], None, ["", r#"{"a":["x","y",["z"]]}"#], ("x y z", 0)),
+            ("a dotted path into objects", &["a.b.c"], None, ["", r#"{"a":{"b":{"c":"x"}}}"#], ("x", 0)),
+            ("a key with dots", &["a.b.c"], None, ["", r#"{"a.b":{"c":"x"}}"#], ("x", 0)),
+            ("nested objects in arrays", &["a.b"], None, ["", r#"{"a":[{"b":"x"},{"c":1},{"b":["y"]}]}"#], ("x y", 0)),
+            ("a path that ends at an object", &["a"], None, ["", r#"{"a":{"t":"x","n":{"m":2}}}"#], ("x 2", 0)),
+            (
+                "numbers and booleans as spelled",
+                &["a"],
+                None,
+                ["", r#"{"a":[1.50,true,-2e3,null]}"#],
+                ("1.50 true -2e3", 0),
+            ),
+            ("a path through a scalar", &["a.b"], None, ["", r#"{"a":"x"}"#], ("", 1)),
+            ("half a key is not the key", &["a"], None, ["", r#"{"ab":"x"}"#], ("", 1)),
+            ("the first place wins", &["a"], None, [r#"{"a":["f"]}"#, r#"{"a":"s"}"#], ("f", 0)),
+            ("the second place fills in", &["a", "b"], None, [r#"{"a":["f"]}"#, r#"{"a":"s","b":"t"}"#], ("f\nt", 0)),
+            ("escapes are undone", &["a"], None, ["", r#"{"a":"\u00e9\n\"q\""}"#], ("é\n\"q\"", 0)),
+            ("an escaped key is the key", &["a"], None, ["", r#"{"\u0061":"x"}"#], ("x", 0)),
+        ];
+        for (case, names, separator, places, (text, missing)) in cases {
+            assert_eq!(passage(names, *separator, *places), ((*text).to_owned(), *missing), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_single_plain_value_is_not_copied() {
+        let fields = Fields::new(vec!["a".into()], None);
+        let passage = fields.passage(r#"{"a":"x"}"#, &[Some(0..9)]);
+        assert!(matches!(passage.text, Cow::Borrowed("x")));
+    }
+}

@@ -1,0 +1,67 @@
+//! Real queries and passages of the shared test data, ragged as they come.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+/// One request: a query and the documents that a first stage found for it.
+pub(crate) struct Request {
+    pub(crate) query: String,
+    pub(crate) documents: Vec<String>,
+}
+
+impl Request {
+    /// As the Cohere face reads it.
+    pub(crate) fn body(&self) -> String {
+        serde_json::json!({"query": self.query, "documents": self.documents}).to_string()
+    }
+}
+
+/// The first `count` queries of a first stage's run, each with `documents` candidates. `None`, said aloud, without the
+/// data.
+pub(crate) fn ragged(count: usize, documents: usize) -> Option<Vec<Request>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/xquad-en");
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
+    let (Some(corpus), Some(queries), Some(run)) = (read("corpus.jsonl"), read("queries.jsonl"), read("run.tsv"))
+    else {
+        println!("skipped: no {}", folder.display());
+        return None;
+    };
+    let (corpus, queries) = (texts(&corpus), texts(&queries));
+    let mut requests: Vec<Request> = Vec::new();
+    let mut last = "";
+    for (n, line) in run.lines().skip(1).enumerate() {
+        let mut fields = line.split('\t');
+        let (Some(id), Some(document)) = (fields.next(), fields.next()) else { continue };
+        let (Some(query), Some(document)) = (queries.get(id), corpus.get(document)) else { continue };
+        if id != last {
+            if requests.last().is_some_and(|request| request.documents.len() < documents) {
+                requests.pop();
+            }
+            if requests.len() == count {
+                break;
+            }
+            requests.push(Request { query: query.clone(), documents: Vec::new() });
+            last = id;
+        }
+        let Some(request) = requests.last_mut() else { continue };
+        if request.documents.len() < documents {
+            request.documents.push(passage(document, n).to_owned());
+        }
+    }
+    Some(requests)
+}
+
+/// One to six sentences of a paragraph: what search engines index are passages of every length.
+fn passage(paragraph: &str, n: usize) -> &str {
+    let mut ends = paragraph.match_indices(". ").map(|(at, _)| at + 1);
+    let end = ends.nth(n % 6).unwrap_or(paragraph.len());
+    paragraph.get(..end).unwrap_or(paragraph)
+}
+
+fn texts(lines: &str) -> HashMap<String, String> {
+    lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|line| Some((line["_id"].as_str()?.to_owned(), line["text"].as_str()?.to_owned())))
+        .collect()
+}

@@ -1,0 +1,17 @@
+//! The real model behind the real server: golden token ids and logits, exactness under company and load, the process
+//! from start to drain, and every command of the README.
+//!
+//! Needs what `make fetch` brings; golden files come from the shared test data and are skipped visibly without it.
+
+#[cfg(test)]
+mod compiled;
+#[cfg(test)]
+mod exactness;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,133 @@
+//! The program itself: start, bad settings, missing and damaged files, drain.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Connection, models};
+
+fn program(vars: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rescored"));
+    command.env_clear().envs(vars.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A running server that is ready.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: BufReader<ChildStderr>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = models().display().to_string();
+        let vars = [("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_MODEL_DIR", &dir), ("RESCORED_LOG_FORMAT", "json")];
+        let mut child = program(&vars).spawn().expect("the program starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut address = None;
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+            if line["message"] == "listening" {
+                address = line["address"].as_str().map(|address| address.parse().expect("an address"));
+            }
+            if line["message"] == "ready" {
+                return Self { child, address: address.expect("the address comes before"), log };
+            }
+        }
+    }
+
+    fn terminate(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(kill.success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
+    let mut server = Server::start();
+    let documents: Vec<String> =
+        (0..60).map(|n| format!("passage number {n} about draining a server in order")).collect();
+    let body = serde_json::json!({"query": "how does a server drain", "documents": documents}).to_string();
+    let address = server.address;
+    let working = std::thread::Builder::new()
+        .spawn(move || Connection::open(address).post("/v1/rerank", body, "").ok())
+        .expect("a thread");
+    std::thread::sleep(Duration::from_millis(60));
+    server.terminate();
+    let answer = working.join().expect("the answer comes although a stop was asked for");
+    assert_eq!(answer["results"].as_array().expect("results").len(), 60);
+    let asked = Instant::now();
+    let status = server.child.wait().expect("the program ends");
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(25), "within the grace period");
+    let mut rest = String::new();
+    server.log.read_to_string(&mut rest).expect("the log ends");
+    assert!(rest.contains("stop asked for") && rest.contains("draining"), "{rest}");
+    assert!(!rest.contains("passage number"), "texts stay out of the log");
+}
+
+fn fails(vars: &[(&str, &str)]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = program(vars).output().expect("the program runs");
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+#[test]
+fn bad_settings_are_told_together_and_exit_with_64() {
+    let vars = [("RESCORED_DEADLINE", "30"), ("RESCORED_WORKERS", "many"), ("RESCORED_LISTN", "127.0.0.1:1")];
+    let (code, said) = fails(&vars);
+    assert_eq!(code, Some(64), "{said}");
+    for name in ["RESCORED_DEADLINE", "RESCORED_WORKERS", "RESCORED_LISTN", "RESCORED_LISTEN"] {
+        assert!(said.contains(name), "{name} is missing in: {said}");
+    }
+}
+
+#[test]
+fn missing_and_damaged_files_say_what_to_run() {
+    let empty = tempfile::tempdir().expect("a folder");
+    let damaged = tempfile::tempdir().expect("a folder");
+    copy(&models(), damaged.path());
+    let graph = damaged.path().join("ms-marco-MiniLM-L-12-v2/model.onnx");
+    let bytes = std::fs::read(&graph).expect("the graph");
+    std::fs::write(&graph, &bytes[..bytes.len() / 2]).expect("half of it");
+    let no_library = damaged.path().join("no-such-library.so").display().to_string();
+    let (here, empty, damaged) =
+        (models().display().to_string(), empty.path().display().to_string(), damaged.path().display().to_string());
+    let cases: [(&str, Vec<(&str, &str)>, &str); 4] = [
+        ("an empty model folder", vec![("RESCORED_MODEL_DIR", &empty)], "rescored fetch"),
+        ("half a graph", vec![("RESCORED_MODEL_DIR", &damaged)], "damaged"),
+        ("no such model", vec![("RESCORED_MODEL_DIR", &here), ("RESCORED_MODELS", "no-such-model")], "no-such-model"),
+        ("no such library", vec![("RESCORED_MODEL_DIR", &here), ("RESCORED_RUNTIME", &no_library)], "RESCORED_RUNTIME"),
+    ];
+    for (case, vars, hint) in cases {
+        let (code, said) = fails(&vars);
+        assert_eq!(code, Some(1), "{case}: {said}");
+        assert!(said.contains(hint), "{case} does not say `{hint}`: {said}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let (path, target) = {
+            let entry = entry.expect("an entry");
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            std::fs::create_dir_all(&target).expect("a folder");
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("a copy");
+        }
+    }
+}

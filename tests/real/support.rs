@@ -1,0 +1,128 @@
+//! The real model in this process, and the shared test data.
+
+#[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
+mod client;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use rescored::app::App;
+use rescored::config::{Config, Host};
+use rescored::http::Listen;
+use rescored::metrics::Metrics;
+use rescored::model::{Batch, Encoding, Model, Scorer};
+use serde_json::Value;
+
+pub(crate) use client::Connection;
+
+/// A server with the real model that all tests of this binary share.
+pub(crate) struct Real {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The shared server; started by the first test that asks.
+pub(crate) static REAL: LazyLock<Real> = LazyLock::new(|| {
+    let config = config(&[("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_WORKERS", "2")]);
+    let app = App::build(&config).expect("the model is here; run `make fetch` first");
+    let Listen::Tcp(address) = app.addresses()[0] else { panic!("the only address is TCP") };
+    let core = app.core().clone();
+    std::thread::Builder::new()
+        .name("server".into())
+        .spawn(move || app.run(std::future::pending()).expect("serves until the tests end"))
+        .expect("a thread");
+    while core.health.readiness() != rescored::health::Readiness::Ready {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    Real { address, metrics: core.metrics }
+});
+
+/// Settings over the models that `make fetch` brought.
+pub(crate) fn config(vars: &[(&str, &str)]) -> Config {
+    let dir = models().display().to_string();
+    // The shipped graph is what the golden files speak of, whatever lies compiled beside it.
+    let fixed = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source")];
+    let vars = vars.iter().copied().chain(fixed);
+    let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::from_vars(vars, &Host { cores: 2 }).expect("good settings")
+}
+
+/// The model folder of the repository.
+pub(crate) fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+}
+
+impl Real {
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// Raw logits of documents, by their index, from the Cohere face.
+    pub(crate) fn logits(&self, connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
+        let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
+        let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
+        let mut logits = vec![f32::NAN; documents.len()];
+        for item in answer["results"].as_array().expect("results") {
+            logits[item["index"].as_u64().expect("an index") as usize] = float(&item["relevance_score"]);
+        }
+        logits
+    }
+
+    /// A counter's value now.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let page = self.metrics.render();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is on the page"))
+    }
+}
+
+/// The real model's tokenizer and a scorer of this thread's own: one pair a run, alone, at its exact length.
+pub(crate) struct Alone {
+    model: Model,
+    scorer: Box<dyn Scorer>,
+}
+
+impl Alone {
+    pub(crate) fn open() -> Self {
+        let model = Model::open_all(&config(&[]).model).expect("the model opens").remove(0);
+        let scorer = model.scorers.build().expect("the model loads");
+        Self { model, scorer }
+    }
+
+    pub(crate) fn encode(&self, query: &str, document: &str) -> (Encoding, bool) {
+        let query = self.model.tokenizer.query(query).expect("a query");
+        let fitted = self.model.tokenizer.pair(&query, document, &rescored::domain::Cut::MODEL).expect("a document");
+        assert_eq!(fitted.windows.len(), 1);
+        (fitted.windows.into_iter().next().expect("one"), fitted.cut)
+    }
+
+    pub(crate) fn logit(&mut self, query: &str, document: &str) -> f32 {
+        let (encoding, _) = self.encode(query, document);
+        let mut batch = Batch::default();
+        self.model.company.arrange(&[&encoding], &mut batch);
+        self.scorer.score(&batch).expect("a forward pass")[0]
+    }
+}
+
+/// Lines of a file of the shared test data; `None`, said aloud, where it is absent.
+pub(crate) fn shared(file: &str) -> Option<Vec<Value>> {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = option_env!("RESCORED_TEST_DATA").map_or(default, PathBuf::from);
+    let path = folder.join(file);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("skipped: no {}", path.display());
+        return None;
+    };
+    Some(text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
+}
+
+pub(crate) fn text<'v>(line: &'v Value, key: &str) -> &'v str {
+    line[key].as_str().unwrap_or_else(|| panic!("{key} is a text"))
+}
+
+/// A number as the `f32` that was printed: through its text, not through an `f64` rounded twice.
+pub(crate) fn float(value: &Value) -> f32 {
+    value.to_string().parse().expect("a number")
+}
