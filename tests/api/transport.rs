@@ -108,7 +108,6 @@ fn a_stop_at_once_cuts_a_graceful_one_short() {
 }
 
 #[test]
-#[ignore = "takes 76 seconds"]
 fn a_connection_that_was_idle_for_75_seconds_still_serves() {
     let app = App::start();
     let mut connection = app.connect();

@@ -58,6 +58,8 @@ struct Echo<'r> {
 pub(super) struct Usage {
     total_tokens: u64,
     prompt_tokens: u64,
+    /// Always 0: a client of OpenAI's kind counts what was generated too.
+    completion_tokens: u64,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -90,7 +92,7 @@ impl Usage {
     /// The tokens of a whole answer.
     pub(super) fn of(reply: &Reply<'_>) -> Self {
         let tokens = reply.answer.stats.tokens;
-        Self { total_tokens: tokens, prompt_tokens: tokens }
+        Self { total_tokens: tokens, prompt_tokens: tokens, completion_tokens: 0 }
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
             {"index": 1, "relevance_score": 2.5}, {"index": 0, "relevance_score": -1.0}, {"index": 2, "relevance_score": -1.0},
         ]);
         assert_eq!(answer["results"], expected);
-        assert_eq!(answer["usage"], json!({"total_tokens": 30, "prompt_tokens": 30}));
+        assert_eq!(answer["usage"], json!({"total_tokens": 30, "prompt_tokens": 30, "completion_tokens": 0}));
         assert_eq!(answer["meta"]["tokens"], json!({"input_tokens": 30, "output_tokens": 0}));
     }
 

@@ -59,7 +59,7 @@ mod tests {
         let answer = printed(&FACE, body, &[-1.25, 3.0]);
         let expected = concat!(
             r#"{"rankings":[{"index":1,"logit":3.0},{"index":0,"logit":-1.25}],"#,
-            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+            r#""usage":{"total_tokens":20,"prompt_tokens":20,"completion_tokens":0}}"#
         );
         assert_eq!(answer, expected);
     }

@@ -67,7 +67,7 @@ mod tests {
             r#"{"query":"q","documents":["a","b"],"model":"m","top_k":1,"return_documents":true,"truncation":true}"#;
         let expected = concat!(
             r#"{"object":"list","data":[{"relevance_score":0.5,"index":1,"document":"b"}],"model":"fake","#,
-            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+            r#""usage":{"total_tokens":20,"prompt_tokens":20,"completion_tokens":0}}"#
         );
         assert_eq!(printed(&FACE, body, &[-1.0, 0.0]), expected);
     }

@@ -112,7 +112,7 @@ await provider("@ai-sdk/cohere", ({ createCohere }, id) =>
   createCohere({ apiKey: KEY, baseURL: `${url()}/v2` }).reranking(id));
 
 await provider("@ai-sdk/togetherai", ({ createTogetherAI }, id) =>
-  createTogetherAI({ apiKey: KEY, baseURL: `${url()}/v1` }).reranking(id), "usage.completion_tokens is wanted");
+  createTogetherAI({ apiKey: KEY, baseURL: `${url()}/v1` }).reranking(id));
 
 await provider("voyage-ai-provider", ({ createVoyage }, id) =>
   createVoyage({ apiKey: KEY, baseURL: `${url()}/voyage/v1` }).reranking(id));
