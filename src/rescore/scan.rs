@@ -3,6 +3,7 @@
 //! Owns JSON's grammar: everything it passes over is checked, nothing is copied, so that what is not ours can be given
 //! back byte for byte. Values are skipped without recursion. It must not know what any key means.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 mod escape;

@@ -54,11 +54,12 @@ struct Echo<'r> {
 }
 
 /// Tokens of the answer, as Jina, Voyage and vLLM count them.
+#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
 #[derive(Serialize, ToSchema)]
 pub(super) struct Usage {
     total_tokens: u64,
     prompt_tokens: u64,
-    /// Always 0: a client of OpenAI's kind counts what was generated too.
+    /// Always 0: some clients insist on a count of what was generated too.
     completion_tokens: u64,
 }
 
