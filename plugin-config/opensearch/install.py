@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import ssl
-import sys
 import time
 import urllib.error
 import urllib.parse

@@ -91,7 +91,11 @@ def package(sidecar, stub):
         text = text.replace('id="rescored.vespa.RescoringSearcher"', f'id="{name}-searcher" class="rescored.vespa.RescoringSearcher"')
         return text.replace("KEEP", "FAIL") if fail else text
 
-    chains = "".join(copy(f"{name}-{'fail' if fail else 'keep'}", address, fail)
+    key = SCRATCH / "vespa-key"
+    key.write_text("open sesame\n")
+    named = copy("stub-named", stub, False).replace(
+        "<hits>", f"<keyFile>{key}</keyFile><model>default</model><hits>")
+    chains = named + "".join(copy(f"{name}-{'fail' if fail else 'keep'}", address, fail)
                      for name, address in (("dead", dead), ("stub", stub)) for fail in (False, True))
     backend = '<provider id="passages"><searcher id="rescored.engines.Passages" bundle="vespa-app"/></provider>'
     services = shipped.replace("<search>", "<search>" + backend).replace("</search>", chains + "</search>")
@@ -108,7 +112,7 @@ class Vespa(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        java_home = support.jdk(17, 30)
+        java_home = support.jdk(17, 21)
         cls.set = Set("xquad-en")
         maven(HERE, "-q", "package", java_home=java_home)
         cls.sidecar = Sidecar("vespa-sidecar")
@@ -241,6 +245,13 @@ class Vespa(unittest.TestCase):
             self.assertEqual(root["fields"]["rescored"], WINDOW)
         self.assertEqual(self.stub.connections, connections)
         self.assertEqual(set(json.loads(self.stub.bodies[-1])), {"query", "documents"})
+
+    def test_4_a_key_and_a_model_reach_a_sidecar_that_wants_them(self):
+        type(self).behave = staticmethod(answering(401, b'{"error":"no"}'))
+        root, _ = self.search(self.set.sample(1)[0][1], searchChain="stub-named")
+        self.assertEqual(root["fields"]["rescored"], 0)
+        self.assertEqual(self.stub.headers[-1]["authorization"], "Bearer open sesame")
+        self.assertEqual(json.loads(self.stub.bodies[-1])["model"], "default")
 
     def test_5_metrics_count_outcomes(self):
         self.search(self.set.sample(1)[0][1])
