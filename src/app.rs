@@ -7,6 +7,8 @@
 //! 4. let go of the engine: its threads end after the work they hold;
 //! 5. say what was cut, if anything was.
 
+mod memory;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -154,6 +156,7 @@ async fn warm_up(core: &Core) -> Result<(), AppError> {
     let started = std::time::Instant::now();
     let waited = tokio::task::spawn_blocking(move || reranker.wait_until_warm()).await;
     waited.map_err(io::Error::other)??;
+    memory::give_back();
     core.health.warmed();
     tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
     std::future::pending().await

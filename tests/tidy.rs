@@ -107,6 +107,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["model/catalogue*"]),
     ("strsim", &["config*"]),
     ("tokio", &["rerank*", "engine*", "http*", "app*", "cli*"]),
+    ("libc", &["app/memory"]),
     ("mimalloc", &["main"]),
 ];
 
