@@ -4,7 +4,7 @@
 //! - `answer`: the way of one request, the same for all faces.
 //! - `face`: the table of dialects; one file each below it.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
-//! - `operations`: probes, models, metrics.
+//! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
 //! - `error`: the one error body, and the map from cause to status.
 //!
 //! Owns everything that mentions HTTP or JSON keys. It must not name the engine, the models or the cache: scores come
@@ -12,6 +12,7 @@
 
 mod answer;
 mod body;
+mod cache;
 mod error;
 mod face;
 mod json;

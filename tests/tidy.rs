@@ -101,7 +101,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sha2", &["model/checksum*"]),
     ("toml", &["model/catalogue*"]),
     ("strsim", &["config*"]),
-    ("tokio", &["rerank*", "engine*", "http*", "app*", "cli*"]),
+    ("redis", &["cache*"]),
+    ("tokio", &["cache*", "rerank*", "engine*", "http*", "app*", "cli*"]),
     ("mimalloc", &["main"]),
 ];
 

@@ -24,14 +24,14 @@ use crate::rerank::{Answer, Request, Stats};
 
 /// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
 /// one and back. Larger ones would hold up the other connections of the thread.
-const INLINE_BYTES: usize = 256 * 1024;
+pub(super) const INLINE_BYTES: usize = 256 * 1024;
 
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
 const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// What is told of one request when it is over.
 #[derive(Debug)]
-struct Record {
+pub(super) struct Record {
     id: String,
     face: &'static str,
     model: String,
@@ -114,7 +114,7 @@ async fn scored(
 
 /// Work is taken while the process is up, even when a worker is missing or a stop was asked for: what arrived on an
 /// open connection is finished.
-fn admit(readiness: Readiness) -> Result<(), Refusal> {
+pub(super) fn admit(readiness: Readiness) -> Result<(), Refusal> {
     match readiness {
         Readiness::Starting => Err(Refusal::NotReady { word: readiness.word() }),
         Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
@@ -150,7 +150,7 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
 }
 
 /// Bounds that the model's own limit makes void are taken out: they would make another cache key of the same score.
-fn within(cut: Cut, max_length: u32) -> Cut {
+pub(super) fn within(cut: Cut, max_length: u32) -> Cut {
     let below = |tokens: &u32| *tokens < max_length;
     Cut { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
 }
@@ -184,13 +184,13 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
 }
 
 impl Record {
-    fn new(face: &'static str, headers: &HeaderMap) -> Self {
+    pub(super) fn new(face: &'static str, headers: &HeaderMap) -> Self {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
         Self { id, face, model: String::new(), pairs: 0, stats: None, started: Instant::now() }
     }
 
     /// Adds the headers, counts, writes the log line.
-    fn finish(self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
+    pub(super) fn finish(self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
         let refusal = outcome.as_ref().err().cloned();
         let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
         let total = self.started.elapsed();
