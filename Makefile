@@ -5,10 +5,10 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test check lint bless bench
+.PHONY: help run fetch test check lint bless bench bench-cache
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
 	$(CARGO) build --release --locked
@@ -33,6 +33,9 @@ bless: ## Write generated files anew (CONFIG.md)
 
 bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
 	$(CARGO) bench --locked --bench throughput
+
+bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tiers (redis-server is used where it is)
+	$(CARGO) bench --locked --bench cache
 
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@

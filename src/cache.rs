@@ -3,12 +3,14 @@
 //! - `key`: the identity of a pair's score.
 //! - `tier`: the first tier, in this process, weighed in bytes.
 //! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
+//! - `exchange`: a snapshot as lines of JSON.
 //! - `shared`: the second tier, a Valkey or Redis that sidecars share.
 //! - `report`: what is told of all of them.
 //!
 //! Owns moka, redis and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
 //! [`Scope`], which is hashed into its key. It must not know how scores are made, nor HTTP.
 
+pub mod exchange;
 pub mod keeper;
 pub mod options;
 pub mod report;
@@ -185,8 +187,11 @@ impl ScoreCache {
     /// Brings the gauges up to date.
     pub fn show(&self) {
         let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let (entries, bytes) =
-            self.inner.tiers.iter().fold((0, 0), |(entries, bytes), tier| (entries + tier.entries(), bytes + tier.bytes()));
+        let (entries, bytes) = self
+            .inner
+            .tiers
+            .iter()
+            .fold((0, 0), |(entries, bytes), tier| (entries + tier.entries(), bytes + tier.bytes()));
         self.inner.metrics.cache_entries.set(level(entries));
         self.inner.metrics.cache_bytes.set(level(bytes));
     }
@@ -202,9 +207,12 @@ impl ScoreCache {
     /// What the file system said.
     pub fn write_snapshot(&self, path: &std::path::Path) -> Result<u64, SnapshotError> {
         let identities: Vec<&str> = self.inner.scopes.iter().map(|scope| scope.identity.as_str()).collect();
-        let records = self.inner.tiers.iter().enumerate().flat_map(|(scope, tier)| {
-            tier.iter().map(move |(key, held)| Record { scope, key, held })
-        });
+        let records = self
+            .inner
+            .tiers
+            .iter()
+            .enumerate()
+            .flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }));
         snapshot::write(path, &identities, records)
     }
 
@@ -286,7 +294,8 @@ mod tests {
         let path = folder.path().join("scores");
         let now = held::now();
         let ages = [("old", 100), ("young", 50), ("from the future", 0)];
-        let records = ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
+        let records =
+            ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
         snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
         let options = Options { bytes: 1 << 20, ttl: Some(Duration::from_secs(80)) };
         let cache = ScoreCache::new(&options, scopes(), Arc::default());

@@ -7,6 +7,7 @@
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`telemetry`]: logs.
+//! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.
@@ -32,3 +33,4 @@ pub mod model;
 pub mod rerank;
 pub mod rescore;
 pub mod telemetry;
+pub mod warm;

@@ -35,6 +35,11 @@ impl Held {
         Scored { logit: self.logit, tokens: self.tokens_cut >> 1, cut: self.tokens_cut & 1 == 1 }
     }
 
+    /// When it was made, in seconds since 1970.
+    pub(super) const fn born(self) -> u32 {
+        self.born
+    }
+
     /// How old it is. A birth in the future, by a clock that was set back since, is no age.
     pub(super) fn age(self, now: u32) -> Duration {
         Duration::from_secs(now.saturating_sub(self.born).into())

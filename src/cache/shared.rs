@@ -93,9 +93,8 @@ impl Shared {
         let (asks, asked) = sync_channel(ASKS);
         let (writes, written) = sync_channel(WRITES);
         let (reads, write_behind) = (Arc::clone(&around), Arc::clone(&around));
-        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_owned()).spawn(work)
-        };
+        let spawn =
+            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
         let threads = vec![
             spawn("shared-read", Box::new(move || reader::run(&reads, &asked)))?,
             spawn("shared-write", Box::new(move || writer::run(&write_behind, &written)))?,

@@ -43,6 +43,13 @@ pub struct Record {
     pub(super) held: Held,
 }
 
+impl Record {
+    /// Position of its scope in [`Snapshot::identities`].
+    pub const fn scope(&self) -> usize {
+        self.scope
+    }
+}
+
 /// A snapshot that was found whole; iterating reads its entries.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -193,11 +200,7 @@ impl Iterator for Snapshot {
 ///
 /// # Errors
 /// [`SnapshotError`]; the old one is still there then.
-pub fn write(
-    path: &Path,
-    identities: &[&str],
-    records: impl Iterator<Item = Record>,
-) -> Result<u64, SnapshotError> {
+pub fn write(path: &Path, identities: &[&str], records: impl Iterator<Item = Record>) -> Result<u64, SnapshotError> {
     let failed = |source| SnapshotError::File { path: path.to_owned(), source };
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
@@ -244,7 +247,10 @@ fn stream(file: &File, identities: &[&str], records: impl Iterator<Item = Record
 }
 
 fn short(number: usize) -> io::Result<u16> {
-    u16::try_from(number).ok().filter(|number| *number < END).ok_or_else(|| io::Error::other("too many or too long identities"))
+    u16::try_from(number)
+        .ok()
+        .filter(|number| *number < END)
+        .ok_or_else(|| io::Error::other("too many or too long identities"))
 }
 
 fn write_entry(record: &Record) -> io::Result<[u8; ENTRY]> {
@@ -343,7 +349,10 @@ mod tests {
         for count in [0, 1, 1000] {
             let (folder, path) = written(count);
             let snapshot = Snapshot::open(&path).unwrap();
-            assert_eq!((snapshot.identities(), snapshot.entries()), (&["one".to_owned(), "two".to_owned()][..], count.into()));
+            assert_eq!(
+                (snapshot.identities(), snapshot.entries()),
+                (&["one".to_owned(), "two".to_owned()][..], count.into())
+            );
             let read: Vec<Record> = snapshot.map(Result::unwrap).collect();
             assert_eq!(read, records(count));
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the temporary file is gone");

@@ -110,8 +110,10 @@ fn every_variable_reaches_its_option_and_no_other() {
 fn what_the_start_up_print_says_is_read_back() {
     let config = read(OTHER_THAN_DEFAULT).expect("valid");
     // What is redacted is taken from where it was read.
-    let given = |name: &str| OTHER_THAN_DEFAULT.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| *value);
-    let text = |one: &'_ Effective| if one.text == "(redacted)" { given(one.name).to_owned() } else { one.text.clone() };
+    let given =
+        |name: &str| OTHER_THAN_DEFAULT.iter().find(|(other, _)| *other == name).map_or("", |(_, value)| *value);
+    let text =
+        |one: &'_ Effective| if one.text == "(redacted)" { given(one.name).to_owned() } else { one.text.clone() };
     let printed: Vec<(&str, String)> = config.effective.iter().map(|one| (one.name, text(one))).collect();
     let printed: Vec<(&str, &str)> = printed.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let again = read(&printed).expect("what is printed is valid");

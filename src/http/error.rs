@@ -176,7 +176,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fault(Fault::Overloaded { retry_after, .. }) => Some(*retry_after),
-            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => Some(Duration::from_secs(1)),
+            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => {
+                Some(Duration::from_secs(1))
+            }
             Self::Reject(_) | Self::Fault(_) | Self::Internal => None,
         }
     }

@@ -15,11 +15,11 @@ use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpServer, guard, web};
 use tokio::sync::Notify;
 
-use super::{answer, cache};
 use super::error::{Reject, printable};
 use super::face::{FACES, Scene};
 use super::operations::OPERATIONS;
 use super::options::{Listen, Options};
+use super::{answer, cache};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
@@ -251,7 +251,10 @@ fn routes(config: &mut web::ServiceConfig) {
     config.default_service(web::to(unknown_path));
 }
 
-pub(super) async fn wrong_method(request: (HttpRequest, web::Payload), allowed: &'static str) -> actix_web::HttpResponse {
+pub(super) async fn wrong_method(
+    request: (HttpRequest, web::Payload),
+    allowed: &'static str,
+) -> actix_web::HttpResponse {
     answer::plain("none", request, |_, request| {
         Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
     })

@@ -66,8 +66,7 @@ impl<'r> Course<'r> {
         let texts = request.texts;
         let queries: Vec<QueryKey> =
             texts.queries.iter().map(|query| QueryKey::new(identity, &request.cut, query)).collect();
-        let keys: Vec<Key> =
-            texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
+        let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
         let found = vec![None; keys.len()];
         Self { reranker, model, request, keys, found }
     }

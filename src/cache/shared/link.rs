@@ -220,9 +220,14 @@ mod tests {
         for (url, kind) in cases {
             assert_eq!(format!("{:?}", Place::parse(url).unwrap()), kind, "{url}");
         }
-        for wrong in
-            ["", "host:6379", "http://secret", "redis+sentinel://secret:26379", "redis+sentinel://secret/main", "redis://secret:port"]
-        {
+        for wrong in [
+            "",
+            "host:6379",
+            "http://secret",
+            "redis+sentinel://secret:26379",
+            "redis+sentinel://secret/main",
+            "redis://secret:port",
+        ] {
             let sentence = Place::parse(wrong).unwrap_err().to_string();
             assert!(!sentence.contains("secret"), "{wrong}: {sentence}");
         }

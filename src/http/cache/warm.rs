@@ -1,7 +1,8 @@
 //! `POST /v1/cache/warm`: lines of `{"query", "documents"}` in, scores into the cache, lines of progress out.
 //!
 //! Owns one stream's course: a few lines at a time go through the engine, below all live work; the body is read no faster
-//! than that. A line at fault is told by its number and stops nothing. It must not know how scores are kept.
+//! than that. A line at fault is told by its number and stops nothing. The connection ends with the stream. It must not
+//! know how scores are kept.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -125,7 +126,7 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
         _place: place,
     };
     actix_web::rt::spawn(stream.run());
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").body(Told(told)))
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
 }
 
 struct Stream {
