@@ -59,7 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(vars),
         Command::Fetch(flags) => fetch::run(flags, &vars),
-        Command::Warm(flags) => warm::run(*flags, vars),
+        Command::Warm(flags) => warm::run(&flags, vars),
         Command::Cache(flags) => cache::run(flags),
     }
 }

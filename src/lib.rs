@@ -6,7 +6,7 @@
 //! - [`app`]: puts the parts together and takes them apart.
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
-//! - [`telemetry`]: logs.
+//! - [`telemetry`]: logs, their filter and their form.
 //! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.

@@ -55,9 +55,14 @@ impl Held {
 
     /// `None` for bytes that cannot have come from [`Held::bytes`]: the logit is not a finite number.
     pub(super) fn from_bytes(bytes: [u8; BYTES]) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = bytes;
-        let logit = Logit::new(f32::from_le_bytes([a, b, c, d]))?;
-        Some(Self { logit, tokens_cut: u32::from_le_bytes([e, f, g, h]), born: u32::from_le_bytes([i, j, k, l]) })
+        let (logit, rest) = bytes.split_first_chunk()?;
+        let (tokens_cut, born) = rest.split_first_chunk()?;
+        let logit = Logit::new(f32::from_le_bytes(*logit))?;
+        Some(Self {
+            logit,
+            tokens_cut: u32::from_le_bytes(*tokens_cut),
+            born: u32::from_le_bytes(*born.first_chunk()?),
+        })
     }
 }
 

@@ -125,13 +125,11 @@ impl Shared {
                 return None;
             }
         }
-        match tokio::time::timeout(self.around.timeout, answer).await {
-            Ok(found) => found.ok().filter(|found| found.len() == keys.len()),
-            Err(_) => {
-                self.around.failed("late");
-                None
-            }
-        }
+        let Ok(found) = tokio::time::timeout(self.around.timeout, answer).await else {
+            self.around.failed("late");
+            return None;
+        };
+        found.ok().filter(|found| found.len() == keys.len())
     }
 
     /// Has a score written behind.

@@ -292,12 +292,12 @@ fn header(file: &mut impl Read) -> io::Result<(u64, Vec<String>)> {
 /// Reads all of a file and holds it against its checksum: its length and its number of entries, or what does not fit.
 fn check(file: &mut File) -> io::Result<Result<(u64, u64), &'static str>> {
     let length = file.metadata()?.len();
-    let Some(hashed) = length.checked_sub(32).filter(|_| length >= TRAILER as u64) else {
+    let Some(body) = length.checked_sub(32).filter(|_| length >= TRAILER as u64) else {
         return Ok(Err("it is too short"));
     };
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER];
-    let mut left = hashed;
+    let mut left = body;
     while left > 0 {
         let want = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
         let Some(piece) = buffer.get_mut(..want) else { break };

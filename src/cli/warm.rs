@@ -41,7 +41,7 @@ pub(super) struct Flags {
     /// Score here, without a sidecar, with the models that RESCORED_* variables name.
     #[arg(long, requires = "snapshot")]
     offline: bool,
-    /// Where `--offline` writes the scores: a snapshot for RESCORED_CACHE_SNAPSHOT; one that is there is added to.
+    /// Where `--offline` writes the scores: a snapshot for `RESCORED_CACHE_SNAPSHOT`; one that is there is added to.
     #[arg(long, value_name = "FILE", requires = "offline")]
     snapshot: Option<PathBuf>,
     /// Chunks on their way at once, at most; a sidecar takes four streams.
@@ -78,17 +78,17 @@ struct Shown {
 }
 
 /// Runs the job.
-pub(super) fn run(flags: Flags, vars: Vars) -> ExitCode {
-    let input = match input(&flags) {
+pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
+    let input = match input(flags) {
         Ok(input) => input,
         Err(error) => return fail(USAGE, &error),
     };
     let shown = Shown::new(input.size());
     let started = Instant::now();
     let done = match (&flags.url, &flags.snapshot) {
-        (Some(url), _) => warm::run(input, &options(&flags, url.clone()), &shown),
+        (Some(url), _) => warm::run(input, &options(flags, url.clone()), &shown),
         (None, Some(snapshot)) => {
-            let scored = offline::run(vars, snapshot, |url| warm::run(input, &options(&flags, url), &shown));
+            let scored = offline::run(vars, snapshot, |url| warm::run(input, &options(flags, url), &shown));
             match scored {
                 Ok(done) => done,
                 Err(error @ OfflineError::Config(_)) => return fail(USAGE, &error),

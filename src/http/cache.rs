@@ -38,12 +38,12 @@ struct Body<'r> {
     hit_share: Option<f64>,
     uptime_seconds: u64,
     ttl_seconds: Option<u64>,
-    models: Vec<Model<'r>>,
+    models: Vec<Part<'r>>,
     tiers: Vec<Value>,
 }
 
 #[derive(Serialize)]
-struct Model<'r> {
+struct Part<'r> {
     model: &'r str,
     entries: u64,
     bytes: u64,
@@ -81,7 +81,7 @@ fn forget(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusa
 
 impl<'r> Body<'r> {
     fn of(report: &'r CacheReport) -> Self {
-        let models = report.models.iter().map(|model| Model {
+        let models = report.models.iter().map(|model| Part {
             model: &model.model,
             entries: model.entries,
             bytes: model.bytes,
@@ -90,8 +90,8 @@ impl<'r> Body<'r> {
             misses: model.misses,
             hit_share: share(model.hits, model.misses),
         });
-        let models: Vec<Model<'_>> = models.collect();
-        let sum = |of: fn(&Model<'_>) -> u64| models.iter().map(of).sum();
+        let models: Vec<Part<'_>> = models.collect();
+        let sum = |of: fn(&Part<'_>) -> u64| models.iter().map(of).sum();
         let (hits, misses) = (sum(|model| model.hits), sum(|model| model.misses));
         Self {
             entries: sum(|model| model.entries),

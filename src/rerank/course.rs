@@ -94,27 +94,27 @@ impl<'r> Course<'r> {
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
     pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
         let (flights, lane, priority) = (&self.reranker.shelf.flights, self.lane(), self.request.priority);
-        let lead = flights.lead(priority);
+        let name = flights.lead(priority);
         let desk = Waiting(Arc::new(Board::new(missing.len())));
         let board = &desk.0;
-        let (mut led, mut cached) = (Vec::new(), 0);
+        let (mut mine, mut cached) = (Vec::new(), 0);
         for (slot, &index) in missing.iter().enumerate() {
             let key = self.keys[index];
             if let Some(hit) = self.found[index] {
                 board.put(slot, Ok(hit));
                 cached += 1;
-            } else if flights.join(lane.of(key), lead, Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
+            } else if flights.join(lane.of(key), name, Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
                 // Between the look-up and the joining it may have landed.
                 match self.held(key) {
                     Some(hit) => {
-                        flights.land(lane.of(key), lead, Ok(hit));
+                        flights.land(lane.of(key), name, Ok(hit));
                         cached += 1;
                     }
-                    None => led.push(index),
+                    None => mine.push(index),
                 }
             }
         }
-        let ticket = if led.is_empty() { None } else { Some(self.lead(&led, lead)?) };
+        let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name)?) };
         Ok(Attempt { waiting: desk, ticket, cached })
     }
 
@@ -132,7 +132,7 @@ impl<'r> Course<'r> {
     }
 
     /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
-    fn lead(&self, led: &[usize], lead: Lead) -> Result<Ticket, Fault> {
+    fn lead(&self, mine: &[usize], name: Lead) -> Result<Ticket, Fault> {
         let Request { texts, cut, refuse_cut, deadline, priority, .. } = *self.request;
         let document = |&index: &usize| {
             let pair = &texts.pairs[index];
@@ -141,15 +141,16 @@ impl<'r> Course<'r> {
         let work = Work {
             model: self.model,
             queries: texts.queries.iter().map(|query| Box::from(&**query)).collect(),
-            documents: led.iter().map(document).collect(),
+            documents: mine.iter().map(document).collect(),
             cut,
             refuse_cut,
             deadline,
             priority,
         };
-        let keys: Vec<Key> = led.iter().map(|&index| self.keys[index]).collect();
-        let shelf = Arc::clone(&self.reranker.shelf);
-        let crew = Arc::new(Crew { shelf, model: self.model, lead, keys, lane: self.lane() });
+        let keys: Vec<Key> = mine.iter().map(|&index| self.keys[index]).collect();
+        let crew =
+            Crew { shelf: Arc::clone(&self.reranker.shelf), model: self.model, lead: name, keys, lane: self.lane() };
+        let crew = Arc::new(crew);
         self.reranker.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
             for slot in 0..crew.keys.len() {
                 crew.settle(slot, Err(PairFault::Abandoned));

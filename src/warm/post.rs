@@ -111,12 +111,11 @@ fn read(told: &str) -> Option<Taken> {
     let mut complete = false;
     for line in told.lines() {
         let told: Told = serde_json::from_str(line).ok()?;
-        match (told.line, told.error) {
-            (Some(line), Some(error)) => taken.faults.push((line, error)),
-            _ => {
-                (taken.pairs, taken.hits, taken.failed) = (told.pairs, told.hits, told.failed);
-                complete = told.complete;
-            }
+        if let (Some(line), Some(error)) = (told.line, told.error) {
+            taken.faults.push((line, error));
+        } else {
+            (taken.pairs, taken.hits, taken.failed) = (told.pairs, told.hits, told.failed);
+            complete = told.complete;
         }
     }
     complete.then_some(taken)

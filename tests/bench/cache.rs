@@ -3,6 +3,15 @@
 //!
 //! The model is the tests' own, whose forward pass costs next to nothing unless said: what is measured is everything else.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints its figures and dies when it cannot measure, as tests do"
+)]
+
 #[path = "../api/support/client.rs"]
 #[expect(dead_code, reason = "the tests of the server send more kinds of requests")]
 mod client;
@@ -80,7 +89,7 @@ fn resident() -> Option<u64> {
 /// Bytes of an entry, with and without an age limit; writing and reading a snapshot.
 fn entries() {
     let keys = QueryKey::new("m", &Cut::MODEL, "q");
-    for ttl in [None, Some(Duration::from_secs(3600))] {
+    for ttl in [None, Some(Duration::from_hours(1))] {
         let before = resident();
         let cache = ScoreCache::new(&Options { bytes: 1 << 40, ttl }, scopes(), Arc::default());
         let started = Instant::now();
@@ -156,6 +165,15 @@ fn hot() {
     parts(&core, (&body, &documents), HOT.as_secs_f64() * 2.0 / times.len() as f64);
 }
 
+/// The body, read as plainly as JSON can be.
+#[derive(serde::Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    query: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    documents: Vec<std::borrow::Cow<'a, str>>,
+}
+
 /// What a hot request is made of. `whole` is the time of both cores that one took, load generator included.
 fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
     let micros = |work: &dyn Fn()| {
@@ -167,24 +185,19 @@ fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
     let query = || QueryKey::new("m", &Cut::MODEL, "how many people live in berlin");
     let hash = micros(&|| {
         let keys = query();
-        documents.iter().for_each(|document| {
+        for document in documents {
             black_box(keys.document(document));
-        });
+        }
     });
     let keys: Vec<_> = documents.iter().map(|document| query().document(document)).collect();
-    keys.iter().for_each(|key| core.cache.insert(0, *key, scored(1)));
-    let look_up = micros(&|| {
-        keys.iter().for_each(|key| {
-            black_box(core.cache.get(0, *key));
-        });
-    });
-    #[derive(serde::Deserialize)]
-    struct Request<'a> {
-        #[serde(borrow)]
-        query: std::borrow::Cow<'a, str>,
-        #[serde(borrow)]
-        documents: Vec<std::borrow::Cow<'a, str>>,
+    for key in &keys {
+        core.cache.insert(0, *key, scored(1));
     }
+    let look_up = micros(&|| {
+        for key in &keys {
+            black_box(core.cache.get(0, *key));
+        }
+    });
     let read = micros(&|| {
         let request: Request<'_> = serde_json::from_str(body).expect("JSON");
         black_box((request.query, request.documents.len()));
@@ -199,7 +212,7 @@ fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
     );
 }
 
-/// Numbers from a seed (SplitMix64), so that every run replays the same searches.
+/// Numbers from a seed (`SplitMix64`), so that every run replays the same searches.
 struct Seeded(u64);
 
 impl Seeded {
@@ -253,7 +266,7 @@ fn replay() {
             if url.is_some() {
                 support::eventually("the tier is reached", || core.reranker.cache().shared.is_some_and(|tier| tier.up));
             }
-            let options = SnapshotOptions { path: path.clone(), every: Duration::from_secs(3600) };
+            let options = SnapshotOptions { path: path.clone(), every: Duration::from_hours(1) };
             let keeper = Keeper::start(core.cache.clone(), &options).expect("a thread");
             let _loaded = keeper.as_ref().is_none_or(|keeper| keeper.wait_until_loaded(Duration::from_secs(10)));
             let started = Instant::now();

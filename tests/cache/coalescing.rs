@@ -7,7 +7,7 @@ use rescored::domain::Priority;
 use serde_json::json;
 
 use crate::client::Connection;
-use crate::support::{Server, core, documents, eventually, score, score_as};
+use crate::support::{Server, core, documents, eventually, score, score_as, thread};
 
 #[test]
 fn sixty_four_clients_with_the_same_cold_request_cost_each_distinct_pair_once() {
@@ -22,7 +22,7 @@ fn sixty_four_clients_with_the_same_cold_request_cost_each_distinct_pair_once() 
     let clients: Vec<_> = (0..64)
         .map(|_| {
             let (address, body, gate) = (server.address, body.clone(), Arc::clone(&gate));
-            std::thread::spawn(move || {
+            thread("client", move || {
                 let mut connection = Connection::open(address);
                 gate.wait();
                 connection.post("/v1/rerank", &body, "").ok()["results"].clone()
@@ -42,7 +42,7 @@ fn a_search_does_not_wait_for_the_warm_up_job_that_scores_its_pair() {
     let slow: Vec<String> = (1..=30).map(|length| format!("=slow {}", "x".repeat(length))).collect();
     let job = {
         let (core, slow) = (core.clone(), slow.clone());
-        std::thread::spawn(move || score_as(&core, ("q", &slow), Priority::WarmUp))
+        thread("client", move || score_as(&core, ("q", &slow), Priority::WarmUp))
     };
     eventually("the warm-up job runs", || core.metrics.forwards.get() > 0);
     // What the job would come to last: the longest go first.

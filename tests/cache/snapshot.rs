@@ -22,16 +22,21 @@ fn cache() -> ScoreCache {
 }
 
 fn scored(number: u16) -> Scored {
-    Scored { logit: Logit::new(f32::from(number) / 3.0).expect("finite"), tokens: number.into(), cut: number % 3 == 0 }
+    Scored {
+        logit: Logit::new(f32::from(number) / 3.0).expect("finite"),
+        tokens: number.into(),
+        cut: number.is_multiple_of(3),
+    }
 }
 
 fn options(path: &Path) -> SnapshotOptions {
-    SnapshotOptions { path: Some(path.to_owned()), every: Duration::from_secs(3600) }
+    SnapshotOptions { path: Some(path.to_owned()), every: Duration::from_hours(1) }
 }
 
 /// The other process of the test below: writes the same snapshot again and again.
 #[test]
 #[ignore = "run by a_writer_killed_at_any_moment_leaves_a_whole_snapshot"]
+#[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
 fn writes_until_it_is_killed() {
     let Some(path) = std::env::var_os(TARGET) else { return };
     let keys = QueryKey::new("the model", &Cut::MODEL, "q");

@@ -61,6 +61,11 @@ pub(crate) fn documents(name: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{name} {number}")).collect()
 }
 
+/// A thread with a name.
+pub(crate) fn thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread")
+}
+
 /// Waits for something that happens in the background.
 #[track_caller]
 pub(crate) fn eventually(what: &str, happened: impl Fn() -> bool) {
@@ -92,7 +97,7 @@ impl Server {
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();
         let serve = move || actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
-        Self { address, stop, thread: Some(std::thread::spawn(serve)) }
+        Self { address, stop, thread: Some(thread("server", serve)) }
     }
 
     pub(crate) fn connect(&self) -> Connection {

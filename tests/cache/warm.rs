@@ -1,5 +1,7 @@
 //! Warm-up streams and the cache's own operations, over a socket.
 
+use std::fmt::Write as _;
+
 use rescored::domain::Priority;
 use rescored::warm::first_stage::FirstStage;
 use rescored::warm::input::Input;
@@ -7,7 +9,7 @@ use rescored::warm::{self, Observer, Options, Totals};
 use serde_json::{Value, json};
 
 use crate::client::Connection;
-use crate::support::{Server, core, documents, score_as};
+use crate::support::{Server, core, documents, score_as, thread};
 
 /// Posts a stream in chunks and reads the lines of the answer.
 fn stream_to(server: &Server, target: &str, stream: &str) -> Vec<Value> {
@@ -15,7 +17,8 @@ fn stream_to(server: &Server, target: &str, stream: &str) -> Vec<Value> {
     let mut request = format!("POST {target} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
     // Cut without regard to lines.
     for piece in stream.as_bytes().chunks(100) {
-        request.push_str(&format!("{:x}\r\n{}\r\n", piece.len(), std::str::from_utf8(piece).expect("ASCII")));
+        let text = std::str::from_utf8(piece).expect("ASCII");
+        write!(request, "{:x}\r\n{text}\r\n", piece.len()).expect("a string grows");
     }
     request.push_str("0\r\n\r\n");
     connection.write(request);
@@ -121,7 +124,7 @@ fn engine(hits: &'static str) -> String {
     use std::io::{BufRead, BufReader, Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
+    thread("engine", move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));

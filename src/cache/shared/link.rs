@@ -27,8 +27,8 @@ pub struct UrlError(&'static str);
 
 /// A connection.
 pub(super) enum Link {
-    One(Connection),
-    Cluster(ClusterConnection),
+    One(Box<Connection>),
+    Cluster(Box<ClusterConnection>),
 }
 
 impl fmt::Debug for Place {
@@ -87,7 +87,7 @@ impl Place {
         let bounded = |connection: Connection| {
             connection.set_read_timeout(Some(timeout))?;
             connection.set_write_timeout(Some(timeout))?;
-            Ok(Link::One(connection))
+            Ok(Link::One(Box::new(connection)))
         };
         match self {
             Self::One(client) => bounded(client.get_connection_with_timeout(timeout)?),
@@ -100,7 +100,7 @@ impl Place {
                 let connection = client.get_connection()?;
                 connection.set_read_timeout(Some(timeout))?;
                 connection.set_write_timeout(Some(timeout))?;
-                Ok(Link::Cluster(connection))
+                Ok(Link::Cluster(Box::new(connection)))
             }
             Self::Sentinels { sentinels, master, user } => {
                 let kind = SentinelServerType::Master;
@@ -129,8 +129,8 @@ impl Link {
     pub(super) fn ping(&mut self) -> RedisResult<()> {
         let ping = redis::cmd("PING");
         match self {
-            Self::One(connection) => ping.exec(connection),
-            Self::Cluster(connection) => ping.exec(connection),
+            Self::One(connection) => ping.exec(&mut **connection),
+            Self::Cluster(connection) => ping.exec(&mut **connection),
         }
     }
 
@@ -139,8 +139,8 @@ impl Link {
         let mut get = redis::cmd("MGET");
         get.arg(names);
         match self {
-            Self::One(connection) => get.query(connection),
-            Self::Cluster(connection) => get.query(connection),
+            Self::One(connection) => get.query(&mut **connection),
+            Self::Cluster(connection) => get.query(&mut **connection),
         }
     }
 
@@ -157,16 +157,16 @@ impl Link {
         match self {
             Self::One(connection) => {
                 let mut pipe = redis::pipe();
-                entries.iter().for_each(|entry| {
+                for entry in entries {
                     pipe.add_command(command(entry)).ignore();
-                });
-                pipe.exec(connection)
+                }
+                pipe.exec(&mut **connection)
             }
             Self::Cluster(connection) => {
                 let mut pipe = cluster_pipe();
-                entries.iter().for_each(|entry| {
+                for entry in entries {
                     pipe.add_command(command(entry)).ignore();
-                });
+                }
                 pipe.exec(connection)
             }
         }

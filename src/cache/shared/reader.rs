@@ -12,7 +12,7 @@ use super::{Around, Ask, read_value};
 const NAMES: usize = 10_000;
 
 /// How long the thread sleeps at most while nobody asks and nothing is due.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 pub(super) fn run(around: &Around, asks: &Receiver<Ask>) {
     let mut link = None;

@@ -18,22 +18,22 @@ const PATIENCE: Duration = Duration::from_millis(500);
 type Entry = (String, [u8; VALUE], Option<u64>);
 
 pub(super) fn run(around: &Around, writes: &Receiver<Write>) {
-    let mut writer = Writer { around, link: None, retry: Instant::now() };
+    let mut hand = Writer { around, link: None, retry: Instant::now() };
     while let Ok(first) = writes.recv() {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(write) = next {
             match write {
-                Write::Keep { scope, key, held } => batch.extend(writer.entry(scope, key, held)),
+                Write::Keep { scope, key, held } => batch.extend(hand.entry(scope, key, held)),
                 // In its turn: what was written before goes, what comes after stays.
                 Write::Forget { scope } => {
-                    writer.write(&std::mem::take(&mut batch));
-                    writer.forget(scope);
+                    hand.write(&std::mem::take(&mut batch));
+                    hand.forget(scope);
                 }
             }
             next = if batch.len() < BATCH { writes.try_recv().ok() } else { None };
         }
-        writer.write(&batch);
+        hand.write(&batch);
     }
 }
 
@@ -65,9 +65,10 @@ impl Writer<'_> {
 
     fn forget(&mut self, scope: usize) {
         let Some(prefix) = self.around.prefixes.get(scope) else { return };
-        match self.exchange(|link| link.remove(prefix)) {
-            Some(removed) => tracing::info!(removed, "forgotten in the shared cache tier"),
-            None => tracing::warn!("the shared cache tier was asked to forget a model and did not"),
+        if let Some(removed) = self.exchange(|link| link.remove(prefix)) {
+            tracing::info!(removed, "forgotten in the shared cache tier");
+        } else {
+            tracing::warn!("the shared cache tier was asked to forget a model and did not");
         }
     }
 

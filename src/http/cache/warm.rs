@@ -101,11 +101,12 @@ pub(super) async fn warm(request: HttpRequest, payload: Payload) -> HttpResponse
 }
 
 fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
-    match shared.health.readiness() {
-        // A job may be asked to come back; a search may not.
-        Readiness::Draining => return Err(Refusal::NotReady { word: Readiness::Draining.word() }),
-        other => admit(other)?,
+    let readiness = shared.health.readiness();
+    // A job may be asked to come back; a search may not.
+    if readiness == Readiness::Draining {
+        return Err(Refusal::NotReady { word: readiness.word() });
     }
+    admit(readiness)?;
     if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) {
         let value = printable(&String::from_utf8_lossy(encoding.as_bytes()));
         let header = "content-encoding";
