@@ -5,14 +5,15 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test check lint bless bench bench-cache
+.PHONY: help run fetch test test-clients test-engines check lint bless bench bench-cache
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: ## Build, fetch the runtime and the default model, serve on 127.0.0.1:8787
+run: ## Build, fetch the runtime and the default model, compile it for this host, serve on 127.0.0.1:8787
 	$(CARGO) build --release --locked
 	target/release/rescored fetch --python $(PYTHON)
+	target/release/rescored compile
 	exec target/release/rescored serve
 
 fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default)
@@ -21,10 +22,18 @@ fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default
 test: fetch ## Run every test, with the real runtime and model
 	$(CARGO) test --locked
 
+test-engines: ## Search through real engines (OpenSearch, Vespa, ...) with the shipped configuration
+	@test -n "$(RESCORED_BIN)" || { $(CARGO) build --release --locked && target/release/rescored fetch --python $(PYTHON); }
+	$(PYTHON) tests/engines/run.py
+
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) doc --locked --no-deps --document-private-items
+
+test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## Run clients from PyPI and npm against the server
+	$(if $(RESCORED_BIN),,$(CARGO) build --release --locked)
+	tests/clients/run.sh
 
 check: lint test ## What must be green before a commit: lint and test
 
@@ -40,4 +49,19 @@ bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tier
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@
+
+.venv-clients: tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/no-deps.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/clients/requirements.txt
+	$@/bin/pip install --quiet --no-deps --requirement tests/clients/no-deps.txt
+	touch $@
+
+.venv-contract: tests/clients/contract.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/clients/contract.txt
+	touch $@
+
+tests/clients/node_modules: tests/clients/package-lock.json
+	npm ci --prefix tests/clients --no-audit --no-fund
 	touch $@

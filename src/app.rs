@@ -62,8 +62,9 @@ pub struct Core {
     pub cache: ScoreCache,
 }
 
-/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes about
-/// a second for ten million scores; so it is nearly always over before the models are warm.
+/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes one
+/// to two seconds a million scores (`make bench-cache`); the default budget holds fewer, so it is nearly always over soon
+/// after the models are warm. Past this bound the process is ready, and reading goes on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
 /// A server that holds its addresses, and the parts behind it.

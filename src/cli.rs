@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cache;
+mod compile;
 mod console;
 mod fetch;
 mod serve;
@@ -44,6 +45,8 @@ enum Command {
     Warm(Box<warm::Flags>),
     /// Look into snapshots of the score cache.
     Cache(cache::Flags),
+    /// Write a graph of a model that runs faster on this host, once it has proved itself against its source.
+    Compile(compile::Flags),
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
@@ -61,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
         Command::Fetch(flags) => fetch::run(flags, &vars),
         Command::Warm(flags) => warm::run(&flags, vars),
         Command::Cache(flags) => cache::run(flags),
+        Command::Compile(flags) => compile::run(&flags, vars),
     }
 }
 

@@ -123,7 +123,9 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         runtime: read.value(&settings::RUNTIME, raw.runtime),
         provider: read.value(&settings::PROVIDER, raw.provider),
         precision: read.value(&settings::PRECISION, raw.precision),
+        graphs: read.value(&settings::GRAPH, raw.graph),
         max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
+        shapes: read.value(&settings::SHAPES, raw.shapes),
     };
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {

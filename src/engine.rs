@@ -64,6 +64,18 @@ pub struct Work {
     pub deadline: Instant,
     /// Who waits.
     pub priority: Priority,
+    /// Which of its pairs go first.
+    pub order: Order,
+}
+
+/// Which pairs of a request go first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The longest, so that all workers finish together: the quickest way to a whole answer.
+    #[default]
+    LongestFirst,
+    /// As given, so that whatever the deadline leaves undone is the end of the list.
+    AsGiven,
 }
 
 /// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.

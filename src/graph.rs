@@ -9,16 +9,25 @@ use prost::Message;
 
 pub mod array;
 pub mod bert;
+pub mod compile;
+mod dequantise;
 mod emit;
 mod half;
 pub mod proto;
 mod read;
+pub mod safetensors;
+#[cfg(test)]
+mod sample;
 mod source;
+mod summary;
 pub mod target;
 
 pub use bert::Bert;
+pub use compile::compile;
+pub use dequantise::float_twin;
 pub use emit::Unfit;
 pub use read::Unrecognised;
+pub use summary::{SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 
 /// An operator that a graph uses: its domain (empty for ONNX's own) and its type.
@@ -37,6 +46,12 @@ pub struct NotOnnx {
     reason: String,
     #[source]
     source: Option<prost::DecodeError>,
+}
+
+impl NotOnnx {
+    fn without_graph() -> Self {
+        Self { reason: "it holds no graph with nodes".into(), source: None }
+    }
 }
 
 /// The operators that a model's graph uses, those of nested graphs included.
@@ -80,7 +95,7 @@ fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {
     let model = proto::Model::decode(onnx)
         .map_err(|source| NotOnnx { reason: "the protobuf does not decode".into(), source: Some(source) })?;
     if model.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-        return Err(NotOnnx { reason: "it holds no graph with nodes".into(), source: None });
+        return Err(NotOnnx::without_graph());
     }
     Ok(model)
 }

@@ -3,8 +3,10 @@
 //! - `server`: sockets, routes, stop.
 //! - `answer`: the way of one request, the same for all faces.
 //! - `face`: the table of dialects; one file each below it.
+//! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
+//! - `openapi`: the interface's description, from the tables and types above.
 //! - `error`: the one error body, and the map from cause to status.
 //!
 //! Owns everything that mentions HTTP or JSON keys. It must not name the engine, the models or the cache: scores come
@@ -16,9 +18,11 @@ mod cache;
 mod error;
 mod face;
 mod json;
+mod openapi;
 mod operations;
 pub mod options;
 mod request_id;
+mod rescore;
 mod server;
 mod wire;
 

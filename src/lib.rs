@@ -6,7 +6,8 @@
 //! - [`app`]: puts the parts together and takes them apart.
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
-//! - [`telemetry`]: logs, their filter and their form.
+//! - [`compile`]: writes a faster graph of a model and proves it.
+//! - [`telemetry`]: logs, and panics as log lines.
 //! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
@@ -21,6 +22,7 @@
 pub mod app;
 pub mod cache;
 pub mod cli;
+pub mod compile;
 pub mod config;
 pub mod domain;
 pub mod engine;

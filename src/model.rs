@@ -6,9 +6,11 @@
 pub mod batch;
 pub mod catalogue;
 pub mod checksum;
+pub mod compiled;
 pub mod manifest;
 pub mod open;
 pub mod options;
+pub mod runner;
 pub mod session;
 pub mod tokenizer;
 
@@ -52,6 +54,21 @@ pub enum Company {
         /// 1 to 100.
         least_percent: u8,
     },
+    /// Pairs of any length, one after the other without padding; the graph attends within each alone.
+    Packed {
+        /// Pairs that one forward pass holds at most.
+        slots: u32,
+    },
+}
+
+impl Company {
+    /// Puts encodings side by side as the graph wants them.
+    pub fn arrange(self, encodings: &[&Encoding], batch: &mut Batch) {
+        match self {
+            Self::Packed { slots } => batch.pack(encodings, slots as usize),
+            Self::Alone | Self::SameLength | Self::Padded { .. } => batch.pad(encodings),
+        }
+    }
 }
 
 /// A model that is ready to run.

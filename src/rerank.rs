@@ -49,6 +49,24 @@ pub struct Answer {
     pub stats: Stats,
 }
 
+/// Scores of the pairs that were scored, in the caller's order.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// One a pair; `None` for those that were not scored in time, or whose text is at fault.
+    pub scored: Vec<Option<Scored>>,
+    /// Where the time and the work went.
+    pub stats: Stats,
+}
+
+/// What a pair that is not scored in time means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    /// The request has no answer.
+    IsAFault,
+    /// The answer lacks that pair; so the first ones, in the caller's order, are scored first.
+    IsLeftOut,
+}
+
 /// Where a request's time and work went.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stats {
@@ -205,7 +223,8 @@ impl Reranker {
 
     fn position(&self, name: Option<&str>) -> Result<usize, Fault> {
         match name {
-            None | Some("" | "default") => Ok(0),
+            // The last is what Infinity's own client writes when its caller names no model.
+            None | Some("" | "default" | "default/not-specified") => Ok(0),
             Some(name) => self.models.iter().position(|model| model.id == name).ok_or_else(|| Fault::UnknownModel {
                 name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
                 served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
@@ -242,9 +261,23 @@ impl Reranker {
     /// # Errors
     /// The [`Fault`] that kept the request from a whole answer.
     pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
+        let Part { scored, stats } = self.run(&request, Late::IsAFault).await?;
+        Ok(Answer { scored: scored.into_iter().flatten().collect(), stats })
+    }
+
+    /// Scores the pairs of a request as far as time allows, in the caller's order. A pair that was not scored in time,
+    /// or whose own text is at fault, is `None`.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the request from any answer.
+    pub async fn score_in_time(&self, request: Request<'_>) -> Result<Part, Fault> {
+        self.run(&request, Late::IsLeftOut).await
+    }
+
+    async fn run(&self, request: &Request<'_>, late: Late) -> Result<Part, Fault> {
         let model = self.position(request.model)?;
         let pairs = request.texts.pairs.len();
-        let mut course = Course::new(self, model, &request);
+        let mut course = Course::new(self, model, request, late);
         self.metrics.pairs.inc_by(pairs as u64);
         let mut scored: Vec<Option<Scored>> = vec![None; pairs];
         let mut missing: Vec<usize> = (0..pairs).collect();
@@ -253,30 +286,56 @@ impl Reranker {
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
         while !missing.is_empty() {
             let attempt = course.begin(&missing)?;
-            let board = attempt.board();
-            let in_time = tokio::time::timeout_at(request.deadline.into(), board.filled()).await.is_ok();
-            let mut again = Vec::new();
-            for (slot, &index) in missing.iter().enumerate() {
-                match board.get(slot) {
-                    Some(Ok(done)) => scored[index] = Some(done),
-                    Some(Err(fault)) if !fault.is_anothers() || Instant::now() >= request.deadline => {
-                        return Err(fault.of(index, (scored.iter().flatten().count(), pairs)));
-                    }
-                    Some(Err(_)) => again.push(index),
-                    None => {}
-                }
-            }
-            if !in_time {
-                return Err(Fault::Deadline { scored: scored.iter().flatten().count(), pairs });
-            }
+            let in_time = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await.is_ok();
             stats.add(&attempt);
-            missing = again;
+            let Gathered { fault, again } = gather(&attempt, &missing, &mut scored);
+            let over = !in_time || (!again.is_empty() && Instant::now() >= request.deadline);
+            match (late, fault) {
+                (Late::IsAFault, Some((index, fault))) => return Err(fault.of(index)),
+                (Late::IsAFault, None) if over => {
+                    return Err(Fault::Deadline { scored: scored.iter().flatten().count(), pairs });
+                }
+                (Late::IsLeftOut, _) if over => break,
+                (Late::IsAFault | Late::IsLeftOut, _) => missing = again,
+            }
         }
         self.shelf.cache.show();
-        let scored: Vec<Scored> = scored.into_iter().flatten().collect();
-        stats.tokens = scored.iter().map(|scored| u64::from(scored.tokens)).sum();
-        stats.cut = scored.iter().filter(|scored| scored.cut).count();
-        Ok(Answer { scored, stats })
+        stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
+        stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
+        Ok(Part { scored, stats })
+    }
+}
+
+/// What one attempt brought.
+struct Gathered {
+    /// The first pair, by the caller's index, that is itself at fault.
+    fault: Option<(usize, PairFault)>,
+    /// Pairs that somebody else led and gave up: worth another try.
+    again: Vec<usize>,
+}
+
+fn gather(attempt: &Attempt, missing: &[usize], scored: &mut [Option<Scored>]) -> Gathered {
+    let mut gathered = Gathered { fault: None, again: Vec::new() };
+    for (slot, &index) in missing.iter().enumerate() {
+        match attempt.board().get(slot) {
+            Some(Ok(done)) => scored[index] = Some(done),
+            Some(Err(fault)) if fault.is_anothers() => gathered.again.push(index),
+            Some(Err(fault)) => gathered.fault = gathered.fault.or(Some((index, fault))),
+            None => {}
+        }
+    }
+    gathered
+}
+
+/// One stage after the other.
+impl std::ops::AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.cached += other.cached;
+        self.tokens += other.tokens;
+        self.cut += other.cut;
+        self.queue += other.queue;
+        self.tokenise += other.tokenise;
+        self.inference += other.inference;
     }
 }
 
@@ -306,15 +365,16 @@ impl PairFault {
         matches!(self, Self::Expired | Self::Abandoned)
     }
 
-    /// What the caller is told; `index` is its document, `progress` how many pairs of how many were scored.
-    const fn of(self, index: usize, progress: (usize, usize)) -> Fault {
+    /// What the caller is told; `index` is its document.
+    const fn of(self, index: usize) -> Fault {
         match self {
             Self::TooLong { tokens, limit } => Fault::TooLong { index, tokens, limit },
             Self::Untokenisable => Fault::Document { index, reason: "the tokenizer refused its text" },
             Self::NonFinite => Fault::Document { index, reason: "the model's output is not a finite number" },
             Self::Failed => Fault::Document { index, reason: "its forward pass failed" },
-            Self::Expired | Self::Abandoned => Fault::Deadline { scored: progress.0, pairs: progress.1 },
-            Self::Lost => Fault::Unavailable { reason: "the worker that scored it went away" },
+            Self::Expired | Self::Abandoned | Self::Lost => {
+                Fault::Unavailable { reason: "the worker that scored it went away" }
+            }
         }
     }
 }

@@ -28,7 +28,7 @@
 //! - `replace` (false): the second score alone counts, as OpenSearch's rerank processor has it: `query_weight` 0, and a
 //!   window over all hits unless the stage names one.
 //!
-//! These stand in the body: `separator` (a line break), `explain`, `timeout_ms`, `allow_partial`, `max_tokens_per_doc`,
+//! These stand in the body: `separator` (a line break), `explain`, `timeout_ms`, `allow_partial` (true), `max_tokens_per_doc`,
 //! `max_chunks_per_doc`, `truncate`, `truncation_direction`.
 //!
 //! # The hits

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::{Fault, Shown};
 use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
-use crate::model::options::{Precision, Provider};
+use crate::model::options::{Graphs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
 
 const KIB: u64 = 1 << 10;
@@ -65,7 +65,7 @@ table! {
     LISTEN: Addresses, Open, "127.0.0.1:8787", Addresses,
         "Where the server listens; several addresses are served at once.";
     MAX_DOCUMENTS: Count<usize>, Open, "10000", Count { min: 1, max: 1_000_000 },
-        "Documents of one request at most; more are refused with 400.";
+        "Documents of one request at most; more are refused with 413.";
     MAX_BODY: Bytes, Open, "64MiB", Bytes { min: KIB, max: 4 * GIB },
         "Size of a request's body at most; a larger one is refused with 413.";
     DEADLINE: Period, Open, "30s", Period { min: Duration::from_millis(1), max: HOUR },
@@ -82,9 +82,14 @@ table! {
         ("auto", Precision::Auto), ("fp32", Precision::Fp32), ("fp16", Precision::Fp16), ("int8", Precision::Int8),
     ] },
         "The arithmetic of the model; `auto` takes what suits the provider and the model's files.";
+    GRAPH: Words<Graphs>, Open, "auto", Words { of: &[("auto", Graphs::Best), ("source", Graphs::Source)] },
+        "The graph that runs: `auto` takes the one that `rescored compile` wrote for the precision, else the model's own; \
+         `source` takes the model's own.";
     MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
         "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut; \
          a model's own limit lowers it.";
+    SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
+        "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
     WORKERS: Or<Count<usize>>, Open, "auto",
         Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
@@ -116,7 +121,7 @@ table! {
         "How long a request waits for the shared scores at most.";
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
         "How long accepted requests may take to finish after SIGTERM or SIGINT.";
-    LOG: Filter, Open, "info", Filter,
+    LOG: Filter, Open, "info,actix_server=warn", Filter,
         "Which log lines are written.";
     LOG_FORMAT: Words<Format>, Open, "auto", Words { of: &[
         ("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text),

@@ -23,7 +23,9 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_RUNTIME", "/opt/libonnxruntime.so"),
     ("RESCORED_PROVIDER", "cpu"),
     ("RESCORED_PRECISION", "fp32"),
+    ("RESCORED_GRAPH", "source"),
     ("RESCORED_MAX_LENGTH", "256"),
+    ("RESCORED_SHAPES", "served"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_BATCH_TOKENS", "1024"),
     ("RESCORED_QUEUE_TOKENS", "9000000"),
@@ -62,7 +64,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!((config.model.max_length, config.engine.workers), (512, HOST.cores));
     assert_eq!((config.engine.batch_tokens, config.engine.queue_tokens), (512, 8_000_000));
     assert_eq!((config.cache.bytes, config.cache.ttl), (256 << 20, None));
-    assert_eq!((config.telemetry.filter.as_str(), config.telemetry.format), ("info", Format::Auto));
+    assert_eq!((config.telemetry.filter.as_str(), config.telemetry.format), ("info,actix_server=warn", Format::Auto));
 }
 
 #[test]

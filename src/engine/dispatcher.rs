@@ -164,6 +164,7 @@ impl Dispatcher {
             priority: job.work.priority,
             tokens: job.work.estimated_tokens(),
             documents: claims.len(),
+            order: job.work.order,
         });
         self.deadlines.insert((job.work.deadline, id));
         let claims = claims.into_iter().map(Some).collect();

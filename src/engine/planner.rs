@@ -8,14 +8,15 @@
 //! the order they came, and none finishes later than under equal sharing plus one micro-batch a worker. Warm-up requests
 //! are served only while no live one has anything ready.
 //!
-//! **Batching.** Within a request the longest encodings go first, so that workers finish together. [`Company`] says
-//! which encodings may share a forward pass.
+//! **Batching.** Within a request the longest encodings go first, so that workers finish together, unless its caller
+//! takes a part of the answer: then they go as given. [`Company`] says which encodings may share a forward pass.
 //!
 //! It must not know what an encoding holds beyond its length.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::{Range, RangeInclusive};
 
+use super::Order;
 use crate::domain::Priority;
 use crate::model::Company;
 
@@ -45,6 +46,8 @@ pub(super) struct Arrived {
     /// Its size in estimated tokens.
     pub(super) tokens: u64,
     pub(super) documents: usize,
+    /// Which of its encodings go first.
+    pub(super) order: Order,
 }
 
 /// Texts to tokenise next.
@@ -88,7 +91,14 @@ struct Flow {
     unread: Range<usize>,
     chunks_out: usize,
     units: usize,
-    by_length: BTreeMap<u32, Vec<UnitId>>,
+    ready: Ready,
+}
+
+/// Encodings that wait, with their lengths.
+#[derive(Debug)]
+enum Ready {
+    LongestFirst(BTreeMap<u32, Vec<UnitId>>),
+    AsGiven(VecDeque<(UnitId, u32)>),
 }
 
 impl Planner {
@@ -124,7 +134,7 @@ impl Planner {
             unread: 0..arrived.documents,
             chunks_out: 0,
             units: 0,
-            by_length: BTreeMap::new(),
+            ready: Ready::new(arrived.order),
         };
         self.jobs.insert(arrived.job, flow);
     }
@@ -151,11 +161,11 @@ impl Planner {
         let Some(flow) = self.jobs.get_mut(&job) else { return };
         flow.chunks_out -= 1;
         for &length in lengths {
-            flow.by_length.entry(length).or_default().push(flow.units);
+            flow.ready.push(flow.units, length);
             flow.units += 1;
             self.ready_tokens += u64::from(length);
         }
-        if !flow.by_length.is_empty() {
+        if !flow.ready.is_empty() {
             self.ready.insert(flow.turn);
         }
     }
@@ -166,7 +176,7 @@ impl Planner {
         let flow = self.jobs.get_mut(&turn.2)?;
         let company = self.companies.get(flow.model).copied().unwrap_or(Company::Alone);
         let (units, tokens) = flow.take(company, self.batch_tokens);
-        if flow.by_length.is_empty() {
+        if flow.ready.is_empty() {
             self.ready.remove(&turn);
         }
         self.ready_tokens -= tokens;
@@ -177,9 +187,7 @@ impl Planner {
 
     /// Whether nothing of the request is left here: no text, no chunk on its way, no encoding.
     pub(super) fn is_done(&self, job: JobId) -> bool {
-        self.jobs
-            .get(&job)
-            .is_none_or(|flow| flow.unread.is_empty() && flow.chunks_out == 0 && flow.by_length.is_empty())
+        self.jobs.get(&job).is_none_or(|flow| flow.unread.is_empty() && flow.chunks_out == 0 && flow.ready.is_empty())
     }
 
     /// Forgets a request, done or not.
@@ -187,42 +195,79 @@ impl Planner {
         let Some(flow) = self.jobs.remove(&job) else { return };
         self.textual.remove(&flow.turn);
         self.ready.remove(&flow.turn);
-        let left: u64 = flow.by_length.iter().map(|(&length, units)| u64::from(length) * units.len() as u64).sum();
-        self.ready_tokens -= left;
+        self.ready_tokens -= flow.ready.tokens();
         let fluid = if flow.turn.0 { &mut self.warm_up } else { &mut self.live };
         fluid.leave(flow.turn.1, job);
     }
 }
 
 impl Flow {
-    /// Takes the next batch out, longest first, and says how many real tokens it holds.
+    /// Takes the next batch out and says how many real tokens it holds.
     fn take(&mut self, company: Company, budget: usize) -> (Vec<UnitId>, u64) {
-        let mut units = Vec::new();
-        let mut tokens = 0;
-        let Some(longest) = self.by_length.last_key_value().map(|(&length, _)| length) else { return (units, 0) };
-        let most = match company {
-            Company::Alone => 1,
-            Company::SameLength | Company::Padded { .. } => (budget / longest.max(1) as usize).max(1),
-        };
-        let least = match company {
-            Company::Alone | Company::SameLength => longest,
-            Company::Padded { least_percent } => longest * u32::from(least_percent) / 100,
-        };
-        while units.len() < most {
-            let Some(mut entry) = self.by_length.last_entry() else { break };
-            let length = *entry.key();
-            if length < least {
-                break;
-            }
-            if let Some(unit) = entry.get_mut().pop() {
-                units.push(unit);
-                tokens += u64::from(length);
-            }
-            if entry.get().is_empty() {
-                entry.remove();
-            }
+        let budget = u32::try_from(budget).unwrap_or(u32::MAX);
+        let Some((first, longest)) = self.ready.pop(0..=u32::MAX) else { return (Vec::new(), 0) };
+        let (mut units, mut tokens) = (vec![first], longest);
+        loop {
+            let pairs = u32::try_from(units.len()).unwrap_or(u32::MAX);
+            let padded_fits = longest.saturating_mul(pairs + 1) <= budget;
+            let fitting = match company {
+                Company::SameLength if padded_fits => longest..=longest,
+                Company::Padded { least_percent } if padded_fits => longest * u32::from(least_percent) / 100..=longest,
+                Company::Packed { slots } if pairs < slots && tokens < budget => 0..=budget - tokens,
+                Company::Alone | Company::SameLength | Company::Padded { .. } | Company::Packed { .. } => break,
+            };
+            let Some((unit, length)) = self.ready.pop(fitting) else { break };
+            units.push(unit);
+            tokens += length;
         }
-        (units, tokens)
+        (units, u64::from(tokens))
+    }
+}
+
+impl Ready {
+    fn new(order: Order) -> Self {
+        match order {
+            Order::LongestFirst => Self::LongestFirst(BTreeMap::new()),
+            Order::AsGiven => Self::AsGiven(VecDeque::new()),
+        }
+    }
+
+    fn push(&mut self, unit: UnitId, length: u32) {
+        match self {
+            Self::LongestFirst(lengths) => lengths.entry(length).or_default().push(unit),
+            Self::AsGiven(units) => units.push_back((unit, length)),
+        }
+    }
+
+    /// The next encoding, if its length is one of these.
+    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
+        match self {
+            Self::LongestFirst(lengths) => {
+                let (&length, units) = lengths.range_mut(fitting).next_back()?;
+                let unit = units.pop()?;
+                if units.is_empty() {
+                    lengths.remove(&length);
+                }
+                Some((unit, length))
+            }
+            Self::AsGiven(units) => units.pop_front_if(|(_, length)| fitting.contains(length)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::LongestFirst(lengths) => lengths.is_empty(),
+            Self::AsGiven(units) => units.is_empty(),
+        }
+    }
+
+    fn tokens(&self) -> u64 {
+        match self {
+            Self::LongestFirst(lengths) => {
+                lengths.iter().map(|(&length, units)| u64::from(length) * units.len() as u64).sum()
+            }
+            Self::AsGiven(units) => units.iter().map(|&(_, length)| u64::from(length)).sum(),
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Worker {
             let mut scorer = catch_unwind(AssertUnwindSafe(|| model.scorers.build()))
                 .unwrap_or_else(|_| Err(ScorerError::Runtime { message: "loading the model panicked".to_owned() }))?;
             let length = WARM_UP_TOKENS.min(model.card.max_length);
-            self.batch.fill(&[&Encoding::new(vec![1; length as usize], length / 2, 0)]);
+            model.company.arrange(&[&Encoding::new(vec![1; length as usize], length / 2, 0)], &mut self.batch);
             scorer.score(&self.batch)?;
             scorers.push(scorer);
         }
@@ -138,8 +138,8 @@ impl Worker {
             return;
         }
         let encodings: Vec<&Encoding> = units.iter().map(|unit| &unit.encoding).collect();
-        self.batch.fill(&encodings);
-        let Some(scorer) = self.scorers.get_mut(model) else { return };
+        let (Some(known), Some(scorer)) = (self.models.get(model), self.scorers.get_mut(model)) else { return };
+        known.company.arrange(&encodings, &mut self.batch);
         let batch = &self.batch;
         match catch_unwind(AssertUnwindSafe(|| scorer.score(batch))) {
             Ok(Ok(logits)) if logits.len() == units.len() => {
@@ -177,11 +177,9 @@ impl Worker {
     fn account(&self, units: &[Unit], started: Instant) {
         let spent = started.elapsed();
         let metrics: &Metrics = &self.around.metrics;
-        let tokens: usize = units.iter().map(|unit| unit.encoding.len()).sum();
-        let padding = self.batch.pairs() * self.batch.length() - tokens;
         metrics.forwards.inc();
-        metrics.tokens.inc_by(tokens as u64);
-        metrics.padding_tokens.inc_by(padding as u64);
+        metrics.tokens.inc_by(self.batch.tokens() as u64);
+        metrics.padding_tokens.inc_by(self.batch.padding() as u64);
         metrics.batch_pairs.observe(units.len() as f64);
         metrics.forward_seconds.observe(spent.as_secs_f64());
         let mut last = None;

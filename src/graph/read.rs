@@ -6,7 +6,7 @@
 
 use super::{
     array::BadTensor,
-    bert::{Activation, Bert, Dense, Head, Layer},
+    bert::{Activation, Bert, Dense, Head, Layer, Table},
     proto,
     source::{Source, input},
 };
@@ -32,6 +32,11 @@ pub enum Unrecognised {
     /// The bytes are no ONNX model.
     #[error(transparent)]
     NotOnnx(#[from] super::NotOnnx),
+}
+
+/// The weights and the rows of a product in integers that makes `value`.
+pub(super) fn integer_product<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
+    parts::matmul_integer(source, value)
 }
 
 /// Reads the model that a graph computes.
@@ -147,4 +152,65 @@ fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
         _ => node.input.len(),
     };
     (0..count).filter_map(|at| input(node, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::sample::{Style, export, tiny, tiny_quantised};
+
+    const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
+
+    fn exported(bert: &Bert, style: Style) -> proto::Graph {
+        export(bert, style).graph.unwrap()
+    }
+
+    #[test]
+    fn a_model_is_read_back_whatever_the_exporters_spelling() {
+        for style in STYLES {
+            for layers in [1, 3] {
+                let bert = tiny(layers);
+                assert_eq!(read(exported(&bert, style)).unwrap(), bert, "{style:?}, {layers} layers");
+            }
+        }
+    }
+
+    #[test]
+    fn integers_and_scales_of_a_quantised_model_are_kept() {
+        for style in STYLES {
+            let bert = tiny_quantised(2);
+            let found = read(exported(&bert, style)).unwrap();
+            assert!(found.is_quantised());
+            assert_eq!(found, bert, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_recognised_is_named() {
+        fn swap(graph: &mut proto::Graph, from: &str, to: &str) {
+            graph.node.iter_mut().filter(|node| node.op_type == from).for_each(|node| node.op_type = to.into());
+        }
+        type Change = fn(&mut proto::Graph);
+        let table: [(Change, &str, &str); 5] = [
+            (|graph| swap(graph, "Tanh", "Sigmoid"), "tanh, gelu or relu", "a head of another kind"),
+            (|graph| swap(graph, "Softmax", "Sigmoid"), "a softmax over scores", "attention of another kind"),
+            (|graph| swap(graph, "Sqrt", "Exp"), "a layer norm", "a norm of another kind"),
+            (|graph| graph.output.clear(), "one output", "a graph without an output"),
+            (|graph| graph.node[0].domain = "com.microsoft".into(), "operators of onnx only", "an optimiser's graph"),
+        ];
+        for (change, expected, case) in table {
+            let mut graph = exported(&tiny(1), Style::SpelledOut);
+            change(&mut graph);
+            let error = read(graph).unwrap_err().to_string();
+            assert!(error.contains(expected), "{case}: {error}");
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_their_neighbours_are_named() {
+        let mut bert = tiny(2);
+        bert.layers[1].down.weight = Table::floats(12, 8, vec![0.0; 96]);
+        let error = read(exported(&bert, Style::SpelledOut)).unwrap_err().to_string();
+        assert!(error.contains("layer 1, down") && error.contains("16 by 8"), "{error}");
+    }
 }

@@ -27,24 +27,24 @@ use crate::rerank::{Answer, Request, Stats};
 pub(super) const INLINE_BYTES: usize = 256 * 1024;
 
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// What is told of one request when it is over.
 #[derive(Debug)]
 pub(super) struct Record {
     id: String,
     face: &'static str,
-    model: String,
-    pairs: usize,
-    stats: Option<Stats>,
-    started: Instant,
+    pub(super) model: String,
+    pub(super) pairs: usize,
+    pub(super) stats: Option<Stats>,
+    pub(super) started: Instant,
 }
 
 /// Counts a request for as long as it is worked on, however it ends.
-struct InFlight<'m>(&'m Metrics);
+pub(super) struct InFlight<'m>(&'m Metrics);
 
 impl<'m> InFlight<'m> {
-    fn enter(metrics: &'m Metrics) -> Self {
+    pub(super) fn enter(metrics: &'m Metrics) -> Self {
         metrics.requests_in_flight.inc();
         Self(metrics)
     }
@@ -160,7 +160,7 @@ fn print(call: &Call<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option
 }
 
 /// The deadline that a caller names in a header.
-fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
+pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
     const NAME: &str = "x-request-timeout-ms";
     let Some(value) = headers.get(NAME) else { return Ok(None) };
     match value.to_str().ok().and_then(Millis::parse) {
@@ -170,7 +170,7 @@ fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
 }
 
 /// Waits for a future and turns its panic into `None`: one request's bug must not cost its connection.
-async fn caught<F: Future>(future: F) -> Option<F::Output> {
+pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
         // The future is never polled again after a panic, so nobody sees what it may have left half-done.

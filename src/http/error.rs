@@ -3,15 +3,19 @@
 //! Owns [`Refusal`], the status of every cause, and the body that all faces share. It must not know how a request was
 //! read or scored. No query or document text ever appears in it.
 
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::json;
 use crate::rerank::Fault;
+use crate::rescore::Malformed;
 
 /// Why a request is refused before any work was done for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +92,21 @@ pub(super) enum Reject {
         /// The limit in force.
         limit: usize,
     },
+    /// An engine's result, or what is asked to be done with it, cannot be worked on.
+    #[error(transparent)]
+    Engine(Malformed),
+    /// An engine's result has more of something than one request may hold.
+    #[error("{path}: more than {limit} {what}; {hint}")]
+    TooMany {
+        /// Where.
+        path: String,
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// How to live with it.
+        hint: &'static str,
+    },
     /// The body did not arrive in time, or the connection broke while it was read.
     #[error("body: {problem}; send it again")]
     BodyUnread {
@@ -126,11 +145,15 @@ pub(super) enum Refusal {
 
 /// The one error body. Clients read different keys of it: TEI, Hugging Face, Elasticsearch, Weaviate and KServe read
 /// `error`, Cohere reads `message`, Jina reads `detail`.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
+    /// One sentence: the field, the value, the limit, a hint; never a text.
     error: &'a str,
+    /// One word.
     error_type: &'static str,
+    /// As `error`.
     message: &'a str,
+    /// As `error`.
     detail: &'a str,
 }
 
@@ -148,13 +171,15 @@ impl Reject {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Syntax { .. } => (StatusCode::BAD_REQUEST, "Syntax"),
-            Self::Field { .. } => (StatusCode::BAD_REQUEST, "Validation"),
+            Self::Field { .. } | Self::Engine(_) => (StatusCode::BAD_REQUEST, "Validation"),
             Self::Empty { .. } => (StatusCode::BAD_REQUEST, "Empty"),
             Self::Mismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
             Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
             Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),
-            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } | Self::TooMany { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge")
+            }
             Self::BodyUnread { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
         }
     }

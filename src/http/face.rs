@@ -4,6 +4,8 @@
 //! for, a [`Reply`] what every dialect prints. Adding a face is one file below and one line in [`FACES`]. It must not
 //! know connections, headers or how scores are made.
 
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
 mod bedrock;
 mod cohere;
 mod dispatch;
@@ -20,6 +22,8 @@ mod weaviate;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
 
 use super::error::Reject;
 use super::json;
@@ -53,6 +57,21 @@ pub(super) struct Face {
     pub(super) paths: &'static [&'static str],
     /// Reads a body.
     pub(super) read: for<'a> fn(&'a [u8], Scene) -> Result<Call<'a>, Reject>,
+    /// What the interface's description says of it.
+    pub(super) docs: Docs,
+}
+
+/// A face's part of the interface's description.
+#[derive(Debug)]
+pub(super) struct Docs {
+    /// One sentence.
+    pub(super) summary: &'static str,
+    /// The schema of requests.
+    pub(super) request: fn() -> Value,
+    /// The schema of answers.
+    pub(super) answer: fn() -> Value,
+    /// A request.
+    pub(super) example: &'static str,
 }
 
 /// How answers are printed.

@@ -8,31 +8,121 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::Refusal;
-use super::json;
 use super::server::Shared;
+use super::{json, openapi};
 use crate::domain::{Activation, ModelCard};
 use crate::health::Readiness;
 
 /// Every operation served.
 pub(super) static OPERATIONS: &[Operation] = &[
-    Operation { name: "live", paths: &["/livez", "/.well-known/live", "/weaviate/.well-known/live"], answer: live },
-    Operation { name: "live", paths: &["/v2/health/live"], answer: |_, _| body(&json!({"live": true})) },
+    Operation {
+        name: "live",
+        paths: &["/livez", "/.well-known/live", "/weaviate/.well-known/live"],
+        summary: "the process runs",
+        gives: Gives::Json,
+        answer: live,
+    },
+    Operation {
+        name: "live",
+        paths: &["/v2/health/live"],
+        summary: "the process runs, in KServe's words",
+        gives: Gives::Json,
+        answer: |_, _| body(&json!({"live": true})),
+    },
     Operation {
         name: "ready",
         paths: &["/", "/readyz", "/ready", "/health", "/ping", "/v1/health/ready"],
+        summary: "work is taken",
+        gives: Gives::Json,
         answer: ready,
     },
-    Operation { name: "ready", paths: &["/tei/health", "/nim/v1/health/ready", "/vllm/health"], answer: ready },
-    Operation { name: "ready", paths: &["/.well-known/ready", "/weaviate/.well-known/ready"], answer: ready_silently },
-    Operation { name: "ready", paths: &["/v2/health/ready"], answer: kserve_ready },
-    Operation { name: "ready", paths: &["/v2/models/{model}/ready"], answer: kserve_model_ready },
-    Operation { name: "info", paths: &["/info", "/tei/info"], answer: info },
-    Operation { name: "info", paths: &["/meta", "/weaviate/meta"], answer: meta },
-    Operation { name: "info", paths: &["/v1/models", "/models", "/nim/v1/models"], answer: models },
-    Operation { name: "info", paths: &["/v2"], answer: kserve_server },
-    Operation { name: "info", paths: &["/v2/models/{model}"], answer: kserve_model },
-    Operation { name: "metrics", paths: &["/metrics"], answer: metrics },
+    Operation {
+        name: "ready",
+        paths: &["/tei/health", "/nim/v1/health/ready", "/vllm/health"],
+        summary: "work is taken",
+        gives: Gives::Json,
+        answer: ready,
+    },
+    Operation {
+        name: "ready",
+        paths: &["/.well-known/ready", "/weaviate/.well-known/ready"],
+        summary: "work is taken; no body",
+        gives: Gives::Nothing,
+        answer: ready_silently,
+    },
+    Operation {
+        name: "ready",
+        paths: &["/v2/health/ready"],
+        summary: "work is taken, in KServe's words",
+        gives: Gives::Json,
+        answer: kserve_ready,
+    },
+    Operation {
+        name: "ready",
+        paths: &["/v2/models/{model}/ready"],
+        summary: "the model takes work",
+        gives: Gives::Json,
+        answer: kserve_model_ready,
+    },
+    Operation {
+        name: "info",
+        paths: &["/info", "/tei/info"],
+        summary: "the models and their limits, with TEI's keys",
+        gives: Gives::Json,
+        answer: info,
+    },
+    Operation {
+        name: "info",
+        paths: &["/meta", "/weaviate/meta"],
+        summary: "the default model",
+        gives: Gives::Json,
+        answer: meta,
+    },
+    Operation {
+        name: "info",
+        paths: &["/v1/models", "/models", "/nim/v1/models"],
+        summary: "the models served",
+        gives: Gives::Json,
+        answer: models,
+    },
+    Operation {
+        name: "info",
+        paths: &["/v2"],
+        summary: "the server, in KServe's words",
+        gives: Gives::Json,
+        answer: kserve_server,
+    },
+    Operation {
+        name: "info",
+        paths: &["/v2/models/{model}"],
+        summary: "the model's tensors, in KServe's words",
+        gives: Gives::Json,
+        answer: kserve_model,
+    },
+    Operation {
+        name: "metrics",
+        paths: &["/metrics"],
+        summary: "figures for Prometheus",
+        gives: Gives::Text(OPENMETRICS),
+        answer: metrics,
+    },
+    Operation {
+        name: "docs",
+        paths: &["/openapi.json"],
+        summary: "this description",
+        gives: Gives::Json,
+        answer: openapi::json,
+    },
+    Operation {
+        name: "docs",
+        paths: &["/docs"],
+        summary: "this description, to read",
+        gives: Gives::Text("text/html"),
+        answer: openapi::page,
+    },
 ];
+
+const OPENMETRICS: &str = "application/openmetrics-text";
 
 /// One thing that can be asked with `GET`.
 #[derive(Debug)]
@@ -41,8 +131,23 @@ pub(super) struct Operation {
     pub(super) name: &'static str,
     /// Paths; `{model}` stands for a model's name.
     pub(super) paths: &'static [&'static str],
+    /// One sentence for the interface's description.
+    pub(super) summary: &'static str,
+    /// What a success looks like.
+    pub(super) gives: Gives,
     /// Answers.
     pub(super) answer: fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
+}
+
+/// What a success looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// A JSON object.
+    Json,
+    /// 204, no body.
+    Nothing,
+    /// Text of this type.
+    Text(&'static str),
 }
 
 /// TEI's description of the default model, and ours of all of them.

@@ -19,7 +19,7 @@ use super::error::{Reject, printable};
 use super::face::{FACES, Scene};
 use super::operations::OPERATIONS;
 use super::options::{Listen, Options};
-use super::{answer, cache};
+use super::{answer, cache, rescore};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
@@ -236,6 +236,11 @@ fn routes(config: &mut web::ServiceConfig) {
                 resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
             );
         }
+    }
+    for route in rescore::ROUTES {
+        let handler = move |request, payload| rescore::rescore(route, request, payload);
+        let resource = web::resource(route.path).route(web::post().to(handler));
+        config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
     }
     for operation in OPERATIONS {
         for path in operation.paths {

@@ -6,6 +6,7 @@
 pub(super) mod lenient;
 pub(super) mod pairs;
 pub(super) mod rerank;
+pub(super) mod schema;
 pub(super) mod tensor;
 pub(super) mod terms;
 pub(super) mod text;

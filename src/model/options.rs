@@ -15,8 +15,32 @@ pub struct Options {
     pub provider: Provider,
     /// The precision asked for.
     pub precision: Precision,
+    /// Whether compiled graphs are looked for.
+    pub graphs: Graphs,
     /// Tokens of a pair at most, specials included; a model's own limit lowers it.
     pub max_length: u32,
+    /// What becomes of models that are shapes for benchmarks.
+    pub shapes: Shapes,
+}
+
+/// Which graph of a model runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Graphs {
+    /// The one that `compile` wrote for the precision, else the model's own.
+    #[default]
+    Best,
+    /// The model's own.
+    Source,
+}
+
+/// What becomes of models whose scores mean nothing: shapes for benchmarks, which `compile --layers` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shapes {
+    /// They stop the start.
+    #[default]
+    Refused,
+    /// They are served, to be measured.
+    Served,
 }
 
 /// An execution provider of ONNX Runtime.

@@ -58,23 +58,46 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// What sessions are built in.
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
 /// Which tensor of the graph is fed with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feed {
     Ids,
     Mask,
     Types,
+    Positions,
+    Lengths,
 }
 
 impl Feed {
-    /// Names that exporters give to the three inputs of a BERT-family encoder.
+    /// Names that exporters give to the three inputs of a BERT-family encoder, and the two more of a packed graph.
     fn of(name: &str) -> Option<Self> {
         match name {
             "input_ids" | "input" => Some(Self::Ids),
             "attention_mask" | "input_mask" => Some(Self::Mask),
             "token_type_ids" | "segment_ids" => Some(Self::Types),
+            "position_ids" => Some(Self::Positions),
+            "lengths" => Some(Self::Lengths),
             _ => None,
         }
+    }
+
+    /// Dimensions and values of this tensor.
+    fn of_batch(self, batch: &Batch) -> (Vec<usize>, &[i64]) {
+        let values = match self {
+            Self::Ids => batch.ids(),
+            Self::Mask => batch.mask(),
+            Self::Types => batch.types(),
+            Self::Positions => batch.positions(),
+            Self::Lengths => return (vec![batch.lengths().len()], batch.lengths()),
+        };
+        (batch.shape().to_vec(), values)
     }
 }
 
@@ -112,7 +135,7 @@ impl ScorerFactory for SessionFactory {
             .map(|input| {
                 let feed = Feed::of(input.name()).ok_or_else(|| ScorerError::Graph {
                     message: format!(
-                        "input `{}` is not one of input_ids, attention_mask, token_type_ids",
+                        "input `{}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths",
                         input.name()
                     ),
                 })?;
@@ -151,16 +174,11 @@ struct SessionScorer {
 
 impl Scorer for SessionScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
-        let shape = [batch.pairs(), batch.length()];
         let inputs = self
             .feeds
             .iter()
             .map(|(name, feed)| {
-                let tensor = match feed {
-                    Feed::Ids => batch.ids(),
-                    Feed::Mask => batch.mask(),
-                    Feed::Types => batch.types(),
-                };
+                let (shape, tensor) = feed.of_batch(batch);
                 Ok((name.as_str(), SessionInputValue::from(TensorRef::from_array_view((shape, tensor))?)))
             })
             .collect::<ort::Result<Vec<_>>>()
@@ -171,10 +189,11 @@ impl Scorer for SessionScorer {
             .ok_or_else(|| ScorerError::Graph { message: format!("no output `{}`", self.output) })?
             .try_extract_tensor::<f32>()
             .map_err(|error| runtime(&error))?;
-        if logits.len() != batch.pairs() {
-            return Err(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() });
-        }
-        Ok(logits.to_vec())
+        // A packed graph answers for its free slots too; they come last.
+        logits
+            .get(..batch.pairs())
+            .map(<[f32]>::to_vec)
+            .ok_or(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() })
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::flights::{Joined, Lead, Waiter};
-use super::{Fault, Request, Reranker, Shelf};
+use super::{Fault, Late, Request, Reranker, Shelf};
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
-use crate::engine::{PairFault, Sink, Ticket, Work};
+use crate::engine::{Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
 pub(super) struct Course<'r> {
@@ -19,6 +19,7 @@ pub(super) struct Course<'r> {
     keys: Vec<Key>,
     /// What the cache's tiers held, by the caller's index.
     found: Vec<Option<Scored>>,
+    late: Late,
 }
 
 /// One attempt at the pairs that have no score yet. Dropping it, however the request ended, tells the board that nobody
@@ -61,14 +62,14 @@ impl Lane {
 
 impl<'r> Course<'r> {
     /// Hashes every pair of the request.
-    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>) -> Self {
+    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>, late: Late) -> Self {
         let identity = &reranker.identities[model];
         let texts = request.texts;
         let queries: Vec<QueryKey> =
             texts.queries.iter().map(|query| QueryKey::new(identity, &request.cut, query)).collect();
         let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
         let found = vec![None; keys.len()];
-        Self { reranker, model, request, keys, found }
+        Self { reranker, model, request, keys, found, late }
     }
 
     /// Looks every pair up: in the first tier, and what is not there in the second, all at once.
@@ -146,6 +147,10 @@ impl<'r> Course<'r> {
             refuse_cut,
             deadline,
             priority,
+            order: match self.late {
+                Late::IsAFault => Order::LongestFirst,
+                Late::IsLeftOut => Order::AsGiven,
+            },
         };
         let keys: Vec<Key> = mine.iter().map(|&index| self.keys[index]).collect();
         let crew =

@@ -56,7 +56,7 @@ const SCORE_MODES: (&[(&str, ScoreMode)], &str) =
 pub struct Terms {
     /// `timeout_ms`: how long the caller waits.
     pub timeout: Option<Duration>,
-    /// `allow_partial`: an answer in which some hits are not rescored is better than none.
+    /// `allow_partial` (true): an answer in which some hits are not rescored is better than none.
     pub allow_partial: bool,
     /// How over-long passages are fitted.
     pub cut: Cut,
@@ -105,7 +105,7 @@ fn terms(body: &Members<'_>, cut: Cut) -> Result<Terms, Malformed> {
     let max_document = body.count(Path::Body, "max_tokens_per_doc")?.or(cut.max_document);
     Ok(Terms {
         timeout,
-        allow_partial: body.flag(Path::Body, "allow_partial")?.unwrap_or(false),
+        allow_partial: body.flag(Path::Body, "allow_partial")?.unwrap_or(true),
         cut: Cut { max_document, side, long_documents, ..cut },
         refuse_cut,
         explain: body.flag(Path::Body, "explain")?.unwrap_or(false),

@@ -6,9 +6,13 @@ mod bad_input;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod rerank;
+#[cfg(test)]
+mod rescore;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

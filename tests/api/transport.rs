@@ -104,11 +104,10 @@ fn a_stop_at_once_cuts_a_graceful_one_short() {
         app.stop.now().await;
     });
     app.join();
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
-#[ignore = "takes 76 seconds"]
 fn a_connection_that_was_idle_for_75_seconds_still_serves() {
     let app = App::start();
     let mut connection = app.connect();

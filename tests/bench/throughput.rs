@@ -5,7 +5,16 @@
 //! gives each contender the same requests; what is printed are medians over rounds, with their spread, and the ratios of
 //! each round.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on says why and ends"
+)]
+
 #[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
 mod client;
 mod contender;
 mod texts;

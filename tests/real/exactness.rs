@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Alone, REAL, shared, text};
+use crate::support::{Alone, REAL, logits, shared, text};
+
+/// Mixed requests, and the clients that send them.
+const REQUESTS: usize = 2000;
+const CLIENTS: usize = 32;
 
 /// Short golden pairs, so that every test here stays within seconds.
 fn short_pairs(most: usize) -> Option<Vec<(String, String)>> {
@@ -21,8 +25,8 @@ fn company_order_clients_and_cache_leave_every_bit_of_a_logit_alone() {
     let expected: HashMap<&str, u32> =
         documents.iter().map(|document| (*document, alone.logit(query, document).to_bits())).collect();
     let check = |documents: &[&str], case: &str| {
-        let logits = REAL.logits(&mut REAL.connect(), query, documents);
-        for (document, logit) in documents.iter().zip(logits) {
+        let got = logits(&mut REAL.connect(), query, documents);
+        for (document, logit) in documents.iter().zip(got) {
             assert_eq!(logit.to_bits(), expected[document], "{case}: {logit}");
         }
     };
@@ -46,7 +50,7 @@ fn a_query_among_others_scores_as_alone() {
     let Some(pairs) = short_pairs(20) else { return };
     let mut alone = Alone::open();
     for (query, document) in &pairs[10..] {
-        let logit = REAL.logits(&mut REAL.connect(), query, &["a neighbour of no matter", document])[1];
+        let logit = logits(&mut REAL.connect(), query, &["a neighbour of no matter", document])[1];
         assert_eq!(logit.to_bits(), alone.logit(query, document).to_bits());
     }
 }
@@ -62,8 +66,6 @@ fn two_thousand_mixed_requests_from_thirty_two_clients_equal_their_serial_twins(
         let documents: Vec<&str> = (0..size).map(|at| documents[(n * 13 + at) % documents.len()]).collect();
         (queries[n % queries.len()], documents)
     };
-    const REQUESTS: usize = 2000;
-    const CLIENTS: usize = 32;
     let answers: Vec<(usize, Vec<u32>)> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
@@ -73,7 +75,7 @@ fn two_thousand_mixed_requests_from_thirty_two_clients_equal_their_serial_twins(
                         .step_by(CLIENTS)
                         .map(|n| {
                             let (query, documents) = request(n);
-                            (n, bits(REAL.logits(&mut connection, query, &documents)))
+                            (n, bits(logits(&mut connection, query, &documents)))
                         })
                         .collect::<Vec<_>>()
                 })
@@ -103,7 +105,7 @@ fn clients_that_ask_the_same_at_once_share_each_forward_pass() {
     let before = REAL.count("rescored_cache_misses_total");
     let answers: Vec<Vec<u32>> = std::thread::scope(|scope| {
         let clients: Vec<_> =
-            (0..16).map(|_| scope.spawn(|| bits(REAL.logits(&mut REAL.connect(), "who shares", &documents)))).collect();
+            (0..16).map(|_| scope.spawn(|| bits(logits(&mut REAL.connect(), "who shares", &documents)))).collect();
         clients.into_iter().map(|client| client.join().expect("a client")).collect()
     });
     assert!(answers.iter().all(|answer| *answer == answers[0]), "all clients are told the same");

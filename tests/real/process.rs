@@ -26,17 +26,23 @@ impl Server {
         let dir = models().display().to_string();
         let vars = [("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_MODEL_DIR", &dir), ("RESCORED_LOG_FORMAT", "json")];
         let mut child = program(&vars).spawn().expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut address = None;
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        // Whatever comes next, dropping it ends the program.
+        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
         loop {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
+            assert!(self.log.read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
             let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
             if line["message"] == "listening" {
-                address = line["address"].as_str().map(|address| address.parse().expect("an address"));
+                self.address = line["address"].as_str().expect("an address").parse().expect("an address");
             }
             if line["message"] == "ready" {
-                return Self { child, address: address.expect("the address comes before"), log };
+                return;
             }
         }
     }
@@ -104,13 +110,14 @@ fn missing_and_damaged_files_say_what_to_run() {
     let no_library = damaged.path().join("no-such-library.so").display().to_string();
     let (here, empty, damaged) =
         (models().display().to_string(), empty.path().display().to_string(), damaged.path().display().to_string());
-    let cases: [(&str, Vec<(&str, &str)>, &str); 4] = [
-        ("an empty model folder", vec![("RESCORED_MODEL_DIR", &empty)], "rescored fetch"),
-        ("half a graph", vec![("RESCORED_MODEL_DIR", &damaged)], "damaged"),
-        ("no such model", vec![("RESCORED_MODEL_DIR", &here), ("RESCORED_MODELS", "no-such-model")], "no-such-model"),
-        ("no such library", vec![("RESCORED_MODEL_DIR", &here), ("RESCORED_RUNTIME", &no_library)], "RESCORED_RUNTIME"),
+    let cases = [
+        ("an empty model folder", &empty, None, "rescored fetch"),
+        ("half a graph", &damaged, None, "damaged"),
+        ("no such model", &here, Some(("RESCORED_MODELS", "no-such-model")), "no-such-model"),
+        ("no such library", &here, Some(("RESCORED_RUNTIME", no_library.as_str())), "RESCORED_RUNTIME"),
     ];
-    for (case, vars, hint) in cases {
+    for (case, folder, more, hint) in cases {
+        let vars: Vec<_> = more.into_iter().chain([("RESCORED_MODEL_DIR", folder.as_str())]).collect();
         let (code, said) = fails(&vars);
         assert_eq!(code, Some(1), "{case}: {said}");
         assert!(said.contains(hint), "{case} does not say `{hint}`: {said}");

@@ -1,6 +1,7 @@
 //! The real model in this process, and the shared test data.
 
 #[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
 mod client;
 
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use rescored::metrics::Metrics;
 use rescored::model::{Batch, Encoding, Model, Scorer};
 use serde_json::Value;
 
-pub(crate) use client::{Connection, Response};
+pub(crate) use client::Connection;
 
 /// A server with the real model that all tests of this binary share.
 pub(crate) struct Real {
@@ -41,7 +42,9 @@ pub(crate) static REAL: LazyLock<Real> = LazyLock::new(|| {
 /// Settings over the models that `make fetch` brought.
 pub(crate) fn config(vars: &[(&str, &str)]) -> Config {
     let dir = models().display().to_string();
-    let vars = vars.iter().copied().chain([("RESCORED_MODEL_DIR", dir.as_str())]);
+    // The shipped graph is what the golden files speak of, whatever lies compiled beside it.
+    let fixed = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source")];
+    let vars = vars.iter().copied().chain(fixed);
     let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Config::from_vars(vars, &Host { cores: 2 }).expect("good settings")
 }
@@ -56,23 +59,24 @@ impl Real {
         Connection::open(self.address)
     }
 
-    /// Raw logits of documents, by their index, from the Cohere face.
-    pub(crate) fn logits(&self, connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
-        let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
-        let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
-        let mut logits = vec![f32::NAN; documents.len()];
-        for item in answer["results"].as_array().expect("results") {
-            logits[item["index"].as_u64().expect("an index") as usize] = float(&item["relevance_score"]);
-        }
-        logits
-    }
-
     /// A counter's value now.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let page = self.metrics.render();
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is on the page"))
     }
+}
+
+/// Raw logits of documents, by their index, from the Cohere face.
+pub(crate) fn logits(connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
+    let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
+    let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
+    let mut logits = vec![f32::NAN; documents.len()];
+    for item in answer["results"].as_array().expect("results") {
+        let index = usize::try_from(item["index"].as_u64().expect("an index")).expect("an index");
+        logits[index] = float(&item["relevance_score"]);
+    }
+    logits
 }
 
 /// The real model's tokenizer and a scorer of this thread's own: one pair a run, alone, at its exact length.
@@ -98,7 +102,7 @@ impl Alone {
     pub(crate) fn logit(&mut self, query: &str, document: &str) -> f32 {
         let (encoding, _) = self.encode(query, document);
         let mut batch = Batch::default();
-        batch.fill(&[&encoding]);
+        self.model.company.arrange(&[&encoding], &mut batch);
         self.scorer.score(&batch).expect("a forward pass")[0]
     }
 }

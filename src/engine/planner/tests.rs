@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn arrived(job: JobId, tokens: u64, documents: usize) -> Arrived {
-    Arrived { job, model: 0, priority: Priority::Live, tokens, documents }
+    Arrived { job, model: 0, priority: Priority::Live, tokens, documents, order: Order::LongestFirst }
 }
 
 /// Brings a request in and makes all its encodings ready.
@@ -21,7 +21,8 @@ fn company() -> impl Strategy<Value = Company> {
     prop_oneof![
         Just(Company::Alone),
         Just(Company::SameLength),
-        (1u8..=100).prop_map(|least_percent| Company::Padded { least_percent })
+        (1u8..=100).prop_map(|least_percent| Company::Padded { least_percent }),
+        (1u32..9).prop_map(|slots| Company::Packed { slots }),
     ]
 }
 
@@ -29,15 +30,17 @@ proptest! {
     #[test]
     fn every_encoding_is_planned_once_within_the_budget(
         company in company(),
+        order in prop_oneof![Just(Order::LongestFirst), Just(Order::AsGiven)],
         budget in 512usize..2000,
         requests in proptest::collection::vec(proptest::collection::vec(1u32..512, 1..40), 1..6),
     ) {
         let mut planner = Planner::new(vec![company], budget);
         for (job, lengths) in requests.iter().enumerate() {
-            planner.arrive(arrived(job, 1, lengths.len()));
+            planner.arrive(Arrived { order, ..arrived(job, 1, lengths.len()) });
         }
         let mut seen: Vec<Vec<u32>> = requests.iter().map(|lengths| vec![0; lengths.len()]).collect();
         let mut ready: Vec<Vec<u32>> = vec![Vec::new(); requests.len()];
+        let mut given = vec![0; requests.len()];
         loop {
             if let Some(chunk) = planner.next_chunk() {
                 let lengths = &requests[chunk.job][chunk.documents];
@@ -52,8 +55,16 @@ proptest! {
             }
             let longest = *lengths.iter().max().unwrap();
             let padded = longest as usize * lengths.len();
-            prop_assert!(lengths.len() == 1 || padded <= budget, "{padded} tokens in a batch of {budget}");
+            let packed = lengths.iter().sum::<u32>() as usize;
+            let held = if matches!(company, Company::Packed { .. }) { packed } else { padded };
+            prop_assert!(lengths.len() == 1 || held <= budget, "{held} tokens in a batch of {budget}");
+            if order == Order::AsGiven {
+                let last = given[planned.job];
+                prop_assert!(planned.units.is_sorted() && planned.units[0] == last, "{planned:?} after {last}");
+                given[planned.job] += planned.units.len();
+            }
             match company {
+                Company::Packed { slots } => prop_assert!(lengths.len() <= slots as usize),
                 Company::Alone => prop_assert_eq!(lengths.len(), 1),
                 Company::SameLength => prop_assert!(lengths.iter().all(|&length| length == longest)),
                 Company::Padded { least_percent } => {

@@ -83,7 +83,6 @@ impl Emitter<'_> {
 
     fn packed(&mut self, name: &str, rows: [&str; 3], (slots, lengths, wanted): (usize, &str, Wanted)) -> String {
         let zero = self.writer.ints(&[0]);
-        let ones = self.writer.ints(&vec![1; slots]);
         let mut parts: Vec<Vec<String>> = Vec::new();
         for (rows, part) in rows.into_iter().zip(["query", "key", "value"]) {
             let one = self.writer.op(&format!("{name}.{part}.batch"), &Op::plain("Unsqueeze"), &[rows, &zero]);
@@ -91,7 +90,8 @@ impl Emitter<'_> {
                 parts.push(vec![one]);
                 continue;
             }
-            let sizes = if part == "query" && wanted == Wanted::First { ones.as_str() } else { lengths };
+            let ones = (part == "query" && wanted == Wanted::First).then(|| self.writer.ints(&vec![1; slots]));
+            let sizes = ones.as_deref().unwrap_or(lengths);
             let axis = [("axis", Attribute::Int(1))];
             let split = Op::plain("Split").with(&axis).outputs(slots);
             parts.push(self.writer.many(&format!("{name}.{part}.pairs"), &split, &[&one, sizes]));

@@ -23,8 +23,11 @@ pub(super) fn read(source: &Source, context: &str, below: &str) -> Result<Parts,
     let weighted = product_above(source, context, below)
         .ok_or_else(|| fault(context, "probabilities times values, two computed rows"))?;
     let (probabilities, values) = both(weighted);
-    let scores = product_above(source, probabilities, below)
-        .ok_or_else(|| fault(probabilities, "queries times keys, two computed rows"))?;
+    let softmax = walk(source, probabilities, below).find(|node| node.op_type == "Softmax");
+    let softmax = softmax.and_then(|node| input(node, 0));
+    let softmax = softmax.ok_or_else(|| fault(probabilities, "a softmax over scores"))?;
+    let scores =
+        product_above(source, softmax, below).ok_or_else(|| fault(softmax, "queries times keys, two computed rows"))?;
     let (queries, keys) = both(scores);
     let (value, heads) = projection(source, values, below)?;
     let (query, _) = projection(source, queries, below)?;

@@ -51,7 +51,7 @@ fn matmul<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
 }
 
 /// `Cast(MatMulInteger(quantised x, weight)) * (scale of x * scale of the weight)`, as dynamic quantisation writes it.
-fn matmul_integer<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
+pub(super) fn matmul_integer<'a>(source: &'a Source, value: &str) -> Option<(Table, &'a str)> {
     let node = source.maker(value).filter(|node| node.op_type == "Mul")?;
     let (a, b) = (input(node, 0)?, input(node, 1)?);
     [(a, b), (b, a)].into_iter().find_map(|(product, scales)| {

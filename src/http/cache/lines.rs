@@ -54,7 +54,8 @@ impl Splitter {
         let found = self.buffer.iter().skip(self.searched).position(|byte| *byte == b'\n');
         let Some(at) = found.map(|at| at + self.searched) else {
             self.searched = self.buffer.len();
-            if self.searched > self.limit {
+            // One byte more: it may be the carriage return before a line break.
+            if self.searched > self.limit + 1 {
                 self.buffer.clear();
                 (self.searched, self.passing) = (0, true);
             }

@@ -1,63 +1,83 @@
 //! Amazon Bedrock's rerank body, which OpenSearch's `connector.pre_process.bedrock.rerank` makes.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
 use crate::http::wire::terms::{Terms, positive};
 use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List, text::Text};
 
-pub(super) const FACE: Face = Face { name: "bedrock", paths: &["/bedrock/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "bedrock",
+    paths: &["/bedrock/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as Amazon Bedrock answers",
+        request: || reduced::<Bedrock<'_>>(&["queries", "sources", "numberOfResults"], &["queries", "sources"]),
+        answer: || of::<Ranked>(),
+        example: r#"{"queries":[{"textQuery":{"text":"what is a cat"},"type":"TEXT"}],"sources":[{"inlineDocumentSource":{"textDocument":{"text":"the moon"},"type":"TEXT"},"type":"INLINE"}],"numberOfResults":1}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "bedrock", write };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Bedrock<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Query<'static>>>, max_items = 1)]
     queries: Option<List<Query<'a>>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Source<'static>>>)]
     sources: Option<List<Source<'a>>>,
-    #[serde(default)]
+    #[schema(inline)]
     number_of_results: Option<Whole>,
-    #[serde(default, rename = "timeout_ms")]
+    #[serde(rename = "timeout_ms")]
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Query<'a> {
     #[serde(borrow)]
+    #[schema(inline)]
     text_query: Inner<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Source<'a> {
     #[serde(borrow)]
+    #[schema(inline)]
     inline_document_source: Inline<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Inline<'a> {
     #[serde(borrow)]
+    #[schema(inline)]
     text_document: Inner<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Inner<'a> {
     #[serde(borrow)]
+    #[schema(inline)]
     text: Text<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked {
+    #[schema(inline)]
     results: Vec<Item>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Item {
     index: usize,

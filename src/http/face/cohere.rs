@@ -4,68 +4,86 @@
 //! else stands at the top level, where all readers are lenient.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed, unix_seconds};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "cohere",
     paths: &["/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank", "/jina/v1/rerank"],
     read,
+    docs: Docs {
+        summary: "Documents ranked, as Cohere (v1, v2) and Jina answer",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"],"top_n":1}"#,
+    },
 };
 
 static SPOKEN: Dialect = Dialect { name: "cohere", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked<'r> {
     id: &'r str,
     object: &'static str,
     model: &'r str,
     created: u64,
+    #[schema(inline)]
     results: Vec<Item<'r>>,
+    #[schema(inline)]
     usage: Usage,
+    #[schema(inline)]
     meta: Meta,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item<'r> {
     index: usize,
     relevance_score: f32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline)]
     document: Option<Echo<'r>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Echo<'r> {
     text: &'r str,
 }
 
 /// Tokens of the answer, as Jina, Voyage and vLLM count them.
-#[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Usage {
     total_tokens: u64,
     prompt_tokens: u64,
+    /// Always 0: some clients insist on a count of what was generated too.
+    completion_tokens: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Meta {
+    #[schema(inline)]
     api_version: Version,
+    #[schema(inline)]
     billed_units: Billed,
+    #[schema(inline)]
     tokens: Tokens,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Version {
     version: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Billed {
     search_units: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Tokens {
     input_tokens: u64,
     output_tokens: u64,
@@ -75,7 +93,7 @@ impl Usage {
     /// The tokens of a whole answer.
     pub(super) fn of(reply: &Reply<'_>) -> Self {
         let tokens = reply.answer.stats.tokens;
-        Self { total_tokens: tokens, prompt_tokens: tokens }
+        Self { total_tokens: tokens, prompt_tokens: tokens, completion_tokens: 0 }
     }
 }
 
@@ -128,7 +146,7 @@ mod tests {
             {"index": 1, "relevance_score": 2.5}, {"index": 0, "relevance_score": -1.0}, {"index": 2, "relevance_score": -1.0},
         ]);
         assert_eq!(answer["results"], expected);
-        assert_eq!(answer["usage"], json!({"total_tokens": 30, "prompt_tokens": 30}));
+        assert_eq!(answer["usage"], json!({"total_tokens": 30, "prompt_tokens": 30, "completion_tokens": 0}));
         assert_eq!(answer["meta"]["tokens"], json!({"input_tokens": 30, "output_tokens": 0}));
     }
 

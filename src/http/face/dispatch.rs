@@ -3,11 +3,22 @@
 //! `texts` is TEI; a key `property` is Weaviate, which always sends it and is alone in that; otherwise `documents` is
 //! everyone else.
 
-use super::{Call, Face, Scene, cohere, tei, weaviate};
+use super::{Call, Docs, Face, Scene, cohere, tei, weaviate};
 use crate::http::error::Reject;
 use crate::http::wire::{self, rerank::Property, rerank::RerankBody};
+use serde_json::json;
 
-pub(super) const FACE: Face = Face { name: "rerank", paths: &["/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "rerank",
+    paths: &["/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, in the dialect that the keys tell: `texts` is TEI, `property` Weaviate, `documents` alone Cohere",
+        request: || json!({"anyOf": [(tei::FACE.docs.request)(), (cohere::FACE.docs.request)(), (weaviate::FACE.docs.request)()]}),
+        answer: || json!({"anyOf": [(tei::FACE.docs.answer)(), (cohere::FACE.docs.answer)(), (weaviate::FACE.docs.answer)()]}),
+        example: r#"{"query":"what is a cat","texts":["a cat is a small animal","the moon"]}"#,
+    },
+};
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
     let body: RerankBody<'_> = wire::read(body)?;

@@ -1,27 +1,41 @@
 //! Infinity's rerank answer, for its clients: Cohere's request, documents back as strings.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cohere::Usage;
-use super::{Call, Dialect, Face, Reply, Scene, printed, unix_seconds};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
-pub(super) const FACE: Face = Face { name: "infinity", paths: &["/infinity/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "infinity",
+    paths: &["/infinity/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as Infinity answers",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"]}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "infinity", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked<'r> {
     object: &'static str,
+    #[schema(inline)]
     results: Vec<Item<'r>>,
     model: &'r str,
+    #[schema(inline)]
     usage: Usage,
     id: &'r str,
     created: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item<'r> {
     relevance_score: f32,
     index: usize,

@@ -6,15 +6,26 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, Scores, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, Scores, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::texts;
 use crate::http::wire::terms::Terms;
-use crate::http::wire::{self, lenient::Millis, tensor::Strings, tensor::Tag, text::List, text::Text};
+use crate::http::wire::{self, lenient::Millis, lenient::Whole, tensor::Strings, tensor::Tag, text::List, text::Text};
 
-pub(super) const FACE: Face =
-    Face { name: "kserve", paths: &["/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"], read };
+pub(super) const FACE: Face = Face {
+    name: "kserve",
+    paths: &["/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"],
+    read,
+    docs: Docs {
+        summary: "Pairs scored with logits in input order, by the open inference protocol",
+        request,
+        answer: || of::<Inferred<'_>>(),
+        example: r#"{"id":"1","inputs":[{"name":"query","shape":[1,1],"datatype":"BYTES","data":["what is a cat"]},{"name":"passage","shape":[1,1],"datatype":"BYTES","data":["the moon"]}]}"#,
+    },
+};
 
 static COLUMN: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[reply.answer.scored.len(), 1]) };
 static FLAT: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[reply.answer.scored.len()]) };
@@ -22,43 +33,59 @@ static FLAT: Dialect = Dialect { name: "kserve", write: |reply| write(reply, &[r
 /// The names under which the documents may come.
 const PASSAGES: [&str; 5] = ["passage", "passages", "document", "documents", "text_pair"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Infer<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     id: Option<Tag<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Input<'static>>>)]
     inputs: Option<List<Input<'a>>>,
-    #[serde(default)]
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Input<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     name: Option<Text<'a>>,
-    #[serde(default)]
-    shape: Option<List<u64>>,
-    #[serde(borrow, default)]
+    #[schema(inline, value_type = Option<Vec<Whole>>)]
+    shape: Option<List<Whole>>,
+    #[serde(borrow)]
+    #[schema(schema_with = wire::schema::bytes)]
     datatype: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
+    #[schema(inline)]
     data: Option<Strings<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Inferred<'r> {
     model_name: &'r str,
     model_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'r str>,
+    #[schema(inline)]
     outputs: [Output<'r>; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Output<'r> {
     name: &'static str,
     shape: &'r [usize],
     datatype: &'static str,
     data: Vec<f32>,
+}
+
+/// Two tensors, and what each must hold. That a shape fits its data, no schema can say.
+fn request() -> serde_json::Value {
+    let mut schema = reduced::<Infer<'_>>(&["id", "inputs"], &["inputs"]);
+    let inputs = &mut schema["properties"]["inputs"];
+    inputs["minItems"] = 2.into();
+    inputs["maxItems"] = 2.into();
+    inputs["items"] = reduced::<Input<'_>>(&["name", "shape", "datatype", "data"], &["data"]);
+    schema
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
@@ -100,7 +127,9 @@ impl<'a> Input<'a> {
             return Err(Reject::field(format!("{field}.data"), "missing; send a list of strings"));
         };
         scene.admit(field, data.len())?;
-        let cells = self.shape.map(|shape| shape.items.iter().copied().fold(1, u64::saturating_mul));
+        let cells = self.shape.map(|shape| {
+            shape.items.iter().map(|&Whole(n)| u64::try_from(n).unwrap_or(0)).fold(1, u64::saturating_mul)
+        });
         match cells {
             Some(cells) if cells != data.len() as u64 => {
                 Err(Reject::mismatch(field, format!("its shape holds {cells} texts, its data {}", data.len())))

@@ -1,27 +1,37 @@
 //! NVIDIA NIM: `{query: {text}, passages: [{text}]}` in, `{index, logit}` best first out, always raw logits.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cohere::Usage;
-use super::{Call, Dialect, Face, Reply, Scene, Scores, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, Scores, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "nim",
     paths: &["/v1/ranking", "/v1/retrieval/nvidia/reranking", "/nim/v1/ranking", "/nim/v1/retrieval/nvidia/reranking"],
     read,
+    docs: Docs {
+        summary: "Passages ranked with logits, as NVIDIA NIM answers",
+        request: || RerankBody::schema("passages"),
+        answer: || of::<Rankings>(),
+        example: r#"{"query":{"text":"what is a cat"},"passages":[{"text":"a cat is a small animal"},{"text":"the moon"}]}"#,
+    },
 };
 
 static SPOKEN: Dialect = Dialect { name: "nim", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Rankings {
+    #[schema(inline)]
     rankings: Vec<Ranking>,
+    #[schema(inline)]
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranking {
     index: usize,
     logit: f32,
@@ -49,7 +59,7 @@ mod tests {
         let answer = printed(&FACE, body, &[-1.25, 3.0]);
         let expected = concat!(
             r#"{"rankings":[{"index":1,"logit":3.0},{"index":0,"logit":-1.25}],"#,
-            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+            r#""usage":{"total_tokens":20,"prompt_tokens":20,"completion_tokens":0}}"#
         );
         assert_eq!(answer, expected);
     }

@@ -2,35 +2,62 @@
 //! ml-commons' own predict answer, in INPUT ORDER, for `connector.post_process.mlcommons.passthrough`.
 
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
-pub(super) const ARRAY: Face = Face { name: "array", paths: &["/array/rerank"], read: read_array };
-pub(super) const PREDICT: Face = Face { name: "mlcommons", paths: &["/mlcommons/rerank"], read: read_predict };
+pub(super) const ARRAY: Face = Face {
+    name: "array",
+    paths: &["/array/rerank"],
+    read: read_array,
+    docs: Docs {
+        summary: "Documents ranked in a bare array, for OpenSearch's default rerank post-processing",
+        request: || RerankBody::schema("documents"),
+        answer: || json!({"type": "array", "items": of::<Item>()}),
+        example: EXAMPLE,
+    },
+};
+pub(super) const PREDICT: Face = Face {
+    name: "mlcommons",
+    paths: &["/mlcommons/rerank"],
+    read: read_predict,
+    docs: Docs {
+        summary: "Documents scored in input order, as OpenSearch's ml-commons predict answers",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Predicted>(),
+        example: EXAMPLE,
+    },
+};
+
+const EXAMPLE: &str = r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"]}"#;
 
 static SPOKEN_ARRAY: Dialect = Dialect { name: "array", write: write_array };
 static SPOKEN_PREDICT: Dialect = Dialect { name: "mlcommons", write: write_predict };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item {
     index: usize,
     relevance_score: f32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Predicted {
+    #[schema(inline)]
     inference_results: [Inference; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Inference {
+    #[schema(inline)]
     output: Vec<Tensor>,
     status_code: u16,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Tensor {
     name: &'static str,
     data_type: &'static str,

@@ -3,16 +3,34 @@
 //! The shape of the answer follows the shape of the question: an object gets an object, a list of objects a list, TEI's
 //! one pair a list of one prediction, and TEI's list of pairs a list of such lists.
 
+use serde_json::json;
 use std::borrow::Cow;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};
 use crate::http::wire::{self, text::Text};
 
-pub(super) const FACE: Face = Face { name: "predict", paths: &["/predict", "/tei/predict"], read };
+pub(super) const FACE: Face = Face {
+    name: "predict",
+    paths: &["/predict", "/tei/predict"],
+    read,
+    docs: Docs {
+        summary: "Pairs scored in input order, as TEI's predict and Hugging Face's pipelines answer",
+        request: || {
+            reduced::<PairsBody<'_>>(
+                &["inputs", "model", "raw_scores", "truncate", "truncation_direction"],
+                &["inputs"],
+            )
+        },
+        answer: || answer(),
+        example: r#"{"inputs":[["what is a cat","a cat is a small animal"],["what is a cat","the moon"]]}"#,
+    },
+};
 
 static OBJECT: Dialect = Dialect { name: "predict", write: |reply| printed(&prediction(reply, 0)) };
 static LIST: Dialect = Dialect { name: "predict", write: |reply| printed(&all(reply)) };
@@ -26,7 +44,7 @@ const LABEL: &str = "LABEL_0";
 
 const WANTED: &str = "send [query, document], a list of such pairs, or objects with `text` and `text_pair`";
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Prediction {
     score: f32,
     label: &'static str,
@@ -48,6 +66,13 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
         }
     };
     Ok(body.terms().into_call(dialect, texts(pairs)))
+}
+
+/// One object, a list of them, or TEI's list of lists.
+fn answer() -> serde_json::Value {
+    let list = |items: serde_json::Value| json!({"type": "array", "items": items});
+    let one = of::<Prediction>();
+    json!({"anyOf": [one, list(one.clone()), list(list(one.clone()))]})
 }
 
 fn of_list(items: Vec<Item<'_>>) -> Result<(&'static Dialect, Vec<TextPair<'_>>), Reject> {

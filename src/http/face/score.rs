@@ -1,34 +1,48 @@
 //! vLLM's `/score`: one text against many, or pairs, and one score each in INPUT ORDER.
 
+use serde_json::json;
 use std::borrow::Cow;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cohere::Usage;
-use super::{Call, Dialect, Face, Reply, Scene, printed, unix_seconds};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
+use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::{OneOrMany, PairsBody, texts};
 use crate::http::wire::{self, text::Document};
 
-pub(super) const FACE: Face =
-    Face { name: "score", paths: &["/score", "/v1/score", "/vllm/score", "/vllm/v1/score"], read };
+pub(super) const FACE: Face = Face {
+    name: "score",
+    paths: &["/score", "/v1/score", "/vllm/score", "/vllm/v1/score"],
+    read,
+    docs: Docs {
+        summary: "Pairs scored in input order, as vLLM answers: one text against many, or pairs",
+        request: || request(),
+        answer: || of::<Scored<'_>>(),
+        example: r#"{"text_1":"what is a cat","text_2":["a cat is a small animal","the moon"]}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "score", write };
 
 /// The spellings of the two sides, in the order in which they are looked for.
 const SPELLINGS: &str = "send `text_1` and `text_2`, `queries` and `documents` (or `items`), or `data_1` and `data_2`";
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Scored<'r> {
     id: &'r str,
     object: &'static str,
     created: u64,
     model: &'r str,
+    #[schema(inline)]
     data: Vec<Item>,
+    #[schema(inline)]
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item {
     index: usize,
     object: &'static str,
@@ -55,6 +69,14 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
         }
     };
     Ok(body.terms().into_call(&SPOKEN, pairs))
+}
+
+/// One text against many; pairs are said in words, since a schema cannot say that two lists are equally long.
+fn request() -> serde_json::Value {
+    let terms = ["model", "raw_scores", "use_activation", "truncate_prompt_tokens", "truncation_side"];
+    let spelled = |first, second| reduced::<PairsBody<'_>>(&[&[first, second][..], &terms].concat(), &[first, second]);
+    let spellings = [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")];
+    json!({"anyOf": spellings.map(|(first, second)| spelled(first, second))})
 }
 
 fn side<'a>(field: &'static str, side: OneOrMany<'a>, scene: Scene) -> Result<Vec<Cow<'a, str>>, Reject> {

@@ -1,16 +1,29 @@
 //! Text-embeddings-inference: `{query, texts}` in, a bare array of `{index, score}` out, best first.
 
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
-pub(super) const FACE: Face = Face { name: "tei", paths: &["/tei/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "tei",
+    paths: &["/tei/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as text-embeddings-inference answers",
+        request: || RerankBody::schema("texts"),
+        answer: || json!({"type": "array", "items": of::<Rank<'_>>()}),
+        example: r#"{"query":"what is a cat","texts":["a cat is a small animal","the moon"]}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "tei", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Rank<'r> {
     index: usize,
     score: f32,

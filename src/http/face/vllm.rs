@@ -1,35 +1,50 @@
 //! vLLM's own rerank answer, for its clients: Cohere's request, every item with its document.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cohere::Usage;
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
-pub(super) const FACE: Face =
-    Face { name: "vllm", paths: &["/vllm/rerank", "/vllm/v1/rerank", "/vllm/v2/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "vllm",
+    paths: &["/vllm/rerank", "/vllm/v1/rerank", "/vllm/v2/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as vLLM answers: every item with its document",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"]}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "vllm", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked<'r> {
     id: &'r str,
     model: &'r str,
+    #[schema(inline)]
     usage: Usage,
+    #[schema(inline)]
     results: Vec<Item<'r>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item<'r> {
     index: usize,
+    #[schema(inline)]
     document: Echo<'r>,
     relevance_score: f32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Echo<'r> {
     text: &'r str,
+    #[schema(inline)]
     multi_modal: Option<()>,
 }
 

@@ -1,25 +1,39 @@
 //! Voyage: Cohere's request with `top_k`, and `data` instead of `results`; documents come back as strings.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cohere::Usage;
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
 
-pub(super) const FACE: Face = Face { name: "voyage", paths: &["/voyage/v1/rerank", "/voyage/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "voyage",
+    paths: &["/voyage/v1/rerank", "/voyage/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents ranked, as Voyage answers",
+        request: || RerankBody::schema("documents"),
+        answer: || of::<Ranked<'_>>(),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal","the moon"],"top_k":1}"#,
+    },
+};
 
 static SPOKEN: Dialect = Dialect { name: "voyage", write };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Ranked<'r> {
     object: &'static str,
+    #[schema(inline)]
     data: Vec<Item<'r>>,
     model: &'r str,
+    #[schema(inline)]
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Item<'r> {
     relevance_score: f32,
     index: usize,
@@ -53,7 +67,7 @@ mod tests {
             r#"{"query":"q","documents":["a","b"],"model":"m","top_k":1,"return_documents":true,"truncation":true}"#;
         let expected = concat!(
             r#"{"object":"list","data":[{"relevance_score":0.5,"index":1,"document":"b"}],"model":"fake","#,
-            r#""usage":{"total_tokens":20,"prompt_tokens":20}}"#
+            r#""usage":{"total_tokens":20,"prompt_tokens":20,"completion_tokens":0}}"#
         );
         assert_eq!(printed(&FACE, body, &[-1.0, 0.0]), expected);
     }

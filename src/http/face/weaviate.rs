@@ -2,30 +2,44 @@
 //! Weaviate reads by position; and the older single form, where `property` is the document.
 
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::{Call, Dialect, Face, Reply, Scene, printed};
+use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::Pair;
 use crate::http::error::Reject;
+use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::Property, rerank::RerankBody};
 
-pub(super) const FACE: Face = Face { name: "weaviate", paths: &["/weaviate/rerank"], read };
+pub(super) const FACE: Face = Face {
+    name: "weaviate",
+    paths: &["/weaviate/rerank"],
+    read,
+    docs: Docs {
+        summary: "Documents scored in input order, as Weaviate's reranker container answers",
+        request: || json!({"anyOf": [RerankBody::schema("documents"), RerankBody::schema("property")]}),
+        answer: || json!({"anyOf": [of::<Many<'_>>(), of::<Single<'_>>()]}),
+        example: r#"{"query":"what is a cat","documents":["a cat is a small animal"],"property":""}"#,
+    },
+};
 
 static MANY: Dialect = Dialect { name: "weaviate", write: write_many };
 static SINGLE: Dialect = Dialect { name: "weaviate", write: write_single };
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Many<'r> {
     query: &'r str,
+    #[schema(inline)]
     scores: Vec<DocumentScore<'r>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DocumentScore<'r> {
     document: &'r str,
     score: f32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Single<'r> {
     query: &'r str,
     property: &'r str,

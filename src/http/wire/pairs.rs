@@ -11,42 +11,62 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use utoipa::ToSchema;
+
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
 use super::terms::Terms;
 use super::text::{Document, List, Text};
 use crate::domain::{Pair, Texts};
 
 /// The union of the bodies of vLLM's `/score` and TEI's `/predict`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub(in crate::http) struct PairsBody<'a> {
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) inputs: Option<Inputs<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) text_1: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) text_2: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) data_1: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) data_2: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) queries: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) documents: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     pub(in crate::http) items: Option<OneOrMany<'a>>,
     #[serde(borrow)]
+    #[schema(inline)]
     model: Option<Text<'a>>,
+    #[schema(inline)]
     raw_scores: Option<Flag>,
+    #[schema(inline)]
     use_activation: Option<Flag>,
+    #[schema(inline)]
     truncate: Option<Truncate>,
+    #[schema(inline)]
     truncation_direction: Option<Side>,
+    #[schema(inline)]
     truncation_side: Option<Side>,
+    #[schema(inline)]
     truncate_prompt_tokens: Option<Whole>,
+    #[schema(inline)]
     max_tokens_per_doc: Option<Whole>,
+    #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
+    #[schema(inline)]
     allow_partial: Option<Flag>,
 }
 
@@ -84,9 +104,9 @@ pub(in crate::http) enum Item<'a> {
 /// A pair as Hugging Face's pipelines take it.
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct Entry<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub(in crate::http) text: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     pub(in crate::http) text_pair: Option<Text<'a>>,
 }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
 use super::terms::{Terms, positive};
@@ -13,39 +14,61 @@ use super::text::{Document, List, Text};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
 use crate::http::face::{Call, Dialect, Scene};
+use crate::http::openapi::reduced;
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 pub(in crate::http) struct RerankBody<'a> {
     #[serde(borrow)]
+    #[schema(schema_with = super::schema::query)]
     pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
     pub(in crate::http) documents: Option<List<Document<'a>>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
     pub(in crate::http) texts: Option<List<Document<'a>>>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
     pub(in crate::http) passages: Option<List<Document<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
+    #[schema(inline)]
     pub(in crate::http) property: Property<'a>,
     #[serde(borrow)]
+    #[schema(inline)]
     model: Option<Text<'a>>,
+    #[schema(inline)]
     top_n: Option<Whole>,
+    #[schema(inline)]
     top_k: Option<Whole>,
+    #[schema(inline)]
     return_documents: Option<Flag>,
+    #[schema(inline)]
     return_text: Option<Flag>,
+    #[schema(inline)]
     raw_scores: Option<Flag>,
+    #[schema(inline)]
     use_activation: Option<Flag>,
+    #[schema(inline)]
     truncate: Option<Truncate>,
+    #[schema(inline)]
     truncation: Option<Truncate>,
+    #[schema(inline)]
     truncation_direction: Option<Side>,
+    #[schema(inline)]
     truncation_side: Option<Side>,
+    #[schema(inline)]
     truncate_prompt_tokens: Option<Whole>,
     #[serde(borrow)]
+    #[schema(inline, value_type = Option<Vec<Text<'static>>>)]
     rank_fields: Option<List<Text<'a>>>,
+    #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
+    #[schema(inline)]
     max_tokens_per_doc: Option<Whole>,
+    #[schema(inline)]
     timeout_ms: Option<Millis>,
+    #[schema(inline)]
     allow_partial: Option<Flag>,
 }
 
@@ -68,7 +91,37 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
     }
 }
 
+/// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
+const TERMS: [&str; 17] = [
+    "query",
+    "model",
+    "top_n",
+    "top_k",
+    "return_documents",
+    "return_text",
+    "raw_scores",
+    "use_activation",
+    "truncate",
+    "truncation",
+    "truncation_direction",
+    "truncation_side",
+    "truncate_prompt_tokens",
+    "rank_fields",
+    "max_chunks_per_doc",
+    "max_tokens_per_doc",
+    "allow_partial",
+];
+
 impl<'a> RerankBody<'a> {
+    /// The schema of the dialect whose documents come as `field`.
+    pub(in crate::http) fn schema(field: &str) -> serde_json::Value {
+        let mut keys = [&[field][..], &TERMS].concat();
+        if field == "documents" {
+            keys.push("property");
+        }
+        reduced::<RerankBody<'_>>(&keys, &["query", field])
+    }
+
     /// The call that these keys ask for, its documents taken from `field`.
     pub(in crate::http) fn into_call(
         mut self,
@@ -95,7 +148,7 @@ impl<'a> RerankBody<'a> {
     pub(in crate::http) fn call(self, dialect: &'static Dialect, pairs: Vec<Pair<'a>>) -> Result<Call<'a>, Reject> {
         let query = match self.query {
             None => return Err(Reject::field("query", "missing; send a string")),
-            Some(Document::Fields(fields)) if fields.is_empty() => {
+            Some(Document::Fields(fields)) if !fields.iter().any(|(key, _)| key == "text") => {
                 return Err(Reject::field("query", "expected a string or an object with `text`"));
             }
             Some(query) => query.into_text(&[]),

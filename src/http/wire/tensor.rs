@@ -92,6 +92,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tag<'a> {
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(Tag(Cow::Owned(text.to_owned())))
             }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(number.to_string())))
+            }
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Tag(Cow::Owned(number.to_string())))
+            }
             fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
                 Ok(Tag(Cow::Owned(number.to_string())))
             }

@@ -200,6 +200,15 @@ impl SourceFile {
     }
 }
 
+impl From<Activation> for ActivationName {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Sigmoid => Self::Sigmoid,
+            Activation::Identity => Self::Identity,
+        }
+    }
+}
+
 impl From<ActivationName> for Activation {
     fn from(name: ActivationName) -> Self {
         match name {

@@ -46,7 +46,7 @@ impl ScorerFactory for Factory {
 
 impl Scorer for Fake {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
-        let length = batch.length();
+        let length = batch.shape()[1];
         Ok((0..batch.pairs())
             .map(|row| {
                 let cells = row * length..(row + 1) * length;

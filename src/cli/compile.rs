@@ -1,0 +1,101 @@
+//! `rescored compile`: write a graph of a model for this host.
+//!
+//! Owns the flags. It must not know how a graph is written.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::{FAILURE, USAGE, Vars, fail};
+use crate::compile::{Done, Options, Scheme, compile, export};
+use crate::config::{Config, Host};
+use crate::model::options::Precision;
+
+/// The flags of `compile`.
+#[derive(Debug, Args)]
+pub(super) struct Flags {
+    /// The model [default: the first of `RESCORED_MODELS`].
+    #[arg(value_name = "MODEL")]
+    model: Option<String>,
+    /// The arithmetic [default: `RESCORED_PRECISION`, else that of the model's own graph].
+    #[arg(long)]
+    precision: Option<Arithmetic>,
+    /// How activations are quantised in int8.
+    #[arg(long, default_value = "static")]
+    scheme: Quantisation,
+    /// Pairs of one forward pass.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    slots: u16,
+    /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    layers: Option<u16>,
+    /// Write the model as other runtimes read it (safetensors, padded fp32 ONNX) into this folder instead.
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Arithmetic {
+    Fp32,
+    Fp16,
+    Int8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Quantisation {
+    PerPair,
+    PerToken,
+    Static,
+}
+
+/// Compiles and says what was measured.
+pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
+    let config = match Config::from_vars(vars, &Host::detect()) {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    let mut model = config.model;
+    model.precision = match flags.precision {
+        None => model.precision,
+        Some(Arithmetic::Fp32) => Precision::Fp32,
+        Some(Arithmetic::Fp16) => Precision::Fp16,
+        Some(Arithmetic::Int8) => Precision::Int8,
+    };
+    let options = Options {
+        id: flags.model.clone().or_else(|| model.ids.first().cloned()).unwrap_or_default(),
+        scheme: match flags.scheme {
+            Quantisation::PerPair => Scheme::PerPair,
+            Quantisation::PerToken => Scheme::PerToken,
+            Quantisation::Static => Scheme::Static,
+        },
+        slots: flags.slots.into(),
+        layers: flags.layers.map(usize::from),
+        model,
+    };
+    let outcome = match &flags.export {
+        Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
+        None => compile(&options).map(|done| told(&done)),
+    };
+    match outcome {
+        Ok(line) => {
+            // A closed pipe is no reason for another code.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(FAILURE, &error),
+    }
+}
+
+fn told(done: &Done) -> String {
+    let Done { path, target, record, samples } = done;
+    let path = path.display();
+    if *samples == 0 {
+        return format!("{target}: is there: {path}");
+    }
+    format!(
+        "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, over {samples} pairs)",
+        record.proof_max, record.loss_mean, record.loss_max,
+    )
+}

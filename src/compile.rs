@@ -1,0 +1,299 @@
+//! `compile`: from a model's folder to a written graph that has proved itself, kept beside it.
+//!
+//! Owns the order (manifest, tokenizer, samples, proof, files) and the samples. How a graph is written and proved is
+//! [`crate::graph`]'s, how it runs [`crate::model`]'s. It must not know servers.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::domain::Cut;
+use crate::graph::compile::{Compiled, Refused, Sample};
+use crate::graph::safetensors::NotBert;
+use crate::graph::{self, Activations, Layout, Precision as Arithmetic, Provenance, Ranges, Target, Weights};
+use crate::model::catalogue::PrecisionName;
+use crate::model::checksum::Sha256;
+use crate::model::compiled::{self, Record, WriteError};
+use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
+use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
+use crate::model::options::{Options as ModelOptions, Precision};
+use crate::model::runner::SessionRunner;
+use crate::model::tokenizer::{EncodeError, TokenizerError};
+use crate::model::{Encoding, PairTokenizer};
+
+/// Real pairs on which a written graph is proved and its ranges are observed: abstracts of `PubMedQA` (MIT), cut to one to
+/// eight sentences, and a few by hand.
+const SAMPLES: &str = include_str!("../models/samples.jsonl");
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where models lie, which runtime runs them.
+    pub model: ModelOptions,
+    /// The model.
+    pub id: String,
+    /// How the rows that enter an 8-bit product are quantised.
+    pub scheme: Scheme,
+    /// Pairs of one forward pass.
+    pub slots: usize,
+    /// Keep the first layers only, as a new model for benchmarks.
+    pub layers: Option<usize>,
+}
+
+/// How activations are quantised in int8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// One range for all tokens, found in each forward pass: one pair a pass.
+    PerPair,
+    /// One range a token.
+    PerToken,
+    /// Ranges observed on the samples.
+    #[default]
+    Static,
+}
+
+/// A graph that was written, or was there.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its arrangement and arithmetic, in a word.
+    pub target: String,
+    /// What was measured on the samples.
+    pub record: Record,
+    /// Samples it was proved on; 0 when it was there already.
+    pub samples: usize,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The model's folder.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The runtime library.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file of the model cannot be read or copied.
+    #[error("model: `{}` cannot be read or written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A sample cannot be encoded.
+    #[error("samples: the tokenizer refuses one of them")]
+    Sample(#[from] EncodeError),
+    /// The samples are not understood.
+    #[error("samples: not understood")]
+    Samples(#[from] serde_json::Error),
+    /// The graph could not be written or did not prove itself.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has a part that Hugging Face's BERT has no name for.
+    #[error(transparent)]
+    NotBert(#[from] NotBert),
+    /// It could not be kept.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    query: String,
+    document: String,
+}
+
+/// Writes a graph for this CPU and keeps it where `serve` looks for it.
+///
+/// # Errors
+/// [`CompileError`]; the model then runs as it is.
+pub fn compile(options: &Options) -> Result<Done, CompileError> {
+    let manifest = Manifest::open(&options.model.dir, &options.id)?;
+    manifest.verify()?;
+    let source = read(&manifest.graph)?;
+    let source_sha256 = Sha256::of(&source);
+    let target = target(options, &source);
+    if let Some(done) = present(options, &manifest, &target, source_sha256) {
+        return Ok(done);
+    }
+    let samples = samples(&manifest)?;
+    let provenance = provenance(source_sha256);
+    let mut runner = SessionRunner(runtime(&options.model)?);
+    let compiled = graph::compile(&source, (&target, &provenance), &samples, &mut runner)?;
+    let record = record(&compiled, source_sha256);
+    let path = match options.layers {
+        None => compiled::keep(&manifest.dir, &record, &compiled.onnx)?,
+        Some(layers) => keep_shape(&manifest, layers, &compiled, options)?,
+    };
+    Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
+}
+
+/// The same graph, written before from the same source.
+fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha256) -> Option<Done> {
+    if options.layers.is_some() {
+        return None;
+    }
+    let (path, record) = compiled::find(&manifest.dir, source, name(&target.precision).into())?;
+    (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
+}
+
+fn file(target: &Target) -> String {
+    format!("{target}.onnx")
+}
+
+/// Writes a model as other runtimes read it: `model.safetensors` and `config.json` with Hugging Face's names,
+/// `tokenizer.json`, and `onnx/model.onnx`, padded, in fp32. The weights are the same, so scores can be compared.
+///
+/// # Errors
+/// [`CompileError`].
+pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
+    let manifest = Manifest::open(&options.model.dir, &options.id)?;
+    manifest.verify()?;
+    let source = read(&manifest.graph)?;
+    let provenance = provenance(Sha256::of(&source));
+    let bert = graph::read(&source).map_err(Refused::from)?;
+    let bert = match options.layers {
+        Some(layers) => bert.with_first_layers(layers),
+        None => bert,
+    };
+    let (weights, config) = graph::safetensors::write(&bert)?;
+    let target = Target { layout: Layout::Padded, precision: Arithmetic::Fp32, layers: None };
+    let onnx = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
+    let tokenizer = read(&manifest.tokenizer)?;
+    for (file, bytes) in [
+        ("model.safetensors", weights.as_slice()),
+        ("config.json", config.as_bytes()),
+        ("tokenizer.json", &tokenizer),
+        ("tokenizer_config.json", br#"{"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}"#),
+        ("onnx/model.onnx", &onnx),
+    ] {
+        let path = folder.join(file);
+        let written =
+            std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|source| CompileError::File { path, source })?;
+    }
+    Ok(())
+}
+
+fn provenance(source: Sha256) -> Provenance {
+    Provenance { source_sha256: source.to_string(), tool: format!("rescored {}", env!("CARGO_PKG_VERSION")) }
+}
+
+fn target(options: &Options, source: &[u8]) -> Target {
+    let asked = match options.model.precision {
+        Precision::Auto if is_dynamically_quantised(source) => Precision::Int8,
+        Precision::Auto => Precision::Fp32,
+        asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
+    };
+    let precision = match asked {
+        Precision::Fp32 | Precision::Auto => Arithmetic::Fp32,
+        Precision::Fp16 => Arithmetic::Fp16,
+        Precision::Int8 => Arithmetic::Int8 {
+            weights: weights(),
+            activations: match options.scheme {
+                Scheme::PerPair => Activations::PerPair,
+                Scheme::PerToken => Activations::PerToken,
+                Scheme::Static => Activations::Static(Ranges::default()),
+            },
+        },
+    };
+    let alone = matches!(precision, Arithmetic::Int8 { activations: Activations::PerPair, .. });
+    let slots = if alone { 1 } else { options.slots };
+    Target { layout: Layout::Packed { slots }, precision, layers: options.layers }
+}
+
+/// Signed bytes where the products of this CPU do not saturate, unsigned ones elsewhere.
+fn weights() -> Weights {
+    #[cfg(target_arch = "x86_64")]
+    if !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")) {
+        return Weights::Unsigned;
+    }
+    Weights::Signed
+}
+
+fn samples(manifest: &Manifest) -> Result<Vec<Sample>, CompileError> {
+    let tokenizer = PairTokenizer::open(&manifest.tokenizer, manifest.max_length)?;
+    SAMPLES
+        .lines()
+        .map(|line| {
+            let pair: Pair = serde_json::from_str(line)?;
+            let fitted = tokenizer.pair(&tokenizer.query(&pair.query)?, &pair.document, &Cut::MODEL)?;
+            Ok(fitted.windows.iter().map(sample).collect::<Vec<_>>())
+        })
+        .collect::<Result<Vec<_>, CompileError>>()
+        .map(|samples| samples.into_iter().flatten().collect())
+}
+
+fn sample(encoding: &Encoding) -> Sample {
+    let mut types = vec![0; encoding.len()];
+    types[encoding.document_starts().min(encoding.len())..].fill(encoding.document_type().into());
+    Sample { ids: encoding.ids().iter().map(|&id| i64::from(id)).collect(), types }
+}
+
+fn record(compiled: &Compiled, source_sha256: Sha256) -> Record {
+    Record {
+        graph: file(&compiled.target),
+        sha256: Sha256::of(&compiled.onnx),
+        source_sha256,
+        precision: name(&compiled.target.precision),
+        proof_max: compiled.proof.max,
+        loss_mean: compiled.loss.mean,
+        loss_max: compiled.loss.max,
+    }
+}
+
+const fn name(precision: &Arithmetic) -> PrecisionName {
+    match precision {
+        Arithmetic::Fp32 => PrecisionName::Fp32,
+        Arithmetic::Fp16 => PrecisionName::Fp16,
+        Arithmetic::Int8 { .. } => PrecisionName::Int8,
+    }
+}
+
+/// Keeps a model of fewer layers as a model of its own. Its graph says that it is a shape only.
+fn keep_shape(
+    manifest: &Manifest,
+    layers: usize,
+    compiled: &Compiled,
+    options: &Options,
+) -> Result<PathBuf, CompileError> {
+    let precision = name(&compiled.target.precision);
+    let id = format!("{}-{layers}-layers-{}", options.id, Precision::from(precision).word());
+    let folder = options.model.dir.join(&id);
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CompileError::File { path, source }
+    };
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let tokenizer = read(&manifest.tokenizer)?;
+    let mut files = Vec::new();
+    for (file, bytes) in [("model.onnx", compiled.onnx.as_slice()), ("tokenizer.json", &tokenizer)] {
+        std::fs::write(folder.join(file), bytes).map_err(at(&folder))?;
+        files.push(Recorded { name: file.to_owned(), sha256: Sha256::of(bytes), size: bytes.len() as u64 });
+    }
+    let written = Written {
+        id,
+        source: format!("the first {layers} layers of {}", manifest.source),
+        licence: manifest.licence.clone(),
+        inputs: Vec::new(),
+        max_length: manifest.max_length,
+        activation: manifest.activation.into(),
+        precision,
+        graph: "model.onnx".to_owned(),
+        tokenizer: "tokenizer.json".to_owned(),
+        files,
+    };
+    let path = folder.join(manifest::FILE);
+    std::fs::write(&path, serde_json::to_vec_pretty(&written)?).map_err(at(&path))?;
+    Ok(folder.join("model.onnx"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CompileError> {
+    std::fs::read(path).map_err(|source| CompileError::File { path: path.to_owned(), source })
+}

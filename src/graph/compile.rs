@@ -1,0 +1,320 @@
+//! The use case behind `rescored compile`: a source model in, a written graph that has proved itself out.
+//!
+//! Owns the proof: the fp32 graph of the same arrangement gives the source's logits on real pairs, pairs that share a
+//! forward give the bits that they give alone, and the distance of coarser arithmetic is measured. The runner that
+//! executes graphs is injected; this module knows no runtime.
+
+use std::error::Error as StdError;
+
+use super::{
+    Activations, Bert, Layout, Precision, Provenance, Target, Unfit, Unrecognised, dequantise, target::Ranges,
+};
+
+/// The largest difference in logits that rounding in fp32 explains.
+pub const FP32_TOLERANCE: f32 = 1e-4;
+/// A graph in coarser arithmetic that is further off than this on average is broken rather than coarse.
+pub const COARSE_TOLERANCE: f32 = 0.5;
+
+/// The token ids of a real pair that a written graph is checked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Token ids, specials included.
+    pub ids: Vec<i64>,
+    /// 0 for the query's tokens, 1 for the document's.
+    pub types: Vec<i64>,
+}
+
+/// One named tensor of integers that enters a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The input's name.
+    pub name: &'static str,
+    /// Its dimensions.
+    pub dims: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<i64>,
+}
+
+/// Executes graphs.
+pub trait Runner {
+    /// Why a graph did not run.
+    type Error: StdError + Send + Sync + 'static;
+
+    /// Loads a graph and runs it once a feed, on one thread; answers with the values of one named output a run. A feed
+    /// that the graph has no input for is left out.
+    ///
+    /// # Errors
+    /// When the graph does not load or a run fails.
+    fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, Self::Error>;
+}
+
+/// A written graph and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The graph.
+    pub onnx: Vec<u8>,
+    /// What was read from the source.
+    pub bert: Bert,
+    /// The target as written; observed ranges are filled in.
+    pub target: Target,
+    /// Distance of the fp32 graph's logits to the source's float arithmetic.
+    pub proof: Distance,
+    /// Distance of the written graph's logits to the fp32 graph's; zero for fp32 itself.
+    pub loss: Distance,
+}
+
+/// Differences of logits over the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Distance {
+    /// The largest.
+    pub max: f32,
+    /// The mean.
+    pub mean: f32,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The source is not of a kind that can be read.
+    #[error("the model is not recognised and runs as it is")]
+    Unrecognised(#[from] Unrecognised),
+    /// The target does not suit it.
+    #[error("the target does not suit the model")]
+    Unfit(#[from] Unfit),
+    /// A graph did not run.
+    #[error("the {what} graph did not run")]
+    Run {
+        /// Which graph.
+        what: &'static str,
+        /// What the runner said.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// Logits are not the source's.
+    #[error("logits differ by {distance} at {what}, the limit is {limit}; the model runs as it is")]
+    Differs {
+        /// Which comparison.
+        what: &'static str,
+        /// The difference found.
+        distance: f32,
+        /// The largest allowed.
+        limit: f32,
+    },
+    /// There is nothing to check on, or a sample does not fit the model.
+    #[error("samples: {reason}")]
+    Samples {
+        /// What is missing.
+        reason: String,
+    },
+}
+
+/// Reads a source, writes it for a target and proves the result on samples.
+///
+/// Static ranges that are empty are observed on the samples first. A graph of fewer layers cannot be compared with its
+/// source: then the same arrangement with all layers is what proves itself.
+///
+/// # Errors
+/// [`Refused`]; the source then runs as it is.
+pub fn compile<R: Runner>(
+    source: &[u8],
+    (target, provenance): (&Target, &Provenance),
+    samples: &[Sample],
+    runner: &mut R,
+) -> Result<Compiled, Refused> {
+    let bert = super::read(source)?;
+    check_samples(&bert, samples)?;
+    let whole = Target { layers: None, ..target.clone() };
+    let exact = Target { precision: Precision::Fp32, ..whole.clone() };
+
+    let twin = dequantise::float_twin(source)?;
+    let padded: Vec<Vec<Feed>> = samples.iter().map(padded).collect();
+    let wanted = run(runner, ("source", twin.as_deref().unwrap_or(source)), &padded)?;
+    let mut bench = Bench { runner, samples };
+    let floats = bench.logits("fp32", &super::emit(&bert, &exact, provenance)?, exact.layout)?;
+    let proof = distance(&wanted, &floats);
+    within("fp32 against the source", proof.max, FP32_TOLERANCE)?;
+
+    let whole = bench.with_ranges(&bert, whole, provenance)?;
+    let logits = match whole.precision {
+        Precision::Fp32 => floats.clone(),
+        Precision::Fp16 | Precision::Int8 { .. } => {
+            bench.logits("target", &super::emit(&bert, &whole, provenance)?, whole.layout)?
+        }
+    };
+    let loss = distance(&floats, &logits);
+    within("the target against fp32, on average", loss.mean, COARSE_TOLERANCE)?;
+    let target = Target { layers: target.layers, ..whole };
+    let onnx = super::emit(&bert, &target, provenance)?;
+    Ok(Compiled { onnx, bert, target, proof, loss })
+}
+
+/// A runner and the samples that every graph is run on.
+struct Bench<'a, R> {
+    runner: &'a mut R,
+    samples: &'a [Sample],
+}
+
+impl<R: Runner> Bench<'_, R> {
+    /// A graph's logits, each sample alone; where pairs may share a forward, sharing must not change a bit.
+    fn logits(&mut self, what: &'static str, onnx: &[u8], layout: Layout) -> Result<Vec<f32>, Refused> {
+        let Layout::Packed { slots } = layout else {
+            let runs: Vec<Vec<Feed>> = self.samples.iter().map(padded).collect();
+            return run(self.runner, (what, onnx), &runs);
+        };
+        let alone: Vec<Vec<Feed>> = self.samples.iter().map(|sample| packed(&[sample], slots)).collect();
+        let samples: Vec<&Sample> = self.samples.iter().collect();
+        let shared: Vec<Vec<Feed>> = samples.chunks(slots).map(|group| packed(group, slots)).collect();
+        let runs = [alone, shared].concat();
+        let answers = run_all(self.runner, (what, onnx), &runs, "logits")?;
+        let (alone, shared) = answers.split_at(self.samples.len());
+        let alone: Vec<f32> = alone.iter().filter_map(|logits| logits.first().copied()).collect();
+        let shared: Vec<f32> = shared.iter().flatten().copied().take(alone.len()).collect();
+        let same = alone.len() == shared.len() && alone.iter().zip(&shared).all(|(a, b)| a.to_bits() == b.to_bits());
+        if same {
+            return Ok(alone);
+        }
+        Err(Refused::Differs {
+            what: "pairs that share a forward",
+            distance: distance(&alone, &shared).max,
+            limit: 0.0,
+        })
+    }
+
+    /// The target with ranges observed on the samples, where it wants some and has none.
+    fn with_ranges(&mut self, bert: &Bert, target: Target, provenance: &Provenance) -> Result<Target, Refused> {
+        let Precision::Int8 { weights, activations: Activations::Static(ranges) } = &target.precision else {
+            return Ok(target);
+        };
+        if !ranges.layers.is_empty() {
+            return Ok(target);
+        }
+        let layout = Layout::Packed { slots: 1 };
+        let observer = Target { layout, precision: Precision::Fp32, layers: None };
+        let observer = super::emit_observer(bert, &observer, provenance)?;
+        let runs: Vec<Vec<Feed>> = self.samples.iter().map(|sample| packed(&[sample], 1)).collect();
+        let mut ranges = Ranges::default();
+        for extremes in run_all(self.runner, ("observing", &observer), &runs, "ranges")? {
+            ranges.widen(&extremes);
+        }
+        let precision = Precision::Int8 { weights: *weights, activations: Activations::Static(ranges) };
+        Ok(Target { precision, ..target })
+    }
+}
+
+fn run_all<R: Runner>(
+    runner: &mut R,
+    (what, onnx): (&'static str, &[u8]),
+    runs: &[Vec<Feed>],
+    output: &str,
+) -> Result<Vec<Vec<f32>>, Refused> {
+    let answers = runner.run(onnx, runs, output);
+    let answers = answers.map_err(|error| Refused::Run { what, source: Box::new(error) })?;
+    if answers.len() == runs.len() && answers.iter().flatten().all(|value| value.is_finite()) {
+        return Ok(answers);
+    }
+    Err(Refused::Run { what, source: "an answer is missing or not finite".into() })
+}
+
+fn run<R: Runner>(runner: &mut R, graph: (&'static str, &[u8]), runs: &[Vec<Feed>]) -> Result<Vec<f32>, Refused> {
+    Ok(run_all(runner, graph, runs, "logits")?.into_iter().flatten().collect())
+}
+
+/// A sample as exporters' graphs read it: a batch of one, without padding.
+pub fn padded(sample: &Sample) -> Vec<Feed> {
+    let dims = vec![1, sample.ids.len()];
+    let feed = |name, values| Feed { name, dims: dims.clone(), values };
+    vec![
+        feed("input_ids", sample.ids.clone()),
+        feed("attention_mask", vec![1; sample.ids.len()]),
+        feed("token_type_ids", sample.types.clone()),
+    ]
+}
+
+/// Samples as a packed graph reads them, one after the other; free slots hold one padding token each.
+pub fn packed(samples: &[&Sample], slots: usize) -> Vec<Feed> {
+    let free = slots.saturating_sub(samples.len());
+    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).chain(vec![1; free]).collect();
+    let gather = |pick: fn(&Sample) -> &[i64]| -> Vec<i64> {
+        samples.iter().flat_map(|sample| pick(sample)).copied().chain(vec![0; free]).collect()
+    };
+    let positions = lengths.iter().flat_map(|&length| 0..length).map(as_int).collect();
+    let tokens = vec![lengths.iter().sum()];
+    vec![
+        Feed { name: "input_ids", dims: tokens.clone(), values: gather(|sample| &sample.ids) },
+        Feed { name: "token_type_ids", dims: tokens.clone(), values: gather(|sample| &sample.types) },
+        Feed { name: "position_ids", dims: tokens, values: positions },
+        Feed { name: "lengths", dims: vec![lengths.len()], values: lengths.into_iter().map(as_int).collect() },
+    ]
+}
+
+fn as_int(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn distance(a: &[f32], b: &[f32]) -> Distance {
+    if a.len() != b.len() {
+        return Distance { max: f32::INFINITY, mean: f32::INFINITY };
+    }
+    let gaps: Vec<f32> = a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect();
+    #[expect(clippy::cast_precision_loss, reason = "samples are few")]
+    let count = gaps.len().max(1) as f32;
+    Distance { max: gaps.iter().copied().fold(0.0, f32::max), mean: gaps.iter().sum::<f32>() / count }
+}
+
+fn within(what: &'static str, distance: f32, limit: f32) -> Result<(), Refused> {
+    if distance <= limit { Ok(()) } else { Err(Refused::Differs { what, distance, limit }) }
+}
+
+fn check_samples(bert: &Bert, samples: &[Sample]) -> Result<(), Refused> {
+    let (words, limit) = (bert.embeddings.words.rows, bert.max_length());
+    let types = bert.embeddings.types.as_ref().map_or(usize::MAX, |table| table.rows);
+    let below = |values: &[i64], limit| values.iter().all(|&id| usize::try_from(id).is_ok_and(|id| id < limit));
+    let fits = |sample: &Sample| {
+        let length = sample.ids.len();
+        (1..=limit).contains(&length)
+            && sample.types.len() == length
+            && below(&sample.ids, words)
+            && below(&sample.types, types)
+    };
+    match samples.iter().position(|sample| !fits(sample)) {
+        _ if samples.is_empty() => {
+            Err(Refused::Samples { reason: "none were given, so nothing can be checked".into() })
+        }
+        None => Ok(()),
+        Some(at) => Err(Refused::Samples {
+            reason: format!("number {at} does not fit the model: 1 to {limit} tokens below {words}, a type for each"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(ids: &[i64]) -> Sample {
+        Sample { ids: ids.to_vec(), types: vec![1; ids.len()] }
+    }
+
+    #[test]
+    fn packed_feeds_line_up_pairs_and_fill_free_slots_with_one_token() {
+        let feeds = packed(&[&sample(&[7, 8]), &sample(&[9])], 4);
+        let values: Vec<_> = feeds.iter().map(|feed| (feed.name, feed.values.as_slice())).collect();
+        assert_eq!(
+            values,
+            [
+                ("input_ids", [7, 8, 9, 0, 0].as_slice()),
+                ("token_type_ids", &[1, 1, 1, 0, 0]),
+                ("position_ids", &[0, 1, 0, 0, 0]),
+                ("lengths", &[2, 1, 1, 1]),
+            ]
+        );
+        assert_eq!(feeds[0].dims, [5]);
+    }
+
+    #[test]
+    fn a_distance_of_different_counts_is_no_distance_at_all() {
+        assert!(distance(&[1.0], &[]).max.is_infinite());
+        assert_eq!(distance(&[1.0, 2.0], &[1.5, 2.0]), Distance { max: 0.5, mean: 0.25 });
+        assert!(within("x", f32::NAN, 1.0).is_err(), "what is not a number is not within a limit");
+    }
+}

@@ -1,0 +1,85 @@
+//! A tiny model for tests, and the graph that an exporter would write of it.
+
+use super::bert::{Activation, Bert, Dense, Embeddings, Head, Integers, Layer, Norm, Table};
+
+mod export;
+
+pub(super) use export::{Style, export};
+
+/// A model of some layers with weights that repeat from run to run: 2 heads of 4, 20 words, 12 positions, 2 types.
+pub(super) fn tiny(layers: usize) -> Bert {
+    let mut dice = Dice(0x9e37_79b9);
+    let layer = |dice: &mut Dice| Layer {
+        query: dice.dense(8, 8),
+        key: dice.dense(8, 8),
+        value: dice.dense(8, 8),
+        output: dice.dense(8, 8),
+        attention_norm: dice.norm(8),
+        up: dice.dense(8, 16),
+        activation: Activation::Gelu,
+        down: dice.dense(16, 8),
+        norm: dice.norm(8),
+    };
+    Bert {
+        hidden: 8,
+        heads: 2,
+        embeddings: Embeddings {
+            words: dice.table(20, 8),
+            positions: dice.table(12, 8),
+            types: Some(dice.table(2, 8)),
+            norm: dice.norm(8),
+            projection: None,
+        },
+        layers: (0..layers).map(|_| layer(&mut dice)).collect(),
+        head: Head { dense: dice.dense(8, 8), activation: Activation::Tanh, classifier: dice.dense(8, 1) },
+    }
+}
+
+/// The same model with the products of its layers and head, and its tables, in integers.
+pub(super) fn tiny_quantised(layers: usize) -> Bert {
+    let mut bert = tiny(layers);
+    let whole = |table: &mut Table| {
+        let scale = table.values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
+        #[expect(clippy::cast_possible_truncation, reason = "at most 127 by the choice of the scale")]
+        let values = table.values.iter().map(|value| (value / scale).round() as i8).collect();
+        *table = Table::quantised(table.rows, table.columns, Integers { values, zero: 0, scales: vec![scale] });
+    };
+    for layer in &mut bert.layers {
+        let Layer { query, key, value, output, up, down, .. } = layer;
+        for dense in [query, key, value, output, up, down] {
+            whole(&mut dense.weight);
+        }
+    }
+    whole(&mut bert.head.dense.weight);
+    whole(&mut bert.head.classifier.weight);
+    whole(&mut bert.embeddings.words);
+    whole(&mut bert.embeddings.positions);
+    bert.embeddings.types.iter_mut().for_each(whole);
+    bert
+}
+
+/// A small linear congruential generator.
+struct Dice(u32);
+
+impl Dice {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f32::from(u16::try_from(self.0 >> 16).unwrap()) / 65536.0 - 0.5
+    }
+
+    fn values(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    fn table(&mut self, rows: usize, columns: usize) -> Table {
+        Table::floats(rows, columns, self.values(rows * columns))
+    }
+
+    fn dense(&mut self, rows: usize, columns: usize) -> Dense {
+        Dense { weight: self.table(rows, columns), bias: self.values(columns) }
+    }
+
+    fn norm(&mut self, width: usize) -> Norm {
+        Norm { scale: self.values(width), bias: self.values(width), epsilon: 1e-12 }
+    }
+}

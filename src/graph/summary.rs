@@ -1,0 +1,47 @@
+//! What a graph says of itself, without being understood.
+//!
+//! Owns the few facts that decide how a graph is fed and whether it may be served. It must not know how it computes.
+
+use std::collections::{HashMap, HashSet};
+
+use super::proto::{Model, ValueInfo};
+use super::{NotOnnx, Operator, collect_operators, decode};
+
+/// Key of a written graph's metadata that marks a shape for benchmarks.
+pub const SHAPE_ONLY: &str = "rescored.shape_only";
+
+/// Facts of a graph.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The operators that it uses, those of nested graphs included.
+    pub operators: HashSet<Operator>,
+    /// Pairs of one forward pass when it takes them packed: the size of its input `lengths`.
+    pub slots: Option<u32>,
+    /// Entries that its writer left.
+    pub metadata: HashMap<String, String>,
+}
+
+impl Summary {
+    /// Whether scores of this graph mean nothing.
+    pub fn is_shape_only(&self) -> bool {
+        self.metadata.get(SHAPE_ONLY).is_some_and(|value| value == "true")
+    }
+}
+
+/// Reads a graph's facts.
+///
+/// # Errors
+/// [`NotOnnx`] when the bytes do not decode or hold no graph.
+pub fn summary(onnx: &[u8]) -> Result<Summary, NotOnnx> {
+    let Model { graph, metadata_props, .. } = decode(onnx)?;
+    let mut operators = HashSet::new();
+    collect_operators(graph.as_ref(), &mut operators);
+    let slots = graph.iter().flat_map(|graph| &graph.input).find(|input| input.name == "lengths").and_then(slots);
+    let metadata = metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
+    Ok(Summary { operators, slots, metadata })
+}
+
+fn slots(lengths: &ValueInfo) -> Option<u32> {
+    let shape = lengths.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref()?;
+    u32::try_from(shape.dim.first()?.value?).ok()
+}

@@ -1,0 +1,156 @@
+//! Engine results over HTTP: `POST /rescore/<engine>`.
+//!
+//! Owns the way of such a request from body to rewritten body; what is read and rewritten is [`crate::rescore`]'s. It
+//! must not know any engine's format.
+
+use std::time::{Duration, Instant};
+
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::answer::{self, InFlight, Record};
+use super::body;
+use super::error::{Refusal, Reject};
+use super::server::Shared;
+use crate::domain::{Cut, Priority, Scored};
+use crate::rerank::{Request, Stats};
+use crate::rescore::{Counters, Engine, Job, Malformed, Options, StageRequest};
+
+/// One engine's path.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The name in logs and metrics.
+    pub(super) name: &'static str,
+    /// Its path.
+    pub(super) path: &'static str,
+    engine: Engine,
+}
+
+/// Every engine whose results are taken in.
+pub(super) static ROUTES: &[Route] = &[
+    Route { name: "rescore_opensearch", path: "/rescore/opensearch", engine: Engine::OpenSearch },
+    Route { name: "rescore_vespa", path: "/rescore/vespa", engine: Engine::Vespa },
+];
+
+/// A rewritten response and what is told of it.
+struct Rescored {
+    bytes: Vec<u8>,
+    counters: Counters,
+    stats: Stats,
+    model: String,
+    pairs: usize,
+}
+
+/// What a job needs beside its body.
+struct Desk {
+    shared: web::Data<Shared>,
+    engine: Engine,
+    started: Instant,
+    header_timeout: Option<Duration>,
+}
+
+/// Answers one request.
+pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Refusal::Internal.response();
+    };
+    let _in_flight = InFlight::enter(&shared.metrics);
+    let mut record = Record::new(route.name, request.headers());
+    let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.started, header_timeout: None };
+    let outcome = answer::caught(desk.answer(&request, &mut payload, &mut record)).await;
+    body::discard(&mut payload).await;
+    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+}
+
+impl Desk {
+    async fn answer(
+        mut self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        record: &mut Record,
+    ) -> Result<HttpResponse, Refusal> {
+        answer::admit(self.shared.health.readiness())?;
+        self.header_timeout = answer::header_timeout(request.headers())?;
+        let patience = self.header_timeout.unwrap_or(self.shared.deadline);
+        let bytes = body::collect(request, payload, self.shared.max_body, patience).await?;
+        let rescored = if bytes.len() > answer::INLINE_BYTES {
+            // Reading and rewriting megabytes is no work for a connection's thread. The job borrows the body, so the
+            // whole of it goes to another thread, which waits for the scores there.
+            let runtime = tokio::runtime::Handle::current();
+            web::block(move || runtime.block_on(self.run(&bytes))).await.map_err(|_| Refusal::Internal)??
+        } else {
+            self.run(&bytes).await?
+        };
+        record.pairs = rescored.pairs;
+        record.model = rescored.model;
+        record.stats = Some(rescored.stats);
+        let mut response = HttpResponse::Ok();
+        response.content_type("application/json");
+        for (name, value) in [
+            ("x-rescored-hits", rescored.counters.rescored),
+            ("x-rescored-missing-fields", rescored.counters.missing_fields),
+        ] {
+            response.insert_header((name, value.to_string()));
+        }
+        if rescored.counters.unsettled > 0 {
+            let Counters { rescored: done, unsettled, .. } = rescored.counters;
+            response.insert_header(("x-rescored-partial", format!("{done}/{}", done + unsettled)));
+        }
+        Ok(response.body(rescored.bytes))
+    }
+
+    async fn run(&self, bytes: &Bytes) -> Result<Rescored, Refusal> {
+        let options = Options { max_hits: self.shared.scene.max_documents, ..Options::default() };
+        let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
+        let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
+        let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);
+        let (mut stats, mut pairs, mut model) = (Stats::default(), 0, String::new());
+        while let Some(stage) = job.next_stage() {
+            pairs += stage.texts.pairs.len();
+            let card = self.shared.reranker.model(stage.model.as_deref())?;
+            model.clone_from(&card.id);
+            let cut = answer::within(job.terms().cut, card.max_length);
+            let (activation, part) = (card.activation, self.stage(&stage, &job, (cut, deadline)).await?);
+            stats += part.1;
+            job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
+        }
+        let output = job.finish();
+        Ok(Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs })
+    }
+
+    async fn stage(
+        &self,
+        stage: &StageRequest<'_>,
+        job: &Job<'_>,
+        (cut, deadline): (Cut, Instant),
+    ) -> Result<(Vec<Option<Scored>>, Stats), Refusal> {
+        let request = Request {
+            model: stage.model.as_deref(),
+            texts: &stage.texts,
+            cut,
+            refuse_cut: job.terms().refuse_cut,
+            deadline,
+            priority: Priority::Live,
+        };
+        if job.terms().allow_partial {
+            let part = self.shared.reranker.score_in_time(request).await?;
+            return Ok((part.scored, part.stats));
+        }
+        let answer = self.shared.reranker.score(request).await?;
+        Ok((answer.scored.into_iter().map(Some).collect(), answer.stats))
+    }
+}
+
+impl From<Malformed> for Reject {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::TooMany { path, what, limit, hint } => {
+                let hint = if what.contains("hit") { "send fewer or raise RESCORED_MAX_DOCUMENTS" } else { hint };
+                Self::TooMany { path, what, limit, hint }
+            }
+            Malformed::Encoding { .. } | Malformed::Json(_) | Malformed::Value { .. } | Malformed::Refused { .. } => {
+                Self::Engine(malformed)
+            }
+        }
+    }
+}

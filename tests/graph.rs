@@ -1,0 +1,234 @@
+//! Written graphs against the real model and the golden logits, through ONNX Runtime.
+//!
+//! Skips, visibly, what it has no files for: `RESCORED_TEST_RUNTIME` names libonnxruntime (or `models/.runtime` holds
+//! it), `RESCORED_TEST_MODELS` the folder of models (`models`), `RESCORED_TEST_DATA` the shared data (`../shared/data`).
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a broken helper of a test is a failed test")]
+#![expect(clippy::print_stderr, reason = "what is skipped is said")]
+#![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "logits of text files and means")]
+#![expect(clippy::disallowed_methods, reason = "where files lie is the environment's matter")]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use ort::environment::Environment;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{Session, SessionInputValue};
+use ort::value::Tensor;
+use rescored::graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded};
+use rescored::graph::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights, operators};
+
+const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
+
+/// What the tests of the real model need.
+struct Bench {
+    source: Vec<u8>,
+    samples: Vec<Sample>,
+    golden: Vec<f32>,
+    golden_int8: Vec<f32>,
+    runtime: Runtime,
+}
+
+/// Runs graphs on one thread.
+struct Runtime(Arc<Environment>);
+
+impl Runner for Runtime {
+    type Error = ort::Error;
+
+    fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> ort::Result<Vec<Vec<f32>>> {
+        let mut session = Session::builder(&self.0)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(1)?
+            .with_inter_threads(1)?
+            .commit_from_memory(onnx)?;
+        let known: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+        runs.iter()
+            .map(|feeds| {
+                let feeds = feeds.iter().filter(|feed| known.iter().any(|name| name == feed.name));
+                let inputs = feeds
+                    .map(|feed| {
+                        let tensor = Tensor::from_array((feed.dims.clone(), feed.values.clone()))?;
+                        Ok((feed.name, SessionInputValue::from(tensor)))
+                    })
+                    .collect::<ort::Result<Vec<_>>>()?;
+                let outputs = session.run(inputs)?;
+                Ok(outputs[output].try_extract_tensor::<f32>()?.1.to_vec())
+            })
+            .collect()
+    }
+}
+
+fn folder(variable: &str, default: &str) -> PathBuf {
+    std::env::vars()
+        .find(|(name, _)| name == variable)
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), |(_, value)| value.into())
+}
+
+fn library() -> Option<PathBuf> {
+    let given = folder("RESCORED_TEST_RUNTIME", "models/.runtime");
+    if given.is_file() {
+        return Some(given);
+    }
+    let mut waiting = vec![given];
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(folder).ok()?.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if name.starts_with("libonnxruntime.") {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+/// The one environment that ONNX Runtime allows a process.
+fn environment(library: &Path) -> Arc<Environment> {
+    static LOADED: OnceLock<Arc<Environment>> = OnceLock::new();
+    let load = || ort::init_from(library).unwrap().with_name("graph").with_telemetry(false).build().unwrap();
+    Arc::clone(LOADED.get_or_init(|| Arc::new(load())))
+}
+
+/// The real model, its golden pairs and the runtime; `None`, with a word why, where one is absent.
+fn bench(every: usize) -> Option<Bench> {
+    let model = folder("RESCORED_TEST_MODELS", "models").join(MODEL).join("model.onnx");
+    let golden = folder("RESCORED_TEST_DATA", "../shared/data").join("golden");
+    let Some(library) = library() else {
+        eprintln!("skipped: no libonnxruntime; set RESCORED_TEST_RUNTIME");
+        return None;
+    };
+    let Ok(source) = std::fs::read(&model) else {
+        eprintln!("skipped: no {}", model.display());
+        return None;
+    };
+    let Ok(tokens) = std::fs::read_to_string(golden.join("tokens.jsonl")) else {
+        eprintln!("skipped: no {}", golden.display());
+        return None;
+    };
+    let ints = |line: &serde_json::Value, key: &str| -> Vec<i64> {
+        line[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
+    };
+    let sample =
+        |line: &serde_json::Value| Sample { ids: ints(line, "input_ids"), types: ints(line, "token_type_ids") };
+    // Long pairs cost most and prove no more.
+    let short = |line: &serde_json::Value| line["tokens"].as_u64().is_some_and(|tokens| tokens <= 160);
+    let lines: Vec<serde_json::Value> =
+        tokens.lines().map(|line| serde_json::from_str(line).unwrap()).filter(short).step_by(every).collect();
+    let logits = |file: &str, field: &str| -> Vec<f32> {
+        let text = std::fs::read_to_string(golden.join(file)).unwrap();
+        let all: HashMap<String, f32> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| (line["id"].as_str().unwrap().to_owned(), line[field].as_f64().unwrap() as f32))
+            .collect();
+        lines.iter().map(|line| all[line["id"].as_str().unwrap()]).collect()
+    };
+    Some(Bench {
+        source,
+        samples: lines.iter().map(sample).collect(),
+        golden: logits("golden-fp32.jsonl", "logit"),
+        golden_int8: logits("golden-int8.jsonl", "logit_exact"),
+        runtime: Runtime(environment(&library)),
+    })
+}
+
+fn target(layout: Layout, precision: Precision) -> Target {
+    Target { layout, precision, layers: None }
+}
+
+fn int8(weights: Weights, activations: Activations) -> Precision {
+    Precision::Int8 { weights, activations }
+}
+
+fn provenance() -> Provenance {
+    Provenance { source_sha256: "0".repeat(64), tool: "rescored test".into() }
+}
+
+impl Bench {
+    fn compile(&mut self, target: &Target) -> Compiled {
+        match compile(&self.source, (target, &provenance()), &self.samples, &mut self.runtime) {
+            Ok(compiled) => compiled,
+            Err(refused) => panic!("{target}: {refused:?}"),
+        }
+    }
+
+    fn gaps(&mut self, compiled: &Compiled, wanted: &[f32]) -> (f32, f32) {
+        let runs: Vec<_> = match compiled.target.layout {
+            Layout::Padded => self.samples.iter().map(padded).collect(),
+            Layout::Packed { slots } => {
+                self.samples.iter().map(|sample| rescored::graph::compile::packed(&[sample], slots)).collect()
+            }
+        };
+        let logits = self.runtime.run(&compiled.onnx, &runs, "logits").unwrap();
+        let gaps: Vec<f32> = logits.iter().zip(wanted).map(|(logits, wanted)| (logits[0] - wanted).abs()).collect();
+        (gaps.iter().copied().fold(0.0, f32::max), gaps.iter().sum::<f32>() / gaps.len() as f32)
+    }
+}
+
+#[test]
+fn fp32_graphs_give_the_golden_logits_in_every_layout() {
+    let Some(mut bench) = bench(10) else { return };
+    for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 4 }] {
+        let compiled = bench.compile(&target(layout, Precision::Fp32));
+        assert_eq!((compiled.bert.heads, compiled.bert.layers.len()), (12, 12));
+        let golden = bench.golden.clone();
+        let (max, _) = bench.gaps(&compiled, &golden);
+        assert!(max <= 1e-4, "{layout:?}: {max}");
+        let names = operators(&compiled.onnx).unwrap();
+        assert!(!names.iter().any(|op| op.name == "MatMulInteger" || op.name == "DynamicQuantizeLinear"));
+    }
+}
+
+#[test]
+fn dynamic_int8_with_unsigned_weights_is_the_exact_integer_arithmetic() {
+    let Some(mut bench) = bench(10) else { return };
+    let precision = int8(Weights::Unsigned, Activations::PerPair);
+    let compiled = bench.compile(&target(Layout::Packed { slots: 1 }, precision));
+    let golden = bench.golden_int8.clone();
+    let (max, mean) = bench.gaps(&compiled, &golden);
+    assert!(max <= 0.5 && mean <= 0.06, "max {max}, mean {mean}: beyond what rounding order explains");
+}
+
+#[test]
+fn pairs_may_share_an_int8_forward_where_ranges_are_per_token_or_static() {
+    let Some(mut bench) = bench(10) else { return };
+    for activations in [Activations::PerToken, Activations::Static(Ranges::default())] {
+        let precision = int8(Weights::Unsigned, activations);
+        let compiled = bench.compile(&target(Layout::Packed { slots: 4 }, precision));
+        eprintln!("{}: {:?} from fp32", compiled.target, compiled.loss);
+        assert!(compiled.loss.max > 0.0, "integers are not floats");
+    }
+}
+
+#[test]
+fn a_shape_of_fewer_layers_is_marked_and_smaller() {
+    let Some(mut bench) = bench(40) else { return };
+    let six = Target { layers: Some(6), ..target(Layout::Packed { slots: 2 }, Precision::Fp32) };
+    let compiled = bench.compile(&six);
+    let whole = bench.compile(&Target { layers: None, ..six });
+    let marked = |onnx: &[u8]| onnx.windows(19).any(|window| window == b"rescored.shape_only");
+    assert!(marked(&compiled.onnx) && !marked(&whole.onnx));
+    assert!(compiled.onnx.len() < whole.onnx.len() * 2 / 3);
+}
+
+#[test]
+fn a_graph_that_differs_from_its_source_is_refused() {
+    /// Answers the source's logits with a little more than the tolerance added.
+    struct Shifted(Runtime);
+    impl Runner for Shifted {
+        type Error = ort::Error;
+        fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> ort::Result<Vec<Vec<f32>>> {
+            let written = onnx.windows(8).any(|window| window == b"rescored");
+            let mut answers = self.0.run(onnx, runs, output)?;
+            answers.iter_mut().flatten().for_each(|logit| *logit += if written { 0.0 } else { 2e-4 });
+            Ok(answers)
+        }
+    }
+    let Some(bench) = bench(40) else { return };
+    let target = target(Layout::Packed { slots: 1 }, Precision::Fp32);
+    let refused = compile(&bench.source, (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
+    assert!(matches!(refused, Err(Refused::Differs { limit, .. }) if limit < 1e-3), "{refused:?}");
+}

@@ -1,0 +1,151 @@
+//! Compiled graphs of the real model: proved against their source, near the golden logits, and exact in any company.
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use rescored::app::Core;
+use rescored::compile::{Done, Options, Scheme, compile};
+use rescored::domain::{Cut, Pair, Priority, Texts};
+use rescored::model::options::Precision;
+use rescored::model::{Batch, Model};
+use rescored::rerank::Request;
+
+use crate::support::{config, float, models, shared, text};
+
+const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
+
+/// A model folder of these tests' own, with a graph of each precision compiled in it.
+struct Workshop {
+    folder: tempfile::TempDir,
+    fp32: Done,
+    int8: Done,
+}
+
+static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
+    let (from, to) = (models().join(MODEL), folder.path().join(MODEL));
+    std::fs::create_dir(&to).expect("a folder");
+    for file in ["model.onnx", "tokenizer.json", "manifest.json"] {
+        std::fs::copy(from.join(file), to.join(file)).expect("the model is here; run `make fetch` first");
+    }
+    let written = |precision| {
+        let model = options(folder.path(), precision);
+        let options = Options { model, id: MODEL.to_owned(), scheme: Scheme::default(), slots: 4, layers: None };
+        compile(&options).expect("the real model compiles")
+    };
+    Workshop { fp32: written(Precision::Fp32), int8: written(Precision::Int8), folder }
+});
+
+fn options(folder: &Path, precision: Precision) -> rescored::model::Options {
+    let graphs = rescored::model::options::Graphs::Best;
+    rescored::model::Options { dir: folder.to_owned(), precision, graphs, ..config(&[]).model }
+}
+
+fn open(precision: Precision) -> Model {
+    Model::open_all(&options(WORKSHOP.folder.path(), precision)).expect("the compiled graph opens").remove(0)
+}
+
+/// Logits of all pairs in one request through an engine of so many workers.
+fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, String)]) -> Vec<f32> {
+    let engine = rescored::engine::Options { workers, ..config(&[]).engine };
+    let cache = rescored::cache::Options { bytes: 0, ..config(&[]).cache };
+    let core = Core::start(vec![open(precision)], &engine, &cache).expect("threads");
+    core.reranker.wait_until_warm().expect("the model runs");
+    let texts = Texts {
+        queries: pairs.iter().map(|(query, _)| query.into()).collect(),
+        pairs: pairs
+            .iter()
+            .enumerate()
+            .map(|(query, (_, document))| Pair { query, document: document.into() })
+            .collect(),
+    };
+    let request = Request {
+        model: None,
+        texts: &texts,
+        cut: Cut::MODEL,
+        refuse_cut: false,
+        deadline: Instant::now() + Duration::from_mins(10),
+        priority: Priority::Live,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let answer = runtime.block_on(core.reranker.score(request)).expect("scores");
+    answer.scored.iter().map(|scored| scored.logit.get()).collect()
+}
+
+/// Logits of all pairs, each alone in a forward pass of this thread's.
+fn alone(precision: Precision, pairs: &[(String, String)]) -> Vec<f32> {
+    let model = open(precision);
+    let mut scorer = model.scorers.build().expect("the graph loads");
+    let mut batch = Batch::default();
+    let mut logits = Vec::new();
+    for (query, document) in pairs {
+        let query = model.tokenizer.query(query).expect("ids");
+        let fitted = model.tokenizer.pair(&query, document, &Cut::MODEL).expect("ids");
+        model.company.arrange(&[&fitted.windows[0]], &mut batch);
+        logits.push(scorer.score(&batch).expect("a forward pass")[0]);
+    }
+    logits
+}
+
+fn golden_pairs() -> Option<Vec<(String, String)>> {
+    let pairs = shared("golden/pairs.jsonl")?;
+    Some(pairs.iter().map(|pair| (text(pair, "query").to_owned(), text(pair, "document").to_owned())).collect())
+}
+
+fn golden(field: &str, file: &str) -> Option<Vec<f32>> {
+    Some(shared(file)?.iter().map(|line| float(&line[field])).collect())
+}
+
+/// Mean and largest difference.
+fn distance(a: &[f32], b: &[f32]) -> (f32, f32) {
+    assert_eq!(a.len(), b.len());
+    let gaps: Vec<f32> = a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect();
+    (gaps.iter().sum::<f32>() / gaps.len() as f32, gaps.iter().copied().fold(0.0, f32::max))
+}
+
+#[test]
+fn fp32_logits_are_the_golden_ones_in_any_company() {
+    let (Some(pairs), Some(expected)) = (golden_pairs(), golden("logit", "golden/golden-fp32.jsonl")) else { return };
+    assert!(WORKSHOP.fp32.record.proof_max <= 1e-4, "{:?}", WORKSHOP.fp32.record);
+    let alone = alone(Precision::Fp32, &pairs);
+    let (mean, most) = distance(&alone, &expected);
+    println!("compiled fp32 against golden fp32: mean {mean:e}, most {most:e}");
+    assert!(most <= 1e-4, "compiled fp32 is {most} from the golden logits");
+    for workers in [1, 2] {
+        let together = through_the_engine(Precision::Fp32, workers, &pairs);
+        assert_eq!(bits(&together), bits(&alone), "{workers} workers, all pairs in one request");
+    }
+    let (backwards, mut expected): (Vec<_>, Vec<_>) = (pairs.into_iter().rev().collect(), alone);
+    expected.reverse();
+    assert_eq!(bits(&through_the_engine(Precision::Fp32, 2, &backwards)), bits(&expected), "the other way round");
+}
+
+#[test]
+fn int8_logits_stay_near_fp32_and_are_exact_in_any_company() {
+    let (Some(pairs), Some(expected)) = (golden_pairs(), golden("logit", "golden/golden-fp32.jsonl")) else { return };
+    let alone = alone(Precision::Int8, &pairs);
+    let (mean, most) = distance(&alone, &expected);
+    println!("compiled {} against golden fp32: mean {mean:.4}, most {most:.4}", WORKSHOP.int8.target);
+    assert!(mean <= 0.2, "compiled int8 is {mean} from fp32 on average");
+    for workers in [1, 2] {
+        let together = through_the_engine(Precision::Int8, workers, &pairs);
+        assert_eq!(bits(&together), bits(&alone), "{workers} workers, all pairs in one request");
+    }
+}
+
+#[test]
+fn a_damaged_compiled_graph_is_passed_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join(MODEL);
+    std::fs::create_dir(&model).expect("a folder");
+    let record = &WORKSHOP.fp32.record;
+    let source = record.source_sha256;
+    rescored::model::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
+    assert!(rescored::model::compiled::find(&model, source, Precision::Fp32).is_none());
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|logit| logit.to_bits()).collect()
+}
