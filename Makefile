@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients test-engines check lint bless bench
+.PHONY: help run fetch test test-clients test-engines check lint bless bench bench-cache
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ bless: ## Write generated files anew (CONFIG.md)
 
 bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
 	$(CARGO) bench --locked --bench throughput
+
+bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tiers (redis-server is used where it is)
+	$(CARGO) bench --locked --bench cache
 
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@

@@ -5,7 +5,8 @@
 //! 2. stop accepting connections;
 //! 3. finish what was accepted, within the grace period;
 //! 4. let go of the engine: its threads end after the work they hold;
-//! 5. say what was cut, if anything was.
+//! 5. write the cache's last snapshot;
+//! 6. say what was cut, if anything was.
 
 mod memory;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 
+use crate::cache::keeper::Keeper;
 use crate::cache::{self, ScoreCache};
 use crate::config::Config;
 use crate::engine::{self, Engine, StartError, Surroundings};
@@ -24,7 +26,7 @@ use crate::http::{self, BindError, Bound, Listen, State};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::model::open::OpenError;
-use crate::rerank::Reranker;
+use crate::rerank::{self, Reranker};
 
 /// Why the process did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +60,21 @@ pub struct Core {
     pub health: Arc<Health>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Scores, in all tiers.
+    pub cache: ScoreCache,
 }
+
+/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes one
+/// to two seconds a million scores (`make bench-cache`); the default budget holds fewer, so it is nearly always over soon
+/// after the models are warm. Past this bound the process is ready, and reading goes on.
+const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
 /// A server that holds its addresses, and the parts behind it.
 #[derive(Debug)]
 pub struct App {
     core: Core,
     bound: Bound,
+    keeper: Option<Keeper>,
     drain: Duration,
 }
 
@@ -74,14 +84,28 @@ impl Core {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(models: Vec<Model>, engine: &engine::Options, cache: &cache::Options) -> io::Result<Self> {
+        let nothing = cache::SharedOptions { url: None, timeout: Duration::ZERO };
+        Self::sharing(models, engine, (cache, &nothing))
+    }
+
+    /// As [`Core::start`], with a cache that may have a second tier.
+    ///
+    /// # Errors
+    /// As [`Core::start`].
+    pub fn sharing(
+        models: Vec<Model>,
+        engine: &engine::Options,
+        (cache, shared): (&cache::Options, &cache::SharedOptions),
+    ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health::default());
-        let cards = models.iter().map(|model| model.card.clone()).collect();
+        let cards: Vec<_> = models.iter().map(|model| model.card.clone()).collect();
         let around = Surroundings { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
         let engine = Engine::start(engine, &models.into(), &around)?;
-        let cache = ScoreCache::new(cache, Arc::clone(&metrics));
-        let reranker = Arc::new(Reranker::new(cards, engine, cache, Arc::clone(&metrics)));
-        Ok(Self { reranker, health, metrics })
+        let scopes = rerank::scopes(&cards);
+        let cache = ScoreCache::sharing(cache, scopes, shared, Arc::clone(&metrics))?;
+        let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
+        Ok(Self { reranker, health, metrics, cache })
     }
 }
 
@@ -100,10 +124,11 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn over(models: Vec<Model>, config: &Config) -> Result<Self, AppError> {
-        let core = Core::start(models, &config.engine, &config.cache)?;
-        let Core { reranker, health, metrics } = core.clone();
+        let core = Core::sharing(models, &config.engine, (&config.cache, &config.shared))?;
+        let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
+        let Core { reranker, health, metrics, .. } = core.clone();
         let bound = http::bind(&config.http, State { reranker, health, metrics })?;
-        Ok(Self { core, bound, drain: config.drain })
+        Ok(Self { core, bound, keeper, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -125,9 +150,10 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, drain } = self;
+        let Self { core, bound, keeper, drain } = self;
+        let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
-        let warm = warm_up(&core);
+        let warm = warm_up(&core, keeper.clone());
         let serving = actix_web::rt::spawn(bound.serve());
         let failed = tokio::select! {
             failed = warm => failed.err(),
@@ -146,15 +172,24 @@ impl App {
         // The server's end drops its hold of the reranker; ours is the last, and with it goes the engine.
         serving.await.unwrap_or(Ok(()))?;
         drop(core);
+        drop(keeper);
         if finished { Ok(()) } else { Err(AppError::Cut { grace: drain }) }
     }
 }
 
 /// Resolves only when the warm-up fails; a process that is warm goes on until it is stopped.
-async fn warm_up(core: &Core) -> Result<(), AppError> {
+async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppError> {
     let reranker = Arc::clone(&core.reranker);
     let started = std::time::Instant::now();
-    let waited = tokio::task::spawn_blocking(move || reranker.wait_until_warm()).await;
+    let wait = move || {
+        reranker.wait_until_warm()?;
+        // So that the first request is answered from what the process before this one knew.
+        if keeper.is_some_and(|keeper| !keeper.wait_until_loaded(PATIENCE_TO_LOAD)) {
+            tracing::warn!("the snapshot is still being read; ready without it");
+        }
+        Ok::<_, StartError>(())
+    };
+    let waited = tokio::task::spawn_blocking(wait).await;
     waited.map_err(io::Error::other)??;
     memory::give_back();
     core.health.warmed();

@@ -1,210 +1,309 @@
 //! The score cache: a pair that was scored once is not scored again while its score is valid.
 //!
-//! Owns keys and their hashing, and the only use of moka. A cached score is bit-equal to the fresh one. It must not
-//! know how scores are made, nor HTTP.
+//! - `key`: the identity of a pair's score.
+//! - `tier`: the first tier, in this process, weighed in bytes.
+//! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
+//! - `exchange`: a snapshot as lines of JSON.
+//! - `shared`: the second tier, a Valkey or Redis that sidecars share.
+//! - `report`: what is told of all of them.
+//!
+//! Owns moka, redis and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
+//! [`Scope`], which is hashed into its key. It must not know how scores are made, nor HTTP.
 
+pub mod exchange;
+pub mod keeper;
 pub mod options;
+pub mod report;
+pub mod snapshot;
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+mod held;
+mod key;
+mod shared;
+mod tier;
 
-use moka::notification::RemovalCause;
-use moka::sync::Cache;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use crate::domain::{Cut, CutSide, LongDocuments, Scored};
+use crate::domain::Scored;
 use crate::metrics::Metrics;
 
-pub use options::Options;
+pub use key::{Key, QueryKey};
+pub use options::{Options, SharedOptions, SnapshotOptions};
+pub use report::Report;
 
-/// Estimated bytes of one entry: key and value (28 bytes) and what moka keeps beside them (hash table slot, the shared
-/// entry, its nodes in the access and write queues, and its share of the frequency sketch). Measured as resident bytes
-/// an entry by `cargo bench --bench cache`.
-const ENTRY_BYTES: u32 = 320;
+use held::Held;
+use keeper::Order;
+use shared::Shared;
+use snapshot::{Record, Snapshot, SnapshotError};
+use tier::Tier;
 
-/// Identity of a pair's score: 128 bits of BLAKE3 over the model's fingerprint, the way of cutting, the query and the
-/// document. Every part is fixed in length or ends its hash, so no two different pairs share an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u128);
-
-impl Key {
-    /// Another key, for a variant of the same pair that must not be mixed up with it.
-    #[must_use]
-    pub const fn variant(self) -> Self {
-        Self(!self.0)
-    }
-
-    /// A number that spreads keys evenly: any of its bits will do.
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half of a hash is a hash")]
-    pub const fn spread(self) -> u64 {
-        self.0 as u64
-    }
+/// Whose scores are kept together: a model, and everything beside the texts that decides its scores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The model's id, for people.
+    pub model: String,
+    /// Everything that decides a score: two scopes with the same identity give bit-equal scores.
+    pub identity: String,
 }
 
-/// Makes the keys of one query's documents: the model, the cut and the query are hashed once.
-#[derive(Clone, Debug)]
-pub struct QueryKey([u8; 32]);
-
-impl QueryKey {
-    /// The keys of `query`'s documents under a model with this fingerprint and this way of cutting.
-    pub fn new(fingerprint: &str, cut: &Cut, query: &str) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 pair score");
-        for part in [fingerprint.as_bytes(), &cut_bytes(cut), query.as_bytes()] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        Self(*hasher.finalize().as_bytes())
-    }
-
-    /// The key of one document: a hash of the document alone, keyed by all the rest.
-    pub fn document(&self, document: &str) -> Key {
-        let hash = blake3::keyed_hash(&self.0, document.as_bytes());
-        let mut half = [0; 16];
-        half.copy_from_slice(&hash.as_bytes()[..16]);
-        Key(u128::from_le_bytes(half))
-    }
+/// What became of a snapshot's entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Entries that are valid here.
+    pub kept: u64,
+    /// Entries of models, or of arithmetic, that are not served here: they could never be hit.
+    pub foreign: u64,
+    /// Entries past their age.
+    pub expired: u64,
 }
 
-/// Every field of a cut in a fixed place.
-fn cut_bytes(cut: &Cut) -> [u8; 12] {
-    let Cut { max_length, max_document, side, long_documents } = *cut;
-    let mut bytes = [0; 12];
-    bytes[..4].copy_from_slice(&max_length.unwrap_or(u32::MAX).to_le_bytes());
-    bytes[4..8].copy_from_slice(&max_document.unwrap_or(u32::MAX).to_le_bytes());
-    bytes[8] = match side {
-        CutSide::Right => 0,
-        CutSide::Left => 1,
-    };
-    let (kind, windows) = match long_documents {
-        LongDocuments::Truncate => (0, 0),
-        LongDocuments::MaxPassage { windows } => (1, windows),
-    };
-    bytes[9] = kind;
-    bytes[10..].copy_from_slice(&windows.to_le_bytes());
-    bytes
-}
-
-/// Scores by key, within a budget of bytes.
+/// Scores by scope and key. Cheap to clone; all clones are one cache.
 #[derive(Clone, Debug)]
 pub struct ScoreCache {
-    /// `None` when the budget is 0.
-    entries: Option<Cache<Key, Scored, BuildHasherDefault<KeyHasher>>>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    scopes: Vec<Scope>,
+    tiers: Vec<Tier>,
+    shared: Option<Shared>,
+    ttl: Option<Duration>,
+    started: Instant,
+    /// Scores kept or given up since the start; a snapshot is written only when it moved.
+    changes: AtomicU64,
+    /// Wakes the keeper, when there is one.
+    keeper: OnceLock<Sender<Order>>,
+    snapshot: report::SnapshotState,
     metrics: Arc<Metrics>,
 }
 
 impl ScoreCache {
-    /// An empty cache.
-    pub fn new(options: &Options, metrics: Arc<Metrics>) -> Self {
-        let evictions = metrics.cache_evictions.clone();
-        let entries = (options.bytes > 0).then(|| {
-            let builder = Cache::builder()
-                .name("scores")
-                .max_capacity(options.bytes)
-                .weigher(|_, _| ENTRY_BYTES)
-                .eviction_listener(move |_, _, cause| {
-                    if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
-                        evictions.inc();
-                    }
-                });
-            let builder = match options.ttl {
-                Some(ttl) => builder.time_to_live(ttl),
-                None => builder,
-            };
-            builder.build_with_hasher(BuildHasherDefault::default())
-        });
-        Self { entries, metrics }
+    /// An empty cache for these scopes, which share its budget evenly, without a second tier.
+    pub fn new(options: &Options, scopes: Vec<Scope>, metrics: Arc<Metrics>) -> Self {
+        Self::over(options, scopes, (None, metrics))
     }
 
-    /// The score of a pair, if it is held and not too old.
-    pub fn get(&self, key: Key) -> Option<Scored> {
-        self.entries.as_ref()?.get(&key)
+    /// As [`ScoreCache::new`], with a second tier where one is named. The tier that cannot be reached is no error: it is asked again later.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn sharing(
+        options: &Options,
+        scopes: Vec<Scope>,
+        shared: &SharedOptions,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let start = |url: &String| Shared::start((url, shared.timeout), (&scopes, options.ttl), &metrics);
+        let tier = shared.url.as_ref().map(start).transpose()?;
+        Ok(Self::over(options, scopes, (tier, metrics)))
     }
 
-    /// Keeps a score.
-    pub fn insert(&self, key: Key, scored: Scored) {
-        if let Some(entries) = &self.entries {
-            entries.insert(key, scored);
+    fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<Shared>, Arc<Metrics>)) -> Self {
+        let share = Options { bytes: options.bytes / scopes.len().max(1) as u64, ttl: options.ttl };
+        let tiers = scopes.iter().map(|_| Tier::new(&share, &metrics)).collect();
+        let inner = Inner {
+            scopes,
+            tiers,
+            shared,
+            ttl: options.ttl,
+            started: Instant::now(),
+            changes: AtomicU64::new(0),
+            keeper: OnceLock::new(),
+            snapshot: report::SnapshotState::default(),
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The score of a pair, if the first tier holds it and it is not too old.
+    pub fn get(&self, scope: usize, key: Key) -> Option<Scored> {
+        self.inner.tiers.get(scope)?.get(key).map(Held::scored)
+    }
+
+    /// Keeps a score in every tier.
+    pub fn insert(&self, scope: usize, key: Key, scored: Scored) {
+        let held = Held::new(scored, held::now());
+        self.keep(scope, key, held);
+        if let Some(shared) = &self.inner.shared {
+            shared.write(scope, key, held);
         }
+    }
+
+    fn keep(&self, scope: usize, key: Key, held: Held) {
+        if let Some(tier) = self.inner.tiers.get(scope) {
+            tier.insert(key, held);
+            self.inner.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is a second tier to ask.
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared.is_some()
+    }
+
+    /// Asks the second tier, in one round trip and within its time bound, and keeps what it holds in the first. A tier
+    /// that is late or down holds nothing.
+    pub async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<Scored>> {
+        let Some(shared) = &self.inner.shared else { return vec![None; keys.len()] };
+        let found = shared.fetch(scope, keys).await;
+        for (&key, held) in keys.iter().zip(&found) {
+            if let Some(held) = *held {
+                self.keep(scope, key, held);
+            }
+        }
+        found.into_iter().map(|held| held.map(Held::scored)).collect()
+    }
+
+    /// Counts pairs of one request by what the cache had of them.
+    pub fn count(&self, scope: usize, hits: usize, misses: usize) {
+        self.inner.metrics.cache_hits.inc_by(hits as u64);
+        self.inner.metrics.cache_misses.inc_by(misses as u64);
+        if let Some(tier) = self.inner.tiers.get(scope) {
+            tier.count(hits as u64, misses as u64);
+        }
+    }
+
+    /// Gives up every score, or those of one scope, in all tiers and in the snapshot; says how many the first tier held.
+    pub fn forget(&self, scope: Option<usize>) -> u64 {
+        let chosen = |position: &usize| scope.is_none_or(|scope| scope == *position);
+        let mut forgotten = 0;
+        for position in (0..self.inner.tiers.len()).filter(chosen) {
+            forgotten += self.inner.tiers.get(position).map_or(0, Tier::forget);
+            if let Some(shared) = &self.inner.shared {
+                shared.forget(position);
+            }
+        }
+        self.inner.changes.fetch_add(1, Ordering::Relaxed);
+        if let Some(keeper) = self.inner.keeper.get() {
+            // A keeper that is gone has written its last snapshot, and the process is going with it.
+            let _ = keeper.send(Order::Write);
+        }
+        forgotten
     }
 
     /// Brings the gauges up to date.
     pub fn show(&self) {
-        if let Some(entries) = &self.entries {
-            let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            self.metrics.cache_entries.set(level(entries.entry_count()));
-            self.metrics.cache_bytes.set(level(entries.weighted_size()));
+        let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (entries, bytes) = self
+            .inner
+            .tiers
+            .iter()
+            .fold((0, 0), |(entries, bytes), tier| (entries + tier.entries(), bytes + tier.bytes()));
+        self.inner.metrics.cache_entries.set(level(entries));
+        self.inner.metrics.cache_bytes.set(level(bytes));
+    }
+
+    /// What there is to tell.
+    pub fn report(&self) -> Report {
+        report::of(&self.inner)
+    }
+
+    /// Writes the first tier to a file, atomically; says how many entries it holds.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn write_snapshot(&self, path: &std::path::Path) -> Result<u64, SnapshotError> {
+        let identities: Vec<&str> = self.inner.scopes.iter().map(|scope| scope.identity.as_str()).collect();
+        let records = self
+            .inner
+            .tiers
+            .iter()
+            .enumerate()
+            .flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }));
+        snapshot::write(path, &identities, records)
+    }
+
+    /// Takes over the entries of a snapshot that belong here and are not too old.
+    ///
+    /// # Errors
+    /// When the file could not be read to its end; what was read until then is kept, for it is right.
+    pub fn restore(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
+        let home = |identity: &String| self.inner.scopes.iter().position(|scope| scope.identity == *identity);
+        let homes: Vec<Option<usize>> = snapshot.identities().iter().map(home).collect();
+        let now = held::now();
+        let mut restored = Restored::default();
+        for record in snapshot {
+            let Record { scope, key, held } = record?;
+            let tier = homes.get(scope).copied().flatten().and_then(|home| self.inner.tiers.get(home));
+            match tier {
+                None => restored.foreign += 1,
+                Some(_) if self.inner.ttl.is_some_and(|ttl| held.age(now) >= ttl) => restored.expired += 1,
+                Some(tier) => {
+                    tier.insert(key, held);
+                    restored.kept += 1;
+                }
+            }
         }
-    }
-}
-
-/// Keys are hashes already: their own bits are the table's hash.
-#[derive(Clone, Copy, Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = self.0.rotate_left(31) ^ u64::from_le_bytes(word);
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "both halves of the key are hashes")]
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64 ^ (key >> 64) as u64;
+        self.inner.tiers.iter().for_each(Tier::settle);
+        Ok(restored)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::domain::Logit;
+    use crate::domain::{Cut, Logit};
 
-    fn key(fingerprint: &str, cut: &Cut, query: &str, document: &str) -> Key {
-        QueryKey::new(fingerprint, cut, query).document(document)
+    fn scopes() -> Vec<Scope> {
+        ["a", "b"].map(|id| Scope { model: id.into(), identity: format!("identity of {id}") }).to_vec()
     }
 
-    proptest! {
-        #[test]
-        fn moving_text_between_query_and_document_changes_the_key(text in "[ab]{2,12}", at in 0usize..12, other in 0usize..12) {
-            let (at, other) = (at % text.len(), other % text.len());
-            let of = |at: usize| { let (query, document) = text.split_at(at); key("m", &Cut::MODEL, query, document) };
-            prop_assert_eq!(of(at) == of(other), at == other);
-        }
+    fn cache(bytes: u64) -> ScoreCache {
+        ScoreCache::new(&Options { bytes, ttl: None }, scopes(), Arc::default())
     }
 
-    #[test]
-    fn every_field_of_a_cut_enters_the_key() {
-        let cuts = [
-            Cut::MODEL,
-            Cut { max_length: Some(128), ..Cut::MODEL },
-            Cut { max_document: Some(128), ..Cut::MODEL },
-            Cut { side: CutSide::Left, ..Cut::MODEL },
-            Cut { long_documents: LongDocuments::MaxPassage { windows: 1 }, ..Cut::MODEL },
-            Cut { long_documents: LongDocuments::MaxPassage { windows: 2 }, ..Cut::MODEL },
-        ];
-        let keys: HashSet<Key> = cuts.iter().map(|cut| key("m", cut, "q", "d")).collect();
-        assert_eq!(keys.len(), cuts.len());
-        assert_ne!(key("m", &Cut::MODEL, "q", "d"), key("n", &Cut::MODEL, "q", "d"));
+    fn key(document: &str) -> Key {
+        QueryKey::new("m", &Cut::MODEL, "q").document(document)
+    }
+
+    fn scored(logit: f32) -> Scored {
+        Scored { logit: Logit::new(logit).unwrap(), tokens: 17, cut: true }
     }
 
     #[test]
     fn a_kept_score_comes_back_bit_for_bit_and_no_budget_keeps_none() {
-        let scored = Scored { logit: Logit::new(-0.123_456_79).unwrap(), tokens: 17, cut: true };
-        let at = key("m", &Cut::MODEL, "q", "d");
+        let scored = scored(-0.123_456_79);
         for (bytes, expected) in [(1 << 20, Some(scored)), (0, None)] {
-            let cache = ScoreCache::new(&Options { bytes, ttl: None }, Arc::default());
-            assert_eq!(cache.get(at), None, "a fresh cache of {bytes} bytes");
-            cache.insert(at, scored);
-            assert_eq!(cache.get(at), expected, "a budget of {bytes} bytes");
+            let cache = cache(bytes);
+            assert_eq!(cache.get(0, key("d")), None, "a fresh cache of {bytes} bytes");
+            cache.insert(0, key("d"), scored);
+            assert_eq!(cache.get(0, key("d")), expected, "a budget of {bytes} bytes");
         }
+    }
+
+    #[test]
+    fn forgetting_one_model_leaves_the_other() {
+        let cache = cache(1 << 20);
+        for scope in [0, 1] {
+            cache.insert(scope, key("d"), scored(1.0));
+        }
+        assert_eq!(cache.forget(Some(1)), 1);
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (Some(scored(1.0)), None));
+        cache.insert(1, key("d"), scored(2.0));
+        assert_eq!(cache.get(1, key("d")), Some(scored(2.0)), "what is scored afterwards is kept again");
+        assert_eq!(cache.forget(None), 2);
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, None));
+    }
+
+    #[test]
+    fn an_old_score_is_not_taken_over_and_a_younger_one_keeps_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let now = held::now();
+        let ages = [("old", 100), ("young", 50), ("from the future", 0)];
+        let records =
+            ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
+        snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
+        let options = Options { bytes: 1 << 20, ttl: Some(Duration::from_secs(80)) };
+        let cache = ScoreCache::new(&options, scopes(), Arc::default());
+        let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
+        assert_eq!(restored, Restored { kept: 2, foreign: 0, expired: 1 });
+        assert_eq!(cache.get(0, key("old")), None);
+        assert_eq!(cache.get(0, key("young")), Some(scored(1.0)));
+        let kept = cache.inner.tiers[0].iter().find(|(at, _)| *at == key("young")).unwrap().1;
+        assert!(kept.age(now) >= Duration::from_secs(50), "{kept:?}");
     }
 }

@@ -9,10 +9,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod cache;
 mod compile;
 mod console;
 mod fetch;
 mod serve;
+mod warm;
 
 /// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;
@@ -39,6 +41,10 @@ enum Command {
     Serve,
     /// Bring the ONNX Runtime library and models into the model folder.
     Fetch(fetch::Flags),
+    /// Fill the score cache of a sidecar, or a snapshot, before traffic comes.
+    Warm(Box<warm::Flags>),
+    /// Look into snapshots of the score cache.
+    Cache(cache::Flags),
     /// Write a graph of a model that runs faster on this host, once it has proved itself against its source.
     Compile(compile::Flags),
 }
@@ -56,6 +62,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(vars),
         Command::Fetch(flags) => fetch::run(flags, &vars),
+        Command::Warm(flags) => warm::run(&flags, vars),
+        Command::Cache(flags) => cache::run(flags),
         Command::Compile(flags) => compile::run(&flags, vars),
     }
 }

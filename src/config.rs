@@ -53,6 +53,10 @@ pub struct Config {
     pub engine: engine::Options,
     /// The score cache.
     pub cache: cache::Options,
+    /// Its snapshot.
+    pub snapshot: cache::SnapshotOptions,
+    /// Its second tier.
+    pub shared: cache::SharedOptions,
     /// How long accepted requests may take to finish once a stop was asked for.
     pub drain: Duration,
     /// Logs.
@@ -133,12 +137,20 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
         ttl: read.value(&settings::CACHE_TTL, raw.cache_ttl),
     };
+    let snapshot = cache::SnapshotOptions {
+        path: read.value(&settings::CACHE_SNAPSHOT, raw.cache_snapshot),
+        every: read.value(&settings::CACHE_SNAPSHOT_EVERY, raw.cache_snapshot_every),
+    };
+    let shared = cache::SharedOptions {
+        url: read.value(&settings::CACHE_REDIS, raw.cache_redis),
+        timeout: read.value(&settings::CACHE_REDIS_TIMEOUT, raw.cache_redis_timeout),
+    };
     let drain = read.value(&settings::DRAIN, raw.drain);
     let telemetry = telemetry::Options {
         filter: read.value(&settings::LOG, raw.log),
         format: read.value(&settings::LOG_FORMAT, raw.log_format),
     };
-    Config { http, model, engine, cache, drain, telemetry, effective: Vec::new() }
+    Config { http, model, engine, cache, snapshot, shared, drain, telemetry, effective: Vec::new() }
 }
 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.

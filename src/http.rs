@@ -5,7 +5,7 @@
 //! - `face`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
-//! - `operations`: probes, models, metrics.
+//! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
 //! - `openapi`: the interface's description, from the tables and types above.
 //! - `error`: the one error body, and the map from cause to status.
 //!
@@ -14,6 +14,7 @@
 
 mod answer;
 mod body;
+mod cache;
 mod error;
 mod face;
 mod json;

@@ -8,6 +8,7 @@
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
 //! - [`telemetry`]: logs, and panics as log lines.
+//! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.
@@ -34,3 +35,4 @@ pub mod model;
 pub mod rerank;
 pub mod rescore;
 pub mod telemetry;
+pub mod warm;

@@ -43,7 +43,8 @@ pub struct Reason {
 }
 
 type Count = Counter<u64, AtomicU64>;
-type Level = Gauge<i64, AtomicI64>;
+/// A number that goes up and down.
+pub type Level = Gauge<i64, AtomicI64>;
 
 /// All metrics. Fields are cheap to touch from any thread.
 #[derive(Debug)]
@@ -67,6 +68,20 @@ pub struct Metrics {
     pub cache_entries: Level,
     /// Estimated bytes in the cache.
     pub cache_bytes: Level,
+    /// Pairs that the shared tier held, of those that the first tier did not hold.
+    pub cache_shared_hits: Count,
+    /// Pairs that the shared tier did not hold.
+    pub cache_shared_misses: Count,
+    /// Asking the shared tier, or writing to it, did not work, by reason.
+    pub cache_shared_failures: Family<Reason, Count>,
+    /// Scores written to the shared tier.
+    pub cache_shared_writes: Count,
+    /// Scores not written to the shared tier, because it was down or slower than they came.
+    pub cache_shared_dropped: Count,
+    /// 1 while the shared tier is asked, 0 while it is left alone or there is none.
+    pub cache_shared_up: Level,
+    /// Snapshots, by what became of them.
+    pub cache_snapshots: Family<Reason, Count>,
     /// Pairs that went through a forward pass.
     pub pairs_scored: Count,
     /// Documents that did not fit and were cut.
@@ -128,6 +143,13 @@ impl Metrics {
             cache_evictions: Count::default(),
             cache_entries: Level::default(),
             cache_bytes: Level::default(),
+            cache_shared_hits: Count::default(),
+            cache_shared_misses: Count::default(),
+            cache_shared_failures: Family::default(),
+            cache_shared_writes: Count::default(),
+            cache_shared_dropped: Count::default(),
+            cache_shared_up: Level::default(),
+            cache_snapshots: Family::default(),
             pairs_scored: Count::default(),
             documents_cut: Count::default(),
             forwards: Count::default(),
@@ -172,6 +194,13 @@ impl Metrics {
             "cache_evictions", "entries given up by the cache", self.cache_evictions;
             "cache_entries", "entries in the cache", self.cache_entries;
             "cache_bytes", "estimated bytes in the cache", self.cache_bytes;
+            "cache_shared_hits", "pairs that the shared tier held and the first tier did not", self.cache_shared_hits;
+            "cache_shared_misses", "pairs that no tier held", self.cache_shared_misses;
+            "cache_shared_failures", "exchanges with the shared tier that failed, by reason", self.cache_shared_failures;
+            "cache_shared_writes", "scores written to the shared tier", self.cache_shared_writes;
+            "cache_shared_dropped", "scores not written to the shared tier", self.cache_shared_dropped;
+            "cache_shared_up", "1 while the shared tier is asked", self.cache_shared_up;
+            "cache_snapshots", "snapshots, by what became of them", self.cache_snapshots;
             "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
             "documents_cut", "documents that did not fit and were cut", self.documents_cut;
             "forwards", "forward passes", self.forwards;

@@ -10,10 +10,12 @@ mod flights;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::ScoreCache;
+use crate::cache::{Scope, ScoreCache};
 use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
 use crate::engine::{Engine, PairFault, Refusal, StartError, Ticket};
 use crate::metrics::Metrics;
+
+pub use crate::cache::Report as CacheReport;
 
 use course::{Attempt, Course};
 use flights::Flights;
@@ -141,6 +143,8 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Reranker {
     models: Vec<ModelCard>,
+    /// Identities of the models' scores, in their order.
+    identities: Vec<String>,
     engine: Engine,
     shelf: Arc<Shelf>,
     metrics: Arc<Metrics>,
@@ -153,10 +157,55 @@ struct Shelf {
     flights: Flights,
 }
 
+/// Whose scores these models' are, in their order: what a score cache is made for.
+///
+/// A score is bit-equal only to what the same graph, precision and provider give on the same kind of processor, whose
+/// vector instructions decide the order of sums; so all of that is part of the identity. A score from elsewhere is a miss.
+pub fn scopes(models: &[ModelCard]) -> Vec<Scope> {
+    let host = host();
+    let scope = |model: &ModelCard| Scope {
+        model: model.id.clone(),
+        identity: format!("{} {} {} {host}", model.fingerprint, model.precision, model.provider),
+    };
+    models.iter().map(scope).collect()
+}
+
+/// The kind of processor, by the instructions that kernels are chosen by.
+fn host() -> String {
+    let mut host = std::env::consts::ARCH.to_owned();
+    #[cfg(target_arch = "x86_64")]
+    for (name, here) in [
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("avxvnni", std::is_x86_feature_detected!("avxvnni")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+        // Processors with this one have AMX, whose own flag has no stable name yet.
+        ("avx512fp16", std::is_x86_feature_detected!("avx512fp16")),
+    ] {
+        if here {
+            host.push('+');
+            host.push_str(name);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    for (name, here) in [
+        ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+        ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+        ("bf16", std::arch::is_aarch64_feature_detected!("bf16")),
+    ] {
+        if here {
+            host.push('+');
+            host.push_str(name);
+        }
+    }
+    host
+}
+
 impl Reranker {
     /// Puts the parts together. `models` are the engine's, in its order.
     pub fn new(models: Vec<ModelCard>, engine: Engine, cache: ScoreCache, metrics: Arc<Metrics>) -> Self {
-        Self { models, engine, shelf: Arc::new(Shelf { cache, flights: Flights::default() }), metrics }
+        let identities = scopes(&models).into_iter().map(|scope| scope.identity).collect();
+        Self { models, identities, engine, shelf: Arc::new(Shelf { cache, flights: Flights::default() }), metrics }
     }
 
     /// The models served, the default first.
@@ -181,6 +230,22 @@ impl Reranker {
                 served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
             }),
         }
+    }
+
+    /// What there is to tell of the cache.
+    pub fn cache(&self) -> CacheReport {
+        self.shelf.cache.report()
+    }
+
+    /// Has the cache forget every score, or those of one model, wherever they are kept; says how many were at hand.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownModel`].
+    pub fn forget(&self, model: Option<&str>) -> Result<u64, Fault> {
+        let scope = model.map(|name| self.position(Some(name))).transpose()?;
+        let forgotten = self.shelf.cache.forget(scope);
+        self.shelf.cache.show();
+        Ok(forgotten)
     }
 
     /// Blocks until every worker is warm.
@@ -212,11 +277,12 @@ impl Reranker {
     async fn run(&self, request: &Request<'_>, late: Late) -> Result<Part, Fault> {
         let model = self.position(request.model)?;
         let pairs = request.texts.pairs.len();
-        let course = Course::new(self, model, request, late);
+        let mut course = Course::new(self, model, request, late);
         self.metrics.pairs.inc_by(pairs as u64);
         let mut scored: Vec<Option<Scored>> = vec![None; pairs];
         let mut missing: Vec<usize> = (0..pairs).collect();
         let mut stats = Stats::default();
+        course.look_up().await;
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
         while !missing.is_empty() {
             let attempt = course.begin(&missing)?;

@@ -1,12 +1,41 @@
 //! What the score cache can be told.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings of the score cache.
+pub use super::shared::{UrlError, check_url};
+
+/// Settings of the first tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Budget in bytes; 0 turns the cache off.
+    /// Budget in bytes, which the models share evenly; 0 turns the tier off.
     pub bytes: u64,
     /// Age after which a score is computed anew; `None` keeps it for as long as there is room.
     pub ttl: Option<Duration>,
+}
+
+/// Settings of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// The file; `None` keeps no snapshot.
+    pub path: Option<PathBuf>,
+    /// How often it is written, when something changed.
+    pub every: Duration,
+}
+
+/// Settings of the second tier.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedOptions {
+    /// Where it is; may hold a password. `None` shares nothing.
+    pub url: Option<String>,
+    /// How long a request waits for it at most.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for SharedOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.url.as_ref().map(|_| "(redacted)");
+        f.debug_struct("SharedOptions").field("url", &url).field("timeout", &self.timeout).finish()
+    }
 }

@@ -7,12 +7,14 @@ mod address;
 mod duration;
 mod number;
 mod size;
+mod url;
 mod word;
 
 pub(super) use address::Addresses;
 pub(super) use duration::Period;
 pub(super) use number::Count;
 pub(super) use size::Bytes;
+pub(super) use url::Address;
 pub(super) use word::{Filter, Ids, Or, Path, Words};
 
 /// A type of setting.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::error::{Fault, Shown};
-use super::kind::{Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
+use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
 use crate::model::options::{Graphs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
 
@@ -111,6 +111,14 @@ table! {
         kind: Period { min: Duration::from_secs(1), max: Duration::from_hours(365 * 24) },
     },
         "Age after which a score is computed anew.";
+    CACHE_SNAPSHOT: Or<Path>, Open, "none", Or { word: "none", means: "the cache ends with the process", kind: Path },
+        "A file that the score cache is read from at the start, and written to on an interval and at the end.";
+    CACHE_SNAPSHOT_EVERY: Period, Open, "5m", Period { min: Duration::from_secs(1), max: Duration::from_hours(24) },
+        "How often the snapshot is written, when scores came or went since the last one.";
+    CACHE_REDIS: Or<Address>, Secret, "none", Or { word: "none", means: "nothing is shared", kind: Address },
+        "A Valkey or Redis in which sidecars share their scores; late or down, it is left alone and costs nothing.";
+    CACHE_REDIS_TIMEOUT: Period, Open, "20ms", Period { min: Duration::from_millis(1), max: Duration::from_secs(10) },
+        "How long a request waits for the shared scores at most.";
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
         "How long accepted requests may take to finish after SIGTERM or SIGINT.";
     LOG: Filter, Open, "info,actix_server=warn", Filter,

@@ -124,6 +124,14 @@ pub(super) enum Refusal {
     /// The use case could not answer.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// As much of this kind of work is going on as there may be.
+    #[error("{what}: {limit} are going on, which is the limit; retry in a second")]
+    Busy {
+        /// The work.
+        what: &'static str,
+        /// How much of it there may be at once.
+        limit: usize,
+    },
     /// The process does not take work (yet).
     #[error("not ready: {word}; ask /readyz and retry")]
     NotReady {
@@ -183,6 +191,7 @@ impl Refusal {
         match self {
             Self::Reject(reject) => reject.status(),
             Self::Fault(fault) => fault_status(fault),
+            Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
@@ -192,7 +201,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fault(Fault::Overloaded { retry_after, .. }) => Some(*retry_after),
-            Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => Some(Duration::from_secs(1)),
+            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => {
+                Some(Duration::from_secs(1))
+            }
             Self::Reject(_) | Self::Fault(_) | Self::Internal => None,
         }
     }

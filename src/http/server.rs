@@ -15,12 +15,11 @@ use actix_web::http::Method;
 use actix_web::{App, HttpRequest, HttpServer, guard, web};
 use tokio::sync::Notify;
 
-use super::answer;
 use super::error::{Reject, printable};
 use super::face::{FACES, Scene};
 use super::operations::OPERATIONS;
 use super::options::{Listen, Options};
-use super::rescore;
+use super::{answer, cache, rescore};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
@@ -60,6 +59,8 @@ pub(super) struct Shared {
     pub(super) scene: Scene,
     pub(super) max_body: usize,
     pub(super) deadline: Duration,
+    /// Places for warm-up streams.
+    pub(super) warm_ups: cache::Places,
 }
 
 /// How long a stop at once may take before the server is left behind: one that is busy with a graceful stop does not
@@ -178,6 +179,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         scene: Scene { max_documents: options.max_documents },
         max_body: options.max_body,
         deadline: options.deadline,
+        warm_ups: cache::Places::default(),
     });
     let mut server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))
         .workers(THREADS)
@@ -250,10 +252,14 @@ fn routes(config: &mut web::ServiceConfig) {
             );
         }
     }
+    cache::routes(config);
     config.default_service(web::to(unknown_path));
 }
 
-async fn wrong_method(request: (HttpRequest, web::Payload), allowed: &'static str) -> actix_web::HttpResponse {
+pub(super) async fn wrong_method(
+    request: (HttpRequest, web::Payload),
+    allowed: &'static str,
+) -> actix_web::HttpResponse {
     answer::plain("none", request, |_, request| {
         Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
     })

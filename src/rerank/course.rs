@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::board::Board;
-use super::flights::{Joined, Waiter};
+use super::flights::{Joined, Lead, Waiter};
 use super::{Fault, Late, Request, Reranker, Shelf};
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
@@ -17,6 +17,8 @@ pub(super) struct Course<'r> {
     model: usize,
     request: &'r Request<'r>,
     keys: Vec<Key>,
+    /// What the cache's tiers held, by the caller's index.
+    found: Vec<Option<Scored>>,
     late: Late,
 }
 
@@ -35,6 +37,8 @@ struct Waiting(Arc<Board>);
 /// The pairs that one request leads through the engine, and where their outcomes go.
 struct Crew {
     shelf: Arc<Shelf>,
+    model: usize,
+    lead: Lead,
     /// Cache keys by the engine's slot.
     keys: Vec<Key>,
     lane: Lane,
@@ -59,39 +63,59 @@ impl Lane {
 impl<'r> Course<'r> {
     /// Hashes every pair of the request.
     pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>, late: Late) -> Self {
-        let fingerprint = &reranker.models[model].fingerprint;
+        let identity = &reranker.identities[model];
         let texts = request.texts;
         let queries: Vec<QueryKey> =
-            texts.queries.iter().map(|query| QueryKey::new(fingerprint, &request.cut, query)).collect();
-        let keys = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
-        Self { reranker, model, request, keys, late }
+            texts.queries.iter().map(|query| QueryKey::new(identity, &request.cut, query)).collect();
+        let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
+        let found = vec![None; keys.len()];
+        Self { reranker, model, request, keys, found, late }
+    }
+
+    /// Looks every pair up: in the first tier, and what is not there in the second, all at once.
+    pub(super) async fn look_up(&mut self) {
+        for index in 0..self.keys.len() {
+            self.found[index] = self.held(self.keys[index]);
+        }
+        let cache = &self.reranker.shelf.cache;
+        if cache.is_shared() {
+            let missing: Vec<usize> = (0..self.keys.len()).filter(|&index| self.found[index].is_none()).collect();
+            let keys: Vec<Key> = missing.iter().map(|&index| self.keys[index]).collect();
+            if !keys.is_empty() {
+                let brought = cache.fetch(self.model, &keys).await;
+                for (&index, scored) in missing.iter().zip(brought) {
+                    self.found[index] = scored.filter(|scored| self.serves(*scored));
+                }
+            }
+        }
+        let hits = self.found.iter().flatten().count();
+        cache.count(self.model, hits, self.found.len() - hits);
     }
 
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
     pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
-        let (flights, lane) = (&self.reranker.shelf.flights, self.lane());
+        let (flights, lane, priority) = (&self.reranker.shelf.flights, self.lane(), self.request.priority);
+        let name = flights.lead(priority);
         let desk = Waiting(Arc::new(Board::new(missing.len())));
         let board = &desk.0;
-        let (mut led, mut cached) = (Vec::new(), 0);
+        let (mut mine, mut cached) = (Vec::new(), 0);
         for (slot, &index) in missing.iter().enumerate() {
             let key = self.keys[index];
-            if let Some(hit) = self.lookup(key) {
+            if let Some(hit) = self.found[index] {
                 board.put(slot, Ok(hit));
                 cached += 1;
-            } else if flights.join(lane.of(key), Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
+            } else if flights.join(lane.of(key), name, Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
                 // Between the look-up and the joining it may have landed.
-                match self.lookup(key) {
+                match self.held(key) {
                     Some(hit) => {
-                        flights.land(lane.of(key), Ok(hit));
+                        flights.land(lane.of(key), name, Ok(hit));
                         cached += 1;
                     }
-                    None => led.push(index),
+                    None => mine.push(index),
                 }
             }
         }
-        self.reranker.metrics.cache_hits.inc_by(cached as u64);
-        self.reranker.metrics.cache_misses.inc_by((missing.len() - cached) as u64);
-        let ticket = if led.is_empty() { None } else { Some(self.lead(&led)?) };
+        let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name)?) };
         Ok(Attempt { waiting: desk, ticket, cached })
     }
 
@@ -99,12 +123,17 @@ impl<'r> Course<'r> {
         if self.request.refuse_cut { Lane::Whole } else { Lane::Cutting }
     }
 
-    fn lookup(&self, key: Key) -> Option<Scored> {
-        self.reranker.shelf.cache.get(key).filter(|hit| !(self.request.refuse_cut && hit.cut))
+    fn held(&self, key: Key) -> Option<Scored> {
+        self.reranker.shelf.cache.get(self.model, key).filter(|scored| self.serves(*scored))
+    }
+
+    /// Whether a score answers this request: one of a document that was cut does not when that is refused.
+    const fn serves(&self, scored: Scored) -> bool {
+        !(self.request.refuse_cut && scored.cut)
     }
 
     /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
-    fn lead(&self, led: &[usize]) -> Result<Ticket, Fault> {
+    fn lead(&self, mine: &[usize], name: Lead) -> Result<Ticket, Fault> {
         let Request { texts, cut, refuse_cut, deadline, priority, .. } = *self.request;
         let document = |&index: &usize| {
             let pair = &texts.pairs[index];
@@ -113,7 +142,7 @@ impl<'r> Course<'r> {
         let work = Work {
             model: self.model,
             queries: texts.queries.iter().map(|query| Box::from(&**query)).collect(),
-            documents: led.iter().map(document).collect(),
+            documents: mine.iter().map(document).collect(),
             cut,
             refuse_cut,
             deadline,
@@ -123,8 +152,10 @@ impl<'r> Course<'r> {
                 Late::IsLeftOut => Order::AsGiven,
             },
         };
-        let keys: Vec<Key> = led.iter().map(|&index| self.keys[index]).collect();
-        let crew = Arc::new(Crew { shelf: Arc::clone(&self.reranker.shelf), keys, lane: self.lane() });
+        let keys: Vec<Key> = mine.iter().map(|&index| self.keys[index]).collect();
+        let crew =
+            Crew { shelf: Arc::clone(&self.reranker.shelf), model: self.model, lead: name, keys, lane: self.lane() };
+        let crew = Arc::new(crew);
         self.reranker.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
             for slot in 0..crew.keys.len() {
                 crew.settle(slot, Err(PairFault::Abandoned));
@@ -152,12 +183,12 @@ impl Sink for Crew {
         let Some(&key) = self.keys.get(slot) else { return };
         if let Ok(scored) = outcome {
             // Before landing: whoever asks after the landing finds it here.
-            self.shelf.cache.insert(key, scored);
+            self.shelf.cache.insert(self.model, key, scored);
         }
-        self.shelf.flights.land(self.lane.of(key), outcome);
+        self.shelf.flights.land(self.lane.of(key), self.lead, outcome);
     }
 
     fn wanted(&self, slot: usize) -> bool {
-        self.keys.get(slot).is_some_and(|&key| self.shelf.flights.is_awaited(self.lane.of(key)))
+        self.keys.get(slot).is_some_and(|&key| self.shelf.flights.is_awaited(self.lane.of(key), self.lead))
     }
 }

@@ -71,7 +71,7 @@ impl App {
             max_documents: setup.max_documents,
             deadline: setup.deadline,
         };
-        let Core { reranker, health, metrics } = core;
+        let Core { reranker, health, metrics, .. } = core;
         Self::serve(&options, http::State { reranker, health, metrics })
     }
 

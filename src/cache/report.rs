@@ -1,0 +1,119 @@
+//! What is told of the cache: entries, bytes, hits, tiers, age.
+//!
+//! Plain data for whoever prints it. It must not know HTTP.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Inner;
+
+/// The cache, as it is now.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Since the cache was made.
+    pub uptime: Duration,
+    /// Age after which a score is computed anew.
+    pub ttl: Option<Duration>,
+    /// The first tier, by model.
+    pub models: Vec<ModelReport>,
+    /// The snapshot, when there is one.
+    pub snapshot: Option<SnapshotReport>,
+    /// The second tier, when there is one.
+    pub shared: Option<SharedReport>,
+}
+
+/// One model's part of the first tier.
+#[derive(Clone, Debug)]
+pub struct ModelReport {
+    /// The model's id.
+    pub model: String,
+    /// Scores held.
+    pub entries: u64,
+    /// Estimated bytes that they take.
+    pub bytes: u64,
+    /// Bytes that they may take.
+    pub budget: u64,
+    /// Pairs answered from any tier since the start.
+    pub hits: u64,
+    /// Pairs that no tier held since the start.
+    pub misses: u64,
+}
+
+/// The snapshot's state.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotReport {
+    /// Entries taken over at the start.
+    pub restored: u64,
+    /// Entries of the last one written; 0 before the first.
+    pub entries: u64,
+    /// How long ago the last one was written.
+    pub age: Option<Duration>,
+}
+
+/// The second tier's state.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedReport {
+    /// Whether it is asked at present; a tier that was late or down is left alone for a while.
+    pub up: bool,
+    /// Pairs that it held, of those that the first tier did not hold.
+    pub hits: u64,
+    /// Pairs that it did not hold.
+    pub misses: u64,
+    /// Scores written to it.
+    pub written: u64,
+    /// Scores not written to it, because it was down or slower than they came.
+    pub dropped: u64,
+}
+
+/// What the keeper did, in numbers that any thread may read.
+#[derive(Debug)]
+pub(super) struct SnapshotState {
+    started: Instant,
+    restored: AtomicU64,
+    entries: AtomicU64,
+    /// Milliseconds from `started` to the last writing, plus one; 0 before the first.
+    written: AtomicU64,
+}
+
+impl Default for SnapshotState {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { started: Instant::now(), restored: zero(), entries: zero(), written: zero() }
+    }
+}
+
+impl SnapshotState {
+    pub(super) fn restored(&self, entries: u64) {
+        self.restored.store(entries, Ordering::Relaxed);
+    }
+
+    pub(super) fn written(&self, entries: u64) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.entries.store(entries, Ordering::Relaxed);
+        self.written.store(at + 1, Ordering::Relaxed);
+    }
+
+    fn report(&self) -> SnapshotReport {
+        let written = self.written.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
+        SnapshotReport {
+            restored: self.restored.load(Ordering::Relaxed),
+            entries: self.entries.load(Ordering::Relaxed),
+            age: written.map(|at| self.started.elapsed().saturating_sub(at)),
+        }
+    }
+}
+
+pub(super) fn of(inner: &Inner) -> Report {
+    let models = inner.scopes.iter().zip(&inner.tiers).map(|(scope, tier)| {
+        let (hits, misses) = tier.counted();
+        let (entries, bytes, budget) = (tier.entries(), tier.bytes(), tier.budget());
+        ModelReport { model: scope.model.clone(), entries, bytes, budget, hits, misses }
+    });
+    Report {
+        uptime: inner.started.elapsed(),
+        ttl: inner.ttl,
+        models: models.collect(),
+        snapshot: inner.keeper.get().map(|_| inner.snapshot.report()),
+        shared: inner.shared.as_ref().map(super::shared::Shared::report),
+    }
+}

@@ -1,0 +1,253 @@
+//! The second tier: a Valkey or Redis that sidecars share.
+//!
+//! Two threads own a connection each: one asks, one writes behind. Requests that ask at the same time share one round
+//! trip. Nothing here fails a request: a tier that is late, down or confused holds nothing, which is counted, and is
+//! then left alone until it answers a probe that no request waits for (`breaker`).
+//!
+//! Owns names and bytes of shared entries: `rescored:1:<scope>:<key>`, both hexadecimal, to an entry's twelve bytes and
+//! four of a checksum over name and entry. It must not know what is asked for or why.
+
+mod breaker;
+mod link;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Scope;
+use super::held::{self, Held};
+use super::key::Key;
+use super::report::SharedReport;
+use crate::metrics::{Metrics, Reason};
+
+use breaker::Breaker;
+use link::Place;
+
+pub use link::UrlError;
+
+/// Requests that may wait for the asking thread; more means that it does not keep up.
+const ASKS: usize = 1024;
+
+/// Scores that may wait for the writing thread.
+const WRITES: usize = 1 << 16;
+
+/// Bytes of a shared entry.
+const VALUE: usize = held::BYTES + 4;
+
+/// The handle to the threads. Dropping it ends them, after what waits to be written, within reason.
+#[derive(Debug)]
+pub(super) struct Shared {
+    // Above the threads: these end when the senders are gone.
+    asks: Option<SyncSender<Ask>>,
+    writes: Option<SyncSender<Write>>,
+    threads: Vec<JoinHandle<()>>,
+    around: Arc<Around>,
+}
+
+/// What both threads and the handle share.
+#[derive(Debug)]
+struct Around {
+    breaker: Breaker,
+    place: Place,
+    timeout: Duration,
+    /// What the names of a scope's entries begin with.
+    prefixes: Vec<String>,
+    ttl: Option<Duration>,
+    metrics: Arc<Metrics>,
+}
+
+/// One request's question.
+#[derive(Debug)]
+struct Ask {
+    names: Vec<String>,
+    reply: oneshot::Sender<Vec<Option<Held>>>,
+}
+
+/// Work for the writing thread.
+#[derive(Debug)]
+enum Write {
+    Keep { scope: usize, key: Key, held: Held },
+    Forget { scope: usize },
+}
+
+impl Shared {
+    pub(super) fn start(
+        (url, timeout): (&str, Duration),
+        (scopes, ttl): (&[Scope], Option<Duration>),
+        metrics: &Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let place = Place::parse(url).map_err(std::io::Error::other)?;
+        let around = Arc::new(Around {
+            breaker: Breaker::new(metrics.cache_shared_up.clone()),
+            place,
+            timeout,
+            prefixes: scopes.iter().map(prefix).collect(),
+            ttl,
+            metrics: Arc::clone(metrics),
+        });
+        let (asks, asked) = sync_channel(ASKS);
+        let (writes, written) = sync_channel(WRITES);
+        let (reads, write_behind) = (Arc::clone(&around), Arc::clone(&around));
+        let spawn =
+            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        let threads = vec![
+            spawn("shared-read", Box::new(move || reader::run(&reads, &asked)))?,
+            spawn("shared-write", Box::new(move || writer::run(&write_behind, &written)))?,
+        ];
+        Ok(Self { asks: Some(asks), writes: Some(writes), threads, around })
+    }
+
+    /// What the tier holds under these keys; nothing when it is late or down.
+    pub(super) async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<Held>> {
+        let found = self.ask(scope, keys).await.unwrap_or_else(|| vec![None; keys.len()]);
+        let hits = found.iter().flatten().count() as u64;
+        self.around.metrics.cache_shared_hits.inc_by(hits);
+        self.around.metrics.cache_shared_misses.inc_by(keys.len() as u64 - hits);
+        found
+    }
+
+    async fn ask(&self, scope: usize, keys: &[Key]) -> Option<Vec<Option<Held>>> {
+        if !self.around.breaker.is_closed() || keys.is_empty() {
+            return None;
+        }
+        let prefix = self.around.prefixes.get(scope)?;
+        let names = keys.iter().map(|key| name(prefix, *key)).collect();
+        let (reply, answer) = oneshot::channel();
+        match self.asks.as_ref()?.try_send(Ask { names, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.around.failed("busy");
+                return None;
+            }
+        }
+        let Ok(found) = tokio::time::timeout(self.around.timeout, answer).await else {
+            self.around.failed("late");
+            return None;
+        };
+        found.ok().filter(|found| found.len() == keys.len())
+    }
+
+    /// Has a score written behind.
+    pub(super) fn write(&self, scope: usize, key: Key, held: Held) {
+        let sent = self.writes.as_ref().map(|writes| writes.try_send(Write::Keep { scope, key, held }));
+        if !matches!(sent, Some(Ok(()))) {
+            self.around.metrics.cache_shared_dropped.inc();
+        }
+    }
+
+    /// Has all entries of a scope taken away, for every sidecar; in the background.
+    pub(super) fn forget(&self, scope: usize) {
+        let sent = self.writes.as_ref().map(|writes| writes.try_send(Write::Forget { scope }));
+        if !matches!(sent, Some(Ok(()))) {
+            self.around.failed("busy");
+        }
+    }
+
+    pub(super) fn report(&self) -> SharedReport {
+        let metrics = &self.around.metrics;
+        SharedReport {
+            up: self.around.breaker.is_closed(),
+            hits: metrics.cache_shared_hits.get(),
+            misses: metrics.cache_shared_misses.get(),
+            written: metrics.cache_shared_writes.get(),
+            dropped: metrics.cache_shared_dropped.get(),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.asks = None;
+        self.writes = None;
+        for thread in self.threads.drain(..) {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Around {
+    fn failed(&self, reason: &'static str) {
+        self.metrics.cache_shared_failures.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// An exchange broke: the tier is left alone for a while. The first of a series is a warning.
+    fn broke(&self, doing: &'static str, error: &redis::RedisError) {
+        self.failed(if error.is_timeout() { "late" } else { "down" });
+        if let Some(pause) = self.breaker.open() {
+            // The error's own words may hold the address, never the password.
+            tracing::warn!(doing, %error, pause_ms = pause.as_millis(), "the shared cache tier is left alone");
+        }
+    }
+}
+
+/// Checks an address before anything is started.
+///
+/// # Errors
+/// What is wrong with it, in words that do not repeat it: it may hold a password.
+pub fn check_url(url: &str) -> Result<(), UrlError> {
+    Place::parse(url).map(|_| ())
+}
+
+/// What the names of a scope's entries begin with: 64 bits of a hash of its identity keep scopes apart for whoever
+/// forgets one; the key itself holds the identity.
+fn prefix(scope: &Scope) -> String {
+    let hash = blake3::hash(scope.identity.as_bytes()).to_hex();
+    format!("rescored:1:{}:", hash.get(..16).unwrap_or_default())
+}
+
+fn name(prefix: &str, key: Key) -> String {
+    format!("{prefix}{:032x}", u128::from_be_bytes(key.bytes()))
+}
+
+fn value(name: &str, held: Held) -> [u8; VALUE] {
+    let mut bytes = [0; VALUE];
+    bytes[..held::BYTES].copy_from_slice(&held.bytes());
+    let sum = checksum(name, &held.bytes());
+    bytes[held::BYTES..].copy_from_slice(&sum);
+    bytes
+}
+
+/// The entry, unless somebody else's bytes are there.
+fn read_value(name: &str, bytes: &[u8]) -> Option<Held> {
+    let bytes: &[u8; VALUE] = bytes.try_into().ok()?;
+    let (entry, stated) = bytes.split_first_chunk::<{ held::BYTES }>()?;
+    (checksum(name, entry) == stated).then(|| Held::from_bytes(*entry))?
+}
+
+fn checksum(name: &str, entry: &[u8; held::BYTES]) -> [u8; 4] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name.as_bytes()).update(entry);
+    let mut sum = [0; 4];
+    hasher.finalize_xof().fill(&mut sum);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::QueryKey;
+    use crate::domain::{Cut, Logit, Scored};
+
+    #[test]
+    fn an_entry_is_read_under_its_own_name_only_and_only_whole() {
+        let held = Held::new(Scored { logit: Logit::new(-1.5).unwrap(), tokens: 9, cut: true }, 7);
+        let keys = QueryKey::new("m", &Cut::MODEL, "q");
+        let scope = Scope { model: "m".into(), identity: "i".into() };
+        let [one, two] = ["a", "b"].map(|document| name(&prefix(&scope), keys.document(document)));
+        assert_eq!(one.len(), "rescored:1:".len() + 16 + 1 + 32);
+        let bytes = value(&one, held);
+        assert_eq!(read_value(&one, &bytes), Some(held));
+        assert_eq!(read_value(&two, &bytes), None, "under another name");
+        assert_eq!(read_value(&one, &bytes[..VALUE - 1]), None, "cut");
+        for at in 0..VALUE {
+            let mut wrong = bytes;
+            wrong[at] ^= 1;
+            assert_eq!(read_value(&one, &wrong), None, "byte {at} changed");
+        }
+    }
+}

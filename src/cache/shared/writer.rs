@@ -1,0 +1,100 @@
+//! The writing thread: scores go to the tier behind the requests that made them.
+//!
+//! Owns the writing connection. What cannot be written is given up and counted: it can be computed again.
+
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use super::{Around, VALUE, Write, name, value};
+use crate::cache::held;
+
+/// Entries in one round trip.
+const BATCH: usize = 1000;
+
+/// How long a round trip may take. No request waits for it, but the end of the process may.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+type Entry = (String, [u8; VALUE], Option<u64>);
+
+pub(super) fn run(around: &Around, writes: &Receiver<Write>) {
+    let mut hand = Writer { around, link: None, retry: Instant::now() };
+    while let Ok(first) = writes.recv() {
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(write) = next {
+            match write {
+                Write::Keep { scope, key, held } => batch.extend(hand.entry(scope, key, held)),
+                // In its turn: what was written before goes, what comes after stays.
+                Write::Forget { scope } => {
+                    hand.write(&std::mem::take(&mut batch));
+                    hand.forget(scope);
+                }
+            }
+            next = if batch.len() < BATCH { writes.try_recv().ok() } else { None };
+        }
+        hand.write(&batch);
+    }
+}
+
+struct Writer<'a> {
+    around: &'a Around,
+    link: Option<Link>,
+    /// Not before this instant after a failure: with the tier down, the queue must not wait for each batch.
+    retry: Instant,
+}
+
+impl Writer<'_> {
+    fn entry(&self, scope: usize, key: crate::cache::Key, held: held::Held) -> Option<Entry> {
+        let name = name(self.around.prefixes.get(scope)?, key);
+        let left = self.around.ttl.map(|ttl| ttl.saturating_sub(held.age(held::now())).as_secs().max(1));
+        let value = value(&name, held);
+        Some((name, value, left))
+    }
+
+    fn write(&mut self, batch: &[Entry]) {
+        if batch.is_empty() {
+            return;
+        }
+        let metrics = &self.around.metrics;
+        match self.exchange(|link| link.set(batch)) {
+            Some(()) => metrics.cache_shared_writes.inc_by(batch.len() as u64),
+            None => metrics.cache_shared_dropped.inc_by(batch.len() as u64),
+        };
+    }
+
+    fn forget(&mut self, scope: usize) {
+        let Some(prefix) = self.around.prefixes.get(scope) else { return };
+        if let Some(removed) = self.exchange(|link| link.remove(prefix)) {
+            tracing::info!(removed, "forgotten in the shared cache tier");
+        } else {
+            tracing::warn!("the shared cache tier was asked to forget a model and did not");
+        }
+    }
+
+    fn exchange<T>(&mut self, work: impl FnOnce(&mut Link) -> redis::RedisResult<T>) -> Option<T> {
+        if self.link.is_none() {
+            if !self.around.breaker.is_closed() || Instant::now() < self.retry {
+                return None;
+            }
+            self.link = self.around.place.connect(PATIENCE).map_err(|error| self.failed(&error)).ok();
+        }
+        match work(self.link.as_mut()?) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &redis::RedisError) {
+        // A tier that is full refuses writes and can be read all the same: reading has its own breaker.
+        if error.is_io_error() {
+            self.link = None;
+            self.retry = Instant::now() + PATIENCE;
+        }
+        self.around.failed(if error.is_io_error() { "write" } else { "write_refused" });
+        tracing::debug!(%error, "the shared cache tier did not take a write");
+    }
+}

@@ -1,0 +1,256 @@
+//! `POST /v1/cache/warm`: lines of `{"query", "documents"}` in, scores into the cache, lines of progress out.
+//!
+//! Owns one stream's course: a few lines at a time go through the engine, below all live work; the body is read no faster
+//! than that. A line at fault is told by its number and stops nothing. The connection ends with the stream. It must not
+//! know how scores are kept.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header;
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::lines::{End, Line, Lines};
+use super::progress::Progress;
+use crate::domain::Priority;
+use crate::health::Readiness;
+use crate::http::answer::{INLINE_BYTES, Record, admit, within};
+use crate::http::error::{Refusal, Reject, printable};
+use crate::http::face::{Call, FACES, Scene};
+use crate::http::server::Shared;
+use crate::rerank::{Answer, Fault, Request};
+
+/// Streams at once; more are refused with 429.
+const STREAMS: usize = 4;
+
+/// Lines of one stream in work: enough that workers do not wait for the next one.
+const LINES: usize = 8;
+
+/// How often progress is told.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long one line may take: it waits for as long as live work leaves it no room.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// The longest pause before a line is offered again to a queue that is full.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Places for streams. Clones are the same places.
+#[derive(Clone, Debug, Default)]
+pub(in crate::http) struct Places(Arc<AtomicUsize>);
+
+/// A place, given back when it is dropped.
+struct Place(Places);
+
+impl Places {
+    fn take(&self) -> Option<Place> {
+        let free = |taken: usize| (taken < STREAMS).then_some(taken + 1);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What may stand behind the question mark.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Terms {
+    /// Lines to pass over: how far an earlier stream came.
+    #[serde(default)]
+    skip: u64,
+}
+
+/// The answer's body: whatever the stream's task sends.
+struct Told(mpsc::Receiver<Vec<u8>>);
+
+impl MessageBody for Told {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.0.poll_recv(context).map(|line| line.map(|line| Ok(Bytes::from(line))))
+    }
+}
+
+/// Answers a stream while it is read.
+pub(super) async fn warm(request: HttpRequest, payload: Payload) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Refusal::Internal.response();
+    };
+    let record = Record::new("warm", request.headers());
+    let outcome = begin(&shared, &request, payload);
+    record.finish(outcome, &shared.metrics)
+}
+
+fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
+    let readiness = shared.health.readiness();
+    // A job may be asked to come back; a search may not.
+    if readiness == Readiness::Draining {
+        return Err(Refusal::NotReady { word: readiness.word() });
+    }
+    admit(readiness)?;
+    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) {
+        let value = printable(&String::from_utf8_lossy(encoding.as_bytes()));
+        let header = "content-encoding";
+        return Err(Reject::MediaType { header, value, wanted: "content-encoding: identity" }.into());
+    }
+    let terms = web::Query::<Terms>::from_query(request.query_string());
+    let wrong = |_| Reject::field("query string", "not understood; send nothing, or `skip=` and a number of lines");
+    let Terms { skip } = terms.map_err(wrong)?.into_inner();
+    let busy = Refusal::Busy { what: "warm-up streams", limit: STREAMS };
+    let place = shared.warm_ups.take().ok_or(busy)?;
+    let (tell, told) = mpsc::channel(16);
+    let stream = Stream {
+        shared: shared.clone(),
+        lines: Lines::new(payload, shared.max_body),
+        progress: Progress::new(),
+        tell,
+        skip,
+        _place: place,
+    };
+    actix_web::rt::spawn(stream.run());
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
+}
+
+struct Stream {
+    shared: web::Data<Shared>,
+    lines: Lines,
+    progress: Progress,
+    tell: mpsc::Sender<Vec<u8>>,
+    skip: u64,
+    _place: Place,
+}
+
+/// What came of one line.
+struct Done {
+    line: u64,
+    outcome: Result<Answer, Refusal>,
+}
+
+impl Stream {
+    async fn run(mut self) {
+        let tell = self.tell.clone();
+        tokio::select! {
+            // The caller went away: what was left to do for it is given up with its tasks.
+            () = tell.closed() => tracing::info!(lines = self.progress.through(), "warm-up given up by its caller"),
+            complete = self.work() => {
+                let (pairs, hits, failed) = self.progress.counts();
+                tracing::info!(lines = self.progress.through(), pairs, hits, failed, complete, "warm-up over");
+                // A caller that is gone now has missed nothing but this.
+                let _ = self.tell.send(self.progress.summary(complete)).await;
+            }
+        }
+    }
+
+    /// Whether the stream was read to its end.
+    async fn work(&mut self) -> bool {
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        let mut end = None;
+        while end.is_none() || !tasks.is_empty() {
+            let room = end.is_none() && tasks.len() < LINES;
+            tokio::select! {
+                line = self.lines.next(), if room => match line {
+                    Ok(line) => self.begin(line, &mut tasks).await,
+                    Err(why) => end = Some(why),
+                },
+                Some(done) = tasks.join_next(), if !tasks.is_empty() => self.settle(done.ok()).await,
+                _ = tick.tick() => {
+                    // Progress that is not read now is not worth waiting for.
+                    let _ = self.tell.try_send(self.progress.line());
+                    if self.shared.health.readiness() == Readiness::Draining {
+                        end.get_or_insert(End::Broken);
+                    }
+                }
+            }
+            self.progress.bytes = self.lines.bytes;
+        }
+        end == Some(End::Over)
+    }
+
+    async fn begin(&mut self, line: Line, tasks: &mut JoinSet<Done>) {
+        let number = self.lines.number;
+        match line {
+            _ if number <= self.skip => self.progress.skip(number),
+            Line::TooLong => {
+                let limit = self.shared.max_body;
+                self.fail(number, &Reject::BodyTooLarge { limit }.into()).await;
+            }
+            Line::Whole(bytes) => {
+                self.progress.begin(number);
+                let shared = self.shared.clone();
+                tasks.spawn_local(async move { Done { line: number, outcome: scored(&shared, bytes).await } });
+            }
+        }
+    }
+
+    async fn settle(&mut self, done: Option<Done>) {
+        // A task that panicked says nothing of its line; the line stays under way, so a resumed stream brings it again.
+        let Some(Done { line, outcome }) = done else { return };
+        match outcome {
+            Ok(answer) => self.progress.finish(line, answer.scored.len(), answer.stats.cached),
+            Err(refusal) => self.fail(line, &refusal).await,
+        }
+    }
+
+    async fn fail(&mut self, line: u64, refusal: &Refusal) {
+        if let Some(told) = self.progress.fail(line, &refusal.to_string()) {
+            // Nobody to tell: `run` notices.
+            let _ = self.tell.send(told).await;
+        }
+    }
+}
+
+async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
+    let scene = shared.scene;
+    let call = if line.len() > INLINE_BYTES {
+        web::block(move || read(&line, scene).map(Call::into_owned)).await.map_err(|_| Refusal::Internal)??
+    } else {
+        read(&line, scene)?.into_owned()
+    };
+    let card = shared.reranker.model(call.model.as_deref())?;
+    let request = Request {
+        model: call.model.as_deref(),
+        texts: &call.texts,
+        cut: within(call.cut, card.max_length),
+        refuse_cut: call.refuse_cut,
+        deadline: Instant::now() + PATIENCE,
+        priority: Priority::WarmUp,
+    };
+    loop {
+        match offer(shared, &request).await {
+            Err(Fault::Overloaded { retry_after, .. }) => tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await,
+            other => return Ok(other?),
+        }
+    }
+}
+
+fn offer<'a>(shared: &'a Shared, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {
+    shared.reranker.score(request.clone())
+}
+
+/// A line is a body that `POST /v1/rerank` takes, so that it means the same pairs.
+fn read(line: &[u8], scene: Scene) -> Result<Call<'_>, Refusal> {
+    let face = FACES.iter().find(|face| face.paths.contains(&"/v1/rerank")).ok_or(Refusal::Internal)?;
+    Ok((face.read)(line, scene)?)
+}

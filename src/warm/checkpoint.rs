@@ -1,0 +1,135 @@
+//! A note of how far a job came, so that the next run of it goes on from there.
+//!
+//! Owns the note's file: one JSON object, replaced whole. Chunks end out of order; the note counts lines up to the first
+//! that is not done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a note lies, and what it says.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: Option<PathBuf>,
+    note: Note,
+    /// The next chunk that is not done.
+    next: u64,
+    /// Chunks done beyond it, with their lines.
+    ahead: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    input: String,
+    lines: u64,
+}
+
+/// Why a note is not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system.
+    #[error("checkpoint: `{}` cannot be read or written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A note of something else.
+    #[error("checkpoint: `{}` is of another input; remove it, or name another file", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Checkpoint {
+    /// The note at a path, or a new one of this input; without a path nothing is noted.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn open(path: Option<PathBuf>, input: &str) -> Result<Self, CheckpointError> {
+        let mut note = Note { input: input.to_owned(), lines: 0 };
+        if let Some(path) = &path {
+            match std::fs::read(path) {
+                Ok(text) => {
+                    let other = || CheckpointError::Other { path: path.clone() };
+                    let found: Note = serde_json::from_slice(&text).map_err(|_| other())?;
+                    note.lines = if found.input == input { found.lines } else { return Err(other()) };
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(CheckpointError::File { path: path.clone(), source }),
+            }
+        }
+        Ok(Self { path, note, next: 0, ahead: BTreeMap::new() })
+    }
+
+    /// Lines that are done.
+    pub const fn lines(&self) -> u64 {
+        self.note.lines
+    }
+
+    /// A chunk of so many lines is done.
+    ///
+    /// # Errors
+    /// [`CheckpointError::File`].
+    pub fn done(&mut self, chunk: u64, lines: u64) -> Result<(), CheckpointError> {
+        self.ahead.insert(chunk, lines);
+        let before = self.next;
+        while let Some(lines) = self.ahead.remove(&self.next) {
+            self.note.lines += lines;
+            self.next += 1;
+        }
+        match &self.path {
+            Some(path) if self.next > before => {
+                let failed = |source| CheckpointError::File { path: path.clone(), source };
+                let mut partial = path.clone().into_os_string();
+                partial.push(".partial");
+                let text = serde_json::to_vec(&self.note).map_err(|error| failed(error.into()))?;
+                std::fs::write(&partial, text).map_err(failed)?;
+                std::fs::rename(&partial, path).map_err(failed)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The job is done: the next one begins anew.
+    ///
+    /// # Errors
+    /// [`CheckpointError::File`].
+    pub fn remove(self) -> Result<(), CheckpointError> {
+        let Some(path) = self.path else { return Ok(()) };
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(CheckpointError::File { path, source }),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_counts_lines_up_to_the_first_that_is_not_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Some(folder.path().join("note"));
+        let noted = || Checkpoint::open(path.clone(), "input").unwrap().lines();
+        let mut checkpoint = Checkpoint::open(path.clone(), "input").unwrap();
+        for (chunk, lines) in [(1, 64), (0, 64), (3, 10), (2, 64)] {
+            checkpoint.done(chunk, lines).unwrap();
+            let expected = match chunk {
+                1 => 0,
+                0 | 3 => 128,
+                _ => 202,
+            };
+            assert_eq!(noted(), expected, "after chunk {chunk}");
+        }
+        assert!(matches!(Checkpoint::open(path.clone(), "another"), Err(CheckpointError::Other { .. })));
+        checkpoint.remove().unwrap();
+        assert_eq!(noted(), 0);
+    }
+}

@@ -1,0 +1,139 @@
+//! One chunk's way to the sidecar and back.
+//!
+//! Owns the reading of what the sidecar tells. It must not know pace or input.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+
+/// A sidecar that is busy with searches may take this long for a chunk.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// The pause after a refusal that names none, or a broken connection.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause, whatever a refusal names.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Bytes of an answer at most: a hundred faults and a line a second.
+const ANSWER: u64 = 16 << 20;
+
+/// Sends chunks; one connection a thread is kept open.
+#[derive(Debug)]
+pub(super) struct Sender {
+    agent: Agent,
+    url: String,
+    target: String,
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Every line was scored, or is at fault itself.
+    Taken(Taken),
+    /// Not now.
+    Later { pause: Duration, why: String },
+}
+
+/// What a chunk came to.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) pairs: u64,
+    pub(super) hits: u64,
+    pub(super) failed: u64,
+    pub(super) faults: Vec<(u64, String)>,
+}
+
+/// A line of the answer: a fault, progress, or the summary.
+#[derive(Deserialize)]
+struct Told {
+    line: Option<u64>,
+    error: Option<String>,
+    #[serde(default)]
+    complete: bool,
+    #[serde(default)]
+    pairs: u64,
+    #[serde(default)]
+    hits: u64,
+    #[serde(default)]
+    failed: u64,
+}
+
+impl Sender {
+    pub(super) fn new(url: &str) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        let target = format!("{url}/v1/cache/warm");
+        Self { agent: agent(PATIENCE), url, target }
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn post(&self, body: &[u8]) -> Outcome {
+        let sent = self.agent.post(&self.target).content_type("application/x-ndjson").send(body);
+        let later = |why: String| Outcome::Later { pause: PAUSE, why };
+        match sent {
+            Err(error) => later(error.to_string()),
+            Ok(response) if response.status() != StatusCode::OK => {
+                let pause = retry_after(&response).unwrap_or(PAUSE).min(LONGEST_PAUSE);
+                Outcome::Later { pause, why: format!("status {}", response.status().as_u16()) }
+            }
+            Ok(mut response) => match response.body_mut().with_config().limit(ANSWER).read_to_string() {
+                Ok(told) => read(&told).map_or_else(|| later("the stream was broken off".to_owned()), Outcome::Taken),
+                Err(error) => later(error.to_string()),
+            },
+        }
+    }
+}
+
+/// A client whose refusals are answers like any other.
+pub(super) fn agent(patience: Duration) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(10)))
+        .timeout_global(Some(patience))
+        .user_agent(concat!("rescored/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+fn retry_after(response: &Response<ureq::Body>) -> Option<Duration> {
+    let seconds = response.headers().get("retry-after")?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// What was told of a whole chunk; `None` when the sidecar did not come to its end.
+fn read(told: &str) -> Option<Taken> {
+    let mut taken = Taken::default();
+    let mut complete = false;
+    for line in told.lines() {
+        let told: Told = serde_json::from_str(line).ok()?;
+        if let (Some(line), Some(error)) = (told.line, told.error) {
+            taken.faults.push((line, error));
+        } else {
+            (taken.pairs, taken.hits, taken.failed) = (told.pairs, told.hits, told.failed);
+            complete = told.complete;
+        }
+    }
+    complete.then_some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_counts_only_when_it_came_to_its_end() {
+        let fault = "{\"line\":2,\"error\":\"wrong\"}\n";
+        let progress = "{\"lines\":1,\"pairs\":10,\"hits\":0,\"failed\":1}\n";
+        let end = "{\"lines\":3,\"pairs\":20,\"hits\":5,\"failed\":1,\"done\":true,\"complete\":true}\n";
+        let taken = read(&format!("{fault}{progress}{end}")).unwrap();
+        assert_eq!((taken.pairs, taken.hits, taken.failed, taken.faults.len()), (20, 5, 1, 1));
+        for broken in [String::new(), format!("{fault}{progress}"), end.replace("true}", "false}"), "html".into()] {
+            assert!(read(&broken).is_none(), "{broken}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The score cache's tiers from outside: snapshots on a real file system, killed at any moment; a real redis-server that is
+//! killed, stalled, filled and emptied; warm-up streams over a socket. The model is the tests' own.
+
+#[cfg(test)]
+#[path = "../api/support/client.rs"]
+#[expect(dead_code, reason = "these tests send fewer kinds of requests than the server's own")]
+mod client;
+#[cfg(test)]
+mod coalescing;
+#[cfg(test)]
+#[path = "../api/support/fake.rs"]
+mod fake;
+#[cfg(test)]
+mod redis;
+#[cfg(test)]
+mod shared;
+#[cfg(test)]
+mod snapshot;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod warm;

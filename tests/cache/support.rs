@@ -1,0 +1,115 @@
+//! The parts behind a server, with a model that the tests can predict, and a server around them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rescored::app::Core;
+use rescored::cache::{Options, SharedOptions};
+use rescored::domain::{Cut, Priority, Texts};
+use rescored::engine;
+use rescored::http::{self, Listen, Stop};
+use rescored::rerank::{Answer, Fault, Request};
+
+use crate::client::Connection;
+use crate::fake;
+
+pub(crate) const CACHE: Options = Options { bytes: 64 << 20, ttl: None };
+
+/// The parts, without a second tier.
+pub(crate) fn core() -> Core {
+    core_with(&CACHE, None)
+}
+
+/// The parts; a second tier at this address.
+pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
+    let models = ["fake", "other"].map(fake::model).into();
+    let engine = engine::Options { workers: 2, batch_tokens: 4096, queue_tokens: 50_000_000 };
+    let shared = SharedOptions { url, timeout: Duration::from_millis(20) };
+    let core = Core::sharing(models, &engine, (cache, &shared)).expect("threads");
+    core.reranker.wait_until_warm().expect("the fake model warms up");
+    core.health.warmed();
+    core
+}
+
+/// Scores one query's documents.
+pub(crate) fn score(core: &Core, query: &str, documents: &[String]) -> Result<Answer, Fault> {
+    score_as(core, (query, documents), Priority::Live)
+}
+
+pub(crate) fn score_as(
+    core: &Core,
+    (query, documents): (&str, &[String]),
+    priority: Priority,
+) -> Result<Answer, Fault> {
+    let texts = Texts::one_query(query, documents.iter().map(|document| document.as_str().into()));
+    let request = Request {
+        model: None,
+        texts: &texts,
+        cut: Cut::MODEL,
+        refuse_cut: false,
+        deadline: Instant::now() + Duration::from_secs(30),
+        priority,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(core.reranker.score(request))
+}
+
+/// Documents that no other call names.
+pub(crate) fn documents(name: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{name} {number}")).collect()
+}
+
+/// A thread with a name.
+pub(crate) fn thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    std::thread::Builder::new().name(name.into()).spawn(work).expect("a thread")
+}
+
+/// Waits for something that happens in the background.
+#[track_caller]
+pub(crate) fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !happened() {
+        assert!(Instant::now() < until, "{what}: not within 20 s");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A running server. Dropping it stops it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(core: &Core) -> Self {
+        let options = http::Options {
+            listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))],
+            max_body: 1 << 20,
+            max_documents: 1000,
+            deadline: Duration::from_secs(30),
+        };
+        let (reranker, health, metrics) =
+            (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
+        let bound = http::bind(&options, http::State { reranker, health, metrics }).expect("a free port");
+        let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
+        let stop = bound.stop();
+        let serve = move || actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
+        Self { address, stop, thread: Some(thread("server", serve)) }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        actix_web::rt::System::new().block_on(self.stop.now());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server ended well");
+        }
+    }
+}
