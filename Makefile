@@ -38,7 +38,7 @@ test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## R
 check: lint test ## What must be green before a commit: lint and test
 
 bless: ## Write generated files anew (CONFIG.md)
-	RESCORED_BLESS=1 $(CARGO) test --locked
+	RESCORED_BLESS=1 $(CARGO) test --locked --test tidy
 
 bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
 	$(CARGO) bench --locked --bench throughput

@@ -116,6 +116,8 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
         deadline: read.value(&settings::DEADLINE, raw.deadline),
+        long_documents: read.value(&settings::LONG_DOCUMENTS, raw.long_documents),
+        api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
     };
     let model = model::Options {
         ids: read.value(&settings::MODELS, raw.models),

@@ -18,6 +18,7 @@ mod cache;
 mod error;
 mod face;
 mod json;
+mod keys;
 mod openapi;
 mod operations;
 pub mod options;
@@ -26,5 +27,6 @@ mod rescore;
 mod server;
 mod wire;
 
+pub use keys::KeysError;
 pub use options::{Listen, Options};
 pub use server::{BindError, Bound, State, Stop, bind};

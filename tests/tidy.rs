@@ -60,7 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "health",
         ],
     ),
-    ("config", &["http", "engine", "cache", "model", "telemetry"]),
+    ("config", &["http", "engine", "cache", "model", "telemetry", "domain"]),
     ("fetch", &["model"]),
     ("compile", &["model", "graph", "domain"]),
     ("warm", &["rescore"]),
@@ -78,8 +78,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that may name only these parts of another (`*`: of any other).
-const NARROW: &[(&str, &str, &[&str])] =
-    &[("config", "*", &["options", "Options", "filter"]), ("fetch", "model", &["catalogue", "checksum", "manifest"])];
+const NARROW: &[(&str, &str, &[&str])] = &[
+    ("config", "*", &["options", "Options", "filter", "LongDocuments"]),
+    ("fetch", "model", &["catalogue", "checksum", "manifest"]),
+];
 
 /// Where a foreign crate may be named: `http*` is `src/http.rs` and all below it, `*` everywhere.
 const HOMES: &[(&str, &[&str])] = &[
@@ -88,7 +90,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokenizers", &["model/tokenizer*"]),
     ("crossbeam-channel", &["engine*"]),
     ("moka", &["cache*"]),
-    ("blake3", &["cache*", "model*"]),
+    ("blake3", &["cache*", "model*", "http/keys"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
     ("serde_path_to_error", &["http*"]),

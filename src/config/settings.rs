@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use super::error::{Fault, Shown};
 use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
+use crate::domain::LongDocuments;
 use crate::model::options::{Graphs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
+
+/// Windows of one document under `maxp`: at 512 tokens each they cover some 25,000 tokens.
+const MAXP_WINDOWS: u16 = 64;
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -70,6 +74,14 @@ table! {
         "Size of a request's body at most; a larger one is refused with 413.";
     DEADLINE: Period, Open, "30s", Period { min: Duration::from_millis(1), max: HOUR },
         "How long a request may take when its caller names no deadline of its own.";
+    LONG_DOCUMENTS: Words<LongDocuments>, Open, "truncate", Words { of: &[
+        ("truncate", LongDocuments::Truncate), ("maxp", LongDocuments::MaxPassage { windows: MAXP_WINDOWS }),
+    ] },
+        "What happens to a document that does not fit, when its caller says nothing of it: `truncate` reads its \
+         beginning, `maxp` reads it in up to 64 overlapping windows and takes the best window's score.";
+    API_KEYS_FILE: Or<Path>, Open, "none", Or { word: "none", means: "everybody may ask", kind: Path },
+        "A file of accepted API keys, one a line, read again when it changes; callers send `Authorization: Bearer KEY`; \
+         probes and metrics need none.";
     MODELS: Ids, Open, "ms-marco-MiniLM-L-12-v2", Ids { reserved: "default" },
         "Models served, the first being the default: each names a folder in `RESCORED_MODEL_DIR`, or is a path.";
     MODEL_DIR: Path, Open, "models", Path,

@@ -18,6 +18,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_MAX_DOCUMENTS", "200"),
     ("RESCORED_MAX_BODY", "2MiB"),
     ("RESCORED_DEADLINE", "1500ms"),
+    ("RESCORED_LONG_DOCUMENTS", "maxp"),
+    ("RESCORED_API_KEYS_FILE", "/run/keys"),
     ("RESCORED_MODELS", "tiny,/opt/models/large"),
     ("RESCORED_MODEL_DIR", "/var/lib/models"),
     ("RESCORED_RUNTIME", "/opt/libonnxruntime.so"),

@@ -17,7 +17,7 @@ use super::face::{Call, Face, Reply};
 use super::server::Shared;
 use super::wire::lenient::Millis;
 use super::{body, request_id};
-use crate::domain::{Cut, ModelCard, Priority};
+use crate::domain::{Cut, LongDocuments, ModelCard, Priority};
 use crate::health::Readiness;
 use crate::metrics::{self, Metrics};
 use crate::rerank::{Answer, Request, Stats};
@@ -90,6 +90,7 @@ async fn scored(
     record: &mut Record,
 ) -> Result<HttpResponse, Refusal> {
     let shared = request.app_data::<web::Data<Shared>>().ok_or(Refusal::Internal)?;
+    shared.keys.admit(request.headers())?;
     admit(shared.health.readiness())?;
     let header_timeout = header_timeout(request.headers())?;
     let patience = header_timeout.unwrap_or(shared.deadline);
@@ -132,6 +133,9 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
     record.pairs = call.texts.pairs.len();
     let card = shared.reranker.model(call.model.as_deref())?.clone();
     record.model.clone_from(&card.id);
+    if call.cut.long_documents == LongDocuments::Truncate && !call.refuse_cut {
+        call.cut.long_documents = shared.long_documents;
+    }
     call.cut = within(call.cut, card.max_length);
     let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
     let answer = shared

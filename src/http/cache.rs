@@ -64,13 +64,15 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(web::resource("/v1/cache/warm").route(warm).default_service(wrong("POST")));
 }
 
-fn tell(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+fn tell(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    shared.keys.admit(request.headers())?;
     let report = shared.reranker.cache();
     let text = json::text(&Body::of(&report)).ok_or(Refusal::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
 fn forget(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    shared.keys.admit(request.headers())?;
     let chosen = web::Query::<Chosen>::from_query(request.query_string());
     let wrong = |_| Reject::field("query string", "not understood; send nothing, or `model=` and a model's id");
     let Chosen { model } = chosen.map_err(wrong)?.into_inner();

@@ -132,6 +132,9 @@ pub(super) enum Refusal {
         /// How much of it there may be at once.
         limit: usize,
     },
+    /// No key, or one that is not in force.
+    #[error("authorization: no key that is accepted here; send `Authorization: Bearer KEY`")]
+    Unauthorized,
     /// The process does not take work (yet).
     #[error("not ready: {word}; ask /readyz and retry")]
     NotReady {
@@ -192,6 +195,7 @@ impl Refusal {
             Self::Reject(reject) => reject.status(),
             Self::Fault(fault) => fault_status(fault),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
@@ -204,7 +208,7 @@ impl Refusal {
             Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => {
                 Some(Duration::from_secs(1))
             }
-            Self::Reject(_) | Self::Fault(_) | Self::Internal => None,
+            Self::Reject(_) | Self::Fault(_) | Self::Unauthorized | Self::Internal => None,
         }
     }
 
@@ -218,6 +222,9 @@ impl Refusal {
         if let Some(wait) = self.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+        }
+        if matches!(self, Self::Unauthorized) {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         if let Self::Reject(Reject::Method { allowed, .. }) = self {
             response.insert_header((header::ALLOW, *allowed));

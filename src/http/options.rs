@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::LongDocuments;
+
 /// Where the server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -24,4 +26,8 @@ pub struct Options {
     pub max_documents: usize,
     /// How long a request may take when its caller names no deadline.
     pub deadline: Duration,
+    /// What happens to documents that do not fit, when the caller says nothing of it.
+    pub long_documents: LongDocuments,
+    /// A file of accepted API keys, one a line; without it everybody may ask.
+    pub api_keys: Option<PathBuf>,
 }

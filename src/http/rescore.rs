@@ -69,6 +69,7 @@ impl Desk {
         payload: &mut Payload,
         record: &mut Record,
     ) -> Result<HttpResponse, Refusal> {
+        self.shared.keys.admit(request.headers())?;
         answer::admit(self.shared.health.readiness())?;
         self.header_timeout = answer::header_timeout(request.headers())?;
         let patience = self.header_timeout.unwrap_or(self.shared.deadline);
@@ -100,7 +101,8 @@ impl Desk {
     }
 
     async fn run(&self, bytes: &Bytes) -> Result<Rescored, Refusal> {
-        let options = Options { max_hits: self.shared.scene.max_documents, ..Options::default() };
+        let cut = Cut { long_documents: self.shared.long_documents, ..Cut::MODEL };
+        let options = Options { cut, max_hits: self.shared.scene.max_documents };
         let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
         let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
         let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);

@@ -17,9 +17,11 @@ use tokio::sync::Notify;
 
 use super::error::{Reject, printable};
 use super::face::{FACES, Scene};
+use super::keys::{Keys, KeysError};
 use super::operations::OPERATIONS;
 use super::options::{Listen, Options};
 use super::{answer, cache, rescore};
+use crate::domain::LongDocuments;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
@@ -59,6 +61,8 @@ pub(super) struct Shared {
     pub(super) scene: Scene,
     pub(super) max_body: usize,
     pub(super) deadline: Duration,
+    pub(super) long_documents: LongDocuments,
+    pub(super) keys: Keys,
     /// Places for warm-up streams.
     pub(super) warm_ups: cache::Places,
 }
@@ -86,6 +90,9 @@ pub struct Stop {
 /// An address that could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// The file of API keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// A TCP address.
     #[error(
         "RESCORED_LISTEN: cannot listen on {address}; is another process there, or is the address not of this host?"
@@ -179,6 +186,8 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         scene: Scene { max_documents: options.max_documents },
         max_body: options.max_body,
         deadline: options.deadline,
+        long_documents: options.long_documents,
+        keys: Keys::open(options.api_keys.as_deref())?,
         warm_ups: cache::Places::default(),
     });
     let mut server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))

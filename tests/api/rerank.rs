@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rescored::domain::LongDocuments;
 use serde_json::{Value, json};
 
 use crate::support::{App, Setup};
@@ -126,4 +127,19 @@ fn overload_is_refused_at_once_and_passes() {
     assert!(refused.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_some_and(|s| s >= 1));
     assert_eq!(busy.read().status, 200);
     assert_eq!(app.post("/v1/rerank", &body).status, 200, "the same request passes when there is room");
+}
+
+/// The fake tokenizer makes one token of every byte, so what the far end of a document says is seen by windows only.
+#[test]
+fn long_documents_are_read_to_their_end_in_windows_when_the_server_is_told_to() {
+    let document = format!("{} =9.5 here", "x".repeat(600));
+    let body = json!({"query": "q", "documents": [document, "short"], "raw_scores": true}).to_string();
+    let cut = App::start().post("/v1/rerank", &body);
+    assert_eq!(cut.header("x-rescored-truncated"), Some("1"));
+    let long_documents = LongDocuments::MaxPassage { windows: 64 };
+    let app = App::with(Setup { long_documents, ..Setup::default() });
+    let read = app.post("/v1/rerank", &body);
+    assert_eq!(read.header("x-rescored-truncated"), Some("0"), "nothing is given up");
+    let tokens = |answer: &crate::support::Response| answer.ok()["usage"]["total_tokens"].as_u64().unwrap();
+    assert!(tokens(&read) > tokens(&cut) + 256, "several windows entered the model");
 }

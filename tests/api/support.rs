@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rescored::app::Core;
+use rescored::domain::LongDocuments;
 use rescored::health::Health;
 use rescored::http::{self, Listen, Stop};
 use rescored::{cache, engine};
@@ -26,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) warm: bool,
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) models: Vec<&'static str>,
+    pub(crate) long_documents: LongDocuments,
+    pub(crate) api_keys: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -38,6 +41,8 @@ impl Default for Setup {
             warm: true,
             sockets: Vec::new(),
             models: vec!["fake", "other"],
+            long_documents: LongDocuments::Truncate,
+            api_keys: None,
         }
     }
 }
@@ -70,6 +75,8 @@ impl App {
             max_body: setup.max_body,
             max_documents: setup.max_documents,
             deadline: setup.deadline,
+            long_documents: setup.long_documents,
+            api_keys: setup.api_keys,
         };
         let Core { reranker, health, metrics, .. } = core;
         Self::serve(&options, http::State { reranker, health, metrics })

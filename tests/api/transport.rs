@@ -138,3 +138,30 @@ fn many_clients_get_the_answers_of_one() {
         }
     });
 }
+
+#[test]
+fn with_keys_set_scores_and_the_cache_need_one_and_probes_do_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("keys");
+    std::fs::write(&path, "opensesame\n").expect("a file");
+    let app = App::with(Setup { api_keys: Some(path), ..Setup::default() });
+    let body = r#"{"query":"q","documents":["d"]}"#;
+    for (header, status) in [
+        ("", 401),
+        ("authorization: Bearer wrong\r\n", 401),
+        ("authorization: Bearer opensesame\r\n", 200),
+        ("authorization: bearer opensesame\r\n", 200),
+    ] {
+        let answer = app.post_with("/v1/rerank", body, header);
+        assert_eq!(answer.status, status, "{header}: {answer:?}");
+        if status == 401 {
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+            assert!(answer.json()["error"].is_string());
+        }
+    }
+    assert_eq!(app.post("/rescore/opensearch", "{}").status, 401);
+    for path in ["/livez", "/readyz", "/health", "/metrics", "/.well-known/ready"] {
+        assert!(app.get(path).status < 300, "{path} needs no key");
+    }
+    assert_eq!(app.get("/v1/cache").status, 401);
+}

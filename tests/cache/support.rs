@@ -90,6 +90,8 @@ impl Server {
             max_body: 1 << 20,
             max_documents: 1000,
             deadline: Duration::from_secs(30),
+            long_documents: rescored::domain::LongDocuments::Truncate,
+            api_keys: None,
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));

@@ -101,6 +101,7 @@ pub(super) async fn warm(request: HttpRequest, payload: Payload) -> HttpResponse
 }
 
 fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
+    shared.keys.admit(request.headers())?;
     let readiness = shared.health.readiness();
     // A job may be asked to come back; a search may not.
     if readiness == Readiness::Draining {
