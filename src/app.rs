@@ -8,6 +8,8 @@
 //! 5. write the cache's last snapshot;
 //! 6. say what was cut, if anything was.
 
+mod memory;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -189,6 +191,7 @@ async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppErro
     };
     let waited = tokio::task::spawn_blocking(wait).await;
     waited.map_err(io::Error::other)??;
+    memory::give_back();
     core.health.warmed();
     tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
     std::future::pending().await

@@ -91,6 +91,16 @@ pub fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> R
     emit::emit_observer(bert, target, provenance)
 }
 
+/// The constants of a graph that hold at least `least` values, by name: its weights.
+///
+/// # Errors
+/// [`NotOnnx`] when the bytes do not decode; constants of kinds that are not read here are left out.
+pub fn weights(onnx: &[u8], least: usize) -> Result<Vec<(String, array::Array)>, NotOnnx> {
+    let graph = decode(onnx)?.graph.unwrap_or_default();
+    let read = |tensor: &proto::Tensor| Some((tensor.name.clone(), array::Array::try_from(tensor).ok()?));
+    Ok(graph.initializer.iter().filter_map(read).filter(|(_, array)| array.data.len() >= least).collect())
+}
+
 fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {
     let model = proto::Model::decode(onnx)
         .map_err(|source| NotOnnx { reason: "the protobuf does not decode".into(), source: Some(source) })?;

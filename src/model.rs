@@ -12,6 +12,7 @@ pub mod open;
 pub mod options;
 pub mod runner;
 pub mod session;
+mod shared;
 pub mod tokenizer;
 
 use crate::domain::ModelCard;

@@ -108,6 +108,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sha2", &["model/checksum*"]),
     ("toml", &["model/catalogue*"]),
     ("strsim", &["config*"]),
+    ("tokio", &["rerank*", "engine*", "http*", "app*", "cli*"]),
+    ("libc", &["app/memory"]),
     ("redis", &["cache*"]),
     ("tokio", &["cache*", "rerank*", "engine*", "http*", "app*", "cli*"]),
     ("flate2", &["warm/input"]),

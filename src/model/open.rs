@@ -11,7 +11,7 @@ use super::manifest::{Manifest, ManifestError};
 use super::options::{Graphs, Options, Precision, Shapes};
 use super::session::{Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Company, Model, compiled};
+use super::{Company, Model, ScorerError, compiled};
 use crate::domain::ModelCard;
 use crate::graph::{self, Summary};
 
@@ -55,6 +55,9 @@ pub enum OpenError {
         #[source]
         source: graph::NotOnnx,
     },
+    /// The graph's weights cannot be shared among sessions.
+    #[error(transparent)]
+    Weights(#[from] ScorerError),
     /// The model has another precision than the one asked for.
     #[error(
         "RESCORED_PRECISION: `{asked}` is asked for, but model `{id}` is {found}; run: rescored compile {id} --precision {asked}"
@@ -130,7 +133,7 @@ impl Model {
             None => Company::SameLength,
         };
         tracing::info!(model.id = card.id, graph = %graph.path.display(), precision = card.precision, ?company, "model");
-        let scorers = Box::new(SessionFactory::new(runtime.clone(), graph.path));
+        let scorers = Box::new(SessionFactory::new(runtime.clone(), graph.path, &graph.bytes)?);
         Ok(Self { card, tokenizer, scorers, company })
     }
 }

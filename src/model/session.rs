@@ -11,7 +11,12 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
+use super::shared::SharedWeights;
 use super::{Batch, Scorer, ScorerError, ScorerFactory};
+use crate::graph;
+
+/// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
+const SHARED_VALUES: usize = 16_384;
 
 /// The loaded ONNX Runtime library. Cheap to clone; the library stays loaded until the process ends.
 #[derive(Clone, Debug)]
@@ -106,28 +111,37 @@ impl Feed {
 pub struct SessionFactory {
     runtime: Runtime,
     graph: PathBuf,
+    weights: SharedWeights,
+    /// Held while a session is built: what loading needs for a moment is needed once, not once a worker.
+    building: Mutex<()>,
 }
 
 impl SessionFactory {
-    /// Sessions of the ONNX file `graph`.
-    pub fn new(runtime: Runtime, graph: PathBuf) -> Self {
-        Self { runtime, graph }
+    /// Sessions of the ONNX file `graph`, which holds `onnx`. Its weights are kept once for all of them.
+    ///
+    /// # Errors
+    /// [`ScorerError`] when the weights cannot be read.
+    pub fn new(runtime: Runtime, graph: PathBuf, onnx: &[u8]) -> Result<Self, ScorerError> {
+        let weights =
+            graph::weights(onnx, SHARED_VALUES).map_err(|error| ScorerError::Graph { message: error.to_string() })?;
+        Ok(Self { runtime, graph, weights: SharedWeights::new(weights)?, building: Mutex::new(()) })
     }
 
     fn session(&self) -> ort::Result<Session> {
-        Session::builder(&self.runtime.environment)?
+        let builder = Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             // Lengths change with every batch: a plan made for one shape is no use for the next.
-            .with_memory_pattern(false)?
-            .commit_from_file(&self.graph)
+            .with_memory_pattern(false)?;
+        self.weights.lend(builder)?.commit_from_file(&self.graph)
     }
 }
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
+        let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let session = self.session().map_err(|error| runtime(&error))?;
         let feeds = session
             .inputs()

@@ -101,14 +101,14 @@ fn hot(requests: &[Request]) {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
     println!(
         "a cached request of {} documents ({} bytes): median {:.3} ms, p99 {:.3} ms, {:.0} pairs/s on one connection",
         documents.len(),
         body.len(),
-        at(0.5),
-        at(0.99),
-        documents.len() as f64 / at(0.5) * 1000.0
+        at(50),
+        at(99),
+        documents.len() as f64 / at(50) * 1000.0
     );
 }
 
