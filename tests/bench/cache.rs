@@ -245,7 +245,7 @@ fn searches() -> Vec<usize> {
 /// process is replaced, as a deployment does.
 fn replay() {
     let searches = searches();
-    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 320, ttl: None };
+    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 272, ttl: None };
     let folder = tempfile::tempdir().expect("a folder");
     println!(
         "\n{SEARCHES} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle"
