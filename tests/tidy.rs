@@ -110,7 +110,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sha2", &["model/checksum*"]),
     ("toml", &["model/catalogue*"]),
     ("strsim", &["config*"]),
-    ("tokio", &["rerank*", "engine*", "http*", "app*", "cli*"]),
+    ("tokio", &["cache*", "rerank*", "engine*", "http*", "app*", "cli*"]),
     ("libc", &["app/memory"]),
     ("redis", &["cache*"]),
     ("tokio", &["cache*", "rerank*", "engine*", "http*", "app*", "cli*"]),

@@ -60,8 +60,8 @@ impl Keys {
         let mut known = guarded.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.look_again(&guarded.path);
         // No early end: the time of a comparison must not tell which key came close.
-        let fits = known.hashes.iter().fold(false, |fits, hash| fits | (*hash == given));
-        if fits { Ok(()) } else { Err(Refusal::Unauthorized) }
+        let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
+        if fitting > 0 { Ok(()) } else { Err(Refusal::Unauthorized) }
     }
 }
 

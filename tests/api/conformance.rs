@@ -1,6 +1,6 @@
 //! The conformance checklist of the reranking protocols: what real engines and clients send, and what they parse.
 //!
-//! One row a check, with its number. Not here: C40 (keys are not configurable yet), C53 (a test of its own that waits 75
+//! One row a check, with its number. Not here: C40 (`transport`, with keys set), C53 (a test of its own that waits 75
 //! seconds), C63 and C64 (engine results in and out).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
