@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients test-engines check lint bless bench bench-cache
+.PHONY: help run fetch test test-clients test-engines check lint bless bench bench-report bench-cache
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,11 +40,14 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked --test tidy
 
-bench: fetch .venv-bench ## Measure throughput against the plain way (needs the shared test data)
+bench: fetch .venv-bench ## Measure throughput against other programs (needs the shared test data; BENCH_ROUNDS, BENCH_REQUESTS shorten it)
 	$(CARGO) bench --locked --bench throughput
 
 bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tiers (redis-server is used where it is)
 	$(CARGO) bench --locked --bench cache
+
+bench-report: ## Measure, and keep the table in tests/bench/reports
+	BENCH_REPORT=tests/bench/reports/cpu-throughput.md $(MAKE) --no-print-directory bench
 
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@

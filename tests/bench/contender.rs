@@ -1,111 +1,140 @@
 //! What is compared: this program over HTTP, and peers behind pipes.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::client::Connection;
+use super::host::cpu_seconds;
+use super::server::Server;
+use super::stage::{python, sources};
 use super::texts::Request;
-use super::{PATIENCE, python};
+
+/// The arithmetic of a contender's model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Precision {
+    Fp32,
+    Int8,
+}
 
 /// A way to score pairs.
 pub(crate) struct Contender<'s> {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
+    pub(crate) precision: Precision,
     way: Way<'s>,
 }
 
 enum Way<'s> {
-    Http { server: &'s Server, clients: usize },
+    Http {
+        server: &'s Server,
+        clients: usize,
+    },
     Peer(Peer),
+    /// Cannot run here, and why.
+    Missing(String),
+}
+
+/// What scoring all requests took, and gave.
+pub(crate) struct Run {
+    pub(crate) time: Duration,
+    /// Every request's logits, in the order of its documents.
+    pub(crate) logits: Vec<Vec<f64>>,
 }
 
 impl<'s> Contender<'s> {
-    pub(crate) fn over_http(name: &'static str, server: &'s Server, clients: usize) -> Self {
-        Self { name, way: Way::Http { server, clients } }
+    pub(crate) fn over_http(name: &str, precision: Precision, (server, clients): (&'s Server, usize)) -> Self {
+        let plural = if clients == 1 { "client" } else { "clients" };
+        Self { name: format!("{name}, {clients} {plural}"), precision, way: Way::Http { server, clients } }
     }
 
-    pub(crate) fn peer(name: &'static str, peer: Peer) -> Self {
-        Self { name, way: Way::Peer(peer) }
+    pub(crate) fn peer(name: &str, precision: Precision, peer: Result<Peer, String>) -> Self {
+        let way = peer.map_or_else(Way::Missing, Way::Peer);
+        Self { name: name.to_owned(), precision, way }
     }
 
-    /// Time for all requests.
-    pub(crate) fn time(&mut self, requests: &[Request]) -> Duration {
-        match &mut self.way {
-            Way::Http { server, clients } => over_http(server, *clients, requests),
-            Way::Peer(peer) => requests.iter().map(|request| peer.score(request)).sum(),
+    /// Whether this is the program whose repository this is.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.way, Way::Http { .. })
+    }
+
+    /// Clients that send at the same time, each needing a request.
+    pub(crate) fn clients(&self) -> usize {
+        match self.way {
+            Way::Http { clients, .. } => clients,
+            Way::Peer(_) | Way::Missing(_) => 1,
         }
+    }
+
+    /// Seconds of CPU that it has used so far, spinning included.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        match &self.way {
+            Way::Http { server, .. } => cpu_seconds(server.process()),
+            Way::Peer(peer) => cpu_seconds(peer.child.id()),
+            Way::Missing(_) => None,
+        }
+    }
+
+    /// Why it does not run, if it does not.
+    pub(crate) fn missing(&self) -> Option<&str> {
+        match &self.way {
+            Way::Missing(why) => Some(why),
+            Way::Http { .. } | Way::Peer(_) => None,
+        }
+    }
+
+    /// Versions of what runs.
+    pub(crate) fn version(&self) -> &str {
+        match &self.way {
+            Way::Http { .. } => concat!("rescored ", env!("CARGO_PKG_VERSION")),
+            Way::Peer(peer) => &peer.version,
+            Way::Missing(_) => "",
+        }
+    }
+
+    /// Waits until its model is loaded.
+    pub(crate) fn settle(&mut self) {
+        if let Way::Peer(peer) = &mut self.way
+            && let Err(why) = peer.ready()
+        {
+            self.way = Way::Missing(why);
+        }
+    }
+
+    /// Scores all requests. `None` when it cannot, or no more.
+    pub(crate) fn run(&mut self, requests: &[Request]) -> Option<Run> {
+        let done = match &mut self.way {
+            Way::Http { server, clients } => Ok(over_http(server, *clients, requests)),
+            Way::Peer(peer) => peer.score_all(requests),
+            Way::Missing(_) => return None,
+        };
+        done.map_err(|why| self.way = Way::Missing(why)).ok()
     }
 }
 
-fn over_http(server: &Server, clients: usize, requests: &[Request]) -> Duration {
+fn over_http(server: &Server, clients: usize, requests: &[Request]) -> Run {
     let bodies: Vec<String> = requests.iter().map(Request::body).collect();
     let started = Instant::now();
-    std::thread::scope(|scope| {
-        for client in 0..clients {
+    let answers = std::thread::scope(|scope| {
+        let work = |client| {
             let bodies = &bodies;
             scope.spawn(move || {
                 let mut connection = server.connect();
-                for body in bodies.iter().skip(client).step_by(clients) {
-                    connection.post("/v1/rerank", body, "").ok();
-                }
-            });
-        }
+                let mine = (client..bodies.len()).step_by(clients);
+                mine.map(|at| (at, connection.post("/v1/rerank", &bodies[at], ""))).collect::<Vec<_>>()
+            })
+        };
+        let clients: Vec<_> = (0..clients).map(work).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect::<Vec<_>>()
     });
-    started.elapsed()
-}
-
-/// This program, serving.
-pub(crate) struct Server {
-    child: Child,
-    address: SocketAddr,
-    models: PathBuf,
-}
-
-impl Server {
-    pub(crate) fn start(vars: &[(&str, &str)]) -> Self {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_rescored"))
-            .env_clear()
-            .envs(vars.iter().copied())
-            .env("RESCORED_MODEL_DIR", &models)
-            .env("RESCORED_LISTEN", "127.0.0.1:0")
-            .env("RESCORED_LOG_FORMAT", "json")
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let mut address = None;
-        for line in log.by_ref() {
-            let line: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("a line of JSON");
-            if line["message"] == "listening" {
-                address = line["address"].as_str().map(|address| address.parse().expect("an address"));
-            }
-            if line["message"] == "ready" {
-                break;
-            }
+    let time = started.elapsed();
+    let mut logits = vec![Vec::new(); requests.len()];
+    for (at, answer) in answers {
+        logits[at] = vec![f64::NAN; requests[at].documents.len()];
+        for result in answer.ok()["results"].as_array().expect("results") {
+            let index = usize::try_from(result["index"].as_u64().expect("an index")).expect("an index");
+            logits[at][index] = result["relevance_score"].as_f64().expect("a score");
         }
-        // Its log goes on; a full pipe would stop it.
-        std::thread::Builder::new().spawn(move || log.for_each(drop)).expect("a thread");
-        Self { child, address: address.expect("the server is up; `make fetch` first"), models }
     }
-
-    pub(crate) fn connect(&self) -> Connection {
-        Connection::open(self.address)
-    }
-
-    pub(crate) fn model_folder(&self) -> PathBuf {
-        self.models.join("ms-marco-MiniLM-L-12-v2")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+    Run { time, logits }
 }
 
 /// A program that scores what it reads on its standard input, a JSON line a request.
@@ -113,40 +142,57 @@ pub(crate) struct Peer {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+    version: String,
 }
 
 impl Peer {
-    /// `None` when it cannot run here.
-    pub(crate) fn start(script: &str, arguments: &[&str]) -> Option<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/peers").join(script);
+    /// Starts a script; it loads its model meanwhile.
+    pub(crate) fn start(script: &str, arguments: &[&str]) -> Result<Self, String> {
         let mut child = Command::new(python())
-            .arg(script)
+            .arg(sources().join("peers").join(script))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
-            .ok()?;
-        let (requests, answers) = (child.stdin.take()?, BufReader::new(child.stdout.take()?));
-        let mut peer = Self { child, requests, answers };
-        let started = Instant::now();
-        peer.line()?["ready"].as_str()?;
-        assert!(started.elapsed() < PATIENCE, "the peer took {:?} to start", started.elapsed());
-        Some(peer)
+            .map_err(|error| format!("its Python does not start: {error}"))?;
+        let requests = child.stdin.take().expect("a pipe");
+        let answers = BufReader::new(child.stdout.take().expect("a pipe"));
+        Ok(Self { child, requests, answers, version: String::new() })
     }
 
-    fn score(&mut self, request: &Request) -> Duration {
-        let pairs: Vec<_> = request.documents.iter().map(|document| [&request.query, document]).collect();
-        let request = serde_json::json!({"pairs": pairs}).to_string();
-        writeln!(self.requests, "{request}").expect("the peer reads");
-        let answer = self.line().expect("the peer answers");
-        assert_eq!(answer["logits"].as_array().map(Vec::len), Some(pairs.len()));
-        Duration::from_secs_f64(answer["seconds"].as_f64().expect("a time"))
+    /// Waits for its model.
+    pub(crate) fn ready(&mut self) -> Result<(), String> {
+        let line = self.line()?;
+        match (line["ready"].as_str(), line["missing"].as_str()) {
+            (Some(version), _) => version.clone_into(&mut self.version),
+            (None, why) => return Err(why.unwrap_or("no reason given").to_owned()),
+        }
+        Ok(())
     }
 
-    fn line(&mut self) -> Option<serde_json::Value> {
+    /// Sends one line and reads one.
+    pub(crate) fn ask(&mut self, question: &serde_json::Value) -> Result<serde_json::Value, String> {
+        writeln!(self.requests, "{question}").map_err(|error| format!("it ended: {error}"))?;
+        self.line()
+    }
+
+    fn score_all(&mut self, requests: &[Request]) -> Result<Run, String> {
+        let mut run = Run { time: Duration::ZERO, logits: Vec::new() };
+        for request in requests {
+            let pairs: Vec<_> = request.documents.iter().map(|document| [&request.query, document]).collect();
+            let answer = self.ask(&serde_json::json!({"pairs": pairs}))?;
+            let logits = answer["logits"].as_array().ok_or("an answer without logits")?;
+            run.logits.push(logits.iter().map(|logit| logit.as_f64().unwrap_or(f64::NAN)).collect());
+            run.time += Duration::from_secs_f64(answer["seconds"].as_f64().ok_or("an answer without its time")?);
+        }
+        Ok(run)
+    }
+
+    fn line(&mut self) -> Result<serde_json::Value, String> {
         let mut line = String::new();
-        self.answers.read_line(&mut line).ok()?;
-        serde_json::from_str(&line).ok()
+        self.answers.read_line(&mut line).map_err(|error| error.to_string())?;
+        serde_json::from_str(&line).map_err(|_| "it ended without an answer".to_owned())
     }
 }
 

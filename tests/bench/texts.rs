@@ -10,9 +10,16 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// As the Cohere face reads it.
+    /// As the Cohere face reads it. Raw scores, so that they can be compared.
     pub(crate) fn body(&self) -> String {
-        serde_json::json!({"query": self.query, "documents": self.documents}).to_string()
+        serde_json::json!({"query": self.query, "documents": self.documents, "raw_scores": true}).to_string()
+    }
+
+    /// The same query with documents so long that every pair is cut at the model's longest length.
+    pub(crate) fn overlong(&self) -> Self {
+        let all = self.documents.join(" ");
+        let documents = self.documents.iter().map(|document| format!("{document} {all}")).collect();
+        Self { query: self.query.clone(), documents }
     }
 }
 

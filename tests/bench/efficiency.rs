@@ -1,0 +1,77 @@
+//! How much of the CPU's own product rate forwards reach.
+
+use std::time::Instant;
+
+use super::contender::Peer;
+use super::host::cores;
+use super::report::spread;
+use super::server::Server;
+use super::stage::Shape;
+use super::texts::Request;
+
+/// Tokens of each pair.
+const TOKENS: usize = 128;
+/// The model's rows, and those of its feed-forward part.
+const HIDDEN: f64 = 384.0;
+const INNER: f64 = 1536.0;
+
+/// Lines on fp32 forwards of pairs of 128 tokens as a share of a large product, in rounds that alternate.
+pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Result<String, String> {
+    let mut product = Peer::start("sgemm.py", &[&cores().to_string()])?;
+    product.ready()?;
+    let mut vars: Vec<_> = shape.served("fp32").into();
+    vars.push(("RESCORED_MAX_LENGTH", TOKENS.to_string()));
+    let server = Server::start(&vars);
+    let requests: Vec<Request> = requests.iter().map(Request::overlong).collect();
+    let bodies: Vec<String> = requests.iter().map(Request::body).collect();
+    let pairs = requests.iter().map(|request| request.documents.len()).sum::<usize>() as f64;
+    let gflop = pairs * gflop(shape.layers.into(), TOKENS as f64);
+    let mut connection = server.connect();
+    let [mut products, mut whole, mut forwards] = [const { Vec::new() }; 3];
+    for round in 0..=rounds {
+        let answer = product.ask(&serde_json::json!({}))?;
+        let rate = answer["gflop"].as_f64().unwrap_or(f64::NAN) / answer["seconds"].as_f64().unwrap_or(f64::NAN);
+        let busy = || server.metric("rescored_worker_busy_microseconds_total") / 1e6;
+        let tokens = || server.metric("rescored_tokens_total");
+        let (before, tokens_before, started) = (busy(), tokens(), Instant::now());
+        for body in &bodies {
+            connection.post("/v1/rerank", body, "").ok();
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let each = (tokens() - tokens_before) / pairs;
+        if (each - TOKENS as f64).abs() > 0.5 {
+            return Err(format!("pairs had {each:.1} tokens, not {TOKENS}"));
+        }
+        if round > 0 {
+            products.push(rate);
+            whole.push(gflop / seconds / rate);
+            forwards.push(gflop / (busy() - before) * cores() as f64 / rate);
+        }
+    }
+    let percent = |shares: &[f64]| {
+        let [least, middle, most] = spread(shares).map(|share| share * 100.0);
+        format!("{middle:.0} % ({least:.0} to {most:.0})")
+    };
+    Ok(format!(
+        "- {} layers, fp32, pairs of {TOKENS} tokens: {:.2} GFLOP a pair; a large product runs at {:.0} GFLOP/s on {} cores; \
+         forwards reach {} of it while they run, requests over HTTP {}\n",
+        shape.layers,
+        gflop / pairs,
+        spread(&products)[1],
+        cores(),
+        percent(&forwards),
+        percent(&whole),
+    ))
+}
+
+/// What the products of one pair need, in units of 1e9 operations: all layers but the last for every token, the last one's
+/// keys and values for every token and the rest of it, and the head, for the first.
+fn gflop(layers: f64, tokens: f64) -> f64 {
+    let product = |rows: f64, inner: f64, columns: f64| 2.0 * rows * inner * columns;
+    let attention = |rows: f64| 2.0 * product(rows, HIDDEN, tokens);
+    let after = |rows: f64| product(rows, HIDDEN, HIDDEN) + 2.0 * product(rows, HIDDEN, INNER);
+    let layer = 3.0 * product(tokens, HIDDEN, HIDDEN) + attention(tokens) + after(tokens);
+    let last = 2.0 * product(tokens, HIDDEN, HIDDEN) + product(1.0, HIDDEN, HIDDEN) + attention(1.0) + after(1.0);
+    let head = product(1.0, HIDDEN, HIDDEN) + product(1.0, HIDDEN, 1.0);
+    ((layers - 1.0) * layer + last + head) / 1e9
+}
