@@ -66,7 +66,7 @@ fn against_the_best(
     let peers = contenders.iter().zip(figures).filter(|(peer, figures)| {
         !peer.is_ours() && peer.precision == contender.precision && !figures.rates.is_empty() && ranked(peer, figures)
     });
-    let (best, theirs) = peers.max_by(|(_, a), (_, b)| spread(&a.rates)[1].total_cmp(&spread(&b.rates)[1]))?;
+    let (best, theirs) = peers.min_by(|(_, a), (_, b)| lead(own, a).total_cmp(&lead(own, b)))?;
     Some(format!(
         "- {}: {} × the best {} peer, {}\n",
         contender.name,
@@ -79,6 +79,12 @@ fn against_the_best(
 /// Whether its scores say that it runs the same model. How far int8 may be is the reader's to judge.
 fn ranked(contender: &Contender<'_>, figures: &Figures) -> bool {
     contender.precision == Precision::Int8 || figures.mean_distance() <= SAME
+}
+
+/// The median of the rounds' ratios: rates of different rounds do not compare where load comes and goes.
+fn lead(own: &Figures, theirs: &Figures) -> f64 {
+    let ratios: Vec<f64> = own.rates.iter().zip(&theirs.rates).map(|(own, theirs)| own / theirs).collect();
+    spread(&ratios)[1]
 }
 
 /// The ratios of the rounds.
