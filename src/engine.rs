@@ -9,8 +9,8 @@
 //! 2. every channel is bounded, `submit` refuses instead of waiting, nothing waits unseen;
 //! 3. a pair that nobody waits for any more, or whose deadline has passed, costs no inference;
 //! 4. dropping the last [`Engine`] ends the threads after the work they hold;
-//! 5. every admitted pair is answered exactly once, also when a worker dies: its [`claim::Claim`] answers when it is
-//!    dropped;
+//! 5. every admitted pair is answered exactly once, also when a worker dies: its claim (`src/engine/claim.rs`) answers
+//!    when it is dropped;
 //! 6. there are no locks on the way, so there is no lock order.
 //!
 //! It must not know caches, keys, rankings or HTTP.

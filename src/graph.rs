@@ -74,7 +74,7 @@ pub fn read(onnx: &[u8]) -> Result<Bert, Unrecognised> {
     read::read(model.graph.unwrap_or_default())
 }
 
-/// Writes a cross-encoder as an ONNX graph for one target, the last layer for the [CLS] rows only.
+/// Writes a cross-encoder as an ONNX graph for one target, the last layer for the `[CLS]` rows only.
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.

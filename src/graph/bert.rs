@@ -13,7 +13,7 @@ pub struct Bert {
     pub embeddings: Embeddings,
     /// Encoder layers, the first one first.
     pub layers: Vec<Layer>,
-    /// From the [CLS] row to the logit.
+    /// From the `[CLS]` row to the logit.
     pub head: Head,
 }
 
@@ -55,7 +55,7 @@ pub struct Layer {
     pub norm: Norm,
 }
 
-/// Two products with an activation between, on the [CLS] row.
+/// Two products with an activation between, on the `[CLS]` row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// The pooler, or the classifier's own first product.

@@ -1,6 +1,6 @@
 //! Writes a cross-encoder as an ONNX graph for one target.
 //!
-//! Owns the order of the computation: embeddings, layers, the last one for the [CLS] rows only, head. Rows are flat,
+//! Owns the order of the computation: embeddings, layers, the last one for the `[CLS]` rows only, head. Rows are flat,
 //! `[tokens, hidden]`, so that every product is one `Gemm` with its bias inside; attention alone sees pairs. Operators are
 //! ONNX's own except the 8-bit product, whose scaling ONNX Runtime keeps in an operator of its own.
 
@@ -143,7 +143,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// One encoder layer; the last one computes the [CLS] rows only.
+    /// One encoder layer; the last one computes the `[CLS]` rows only.
     fn layer(&mut self, at: usize, rows: &str, pairs: &Pairs<'_>) -> String {
         let layer = &self.bert.layers[at];
         let name = |part: &str| format!("layer.{at}.{part}");

@@ -1,6 +1,6 @@
 //! Attention over the tokens of each pair.
 //!
-//! Owns the way from flat rows to pairs and back. The last layer asks for the [CLS] rows' context only, so only their
+//! Owns the way from flat rows to pairs and back. The last layer asks for the `[CLS]` rows' context only, so only their
 //! queries are computed; keys and values are those of all tokens.
 
 use super::{Emitter, Range};
@@ -43,7 +43,7 @@ enum Wanted {
 }
 
 impl Arrangement {
-    /// The rows that a layer computes: all, or in the last layer the [CLS] rows.
+    /// The rows that a layer computes: all, or in the last layer the `[CLS]` rows.
     pub(super) fn rows(&self, last: bool) -> Pairs<'_> {
         Pairs { arrangement: self, rows: if last { Wanted::First } else { Wanted::All } }
     }
