@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod cache;
 mod compile;
 mod console;
@@ -47,6 +48,8 @@ enum Command {
     Cache(cache::Flags),
     /// Write a graph of a model that runs faster on this host, once it has proved itself against its source.
     Compile(compile::Flags),
+    /// Measure on this host, and compare what was measured.
+    Bench(bench::Flags),
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
@@ -65,6 +68,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
         Command::Warm(flags) => warm::run(&flags, vars),
         Command::Cache(flags) => cache::run(flags),
         Command::Compile(flags) => compile::run(&flags, vars),
+        Command::Bench(flags) => bench::run(&flags),
     }
 }
 

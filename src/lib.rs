@@ -7,6 +7,7 @@
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
+//! - [`bench`]: measures this program, and others beside it.
 //! - [`telemetry`]: logs, and panics as log lines.
 //! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
@@ -20,6 +21,7 @@
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod app;
+pub mod bench;
 pub mod cache;
 pub mod cli;
 pub mod compile;

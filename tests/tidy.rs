@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "fetch",
             "compile",
             "warm",
+            "bench",
             "telemetry",
             "http",
             "rescore",
@@ -64,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fetch", &["model"]),
     ("compile", &["model", "graph", "domain"]),
     ("warm", &["rescore"]),
+    ("bench", &["model"]),
     ("http", &["rescore", "rerank", "domain", "metrics", "health"]),
     ("rescore", &["rerank", "cache", "engine", "domain", "metrics", "health"]),
     ("rerank", &["cache", "engine", "domain", "metrics", "health"]),
@@ -81,6 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const NARROW: &[(&str, &str, &[&str])] = &[
     ("config", "*", &["options", "Options", "filter", "LongDocuments"]),
     ("fetch", "model", &["catalogue", "checksum", "manifest"]),
+    ("bench", "model", &["checksum"]),
 ];
 
 /// Where a foreign crate may be named: `http*` is `src/http.rs` and all below it, `*` everywhere.
@@ -106,7 +109,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prost", &["graph*"]),
     ("safetensors", &["graph*"]),
     ("zip", &["fetch*"]),
-    ("ureq", &["fetch*", "warm*"]),
+    ("ureq", &["fetch*", "warm*", "bench*"]),
     ("sha2", &["model/checksum*"]),
     ("toml", &["model/catalogue*"]),
     ("strsim", &["config*"]),
@@ -116,6 +119,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio", &["cache*", "rerank*", "engine*", "http*", "app*", "cli*"]),
     ("flate2", &["warm/input"]),
     ("zstd", &["warm/input"]),
+    ("hdrhistogram", &["bench/load"]),
+    ("plotters", &["bench/report/chart"]),
+    ("comfy-table", &["bench/report/terminal"]),
     ("mimalloc", &["main"]),
 ];
 

@@ -1,0 +1,315 @@
+//! Load: who sends when, and how long answers took.
+//!
+//! Owns the two ways to load a [`Target`]. Closed: clients that each send the next request when the last one is answered,
+//! so that a slow target is asked less. Open: requests come at times of their own, whatever the target does, and a
+//! latency counts from the time at which its request was due, not from when it could be sent (no coordinated omission).
+//! It must not know what is measured or why.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::random::Seeded;
+use super::texts::Request;
+
+/// The longest latency that is told apart, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+
+/// Failures that are kept word for word.
+const KEPT: usize = 3;
+
+/// Something that scores requests. Used from several threads at once.
+pub trait Target: Sync {
+    /// Scores one request.
+    ///
+    /// # Errors
+    /// What the target said, in a line.
+    fn send(&self, request: &Request) -> Result<Reply, String>;
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    /// One logit a document, in the request's order.
+    pub logits: Vec<f64>,
+    /// Time that the driver spent on the way and the target did not, to be taken off.
+    pub aside: Duration,
+}
+
+/// When requests are sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Load {
+    /// This many clients, each with one request on its way.
+    Closed {
+        /// Clients.
+        clients: usize,
+    },
+    /// Independent arrivals.
+    Open {
+        /// Requests a second, on average.
+        rate: f64,
+        /// Requests on their way at once, at most; more arrivals wait here, and the wait counts.
+        clients: usize,
+    },
+}
+
+/// How long requests took.
+#[derive(Clone, Debug)]
+pub struct Latencies(Histogram<u64>);
+
+/// What a load came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// From the first request to the last answer, less what the driver took.
+    pub took: Duration,
+    /// Pairs scored.
+    pub pairs: usize,
+    /// Latencies of requests that were answered.
+    pub latencies: Latencies,
+    /// Requests that failed.
+    pub failed: usize,
+    /// What the first of them said.
+    pub failures: Vec<String>,
+    /// Logits of each request; empty where it failed.
+    pub logits: Vec<Vec<f64>>,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Latencies {
+    /// None yet.
+    ///
+    /// # Panics
+    /// Never: the bounds are constants that the histogram takes, and every test of a load makes one.
+    #[expect(clippy::expect_used, reason = "the bounds are constants")]
+    pub fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST, 3).expect("bounds are valid"))
+    }
+
+    /// Takes one.
+    pub fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST).max(1));
+    }
+
+    /// Takes all of another's.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so that every value fits.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The latency, in milliseconds, that this share (0 to 1) of requests did not pass.
+    pub fn quantile_ms(&self, share: f64) -> f64 {
+        self.0.value_at_quantile(share) as f64 / 1000.0
+    }
+
+    /// The mean, in milliseconds.
+    pub fn mean_ms(&self) -> f64 {
+        self.0.mean() / 1000.0
+    }
+}
+
+impl Outcome {
+    fn new(requests: usize) -> Self {
+        Self {
+            took: Duration::ZERO,
+            pairs: 0,
+            latencies: Latencies::new(),
+            failed: 0,
+            failures: Vec::new(),
+            logits: vec![Vec::new(); requests],
+        }
+    }
+
+    /// Pairs a second.
+    pub fn rate(&self) -> f64 {
+        self.pairs as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
+    fn take(&mut self, at: usize, (latency, answer): (Duration, Result<Vec<f64>, String>)) {
+        match answer {
+            Ok(logits) => {
+                self.latencies.record(latency);
+                self.pairs += logits.len();
+                if let Some(place) = self.logits.get_mut(at) {
+                    *place = logits;
+                }
+            }
+            Err(why) => {
+                self.failed += 1;
+                if self.failures.len() < KEPT {
+                    self.failures.push(why);
+                }
+            }
+        }
+    }
+}
+
+/// Sends every request once.
+pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
+    let (clients, due) = match load {
+        Load::Closed { clients } => (clients, None),
+        Load::Open { rate, clients } => (clients, Some(arrivals(requests.len(), rate))),
+    };
+    let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(requests.len())));
+    let aside = Mutex::new(Duration::ZERO);
+    let started = Instant::now();
+    let client = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(request) = requests.get(at) else { return };
+            let began = due.as_ref().and_then(|due| due.get(at)).map_or_else(Instant::now, |&due| {
+                std::thread::sleep((started + due).saturating_duration_since(Instant::now()));
+                started + due
+            });
+            let answer = target.send(request);
+            let spent = answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
+            let latency = began.elapsed().saturating_sub(spent);
+            *lock(&aside) += spent;
+            lock(&outcome).take(at, (latency, answer.map(|reply| reply.logits)));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..clients.clamp(1, requests.len().max(1)) {
+            scope.spawn(client);
+        }
+    });
+    let took = started.elapsed();
+    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // With one client the target stood still while the driver worked; with several it did not.
+    let idle = if clients == 1 { *lock(&aside) } else { Duration::ZERO };
+    outcome.took = took.saturating_sub(idle);
+    outcome
+}
+
+/// Sends requests over and over, from this many clients, until told to stop.
+pub fn run_until(stop: &AtomicBool, target: &dyn Target, (requests, clients): (&[Request], usize)) -> Outcome {
+    let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(0)));
+    let started = Instant::now();
+    let client = || {
+        while !stop.load(Ordering::Relaxed) {
+            let at = next.fetch_add(1, Ordering::Relaxed) % requests.len().max(1);
+            let Some(request) = requests.get(at) else { return };
+            let began = Instant::now();
+            let answer = target.send(request);
+            lock(&outcome).take(at, (began.elapsed(), answer.map(|reply| reply.logits)));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..clients.max(1) {
+            scope.spawn(client);
+        }
+    });
+    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    outcome.took = started.elapsed();
+    outcome
+}
+
+/// When each of `count` independent requests is due, from the start.
+fn arrivals(count: usize, rate: f64) -> Vec<Duration> {
+    let mut random = Seeded::new(count as u64);
+    let mut at = 0.0;
+    (0..count)
+        .map(|_| {
+            at += random.gap(rate);
+            Duration::try_from_secs_f64(at).unwrap_or(Duration::MAX)
+        })
+        .collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers after a time, one request at a time.
+    struct Slow {
+        takes: Duration,
+        alone: Mutex<()>,
+    }
+
+    impl Target for Slow {
+        fn send(&self, request: &Request) -> Result<Reply, String> {
+            let _one = self.alone.lock().unwrap();
+            std::thread::sleep(self.takes);
+            match request.query.as_str() {
+                "bad" => Err("refused".to_owned()),
+                _ => Ok(Reply { logits: vec![1.0; request.documents.len()], aside: Duration::ZERO }),
+            }
+        }
+    }
+
+    fn requests(count: usize) -> Vec<Request> {
+        vec![Request { query: "q".into(), documents: vec!["d".into(); 4] }; count]
+    }
+
+    fn slow(milliseconds: u64) -> Slow {
+        Slow { takes: Duration::from_millis(milliseconds), alone: Mutex::new(()) }
+    }
+
+    #[test]
+    fn a_closed_load_sends_everything_once_and_counts_pairs() {
+        let mut requests = requests(10);
+        requests[3].query = "bad".into();
+        let outcome = run(&slow(1), &requests, Load::Closed { clients: 3 });
+        assert_eq!((outcome.pairs, outcome.failed, outcome.latencies.count()), (36, 1, 9));
+        assert_eq!(outcome.failures, ["refused"]);
+        assert!(outcome.logits[3].is_empty() && outcome.logits[9].len() == 4);
+    }
+
+    #[test]
+    fn an_open_load_counts_the_wait_of_what_could_not_be_sent() {
+        // A hundred a second come, twenty can be answered: a closed client would see 50 ms and call it fine.
+        let outcome = run(&slow(50), &requests(20), Load::Open { rate: 100.0, clients: 1 });
+        assert!(outcome.latencies.quantile_ms(1.0) > 500.0, "{}", outcome.latencies.quantile_ms(1.0));
+        let closed = run(&slow(50), &requests(20), Load::Closed { clients: 1 });
+        assert!(closed.latencies.quantile_ms(0.5) < 200.0);
+    }
+
+    #[test]
+    fn what_the_driver_spent_is_taken_off() {
+        struct Aside;
+        impl Target for Aside {
+            fn send(&self, _: &Request) -> Result<Reply, String> {
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(Reply { logits: vec![1.0], aside: Duration::from_millis(15) })
+            }
+        }
+        let outcome = run(&Aside, &requests(5), Load::Closed { clients: 1 });
+        let most = outcome.took.as_secs_f64();
+        assert!(most >= 0.025 && outcome.latencies.quantile_ms(0.0) >= 4.9, "{most}");
+        assert!(outcome.latencies.quantile_ms(0.0) < 19.0, "{}", outcome.latencies.quantile_ms(0.0));
+    }
+
+    #[test]
+    fn a_load_without_end_stops_when_it_is_told() {
+        let stop = AtomicBool::new(false);
+        let outcome = std::thread::scope(|scope| {
+            let running = scope.spawn(|| run_until(&stop, &slow(1), (&requests(2), 2)));
+            std::thread::sleep(Duration::from_millis(100));
+            stop.store(true, Ordering::Relaxed);
+            running.join().unwrap()
+        });
+        assert!(outcome.latencies.count() > 2, "requests come again");
+    }
+
+    #[test]
+    fn arrivals_are_in_order_and_have_their_rate() {
+        let due = arrivals(1000, 200.0);
+        assert!(due.is_sorted());
+        assert!((due[999].as_secs_f64() - 5.0).abs() < 0.5, "{:?}", due[999]);
+    }
+}

@@ -1,0 +1,153 @@
+//! A report as one page that needs nothing else: no script, no other file, wide or narrow, light on paper.
+//!
+//! Pure. It must not know what is told.
+
+use std::fmt::Write;
+
+use super::chart::{self, ChartError};
+use super::{Fact, Report, Row, Section, Table, Tone};
+
+const STYLE: &str = include_str!("page.css");
+
+/// The whole page.
+///
+/// # Errors
+/// [`ChartError`].
+pub fn page(report: &Report) -> Result<String, ChartError> {
+    let title = escaped(&report.title);
+    let mut text = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
+         <p class=\"command\"><code>{}</code></p>\n",
+        escaped(&report.command)
+    );
+    text.push_str(&facts(&report.machine, "machine"));
+    text.push_str("</header>\n");
+    if report.sections.len() > 1 {
+        text.push_str("<nav>\n");
+        for section in &report.sections {
+            let _ = writeln!(text, "<a href=\"#{}\">{}</a>", escaped(&section.id), escaped(&section.title));
+        }
+        text.push_str("</nav>\n");
+    }
+    text.push_str("<main>\n");
+    for section in &report.sections {
+        text.push_str(&self::section(section)?);
+    }
+    let _ = write!(text, "</main>\n<footer>Measured in {:.0} s.</footer>\n</body>\n</html>\n", report.took_s);
+    Ok(text)
+}
+
+fn section(section: &Section) -> Result<String, ChartError> {
+    let mut text = format!(
+        "<section id=\"{}\">\n<h2>{}</h2>\n<p class=\"question\">{}</p>\n",
+        escaped(&section.id),
+        escaped(&section.title),
+        escaped(&section.question)
+    );
+    if !section.findings.is_empty() {
+        text.push_str(&list(&section.findings, "findings"));
+    }
+    if !section.settings.is_empty() {
+        let block = escaped(&section.settings_block());
+        let _ = write!(text, "<h3>Settings to paste</h3>\n<pre>{block}</pre>\n");
+    }
+    if !section.charts.is_empty() {
+        text.push_str("<div class=\"charts\">\n");
+        for one in &section.charts {
+            let _ = writeln!(
+                text,
+                "<figure role=\"img\" aria-label=\"{}\">{}</figure>",
+                escaped(&one.title),
+                chart::svg(one)?
+            );
+        }
+        text.push_str("</div>\n");
+    }
+    for table in &section.tables {
+        text.push_str(&self::table(table));
+    }
+    if !(section.setup.is_empty() && section.notes.is_empty()) {
+        let _ = write!(
+            text,
+            "<details>\n<summary>How it was measured</summary>\n{}{}</details>\n",
+            facts(&section.setup, "setup"),
+            list(&section.notes, "notes")
+        );
+    }
+    text.push_str("</section>\n");
+    Ok(text)
+}
+
+fn list(sentences: &[String], class: &str) -> String {
+    let mut text = format!("<ul class=\"{class}\">\n");
+    for sentence in sentences {
+        let _ = writeln!(text, "<li>{}</li>", escaped(sentence));
+    }
+    text.push_str("</ul>\n");
+    text
+}
+
+fn facts(facts: &[Fact], class: &str) -> String {
+    let rows = facts
+        .iter()
+        .map(|fact| format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escaped(&fact.name), escaped(&fact.value)));
+    format!("<dl class=\"{class}\">\n{}</dl>\n", rows.collect::<String>())
+}
+
+fn table(table: &Table) -> String {
+    let title = if table.title.is_empty() { String::new() } else { format!("<h3>{}</h3>\n", escaped(&table.title)) };
+    let heads = table.columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escaped(column)));
+    let rows = table.rows.iter().map(|Row { cells, tone }| {
+        let class = match tone {
+            Tone::Best => " class=\"best\"",
+            Tone::Aside => " class=\"aside\"",
+            Tone::Plain => "",
+        };
+        let cells = cells.iter().enumerate().map(|(at, cell)| match at {
+            0 => format!("<th scope=\"row\">{}</th>", escaped(cell)),
+            _ => format!("<td>{}</td>", escaped(cell)),
+        });
+        format!("<tr{class}>{}</tr>\n", cells.collect::<String>())
+    });
+    format!(
+        "{title}<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        heads.collect::<String>(),
+        rows.collect::<String>()
+    )
+}
+
+/// A text that is no markup.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for one in text.chars() {
+        match one {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            _ => safe.push(one),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::sample;
+    use super::*;
+
+    #[test]
+    fn the_page_stands_alone_and_holds_everything() {
+        let page = page(&sample()).unwrap();
+        for part in
+            ["ours is fastest", "RESCORED_PRECISION=int8", "<svg", "viewport", "a &amp; b", "needs &lt;macOS&gt;"]
+        {
+            assert!(page.contains(part), "{part}");
+        }
+        for foreign in ["<script", "src=", "href=\"http", "@import", "url("] {
+            assert!(!page.contains(foreign), "{foreign}: the page needs something else");
+        }
+    }
+}
