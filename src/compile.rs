@@ -16,7 +16,7 @@ use crate::model::checksum::Sha256;
 use crate::model::compiled::{self, Record, WriteError};
 use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
 use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
-use crate::model::options::{Options as ModelOptions, Precision};
+use crate::model::options::{Kind, Options as ModelOptions, Precision};
 use crate::model::runner::SessionRunner;
 use crate::model::tokenizer::{EncodeError, TokenizerError};
 use crate::model::{Encoding, PairTokenizer};
@@ -139,7 +139,7 @@ fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha2
     if options.layers.is_some() {
         return None;
     }
-    let (path, record) = compiled::find(&manifest.dir, source, name(&target.precision).into())?;
+    let (path, record) = compiled::find(&manifest.dir, source, (Kind::Cpu, name(&target.precision).into()))?;
     (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
 }
 
@@ -241,6 +241,7 @@ fn record(compiled: &Compiled, source_sha256: Sha256) -> Record {
         graph: file(&compiled.target),
         sha256: Sha256::of(&compiled.onnx),
         source_sha256,
+        provider: Kind::Cpu,
         precision: name(&compiled.target.precision),
         proof_max: compiled.proof.max,
         loss_mean: compiled.loss.mean,

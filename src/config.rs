@@ -124,6 +124,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         dir: read.value(&settings::MODEL_DIR, raw.model_dir),
         runtime: read.value(&settings::RUNTIME, raw.runtime),
         provider: read.value(&settings::PROVIDER, raw.provider),
+        devices: read.value(&settings::DEVICES, raw.devices),
         precision: read.value(&settings::PRECISION, raw.precision),
         graphs: read.value(&settings::GRAPH, raw.graph),
         max_length: read.value(&settings::MAX_LENGTH, raw.max_length),

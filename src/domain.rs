@@ -10,7 +10,7 @@ pub mod ranking;
 pub mod score;
 pub mod window;
 
-pub use card::ModelCard;
+pub use card::{Execution, ModelCard, Nodes, PassedOver};
 pub use score::{Activation, Logit};
 
 /// One (query, document) pair of a request; the unit of work and of caching.

@@ -27,7 +27,7 @@ pub use compile::compile;
 pub use dequantise::float_twin;
 pub use emit::Unfit;
 pub use read::Unrecognised;
-pub use summary::{SHAPE_ONLY, Summary, summary};
+pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 
 /// An operator that a graph uses: its domain (empty for ONNX's own) and its type.
@@ -89,6 +89,11 @@ pub fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec
 /// [`Unfit`] when the target does not suit the model.
 pub fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
     emit::emit_observer(bert, target, provenance)
+}
+
+/// A graph that doubles two floats, `x` to `y`: the least that shows whether a provider runs.
+pub fn doubling() -> Vec<u8> {
+    emit::doubling()
 }
 
 /// The constants of a graph that hold at least `least` values, by name: its weights.

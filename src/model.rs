@@ -10,6 +10,7 @@ pub mod compiled;
 pub mod manifest;
 pub mod open;
 pub mod options;
+pub mod provider;
 pub mod runner;
 pub mod session;
 mod shared;

@@ -12,7 +12,7 @@ mod word;
 
 pub(super) use address::Addresses;
 pub(super) use duration::Period;
-pub(super) use number::Count;
+pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::Address;
 pub(super) use word::{Filter, Ids, Or, Path, Words};

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use super::error::{Fault, Shown};
-use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Or, Path, Period, Words, Wrong};
+use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Numbers, Or, Path, Period, Words, Wrong};
 use crate::domain::LongDocuments;
-use crate::model::options::{Graphs, Precision, Provider, Shapes};
+use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
 
 /// Windows of one document under `maxp`: at 512 tokens each they cover some 25,000 tokens.
@@ -88,8 +88,15 @@ table! {
         "The folder in which models lie, relative to the working directory unless absolute.";
     RUNTIME: Or<Path>, Open, "auto", Or { word: "auto", means: "the one that `rescored fetch` brought", kind: Path },
         "The ONNX Runtime shared library.";
-    PROVIDER: Words<Provider>, Open, "auto", Words { of: &[("auto", Provider::Auto), ("cpu", Provider::Cpu)] },
-        "The execution provider; one that is named and does not register stops the start.";
+    PROVIDER: Words<Provider>, Open, "auto", Words { of: &[
+        ("auto", Provider::Auto), ("cpu", Provider::Only(Runs::Cpu)), ("cuda", Provider::Only(Runs::Cuda)),
+        ("tensorrt", Provider::Only(Runs::Tensorrt)), ("openvino", Provider::Only(Runs::OpenVino)),
+        ("coreml", Provider::Only(Runs::CoreMl)),
+    ] },
+        "The execution provider; one that is named and does not run stops the start, `auto` takes the best that runs and \
+         `/info` says which were passed over and why.";
+    DEVICES: Or<Numbers>, Open, "all", Or { word: "all", means: "every one that runs", kind: Numbers },
+        "The GPUs that may be used, by number; each gets workers of its own.";
     PRECISION: Words<Precision>, Open, "auto", Words { of: &[
         ("auto", Precision::Auto), ("fp32", Precision::Fp32), ("fp16", Precision::Fp16), ("int8", Precision::Int8),
     ] },

@@ -7,7 +7,7 @@ use super::kind::Ids;
 use super::settings::{Describe, Row, Secrecy, TABLE};
 use super::*;
 use crate::http::options::Listen;
-use crate::model::options::{Precision, Provider};
+use crate::model::options::{Kind, Precision, Provider};
 use crate::telemetry::options::Format;
 
 const HOST: Host = Host { cores: 3 };
@@ -24,6 +24,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_MODEL_DIR", "/var/lib/models"),
     ("RESCORED_RUNTIME", "/opt/libonnxruntime.so"),
     ("RESCORED_PROVIDER", "cpu"),
+    ("RESCORED_DEVICES", "0,3"),
     ("RESCORED_PRECISION", "fp32"),
     ("RESCORED_GRAPH", "source"),
     ("RESCORED_MAX_LENGTH", "256"),
@@ -152,7 +153,7 @@ fn values_and_items_are_trimmed_and_words_know_no_case() {
     ];
     let config = read(&vars).expect("valid");
     assert_eq!(config.model.ids, ["a", "b"]);
-    assert_eq!(config.model.provider, Provider::Cpu);
+    assert_eq!(config.model.provider, Provider::Only(Kind::Cpu));
     assert_eq!(config.http.listen.len(), 2);
     assert_eq!((config.cache.ttl, config.http.max_body), (None, 64_000_000));
 }
@@ -185,7 +186,11 @@ fn every_bad_value_gets_its_sentence() {
         ("WORKERS", "2.0", "is not a whole number"),
         ("WORKERS", "99999999999999999999999", "is too large"),
         ("MAX_LENGTH", "7", "RESCORED_MAX_LENGTH: `7` is too small; valid: 8 to 32768"),
-        ("PROVIDER", "gpu", "RESCORED_PROVIDER: `gpu` is not one of the words; valid: `auto`, `cpu`"),
+        (
+            "PROVIDER",
+            "gpu",
+            "RESCORED_PROVIDER: `gpu` is not one of the words; valid: `auto`, `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml`",
+        ),
         ("PRECISION", "fp8", "valid: `auto`, `fp32`, `fp16`, `int8`"),
         ("MODELS", "a,,b", "RESCORED_MODELS: `a,,b` has an empty item"),
         ("MODELS", "a, a", "names `a` twice"),

@@ -2,6 +2,8 @@
 //!
 //! It must not know files, sessions or providers beyond their names.
 
+use std::sync::{Arc, OnceLock};
+
 use super::Activation;
 
 /// The facts of one loaded model.
@@ -23,4 +25,29 @@ pub struct ModelCard {
     pub max_length: u32,
     /// What turns logits into scores by default.
     pub activation: Activation,
+    /// Where it runs, and why not elsewhere.
+    pub execution: Execution,
+}
+
+/// Nodes of a graph by what runs them, in the runtime's names; filled once it is known.
+pub type Nodes = Arc<OnceLock<Vec<(String, usize)>>>;
+
+/// Where a model runs.
+#[derive(Clone, Debug, Default)]
+pub struct Execution {
+    /// Numbers of the devices, where the provider tells them apart.
+    pub devices: Vec<u32>,
+    /// Providers that would have come first and were not taken.
+    pub passed_over: Vec<PassedOver>,
+    /// What runs its graph; known after the first forward pass.
+    pub nodes: Nodes,
+}
+
+/// A provider that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Its word.
+    pub provider: &'static str,
+    /// Why, in words.
+    pub reason: String,
 }

@@ -28,6 +28,10 @@ mod writer;
 const OPSET: i64 = 23;
 const IR_VERSION: i64 = 11;
 
+/// What every runtime library reads that can be loaded.
+const OPSET_OF_OLD: i64 = 14;
+const IR_VERSION_OF_OLD: i64 = 8;
+
 /// The target does not suit the model or itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -71,6 +75,17 @@ pub(super) fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Res
 /// `ranges`, a row a product's input, `[4 · layers, 2]`.
 pub(super) fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
     write(bert, &Target { precision: Precision::Fp32, ..target.clone() }, provenance, Some(Vec::new()))
+}
+
+/// A graph that doubles two floats, `x` to `y`: the least that shows whether something runs.
+pub(super) fn doubling() -> Vec<u8> {
+    let mut writer = Writer::default();
+    let x = writer.input_of(kind::FLOAT, "x", &["2"]);
+    writer.op("y", &Op::plain("Add"), &[&x, &x]);
+    writer.output("y", &["2"]);
+    let opset_import = vec![proto::OperatorSet { domain: String::new(), version: OPSET_OF_OLD }];
+    let graph = Some(writer.finish("doubling"));
+    proto::Model { ir_version: IR_VERSION_OF_OLD, graph, opset_import, ..Default::default() }.encode_to_vec()
 }
 
 fn write(

@@ -10,6 +10,9 @@ use super::{NotOnnx, Operator, collect_operators, decode};
 /// Key of a written graph's metadata that marks a shape for benchmarks.
 pub const SHAPE_ONLY: &str = "rescored.shape_only";
 
+/// Key of a written graph's metadata that names the provider it was written for, where that is not the portable one.
+pub const PROVIDER: &str = "rescored.provider";
+
 /// Facts of a graph.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -25,6 +28,11 @@ impl Summary {
     /// Whether scores of this graph mean nothing.
     pub fn is_shape_only(&self) -> bool {
         self.metadata.get(SHAPE_ONLY).is_some_and(|value| value == "true")
+    }
+
+    /// The provider that it was written for, when that is not the portable one.
+    pub fn provider(&self) -> Option<&str> {
+        self.metadata.get(PROVIDER).map(String::as_str)
     }
 }
 

@@ -228,7 +228,7 @@ pub(super) mod fixture {
     //! Answers without a model.
 
     use super::*;
-    use crate::domain::{Logit, Scored};
+    use crate::domain::{Execution, Logit, Scored};
     use crate::rerank::Stats;
 
     pub(crate) const SCENE: Scene = Scene { max_documents: 100 };
@@ -243,6 +243,7 @@ pub(super) mod fixture {
             provider: "cpu".into(),
             max_length: 512,
             activation: Activation::Sigmoid,
+            execution: Execution::default(),
         }
     }
 

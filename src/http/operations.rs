@@ -2,6 +2,8 @@
 //!
 //! Owns THE table of operations. All of them answer at once, from memory. It must not know how readiness comes about.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::Refusal;
 use super::server::Shared;
 use super::{json, openapi};
-use crate::domain::{Activation, ModelCard};
+use crate::domain::{Activation, ModelCard, PassedOver};
 use crate::health::Readiness;
 
 /// Every operation served.
@@ -174,12 +176,19 @@ struct Card<'s> {
     fingerprint: &'s str,
     precision: &'s str,
     provider: &'s str,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    devices: &'s [u32],
+    /// Nodes of the graph by the runtime's provider that runs them.
+    nodes: BTreeMap<&'s str, usize>,
+    passed_over: Vec<Value>,
     max_length: u32,
     activation: &'static str,
 }
 
 impl<'s> From<&'s ModelCard> for Card<'s> {
     fn from(card: &'s ModelCard) -> Self {
+        let nodes = card.execution.nodes.get().into_iter().flatten();
+        let passed_over = |one: &PassedOver| json!({"provider": one.provider, "reason": one.reason});
         Self {
             id: &card.id,
             source: &card.source,
@@ -187,6 +196,9 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
             fingerprint: &card.fingerprint,
             precision: &card.precision,
             provider: &card.provider,
+            devices: &card.execution.devices,
+            nodes: nodes.map(|(provider, count)| (provider.as_str(), *count)).collect(),
+            passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
             max_length: card.max_length,
             activation: match card.activation {
                 Activation::Sigmoid => "sigmoid",

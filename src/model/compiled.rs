@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::PrecisionName;
 use super::checksum::Sha256;
-use super::options::Precision;
+use super::options::{Kind, Precision};
 
 /// Name of the folder, below the model's own.
 const FOLDER: &str = "compiled";
@@ -22,6 +22,9 @@ pub struct Record {
     pub sha256: Sha256,
     /// Checksum of the graph that it was written from.
     pub source_sha256: Sha256,
+    /// The provider that it was written for.
+    #[serde(default)]
+    pub provider: Kind,
     /// Its arithmetic.
     pub precision: PrecisionName,
     /// Largest difference, in logits, between its fp32 arrangement and its source's float arithmetic.
@@ -46,9 +49,9 @@ pub fn folder(model: &Path) -> PathBuf {
     model.join(FOLDER)
 }
 
-/// The newest graph of this precision that was written from this source, with its record. Graphs of other sources, and
+/// The newest graph for this provider and of this precision that was written from this source, with its record. Graphs of other sources, and
 /// files that do not fit their record, are passed over: they can be written again.
-pub fn find(model: &Path, source: Sha256, precision: Precision) -> Option<(PathBuf, Record)> {
+pub fn find(model: &Path, source: Sha256, (kind, precision): (Kind, Precision)) -> Option<(PathBuf, Record)> {
     let entries = std::fs::read_dir(folder(model)).ok()?;
     let mut found: Vec<_> = entries
         .filter_map(Result::ok)
@@ -60,7 +63,9 @@ pub fn find(model: &Path, source: Sha256, precision: Precision) -> Option<(PathB
             let written = graph.metadata().and_then(|facts| facts.modified()).ok()?;
             Some((written, graph, record))
         })
-        .filter(|(_, _, record)| record.source_sha256 == source && Precision::from(record.precision) == precision)
+        .filter(|(_, _, record)| {
+            record.source_sha256 == source && record.provider == kind && Precision::from(record.precision) == precision
+        })
         .collect();
     found.sort_by_key(|(written, _, _)| *written);
     let (_, graph, record) = found.pop()?;

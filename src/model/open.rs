@@ -4,15 +4,18 @@
 //! fingerprint. It must not know the engine.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::catalogue::{self, RuntimeError as InstalledError};
 use super::checksum::Sha256;
 use super::manifest::{Manifest, ManifestError};
-use super::options::{Graphs, Options, Precision, Shapes};
-use super::session::{Runtime, RuntimeError, SessionFactory};
+use super::options::{Graphs, Kind, Options, Precision, ProviderOptions, Shapes};
+use super::provider::register::LibraryProbe;
+use super::provider::{self, ProviderError, Roster, Usable};
+use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
 use super::{Company, Model, ScorerError, compiled};
-use crate::domain::ModelCard;
+use crate::domain::{Execution, ModelCard, PassedOver};
 use crate::graph::{self, Summary};
 
 /// Operators that quantise activations with one scale a tensor: every row of a batch then depends on all others.
@@ -30,6 +33,17 @@ pub enum OpenError {
     /// The runtime library cannot be loaded.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The provider asked for does not run.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The provider asked for has no graph to run.
+    #[error("model `{id}`: {reason}")]
+    NoGraph {
+        /// The model.
+        id: String,
+        /// What is missing, and what to run.
+        reason: String,
+    },
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -95,47 +109,109 @@ impl Model {
     /// The first thing that is missing or not understood.
     pub fn open_all(options: &Options) -> Result<Vec<Self>, OpenError> {
         let runtime = runtime(options)?;
+        let roster = roster(options, &runtime)?;
         options
             .ids
             .iter()
             .map(|id| {
                 let manifest = Manifest::open(&options.dir, id)?;
                 manifest.verify()?;
-                Self::open(&manifest, options, &runtime)
+                Self::open(&manifest, options, (&runtime, &roster))
             })
             .collect()
     }
 
-    /// Opens one model: the graph that `compile` wrote for the precision asked for, else its own.
+    /// Opens one model: on the first provider of the roster that has a graph for it, the graph that `compile` wrote for
+    /// the precision asked for, else the model's own.
     ///
     /// # Errors
     /// As [`Model::open_all`].
-    pub fn open(manifest: &Manifest, options: &Options, runtime: &Runtime) -> Result<Self, OpenError> {
+    pub fn open(
+        manifest: &Manifest,
+        options: &Options,
+        (runtime, roster): (&Runtime, &Roster),
+    ) -> Result<Self, OpenError> {
         let max_length = manifest.max_length.min(options.max_length);
         let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
-        let graph = choose(manifest, options)?;
+        let (usable, graph, passed_over) = first(manifest, options, roster)?;
         if graph.summary.is_shape_only() && options.shapes == Shapes::Refused {
             return Err(OpenError::ShapeOnly { id: manifest.id.clone() });
         }
+        let execution = Execution {
+            devices: if usable.kind.has_devices() { usable.devices.clone() } else { Vec::new() },
+            passed_over,
+            ..Execution::default()
+        };
+        let place =
+            Place { usable: usable.clone(), options: ProviderOptions::default(), nodes: Arc::clone(&execution.nodes) };
+        let files: [&[u8]; 2] = [&graph.bytes, &read(manifest, &manifest.tokenizer)?];
         let card = ModelCard {
             id: manifest.id.clone(),
             source: manifest.source.clone(),
             licence: manifest.licence.clone(),
-            fingerprint: fingerprint(&[&graph.bytes, &read(manifest, &manifest.tokenizer)?], max_length),
+            fingerprint: fingerprint(files, max_length, usable.kind),
             precision: graph.precision.word().to_owned(),
-            provider: "cpu".to_owned(),
+            provider: usable.kind.word().to_owned(),
             max_length,
             activation: manifest.activation,
+            execution,
         };
         let company = match graph.summary.slots {
             Some(slots) => Company::Packed { slots },
             None if quantises_dynamically(&graph.summary) => Company::Alone,
             None => Company::SameLength,
         };
-        tracing::info!(model.id = card.id, graph = %graph.path.display(), precision = card.precision, ?company, "model");
-        let scorers = Box::new(SessionFactory::new(runtime.clone(), graph.path, &graph.bytes)?);
+        tell(&card, &graph, company);
+        let scorers = Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes), place)?);
         Ok(Self { card, tokenizer, scorers, company })
     }
+}
+
+/// Says in the log what runs where, and what does not.
+fn tell(card: &ModelCard, graph: &Chosen, company: Company) {
+    let Execution { devices, passed_over, .. } = &card.execution;
+    for PassedOver { provider, reason } in passed_over {
+        tracing::info!(model.id = card.id, provider, reason, "provider passed over");
+    }
+    tracing::info!(
+        model.id = card.id,
+        graph = %graph.path.display(),
+        precision = card.precision,
+        provider = card.provider,
+        ?devices,
+        ?company,
+        "model"
+    );
+}
+
+/// The first provider of the roster with a graph for this model, and those before it that have none.
+fn first(
+    manifest: &Manifest,
+    options: &Options,
+    roster: &Roster,
+) -> Result<(Usable, Chosen, Vec<PassedOver>), OpenError> {
+    let mut passed_over = roster.passed_over.clone();
+    for usable in &roster.usable {
+        match choose(manifest, options, usable.kind) {
+            Ok(graph) => return Ok((usable.clone(), graph, passed_over)),
+            // The portable kernels are the last resort: what they lack is what the caller has to hear.
+            Err(error) if roster.named || usable.kind == Kind::Cpu => return Err(error),
+            Err(error) => {
+                passed_over.push(PassedOver { provider: usable.kind.word(), reason: error.to_string() });
+            }
+        }
+    }
+    Err(OpenError::NoGraph { id: manifest.id.clone(), reason: "no provider runs it".to_owned() })
+}
+
+/// The providers that run on this host.
+///
+/// # Errors
+/// [`OpenError::Provider`] when the one that is named does not.
+pub fn roster(options: &Options, runtime: &Runtime) -> Result<Roster, OpenError> {
+    let settings = ProviderOptions::default();
+    let mut probe = LibraryProbe { runtime, options: &settings };
+    Ok(provider::muster(options.provider, options.devices.as_deref(), &mut probe)?)
 }
 
 /// Loads the runtime library that the options name, or the one that `fetch` brought.
@@ -159,19 +235,47 @@ fn quantises_dynamically(summary: &Summary) -> bool {
     summary.operators.iter().any(|operator| DYNAMIC_QUANTISERS.contains(&operator.name.as_str()))
 }
 
-/// The graph that runs: a compiled one of the precision asked for, else the model's own if that is of this precision.
-fn choose(manifest: &Manifest, options: &Options) -> Result<Chosen, OpenError> {
+/// The graph that a provider runs: a compiled one of the precision asked for, else the model's own if that is of this
+/// precision and the provider runs such graphs well.
+fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, OpenError> {
     let own = look_at(manifest, manifest.graph.clone(), None)?;
     let own = Chosen { precision: manifest.precision.unwrap_or(own.precision), ..own };
-    let asked = if options.precision == Precision::Auto { own.precision } else { options.precision };
+    let asked = match (options.precision, kind) {
+        (Precision::Auto, Kind::Cuda | Kind::Tensorrt) if options.graphs == Graphs::Best => Precision::Fp16,
+        (Precision::Auto, _) => own.precision,
+        (asked, _) => asked,
+    };
     let compiled = match options.graphs {
-        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), asked),
+        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), (kind, asked)),
         Graphs::Source => None,
+    };
+    let fits = match own.summary.provider() {
+        Some(word) => word == kind.word(),
+        None => options.graphs == Graphs::Source || runs_any(kind),
     };
     match compiled {
         Some((path, _)) => look_at(manifest, path, Some(asked)),
-        None if asked == own.precision => Ok(own),
-        None => Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() }),
+        None if asked != own.precision && kind == Kind::Cpu => {
+            Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() })
+        }
+        None if fits => Ok(own),
+        None => Err(OpenError::NoGraph {
+            id: manifest.id.clone(),
+            reason: format!(
+                "no {} graph for `{word}` was written; run: rescored compile {} --provider {word}",
+                asked.word(),
+                manifest.id,
+                word = kind.word(),
+            ),
+        }),
+    }
+}
+
+/// Whether a provider runs graphs that were not written for it.
+const fn runs_any(kind: Kind) -> bool {
+    match kind {
+        Kind::Cpu | Kind::OpenVino => true,
+        Kind::Cuda | Kind::Tensorrt | Kind::CoreMl => false,
     }
 }
 
@@ -188,12 +292,12 @@ fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {
 }
 
 /// A hash over everything that decides a score on this host: graph, tokenizer, the length that pairs are cut to.
-fn fingerprint(files: &[&[u8]], max_length: u32) -> String {
+fn fingerprint(files: [&[u8]; 2], max_length: u32, kind: Kind) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 model fingerprint");
     for file in files {
         hasher.update(blake3::hash(file).as_bytes());
     }
     hasher.update(&max_length.to_le_bytes());
-    hasher.update(b"cpu");
+    hasher.update(kind.word().as_bytes());
     hasher.finalize().to_hex().to_string()
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub use super::provider::options::{OpenVino, Options as ProviderOptions};
+
 /// Settings of the models and of the runtime that executes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -13,6 +15,8 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// The execution provider asked for.
     pub provider: Provider,
+    /// The devices that an accelerator may use, by number; `None` means every one that runs.
+    pub devices: Option<Vec<u32>>,
     /// The precision asked for.
     pub precision: Precision,
     /// Whether compiled graphs are looked for.
@@ -43,14 +47,49 @@ pub enum Shapes {
     Served,
 }
 
-/// An execution provider of ONNX Runtime.
+/// The execution provider asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Provider {
-    /// The best that registers on this host.
+    /// The best one of this host that runs the model.
     #[default]
     Auto,
+    /// This one; the start fails where it does not run.
+    Only(Kind),
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
     /// The portable kernels.
+    #[default]
     Cpu,
+    /// NVIDIA GPUs.
+    Cuda,
+    /// NVIDIA GPUs through TensorRT.
+    Tensorrt,
+    /// Intel's CPUs, GPUs and NPUs.
+    OpenVino,
+    /// Apple's GPUs and Neural Engines.
+    CoreMl,
+}
+
+impl Kind {
+    /// The word that settings, records and `/info` use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Tensorrt => "tensorrt",
+            Self::OpenVino => "openvino",
+            Self::CoreMl => "coreml",
+        }
+    }
+
+    /// Whether it runs on devices that are told apart by number.
+    pub const fn has_devices(self) -> bool {
+        matches!(self, Self::Cuda | Self::Tensorrt)
+    }
 }
 
 /// The arithmetic of a model.

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
+use super::options::{Kind, ProviderOptions};
+use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
 use super::{Batch, Scorer, ScorerError, ScorerFactory};
+use crate::domain::Nodes;
 use crate::graph;
 
 /// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
@@ -106,28 +109,53 @@ impl Feed {
     }
 }
 
-/// Builds CPU sessions of one graph, one thread each.
+/// Builds sessions of one graph, one thread each, on the devices of one provider.
 #[derive(Debug)]
 pub struct SessionFactory {
     runtime: Runtime,
     graph: PathBuf,
     weights: SharedWeights,
-    /// Held while a session is built: what loading needs for a moment is needed once, not once a worker.
+    place: Place,
+    /// One value a device, held once more by each scorer on it.
+    seats: Vec<Arc<u32>>,
+    /// Sessions are built one after the other: what loading needs for a moment is needed once, not once a worker.
     building: Mutex<()>,
 }
 
+/// Where sessions run, and where it is written down which nodes run where.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The provider and its devices.
+    pub usable: Usable,
+    /// What providers are told.
+    pub options: ProviderOptions,
+    /// Filled by the first session's first run.
+    pub nodes: Nodes,
+}
+
 impl SessionFactory {
-    /// Sessions of the ONNX file `graph`, which holds `onnx`. Its weights are kept once for all of them.
+    /// Sessions of the ONNX file `graph`, which holds `onnx`. On CPUs its weights are kept once for all of them.
     ///
     /// # Errors
     /// [`ScorerError`] when the weights cannot be read.
-    pub fn new(runtime: Runtime, graph: PathBuf, onnx: &[u8]) -> Result<Self, ScorerError> {
-        let weights =
-            graph::weights(onnx, SHARED_VALUES).map_err(|error| ScorerError::Graph { message: error.to_string() })?;
-        Ok(Self { runtime, graph, weights: SharedWeights::new(weights)?, building: Mutex::new(()) })
+    pub fn new(runtime: Runtime, (graph, onnx): (PathBuf, &[u8]), place: Place) -> Result<Self, ScorerError> {
+        let weights = match place.usable.kind {
+            Kind::Cpu => graph::weights(onnx, SHARED_VALUES)
+                .map_err(|error| ScorerError::Graph { message: error.to_string() })?,
+            // Each device has its own copy, which the provider makes.
+            Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => Vec::new(),
+        };
+        let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
+        let building = Mutex::new(());
+        Ok(Self { runtime, graph, weights: SharedWeights::new(weights)?, place, seats, building })
     }
 
-    fn session(&self) -> ort::Result<Session> {
+    /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.
+    fn seat(&self) -> Arc<u32> {
+        self.seats.iter().min_by_key(|seat| Arc::strong_count(seat)).map_or_else(Arc::default, Arc::clone)
+    }
+
+    fn session(&self, device: u32) -> ort::Result<Session> {
         let builder = Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(1)?
@@ -135,14 +163,30 @@ impl SessionFactory {
             .with_intra_op_spinning(false)?
             // Lengths change with every batch: a plan made for one shape is no use for the next.
             .with_memory_pattern(false)?;
-        self.weights.lend(builder)?.commit_from_file(&self.graph)
+        let builder = match self.place.usable.kind {
+            Kind::Cpu => self.weights.lend(builder)?,
+            kind @ (Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl) => {
+                register::register(builder, (kind, device), &self.place.options)?
+            }
+        };
+        self.profiled(builder)?.commit_from_file(&self.graph)
+    }
+
+    /// The first session notes what runs where; see [`SessionScorer::note_placement`].
+    fn profiled(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        if self.place.nodes.get().is_some() {
+            return Ok(builder);
+        }
+        let file = std::env::temp_dir().join(format!("rescored-placement-{}", std::process::id()));
+        Ok(builder.with_profiling(file)?)
     }
 }
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
         let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = self.session().map_err(|error| runtime(&error))?;
+        let seat = self.seat();
+        let session = self.session(*seat).map_err(|error| runtime(&error))?;
         let feeds = session
             .inputs()
             .iter()
@@ -164,7 +208,8 @@ impl ScorerFactory for SessionFactory {
             .ok_or_else(|| ScorerError::Graph { message: "no output is called `logits`".to_owned() })?;
         one_label(session.outputs()[output].dtype())?;
         let output = session.outputs()[output].name().to_owned();
-        Ok(Box::new(SessionScorer { session, feeds, output }))
+        let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
+        Ok(Box::new(SessionScorer { session, feeds, output, unplaced, _seat: seat }))
     }
 }
 
@@ -184,10 +229,38 @@ struct SessionScorer {
     session: Session,
     feeds: Vec<(String, Feed)>,
     output: String,
+    /// Where the nodes of the first run are to be written down, if that was not done.
+    unplaced: Option<Nodes>,
+    _seat: Arc<u32>,
+}
+
+impl SessionScorer {
+    /// Ends the profile that the first run wrote, and keeps what it says of providers. Best effort: without a place for
+    /// temporary files nothing is known.
+    fn note_placement(&mut self) {
+        let Some(nodes) = self.unplaced.take() else { return };
+        let profile = self.session.end_profiling().unwrap_or_default();
+        let found = placement::nodes(&std::fs::read_to_string(&profile).unwrap_or_default());
+        // It may lie elsewhere or not at all; then there is nothing to remove.
+        let _ = std::fs::remove_file(&profile);
+        if !found.is_empty() {
+            tracing::info!(nodes = ?found, "what runs the graph");
+            // Another session may have been first.
+            let _ = nodes.set(found);
+        }
+    }
 }
 
 impl Scorer for SessionScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
+        let logits = self.run(batch);
+        self.note_placement();
+        logits
+    }
+}
+
+impl SessionScorer {
+    fn run(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
         let inputs = self
             .feeds
             .iter()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rescored::app::Core;
 use rescored::compile::{Done, Options, Scheme, compile};
 use rescored::domain::{Cut, Pair, Priority, Texts};
-use rescored::model::options::Precision;
+use rescored::model::options::{Kind, Precision};
 use rescored::model::{Batch, Model};
 use rescored::rerank::Request;
 
@@ -143,7 +143,7 @@ fn a_damaged_compiled_graph_is_passed_over() {
     let record = &WORKSHOP.fp32.record;
     let source = record.source_sha256;
     rescored::model::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
-    assert!(rescored::model::compiled::find(&model, source, Precision::Fp32).is_none());
+    assert!(rescored::model::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32)).is_none());
 }
 
 fn bits(logits: &[f32]) -> Vec<u32> {

@@ -3,13 +3,19 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::{Kind, Wrong, in_range};
+use super::{Kind, Wrong, in_range, items};
 
 /// A whole number in a range.
 pub(in crate::config) struct Count<T> {
     pub(in crate::config) min: T,
     pub(in crate::config) max: T,
 }
+
+/// Numbers of devices, comma-separated, each once.
+pub(in crate::config) struct Numbers;
+
+/// Devices of a host that are told apart.
+const DEVICES: Count<u32> = Count { min: 0, max: 1023 };
 
 impl<T: Copy + Display + FromStr + PartialOrd + Sync> Kind for Count<T> {
     type Value = T;
@@ -33,5 +39,29 @@ impl<T: Copy + Display + FromStr + PartialOrd + Sync> Kind for Count<T> {
 
     fn values(&self) -> String {
         format!("{} to {}", self.min, self.max)
+    }
+}
+
+impl Kind for Numbers {
+    type Value = Vec<u32>;
+
+    fn parse(&self, text: &str) -> Result<Vec<u32>, Wrong> {
+        let mut numbers = Vec::new();
+        for item in items(text)? {
+            let number = DEVICES.parse(item)?;
+            if numbers.contains(&number) {
+                return Err(Wrong::new(format!("names {number} twice")).hint("name each once"));
+            }
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+
+    fn render(&self, value: &Vec<u32>) -> String {
+        value.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    }
+
+    fn values(&self) -> String {
+        format!("numbers of {}, comma-separated", DEVICES.values())
     }
 }

@@ -57,9 +57,14 @@ impl<'a> Op<'a> {
 }
 
 impl Writer {
-    /// Declares an input whose dimensions are named or fixed.
+    /// Declares an input of 64-bit integers whose dimensions are named or fixed.
     pub(super) fn input(&mut self, name: &str, dims: &[&str]) -> String {
-        self.graph.input.push(value(name, kind::INT64, dims));
+        self.input_of(kind::INT64, name, dims)
+    }
+
+    /// Declares an input of any kind.
+    pub(super) fn input_of(&mut self, kind: i32, name: &str, dims: &[&str]) -> String {
+        self.graph.input.push(value(name, kind, dims));
         name.to_owned()
     }
 

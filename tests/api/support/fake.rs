@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rescored::domain::{Activation, ModelCard};
+use rescored::domain::{Activation, Execution, ModelCard};
 use rescored::model::{Batch, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
@@ -26,6 +26,7 @@ pub(crate) fn model(id: &str) -> Model {
             provider: "cpu".into(),
             max_length: MAX_LENGTH,
             activation: Activation::Sigmoid,
+            execution: Execution::default(),
         },
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
         scorers: Box::new(Factory),
