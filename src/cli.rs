@@ -13,6 +13,7 @@ mod bench;
 mod cache;
 mod compile;
 mod console;
+mod eval;
 mod fetch;
 mod serve;
 mod warm;
@@ -50,6 +51,8 @@ enum Command {
     Compile(compile::Flags),
     /// Measure on this host, and compare what was measured.
     Bench(bench::Flags),
+    /// Measure on a data set with judgements whether reranking helps, and what each model, precision and window costs.
+    Eval(Box<eval::Flags>),
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
@@ -69,6 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
         Command::Cache(flags) => cache::run(flags),
         Command::Compile(flags) => compile::run(&flags, vars),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Eval(flags) => eval::run(&flags, vars),
     }
 }
 

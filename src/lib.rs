@@ -8,6 +8,7 @@
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
 //! - [`bench`]: measures this program, and others beside it.
+//! - [`eval`]: measures ranking quality and its cost on a data set.
 //! - [`telemetry`]: logs, and panics as log lines.
 //! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
@@ -28,6 +29,7 @@ pub mod compile;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod eval;
 pub mod fetch;
 pub mod graph;
 pub mod health;

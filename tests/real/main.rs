@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod compiled;
 #[cfg(test)]
+mod eval;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod golden;

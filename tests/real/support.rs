@@ -109,14 +109,18 @@ impl Alone {
 
 /// Lines of a file of the shared test data; `None`, said aloud, where it is absent.
 pub(crate) fn shared(file: &str) -> Option<Vec<Value>> {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = option_env!("RESCORED_TEST_DATA").map_or(default, PathBuf::from);
-    let path = folder.join(file);
+    let path = shared_folder().join(file);
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!("skipped: no {}", path.display());
         return None;
     };
     Some(text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
+}
+
+/// Where the shared test data lies, if it does.
+pub(crate) fn shared_folder() -> PathBuf {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    option_env!("RESCORED_TEST_DATA").map_or(default, PathBuf::from)
 }
 
 pub(crate) fn text<'v>(line: &'v Value, key: &str) -> &'v str {
