@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::domain::{Cut, Priority, Scored};
+use crate::domain::{Cut, LongDocuments, Priority, Scored};
 use crate::health::Health;
 use crate::metrics::{Metrics, Reason};
 use crate::model::{Model, ScorerError};
@@ -222,6 +222,8 @@ pub struct Engine {
     load: Arc<Load>,
     started: Receiver<Result<(), ScorerError>>,
     workers: usize,
+    /// Tokens of a pair at most, by model.
+    lengths: Vec<u32>,
 }
 
 /// What the engine needs of the rest of the process.
@@ -248,14 +250,21 @@ impl Engine {
             metrics: Arc::clone(&around.metrics),
         });
         let workers = worker::spawn(options.workers, models, around)?;
-        let tokenisers = tokenise::spawn(options.workers, models)?;
-        let companies = models.iter().map(|model| model.company).collect();
-        let planner = planner::Planner::new(companies, options.batch_tokens);
-        let dispatcher = dispatcher::spawn(planner, taken, tokenisers.ends, workers.batches)?;
+        let tokenisers = tokenise::spawn(options.tokenisers, models)?;
+        let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
+        let batching = |(model, wait): (&Model, &Duration)| planner::Batching {
+            company: model.company,
+            tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
+            // Whoever waits for company wants passes to be large.
+            spread: if wait.is_zero() { options.workers } else { 1 },
+        };
+        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>());
+        let dispatcher = dispatcher::spawn((planner, waits), taken, tokenisers.ends, workers.ends)?;
+        let lengths = models.iter().map(|model| model.card.max_length).collect();
         let mut threads = vec![dispatcher];
         threads.extend(tokenisers.threads);
         threads.extend(workers.threads);
-        Ok(Self { intake: Some(intake), threads, load, started: workers.started, workers: options.workers })
+        Ok(Self { intake: Some(intake), threads, load, started: workers.started, workers: options.workers, lengths })
     }
 
     /// Blocks until every worker has loaded its models and has run one forward pass of each.
@@ -276,13 +285,14 @@ impl Engine {
     /// [`Refusal`]; `sink` is not called then.
     pub fn submit(&self, work: Work, sink: Arc<dyn Sink>) -> Result<Ticket, Refusal> {
         let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
-        let tokens = work.estimated_tokens();
+        let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
+        let tokens = work.estimated_tokens(most);
         if let Err(queued) = self.load.admit(tokens) {
             self.load.metrics.refusals.get_or_create(&Reason { reason: "queue_full" }).inc();
             let over = (queued + tokens).saturating_sub(self.load.limit);
             return Err(Refusal::Full { queued, limit: self.load.limit, retry_after: self.load.time_for(over) });
         }
-        let job = Arc::new(Job::new(work, sink, Arc::clone(&self.load)));
+        let job = Arc::new(Job::new((work, most), sink, Arc::clone(&self.load)));
         let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
             Ok(()) => return Ok(Ticket { job }),
             Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
@@ -308,13 +318,23 @@ impl Drop for Engine {
 }
 
 impl Work {
-    /// Tokens that the whole work is expected to be, from its bytes.
-    pub fn estimated_tokens(&self) -> u64 {
-        self.documents.iter().map(|(query, document)| self.estimate(*query, document)).sum()
+    /// Tokens that one pair can become at most with a model of this length.
+    fn most_tokens(&self, length: u32) -> u64 {
+        let length = self.cut.max_length.map_or(length, |asked| asked.min(length));
+        let windows = match self.cut.long_documents {
+            LongDocuments::Truncate => 1,
+            LongDocuments::MaxPassage { windows } => windows,
+        };
+        u64::from(length) * u64::from(windows)
     }
 
-    fn estimate(&self, query: u32, document: &str) -> u64 {
+    /// Tokens that the whole work is expected to be, from its bytes; of each pair at most `most`.
+    fn estimated_tokens(&self, most: u64) -> u64 {
+        self.documents.iter().map(|(query, document)| self.estimate((*query, document), most)).sum()
+    }
+
+    fn estimate(&self, (query, document): (u32, &str), most: u64) -> u64 {
         let query = self.queries.get(query as usize).map_or(0, |query| query.len());
-        1 + (query + document.len()) as u64 / BYTES_PER_TOKEN
+        (1 + (query + document.len()) as u64 / BYTES_PER_TOKEN).min(most)
     }
 }

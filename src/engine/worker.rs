@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::claim::Unit;
+use super::planner::{Spent, work};
 use super::{PairFault, Surroundings};
 use crate::health::Health;
 use crate::metrics::{Metrics, Worker as Label};
@@ -29,11 +30,26 @@ pub(super) struct Forward {
     pub(super) units: Vec<Unit>,
 }
 
+/// A worker waits for its next pass.
+#[derive(Debug)]
+pub(super) struct Free {
+    /// What its last one cost.
+    pub(super) spent: Option<Spent>,
+}
+
+/// The planner thread's ends of the channels.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Room for one pass a worker; sent to only after a worker said that it is free.
+    pub(super) batches: Sender<Forward>,
+    /// Room for one message a worker: none waits for the planner thread.
+    pub(super) free: Receiver<Free>,
+}
+
 /// Running workers.
 #[derive(Debug)]
 pub(super) struct Workers {
-    /// Rendezvous: a batch is handed over when a worker is free.
-    pub(super) batches: Sender<Forward>,
+    pub(super) ends: Ends,
     /// One message a worker: warm, or why not.
     pub(super) started: Receiver<Result<(), ScorerError>>,
     pub(super) threads: Vec<JoinHandle<()>>,
@@ -41,21 +57,23 @@ pub(super) struct Workers {
 
 /// Starts `count` workers.
 pub(super) fn spawn(count: usize, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Workers> {
-    let (batches, taken) = bounded::<Forward>(0);
+    let (batches, taken) = bounded::<Forward>(count);
+    let (idle, free) = bounded(count);
     let (report, started) = bounded(count);
     let threads = (0..count)
         .map(|number| {
-            let (taken, report) = (taken.clone(), report.clone());
+            let (taken, idle, report) = (taken.clone(), idle.clone(), report.clone());
             let label = Label { worker: u32::try_from(number).unwrap_or(u32::MAX) };
             let (models, around) = (Arc::clone(models), around.clone());
             std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _notice = DeathNotice(Arc::clone(&around.health));
                 // Made here: a scorer never leaves its thread.
-                Worker { models, scorers: Vec::new(), batch: Batch::default(), label, around }.run(&taken, &report);
+                Worker { models, scorers: Vec::new(), batch: Batch::default(), label, around }
+                    .run((&idle, &taken), &report);
             })
         })
         .collect::<std::io::Result<_>>()?;
-    Ok(Workers { batches, started, threads })
+    Ok(Workers { ends: Ends { batches, free }, started, threads })
 }
 
 /// Reports a worker whose own code panicked: whatever happens to a scorer is caught where it is called.
@@ -80,7 +98,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self, batches: &Receiver<Forward>, report: &Sender<Result<(), ScorerError>>) {
+    fn run(&mut self, (idle, batches): (&Sender<Free>, &Receiver<Forward>), report: &Sender<Result<(), ScorerError>>) {
         let outcome = self.build();
         let failed = outcome.is_err();
         // The engine's handle may be gone already; then nobody waits for the report.
@@ -90,7 +108,9 @@ impl Worker {
         }
         let alive = self.around.metrics.workers_alive.clone();
         alive.inc();
-        for forward in batches {
+        let mut spent = None;
+        while idle.send(Free { spent: spent.take() }).is_ok() {
+            let Ok(forward) = batches.recv() else { break };
             if self.scorers.is_empty() {
                 // The last forward pass panicked: what it left behind is not to be trusted.
                 alive.dec();
@@ -98,7 +118,7 @@ impl Worker {
                 alive.inc();
             }
             let started = Instant::now();
-            self.forward(forward.model, forward.units);
+            spent = self.forward(forward.model, forward.units);
             let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.around.metrics.worker_busy_microseconds.get_or_create(&self.label).inc_by(busy);
         }
@@ -130,23 +150,24 @@ impl Worker {
         tracing::info!(worker = self.label.worker, "worker rebuilt");
     }
 
-    /// Scores units, halving them when the forward pass fails.
-    fn forward(&mut self, model: usize, mut units: Vec<Unit>) {
+    /// Scores units, halving them when the forward pass fails. What one that did not cost is answered.
+    fn forward(&mut self, model: usize, mut units: Vec<Unit>) -> Option<Spent> {
         let started = Instant::now();
         units.retain(|unit| unit.claim.is_live(started));
         if units.is_empty() {
-            return;
+            return None;
         }
         let encodings: Vec<&Encoding> = units.iter().map(|unit| &unit.encoding).collect();
-        let (Some(known), Some(scorer)) = (self.models.get(model), self.scorers.get_mut(model)) else { return };
+        let (known, scorer) = (self.models.get(model)?, self.scorers.get_mut(model)?);
         known.company.arrange(&encodings, &mut self.batch);
         let batch = &self.batch;
         match catch_unwind(AssertUnwindSafe(|| scorer.score(batch))) {
             Ok(Ok(logits)) if logits.len() == units.len() => {
-                self.account(&units, started);
+                let spent = self.account(model, &units, started);
                 for (unit, logit) in units.into_iter().zip(logits) {
                     unit.claim.scored(logit);
                 }
+                return Some(spent);
             }
             Ok(outcome) => {
                 if let Err(error) = outcome {
@@ -161,6 +182,7 @@ impl Worker {
                 self.halve(model, units);
             }
         }
+        None
     }
 
     /// One of the units made the pass fail: a half without it goes through, a unit alone is the culprit.
@@ -174,7 +196,7 @@ impl Worker {
         self.forward(model, second);
     }
 
-    fn account(&self, units: &[Unit], started: Instant) {
+    fn account(&self, model: usize, units: &[Unit], started: Instant) -> Spent {
         let spent = started.elapsed();
         let metrics: &Metrics = &self.around.metrics;
         metrics.forwards.inc();
@@ -186,12 +208,15 @@ impl Worker {
         for unit in units {
             metrics.queue_seconds.observe((started - unit.ready).as_secs_f64());
             unit.claim.waited(started);
-            // Units of one batch are of one request each in turn: its time counts once a pass.
+            // Units of one request stand together: the pass counts once for each.
             let job = Arc::as_ptr(unit.claim.job());
             if last != Some(job) {
                 unit.claim.job().inferred_for(spent);
                 last = Some(job);
             }
         }
+        let tokens = (self.batch.tokens() + self.batch.padding()) as u64;
+        let work = work(units.iter().map(|unit| unit.encoding.len()));
+        Spent { model, tokens, work, time: spent }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     pub(crate) warm: bool,
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) models: Vec<&'static str>,
+    pub(crate) batch_wait: Option<Duration>,
     pub(crate) long_documents: LongDocuments,
     pub(crate) api_keys: Option<PathBuf>,
 }
@@ -38,6 +39,7 @@ impl Default for Setup {
             max_body: 64 << 20,
             deadline: Duration::from_secs(30),
             queue_tokens: 50_000_000,
+            batch_wait: None,
             warm: true,
             sockets: Vec::new(),
             models: vec!["fake", "other"],
@@ -62,7 +64,13 @@ impl App {
 
     pub(crate) fn with(setup: Setup) -> Self {
         let models = setup.models.iter().map(|id| fake::model(id)).collect();
-        let engine = engine::Options { workers: 2, batch_tokens: 4096, queue_tokens: setup.queue_tokens };
+        let engine = engine::Options {
+            workers: 2,
+            tokenisers: 2,
+            batch_tokens: Some(4096),
+            batch_wait: setup.batch_wait,
+            queue_tokens: setup.queue_tokens,
+        };
         let core = Core::start(models, &engine, &cache::Options { bytes: 64 << 20, ttl: None }).expect("threads");
         core.reranker.wait_until_warm().expect("the fake model warms up");
         if setup.warm {

@@ -307,7 +307,13 @@ impl Scorer for Slow {
 fn beside() {
     let mut model = fake::model("fake");
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
-    let engine = engine::Options { workers: 2, batch_tokens: 512, queue_tokens: 50_000_000 };
+    let engine = engine::Options {
+        workers: 2,
+        tokenisers: 2,
+        batch_tokens: Some(512),
+        batch_wait: None,
+        queue_tokens: 50_000_000,
+    };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };
     let core = Core::sharing(vec![model], &engine, (&support::CACHE, &shared)).expect("threads");
     core.reranker.wait_until_warm().expect("warm");

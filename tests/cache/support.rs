@@ -25,7 +25,13 @@ pub(crate) fn core() -> Core {
 /// The parts; a second tier at this address.
 pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
     let models = ["fake", "other"].map(fake::model).into();
-    let engine = engine::Options { workers: 2, batch_tokens: 4096, queue_tokens: 50_000_000 };
+    let engine = engine::Options {
+        workers: 2,
+        tokenisers: 2,
+        batch_tokens: Some(4096),
+        batch_wait: None,
+        queue_tokens: 50_000_000,
+    };
     let shared = SharedOptions { url, timeout: Duration::from_millis(20) };
     let core = Core::sharing(models, &engine, (cache, &shared)).expect("threads");
     core.reranker.wait_until_warm().expect("the fake model warms up");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rescored::domain::{Activation, Execution, ModelCard};
-use rescored::model::{Batch, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
+use rescored::model::{Batch, Batching, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
 const FIRST_BYTE: i64 = 3;
@@ -31,6 +31,7 @@ pub(crate) fn model(id: &str) -> Model {
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
         scorers: Box::new(Factory),
         company: Company::SameLength,
+        batching: Batching::CPU,
     }
 }
 
