@@ -10,7 +10,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::model::catalogue::{Catalogue, CatalogueError, RuntimeError};
+use crate::model::catalogue::{Catalogue, CatalogueError, Kind, Runtime, RuntimeError};
 use crate::model::checksum::Sha256;
 
 mod hub;
@@ -28,6 +28,8 @@ pub use progress::{Progress, Silent};
 pub struct Options {
     /// The folder in which models lie.
     pub dir: PathBuf,
+    /// The provider that the runtime library is to bring.
+    pub provider: Kind,
     /// Ids of the models wanted, or repositories on the hub; none brings the runtime library alone.
     pub models: Vec<String>,
     /// The Python whose pip downloads wheels.
@@ -208,18 +210,37 @@ pub fn fetch(options: &Options, progress: &mut dyn Progress) -> Result<Report, F
 }
 
 fn bring_runtime(place: &Place<'_>, catalogue: &Catalogue, progress: &mut dyn Progress) -> Result<Item, FetchError> {
-    let runtime = catalogue.runtime()?;
+    let runtime = catalogue.runtime(place.options.provider)?;
     let path = runtime.path(&place.options.dir);
-    let name = format!("ONNX Runtime {} ({} {})", runtime.version, runtime.os, runtime.arch);
-    match place::digest(&path)? {
-        Some((found, _)) if found == runtime.sha256 => return Ok(Item { name, path, outcome: Outcome::Present }),
-        Some(_) => progress.say(&format!("{} is damaged; fetching it again", path.display())),
-        None => {}
+    let name =
+        format!("ONNX Runtime {} ({}, {} {})", runtime.version, runtime.provider.word(), runtime.os, runtime.arch);
+    if is_whole(runtime, &place.options.dir, progress)? {
+        return Ok(Item { name, path, outcome: Outcome::Present });
     }
     let wheel = wheel::obtain(place, &runtime.wheel, progress)?;
+    for (path, member) in runtime.beside(&place.options.dir) {
+        wheel.unpack(&member.member, &path, member.sha256)?;
+    }
+    // Last: where it lies, all of it does.
     wheel.unpack(&runtime.member, &path, runtime.sha256)?;
     wheel.discard()?;
     Ok(Item { name, path, outcome: Outcome::Fetched })
+}
+
+/// Whether the library and what belongs beside it are there, byte for byte.
+fn is_whole(runtime: &Runtime, dir: &Path, progress: &mut dyn Progress) -> Result<bool, FetchError> {
+    let own = std::iter::once((runtime.path(dir), runtime.sha256));
+    for (path, sha256) in own.chain(runtime.beside(dir).map(|(path, member)| (path, member.sha256))) {
+        match place::digest(&path)? {
+            Some((found, _)) if found == sha256 => {}
+            Some(_) => {
+                progress.say(&format!("{} is damaged; fetching it again", path.display()));
+                return Ok(false);
+            }
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Waits until no other fetch works on this folder; the lock goes when the file is closed, also by a kill.

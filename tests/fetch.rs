@@ -15,8 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use rescored::fetch::{FetchError, Options, Outcome, Silent, fetch};
 use rescored::model::Manifest;
-use rescored::model::catalogue::installed_runtime;
+use rescored::model::catalogue::{Kind, installed_runtime};
 use rescored::model::checksum::Sha256;
+use rescored::model::options::Provider;
 
 const LIBRARY: &[u8] = b"a library";
 const TOKENIZER: &[u8] = b"{\"a\":\"tokenizer\"}";
@@ -53,6 +54,7 @@ impl World {
     fn options(&self, models: &[&str]) -> Options {
         Options {
             dir: self.dir(),
+            provider: Kind::Cpu,
             models: models.iter().map(|&id| id.to_owned()).collect(),
             python: self.root.path().join("python3"),
             hub: "http://127.0.0.1:9".into(),
@@ -85,7 +87,7 @@ impl World {
         let script = format!(
             "#!/bin/sh\necho \"$@\" >> '{root}/calls'\nINDEX='{root}/index'\n\
              while [ $# -gt 1 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n\
-             case $1 in runtime==9) file=runtime-9.whl ;; model==1) file=model-1.whl ;; esac\n{body}\n"
+             case $1 in runtime==9) file=runtime-9.whl ;; cuda==9) file=cuda-9.whl ;; model==1) file=model-1.whl ;; esac\n{body}\n"
         );
         // Renamed into place: a script that another test's child still holds open for writing cannot be started.
         let temporary = path.with_extension("new");
@@ -227,12 +229,50 @@ fn only_the_wanted_members_are_left_and_they_open_as_a_model() {
     let world = World::new();
     let report = fetch(&world.options(&["m"]), &mut Silent).unwrap();
     assert_eq!((report.runtime.outcome, report.models[0].outcome), (Outcome::Fetched, Outcome::Fetched));
-    let library = installed_runtime(&world.dir()).unwrap();
+    let library = installed_runtime(&world.dir(), Provider::Auto).unwrap();
     assert_eq!(library, report.runtime.path);
     let library = library.strip_prefix(world.dir()).unwrap().to_str().unwrap().to_owned();
     assert_eq!(world.files(), [&library, "m/manifest.json", "m/model.onnx", "m/tokenizer.json"]);
     let manifest = Manifest::open(&world.dir(), "m").unwrap();
     assert_eq!((manifest.max_length, manifest.licence.as_str(), manifest.verify().unwrap()), (128, "MIT", 2));
+}
+
+#[test]
+fn a_providers_library_comes_with_what_belongs_beside_it_and_is_then_the_one_that_auto_takes() {
+    const BESIDE: &[u8] = b"the provider's own library";
+    let world = World::new();
+    let wheel = wheel(&[("lib/libonnxruntime.so.9", LIBRARY), ("lib/libprovider.so", BESIDE)]);
+    fs::write(world.index().join("cuda-9.whl"), &wheel).unwrap();
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let path = world.dir().join("catalogue.toml");
+    let text = fs::read_to_string(&path).unwrap()
+        + &format!(
+            "[[runtime]]\nos = \"{os}\"\narch = \"{arch}\"\nprovider = \"cuda\"\nversion = \"9\"\n\
+             member = \"lib/libonnxruntime.so.9\"\nsha256 = \"{}\"\nsize = 9\n\
+             wheel = {{ package = \"cuda\", version = \"9\", file = \"cuda-9.whl\", sha256 = \"{}\", size = 9 }}\n\
+             beside = [{{ member = \"lib/libprovider.so\", sha256 = \"{}\", size = {} }}]\n",
+            Sha256::of(LIBRARY),
+            Sha256::of(&wheel),
+            Sha256::of(BESIDE),
+            BESIDE.len(),
+        );
+    fs::write(&path, text).unwrap();
+    let options = Options { provider: Kind::Cuda, ..world.options(&[]) };
+    let item = fetch(&options, &mut Silent).unwrap().runtime;
+    let beside = item.path.with_file_name("libprovider.so");
+    assert_eq!(fs::read(&beside).unwrap(), BESIDE);
+    for provider in [Provider::Auto, Provider::Only(Kind::Cuda), Provider::Only(Kind::Tensorrt)] {
+        assert_eq!(installed_runtime(&world.dir(), provider).unwrap(), item.path, "{provider:?}");
+    }
+    let cpu = installed_runtime(&world.dir(), Provider::Only(Kind::Cpu)).unwrap_err().to_string();
+    assert!(cpu.contains("run: rescored fetch --provider cpu"), "{cpu}");
+
+    fs::write(&beside, "cut short").unwrap();
+    let damaged = installed_runtime(&world.dir(), Provider::Auto).unwrap_err().to_string();
+    assert!(damaged.contains("run: rescored fetch --provider cuda"), "{damaged}");
+    assert_eq!(fetch(&options, &mut Silent).unwrap().runtime.outcome, Outcome::Fetched);
+    assert_eq!(fs::read(&beside).unwrap(), BESIDE);
+    assert_eq!(fetch(&options, &mut Silent).unwrap().runtime.outcome, Outcome::Present);
 }
 
 #[test]
@@ -299,7 +339,7 @@ fn a_kill_during_pip_leaves_what_was_done_and_the_next_run_goes_on() {
     world.python("[ $file = runtime-9.whl ] && cp \"$INDEX\"/$file \"$dest\"/ && exit 0\nhead -c 1000 \"$INDEX\"/$file > \"$dest\"/$file; kill -9 $$");
     assert!(matches!(fetch(&world.options(&["m"]), &mut Silent), Err(FetchError::Pip { .. })));
     assert!(!world.dir().join("m").exists());
-    installed_runtime(&world.dir()).unwrap();
+    installed_runtime(&world.dir(), Provider::Auto).unwrap();
     world.python("cp \"$INDEX\"/$file \"$dest\"/");
     let report = fetch(&world.options(&["m"]), &mut Silent).unwrap();
     assert_eq!((report.runtime.outcome, report.models[0].outcome), (Outcome::Present, Outcome::Fetched));

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::console::Console;
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::fetch::{FetchError, Item, Options, Outcome, Progress, Report, fetch};
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::{Catalogue, Kind};
 
 /// The flags of `fetch`.
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(super) struct Flags {
     /// Bring the ONNX Runtime library alone.
     #[arg(long, conflicts_with = "models")]
     runtime_only: bool,
+    /// What the runtime library is to run models on.
+    #[arg(long, default_value = "cpu")]
+    provider: Provider,
     /// The folder in which models lie [default: `RESCORED_MODEL_DIR`, else `models`].
     #[arg(long, value_name = "DIR")]
     model_dir: Option<PathBuf>,
@@ -30,6 +33,14 @@ pub(super) struct Flags {
     /// Address of the model hub or of a mirror.
     #[arg(long, value_name = "URL", default_value = "https://huggingface.co")]
     hub: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Provider {
+    Cpu,
+    Cuda,
+    Openvino,
+    Coreml,
 }
 
 /// Fetches, shows the progress, and says what lies where.
@@ -53,7 +64,13 @@ fn options(flags: Flags, vars: &Vars) -> Result<Options, FetchError> {
     if models.is_empty() && !flags.runtime_only {
         models.extend(Catalogue::load(&dir)?.default_model().map(str::to_owned));
     }
-    Ok(Options { dir, models, python: flags.python, hub: flags.hub })
+    let provider = match flags.provider {
+        Provider::Cpu => Kind::Cpu,
+        Provider::Cuda => Kind::Cuda,
+        Provider::Openvino => Kind::OpenVino,
+        Provider::Coreml => Kind::CoreMl,
+    };
+    Ok(Options { dir, provider, models, python: flags.python, hub: flags.hub })
 }
 
 fn tell(report: &Report, console: &mut Console) {

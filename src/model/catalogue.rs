@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::checksum::Sha256;
+pub use super::options::Kind;
+use super::options::Provider;
 
 mod entry;
 
 pub(super) use entry::is_plain_name;
-pub use entry::{ActivationName, Entry, Hub, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_graph};
+pub use entry::{
+    ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_graph,
+};
 
 /// The catalogue that is compiled in.
 const BUILT_IN: &str = include_str!("../../models/catalogue.toml");
@@ -73,9 +77,11 @@ pub enum RuntimeError {
     Catalogue(#[from] CatalogueError),
     /// No library is known for this system.
     #[error(
-        "runtime: no ONNX Runtime is known for {os} {arch} (known: {known}); build or download the library and name it by RESCORED_RUNTIME"
+        "runtime: no ONNX Runtime with `{provider}` is known for {os} {arch} (known: {known}); build or download the library and name it by RESCORED_RUNTIME"
     )]
     UnknownSystem {
+        /// The provider wanted.
+        provider: &'static str,
         /// This operating system.
         os: &'static str,
         /// This processor.
@@ -84,8 +90,10 @@ pub enum RuntimeError {
         known: String,
     },
     /// It was not fetched.
-    #[error("runtime: `{}` is missing; run: rescored fetch", path.display())]
+    #[error("runtime: `{}` is missing or cut short; run: rescored fetch --provider {provider}", path.display())]
     Missing {
+        /// What it is for.
+        provider: &'static str,
         /// Where it should be.
         path: PathBuf,
     },
@@ -174,47 +182,63 @@ impl Catalogue {
         self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The runtime library of the system that this program runs on.
+    /// The runtime library with a provider for the system that this program runs on.
     ///
     /// # Errors
     /// [`RuntimeError::UnknownSystem`].
-    pub fn runtime(&self) -> Result<&Runtime, RuntimeError> {
+    pub fn runtime(&self, kind: Kind) -> Result<&Runtime, RuntimeError> {
         let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
         // The wheels are linked against glibc; a musl program cannot load them.
         let loadable = !cfg!(target_env = "musl");
-        let here = |runtime: &&Runtime| loadable && runtime.os == os && runtime.arch == arch;
+        let here = |runtime: &&Runtime| loadable && runtime.is_for(kind, (os, arch));
         self.runtimes.iter().find(here).ok_or_else(|| {
-            let known: Vec<String> = self.runtimes.iter().map(|known| format!("{} {}", known.os, known.arch)).collect();
-            RuntimeError::UnknownSystem { os, arch, known: known.join(", ") }
+            let name = |known: &Runtime| format!("{} {} {}", known.provider.word(), known.os, known.arch);
+            let known: Vec<String> = self.runtimes.iter().map(name).collect();
+            RuntimeError::UnknownSystem { provider: kind.word(), os, arch, known: known.join(", ") }
         })
     }
 
     /// This catalogue's entries first, then those of `base` that it does not replace.
     fn over(mut self, base: Self) -> Self {
         let mine: HashSet<String> = self.models.iter().map(|model| model.id.clone()).collect();
-        let systems: HashSet<(String, String)> =
-            self.runtimes.iter().map(|runtime| (runtime.os.clone(), runtime.arch.clone())).collect();
+        let system = |runtime: &Runtime| (runtime.os.clone(), runtime.arch.clone(), runtime.provider);
+        let systems: HashSet<_> = self.runtimes.iter().map(system).collect();
         self.models.extend(base.models.into_iter().filter(|model| !mine.contains(&model.id)));
-        let other = |runtime: &Runtime| !systems.contains(&(runtime.os.clone(), runtime.arch.clone()));
+        let other = |runtime: &Runtime| !systems.contains(&system(runtime));
         self.runtimes.extend(base.runtimes.into_iter().filter(other));
         self.default = self.default.or(base.default);
         self
     }
 }
 
-/// The runtime library that `fetch` brought into the model folder, checked against the catalogue: a library that was
-/// cut short would end the process with a bus error when it is loaded.
+/// The runtime library that `fetch` brought into the model folder for a provider, checked against the catalogue: a library
+/// that was cut short would end the process with a bus error when it is loaded. Under `auto`, the one for GPUs where it
+/// lies there, since nobody fetches it by accident; else the portable one.
 ///
 /// # Errors
 /// When there is none for this system, or it is missing or damaged; the message says what to run.
-pub fn installed_runtime(dir: &Path) -> Result<PathBuf, RuntimeError> {
+pub fn installed_runtime(dir: &Path, provider: Provider) -> Result<PathBuf, RuntimeError> {
     let catalogue = Catalogue::load(dir)?;
-    let runtime = catalogue.runtime()?;
+    let kind = match provider {
+        Provider::Only(kind) => kind,
+        Provider::Auto if catalogue.runtime(Kind::Cuda).is_ok_and(|runtime| runtime.path(dir).is_file()) => Kind::Cuda,
+        Provider::Auto => Kind::Cpu,
+    };
+    let runtime = catalogue.runtime(kind)?;
     let path = runtime.path(dir);
+    // Hashing the providers' hundreds of megabytes would take longer than loading them.
+    for (path, member) in runtime.beside(dir) {
+        match path.metadata() {
+            Ok(facts) if facts.len() == member.size => {}
+            Ok(_) | Err(_) => return Err(RuntimeError::Missing { path, provider: kind.word() }),
+        }
+    }
     match Sha256::of_file(&path) {
         Ok((found, _)) if found == runtime.sha256 => Ok(path),
         Ok((found, _)) => Err(RuntimeError::Altered { path, expected: runtime.sha256, found }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(RuntimeError::Missing { path }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(RuntimeError::Missing { path, provider: kind.word() })
+        }
         Err(source) => Err(RuntimeError::Unreadable { path, source }),
     }
 }
@@ -238,9 +262,25 @@ mod tests {
             assert_eq!(model.inputs.len(), 3, "{}", model.id);
             assert!(model.origin.starts_with("cross-encoder/"), "{}", model.id);
         }
-        for system in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64")] {
-            let found = catalogue.runtimes().iter().find(|r| (r.os.as_str(), r.arch.as_str()) == system);
-            let runtime = found.unwrap_or_else(|| panic!("no runtime for {system:?}"));
+        for (system, kind) in [
+            (("linux", "x86_64"), Kind::Cpu),
+            (("linux", "x86_64"), Kind::Cuda),
+            (("linux", "x86_64"), Kind::Tensorrt),
+            (("linux", "x86_64"), Kind::OpenVino),
+            (("linux", "aarch64"), Kind::Cpu),
+            (("macos", "aarch64"), Kind::Cpu),
+            (("macos", "aarch64"), Kind::CoreMl),
+        ] {
+            let found = catalogue.runtimes().iter().find(|runtime| runtime.is_for(kind, system));
+            let runtime = found.unwrap_or_else(|| panic!("no runtime for {system:?} with {kind:?}"));
+            let own = match kind {
+                Kind::Cpu | Kind::CoreMl => None,
+                Kind::Cuda => Some("libonnxruntime_providers_cuda.so"),
+                Kind::Tensorrt => Some("libonnxruntime_providers_tensorrt.so"),
+                Kind::OpenVino => Some("libonnxruntime_providers_openvino.so"),
+            };
+            let beside: Vec<_> = runtime.beside(Path::new("m")).map(|(path, _)| path).collect();
+            assert!(own.is_none_or(|own| beside.iter().any(|path| path.ends_with(own))), "{kind:?}: {beside:?}");
             let tags = runtime.wheel.tags.as_ref().unwrap();
             for part in [&runtime.version, &tags.abi, &tags.platform] {
                 assert!(runtime.wheel.file.contains(part.as_str()), "{} lacks {part}", runtime.wheel.file);
@@ -316,12 +356,13 @@ mod tests {
     #[test]
     fn a_missing_or_damaged_runtime_says_what_to_run() {
         let dir = tempfile::tempdir().unwrap();
-        let missing = installed_runtime(dir.path()).unwrap_err().to_string();
-        assert!(missing.contains("is missing; run: rescored fetch"), "{missing}");
-        let path = built_in().runtime().unwrap().path(dir.path());
+        let cpu = Provider::Only(Kind::Cpu);
+        let missing = installed_runtime(dir.path(), cpu).unwrap_err().to_string();
+        assert!(missing.contains("is missing or cut short; run: rescored fetch --provider cpu"), "{missing}");
+        let path = built_in().runtime(Kind::Cpu).unwrap().path(dir.path());
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, b"half a library").unwrap();
-        let damaged = installed_runtime(dir.path()).unwrap_err().to_string();
+        let damaged = installed_runtime(dir.path(), Provider::Auto).unwrap_err().to_string();
         assert!(damaged.contains("is damaged") && damaged.contains("run: rescored fetch"), "{damaged}");
     }
 }

@@ -222,7 +222,7 @@ pub fn roster(options: &Options, runtime: &Runtime) -> Result<Roster, OpenError>
 pub fn runtime(options: &Options) -> Result<Runtime, OpenError> {
     let library = match &options.runtime {
         Some(path) => path.clone(),
-        None => catalogue::installed_runtime(&options.dir)?,
+        None => catalogue::installed_runtime(&options.dir, options.provider)?,
     };
     Ok(Runtime::load(&library)?)
 }

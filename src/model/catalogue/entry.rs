@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::domain::Activation;
 use crate::model::checksum::Sha256;
-use crate::model::options::Precision;
+use crate::model::options::{Kind, Precision};
 
 /// The ONNX Runtime library of one system.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Runtime {
     pub os: String,
     /// `x86_64` or `aarch64`.
     pub arch: String,
+    /// The provider that it brings beside the portable kernels.
+    #[serde(default)]
+    pub provider: Kind,
     /// Version of ONNX Runtime.
     pub version: String,
     /// Path of the library inside the wheel; its last part is the name it keeps.
@@ -28,6 +31,21 @@ pub struct Runtime {
     pub size: u64,
     /// Where it comes from.
     pub wheel: Wheel,
+    /// What has to lie beside it: the provider's own libraries.
+    #[serde(default)]
+    pub beside: Vec<Member>,
+}
+
+/// One more library of a wheel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its path inside the wheel; its last part is the name it keeps.
+    pub member: String,
+    /// Its checksum.
+    pub sha256: Sha256,
+    /// Its bytes.
+    pub size: u64,
 }
 
 /// A wheel of a Python package index.
@@ -155,9 +173,30 @@ impl Runtime {
             .join(self.library())
     }
 
+    /// Where the libraries beside it lie.
+    pub fn beside(&self, dir: &Path) -> impl Iterator<Item = (PathBuf, &Member)> {
+        let library = self.path(dir);
+        self.beside.iter().map(move |member| (library.with_file_name(last_part(&member.member)), member))
+    }
+
+    /// Whether it is the one for this provider on this system. CoreML is in every library for macOS.
+    pub(super) fn is_for(&self, kind: Kind, (os, arch): (&str, &str)) -> bool {
+        let wanted = match kind {
+            Kind::Cuda | Kind::Tensorrt => Kind::Cuda,
+            Kind::OpenVino => Kind::OpenVino,
+            Kind::Cpu | Kind::CoreMl => Kind::Cpu,
+        };
+        let can = kind != Kind::CoreMl || self.os == "macos";
+        can && self.provider == wanted && self.os == os && self.arch == arch
+    }
+
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let names = [&self.wheel.package, &self.version, &self.os, &self.arch, &self.wheel.file];
-        if names.iter().all(|name| is_plain_name(name)) && is_plain_name(self.library()) {
+        let beside = self.beside.iter().map(|member| last_part(&member.member));
+        if names.iter().all(|name| is_plain_name(name))
+            && is_plain_name(self.library())
+            && beside.into_iter().all(is_plain_name)
+        {
             Ok(())
         } else {
             Err("names of packages, versions and files must be plain file names")
