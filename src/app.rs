@@ -9,6 +9,7 @@
 //! 6. say what was cut, if anything was.
 
 mod memory;
+mod pressure;
 
 use std::future::Future;
 use std::io;
@@ -22,11 +23,13 @@ use crate::cache::{self, ScoreCache};
 use crate::config::Config;
 use crate::engine::{self, Engine, StartError, Surroundings};
 use crate::health::Health;
-use crate::http::{self, BindError, Bound, Listen, State};
+use crate::http::{self, BindError, Bound, Listen, State, Stop};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::model::open::OpenError;
 use crate::rerank::{self, Reranker};
+
+use pressure::{Gauge, Ladder, Pressure, Steps};
 
 /// Why the process did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,7 @@ pub struct App {
     core: Core,
     bound: Bound,
     keeper: Option<Keeper>,
+    gauge: Option<Gauge>,
     drain: Duration,
 }
 
@@ -128,7 +132,8 @@ impl App {
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, .. } = core.clone();
         let bound = http::bind(&config.http, State { reranker, health, metrics })?;
-        Ok(Self { core, bound, keeper, drain: config.drain })
+        raise_file_limit(config.http.patience.connections);
+        Ok(Self { core, bound, keeper, gauge: Gauge::new(config.memory_limit), drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -150,7 +155,7 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, keeper, drain } = self;
+        let Self { core, bound, keeper, gauge, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
         let warm = warm_up(&core, keeper.clone());
@@ -158,6 +163,7 @@ impl App {
         let failed = tokio::select! {
             failed = warm => failed.err(),
             () = stop => None,
+            () = watch_memory(&core, &handle, gauge) => None,
         };
         if let Some(error) = failed {
             handle.now().await;
@@ -195,4 +201,50 @@ async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppErro
     core.health.warmed();
     tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
     std::future::pending().await
+}
+
+/// How often memory is looked at.
+const LOOK_AT_MEMORY: Duration = Duration::from_secs(1);
+
+/// Gives up what can be given up while memory runs short. Never resolves.
+async fn watch_memory(core: &Core, server: &Stop, gauge: Option<Gauge>) {
+    let Some(gauge) = gauge else { return std::future::pending().await };
+    tracing::info!(limit_bytes = gauge.limit(), "watching memory");
+    let mut tick = tokio::time::interval(LOOK_AT_MEMORY);
+    let (mut ladder, mut before) = (Ladder::default(), Pressure::None);
+    loop {
+        tick.tick().await;
+        let Some(used) = gauge.used() else { continue };
+        let Steps { pressure, shrink } = ladder.look(used, gauge.limit());
+        core.metrics.memory_pressure.set(pressure.step().into());
+        if shrink {
+            let cache = core.cache.clone();
+            // A cache that is large enough to matter takes a while to go through.
+            let halved = tokio::task::spawn_blocking(move || {
+                cache.halve();
+                memory::give_back();
+            });
+            halved.await.unwrap_or_default();
+        }
+        if pressure != before {
+            tracing::warn!(used_bytes = used, limit_bytes = gauge.limit(), ?pressure, "memory");
+            core.health.set_short_of_memory(pressure.reaches(Pressure::Shed));
+            if (pressure == Pressure::Refuse) != (before == Pressure::Refuse) {
+                server.hold(pressure == Pressure::Refuse).await;
+            }
+            before = pressure;
+        }
+    }
+}
+
+/// Files that the process holds beside its connections: models, logs, threads' own.
+const OTHER_FILES: u64 = 512;
+
+/// Every connection has two handles, see `http::connections`. Shells commonly allow 1,024 where the system allows more.
+fn raise_file_limit(connections: usize) {
+    let wanted = connections as u64 * 2 + OTHER_FILES;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed >= wanted => {}
+        outcome => tracing::warn!(wanted, ?outcome, "open files: the limit is lower than connections may need"),
+    }
 }

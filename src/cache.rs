@@ -184,6 +184,12 @@ impl ScoreCache {
         forgotten
     }
 
+    /// Gives up half of the scores of the first tier, because memory is short.
+    pub fn halve(&self) {
+        self.inner.tiers.iter().for_each(Tier::halve);
+        self.show();
+    }
+
     /// Brings the gauges up to date.
     pub fn show(&self) {
         let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

@@ -36,6 +36,9 @@ pub const PREFIX: &str = "RESCORED_";
 /// The exit code of a process that was configured wrongly (`EX_USAGE` of sysexits).
 pub const EXIT_CODE: u8 = 64;
 
+/// Tokens of one forward pass under `auto`: short pairs want about this many, longer ones go alone as fast.
+const AUTO_BATCH_TOKENS: usize = 512;
+
 /// Least number of waiting tokens under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
 const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub snapshot: cache::SnapshotOptions,
     /// Its second tier.
     pub shared: cache::SharedOptions,
+    /// Memory against which use is watched; `None` leaves it to the cgroup.
+    pub memory_limit: Option<u64>,
     /// How long accepted requests may take to finish once a stop was asked for.
     pub drain: Duration,
     /// Logs.
@@ -110,6 +115,16 @@ impl Config {
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let http = http::Options {
         listen: read.value(&settings::LISTEN, raw.listen),
+        exposure: http::Exposure {
+            operations: read.value(&settings::OPERATIONS_LISTEN, raw.operations_listen).unwrap_or_default(),
+            socket_mode: read.value(&settings::SOCKET_MODE, raw.socket_mode),
+            tls: tls(read, raw.tls_cert, raw.tls_key),
+        },
+        patience: http::Patience {
+            connections: read.value(&settings::MAX_CONNECTIONS, raw.max_connections),
+            keep_alive: read.value(&settings::KEEP_ALIVE, raw.keep_alive),
+            client: read.value(&settings::CLIENT_TIMEOUT, raw.client_timeout),
+        },
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
         deadline: read.value(&settings::DEADLINE, raw.deadline),
@@ -130,10 +145,9 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {
         workers: read.value_or(&settings::WORKERS, raw.workers, host.cores),
-        tokenisers: host.cores,
-        batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
-        batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),
+        batch_tokens: read.value_or(&settings::BATCH_TOKENS, raw.batch_tokens, AUTO_BATCH_TOKENS),
         queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
+        stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
     let cache = cache::Options {
         bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
@@ -147,18 +161,32 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         url: read.value(&settings::CACHE_REDIS, raw.cache_redis),
         timeout: read.value(&settings::CACHE_REDIS_TIMEOUT, raw.cache_redis_timeout),
     };
+    let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
     let drain = read.value(&settings::DRAIN, raw.drain);
     let telemetry = telemetry::Options {
         filter: read.value(&settings::LOG, raw.log),
         format: read.value(&settings::LOG_FORMAT, raw.log_format),
     };
-    Config { http, model, engine, cache, snapshot, shared, drain, telemetry, effective: Vec::new() }
+    Config { http, model, engine, cache, snapshot, shared, memory_limit, drain, telemetry, effective: Vec::new() }
+}
+
+/// A key is of no use without its certificate.
+fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> Option<http::Tls> {
+    let certificates = read.value(&settings::TLS_CERT, certificates);
+    let key = read.value(&settings::TLS_KEY, key);
+    if certificates.is_none() && key.is_some() {
+        let (name, other) = (settings::TLS_CERT.name, settings::TLS_KEY.name);
+        if read.understood(name) && read.understood(other) {
+            read.fault(Fault::Lacking { name, other });
+        }
+    }
+    certificates.map(|certificates| http::Tls { key: key.unwrap_or_else(|| certificates.clone()), certificates })
 }
 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
 fn check_together(read: &mut Reader, config: &Config) {
     let queue = config.engine.queue_tokens;
-    let batch = u64::try_from(config.engine.batch_tokens.unwrap_or(0)).unwrap_or(u64::MAX);
+    let batch = u64::try_from(config.engine.batch_tokens).unwrap_or(u64::MAX);
     let length = u64::from(config.model.max_length);
     let documents = u64::try_from(config.http.max_documents).unwrap_or(u64::MAX);
     let queue_holds = [

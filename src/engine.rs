@@ -1,7 +1,7 @@
 //! Pairs in, logits out: tokenisation, batching, scheduling and the workers.
 //!
-//! The way of a pair: [`Engine::submit`] admits whole requests by their estimated tokens; the planner thread hands
-//! chunks of texts to tokenizer threads and micro-batches of encodings to workers, both in the order that
+//! The way of a pair: [`Engine::submit`] admits whole requests that fit and are predicted to be in time (`ledger`); the
+//! planner thread hands chunks of texts to tokenizer threads and micro-batches of encodings to workers, both in the order that
 //! `planner` decides; every pair is answered once through the request's [`Sink`].
 //!
 //! The concurrency contract:
@@ -11,30 +11,38 @@
 //! 4. dropping the last [`Engine`] ends the threads after the work they hold;
 //! 5. every admitted pair is answered exactly once, also when a worker dies: its claim (`src/engine/claim.rs`) answers
 //!    when it is dropped;
-//! 6. there are no locks on the way, so there is no lock order.
+//! 6. locks are leaves: `ledger`'s, held for arithmetic, and a worker's desk's (`slot`), under which only a [`Sink`] and
+//!    the ledger are asked;
+//! 7. a worker that hangs is told to stop, then left behind and replaced (`crew`); its pairs are answered all the same.
 //!
 //! It must not know caches, keys, rankings or HTTP.
 
 mod claim;
+mod crew;
 mod dispatcher;
+mod ledger;
 pub mod options;
 mod planner;
+mod quarantine;
+mod slot;
 mod tokenise;
 mod worker;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::domain::{Cut, LongDocuments, Priority, Scored};
+use crate::domain::{Cut, Priority, Scored};
 use crate::health::Health;
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::Metrics;
 use crate::model::{Model, ScorerError};
 
 use claim::{Arrival, Job};
+use crew::{Crew, Watchdog};
+use dispatcher::{Callers, Hands};
+use ledger::{Asked, Books, Denied, Ledger, Why};
 pub use options::Options;
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
@@ -43,9 +51,6 @@ const INTAKE: usize = 1024;
 
 /// Bytes of text that make one token, for estimates before tokenisation. English WordPiece takes 4 to 5.
 const BYTES_PER_TOKEN: u64 = 4;
-
-/// The longest time that a refused caller is told to wait: past it the estimate says nothing.
-const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// What is to be scored: every document against its query. Owned, because it outlives the caller's body.
 #[derive(Debug)]
@@ -103,6 +108,8 @@ pub enum PairFault {
     NonFinite,
     /// The forward pass failed.
     Failed,
+    /// The forward pass did not end.
+    Stuck,
     /// Its deadline passed before it was scored.
     Expired,
     /// Nobody waited for it any more.
@@ -119,6 +126,7 @@ impl PairFault {
             Self::Untokenisable => "untokenisable",
             Self::NonFinite => "non_finite",
             Self::Failed => "failed",
+            Self::Stuck => "stuck",
             Self::Expired => "expired",
             Self::Abandoned => "abandoned",
             Self::Lost => "lost",
@@ -135,9 +143,20 @@ pub enum Refusal {
         queued: u64,
         /// Estimated tokens that may wait.
         limit: u64,
-        /// When room for this work is expected, from the drain rate so far.
+        /// When room for this work is expected, from the recent drain rate.
         retry_after: Duration,
     },
+    /// It would not be answered in time, or somebody admitted before would not.
+    Late {
+        /// Estimated tokens waiting.
+        queued: u64,
+        /// How long it was predicted to take; `None` when it would only make others late.
+        predicted: Option<Duration>,
+        /// When there is time for it again, from the recent drain rate.
+        retry_after: Duration,
+    },
+    /// Memory is short.
+    Memory,
     /// The engine's threads are gone.
     Closed,
 }
@@ -158,7 +177,7 @@ pub struct Times {
     pub inference: Duration,
 }
 
-/// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted.
+/// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted, and [`Gone`] has it asked.
 #[derive(Debug)]
 pub struct Ticket {
     job: Arc<Job>,
@@ -169,47 +188,33 @@ impl Ticket {
     pub fn times(&self) -> Times {
         self.job.times()
     }
+
+    /// Somebody who waited for its pairs has gone; [`Gone::tell`] has the engine look whether anybody is left.
+    pub fn forsake(&self) {
+        self.job.forsake();
+    }
 }
 
-/// Estimated tokens waiting, and how fast they go. Shared with claims, which subtract themselves.
-#[derive(Debug)]
-struct Load {
-    queued: AtomicU64,
-    limit: u64,
-    drained: AtomicU64,
-    since: Instant,
-    metrics: Arc<Metrics>,
+/// Tells the engine that somebody who waited has gone, so that it drops at once what nobody waits for.
+#[derive(Clone, Debug)]
+pub struct Gone(Sender<()>);
+
+impl Gone {
+    /// Tells it. Never waits.
+    pub fn tell(&self) {
+        // Full: it is about to look anyway. Disconnected: it is gone, and with it all work.
+        let _ = self.0.try_send(());
+    }
 }
 
-impl Load {
-    /// Admits `tokens`, or says how many are waiting. A request larger than the whole limit is admitted when nothing
-    /// else waits: refusing it for ever would make the limit a size limit.
-    fn admit(&self, tokens: u64) -> Result<(), u64> {
-        self.queued
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
-                (queued == 0 || queued + tokens <= self.limit).then_some(queued + tokens)
-            })
-            .map(|queued| self.show(queued + tokens))
-    }
+/// Reports a thread without which no request can be answered, when it panics.
+struct DeathNotice(Arc<Health>);
 
-    fn leave(&self, tokens: u64) {
-        let before = self.queued.fetch_sub(tokens, Ordering::AcqRel);
-        self.drained.fetch_add(tokens, Ordering::Relaxed);
-        self.show(before - tokens);
-    }
-
-    fn show(&self, queued: u64) {
-        self.metrics.queue_tokens.set(i64::try_from(queued).unwrap_or(i64::MAX));
-    }
-
-    /// How long `tokens` take at the average rate since the start; a second when there is no rate yet.
-    fn time_for(&self, tokens: u64) -> Duration {
-        let drained = self.drained.load(Ordering::Relaxed);
-        if drained == 0 {
-            return Duration::from_secs(1);
+impl Drop for DeathNotice {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.gave_up();
         }
-        let rate = drained as f64 / self.since.elapsed().as_secs_f64();
-        Duration::try_from_secs_f64(tokens as f64 / rate).map_or(LONGEST_RETRY, |time| time.min(LONGEST_RETRY))
     }
 }
 
@@ -218,12 +223,16 @@ impl Load {
 pub struct Engine {
     // Above the handles: fields drop in order, and threads end when this sender is gone.
     intake: Option<Sender<Arrival>>,
+    gone: Gone,
     threads: Vec<JoinHandle<()>>,
-    load: Arc<Load>,
+    crew: Arc<Crew>,
+    // Below the crew: it looks after the workers until the last has ended.
+    _watchdog: Watchdog,
+    ledger: Arc<Ledger>,
+    limit: u64,
+    health: Arc<Health>,
     started: Receiver<Result<(), ScorerError>>,
     workers: usize,
-    /// Tokens of a pair at most, by model.
-    lengths: Vec<u32>,
 }
 
 /// What the engine needs of the rest of the process.
@@ -242,29 +251,30 @@ impl Engine {
     /// When the system gives no thread.
     pub fn start(options: &Options, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Self> {
         let (intake, taken) = bounded(INTAKE);
-        let load = Arc::new(Load {
-            queued: AtomicU64::new(0),
-            limit: options.queue_tokens,
-            drained: AtomicU64::new(0),
-            since: Instant::now(),
-            metrics: Arc::clone(&around.metrics),
-        });
-        let workers = worker::spawn(options.workers, models, around)?;
-        let tokenisers = tokenise::spawn(options.tokenisers, models)?;
-        let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
-        let batching = |(model, wait): (&Model, &Duration)| planner::Batching {
-            company: model.company,
-            tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
-            // Whoever waits for company wants passes to be large.
-            spread: if wait.is_zero() { options.workers } else { 1 },
-        };
-        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>());
-        let dispatcher = dispatcher::spawn((planner, waits), taken, tokenisers.ends, workers.ends)?;
-        let lengths = models.iter().map(|model| model.card.max_length).collect();
-        let mut threads = vec![dispatcher];
+        // One look serves whoever went away before it.
+        let (gone, told) = bounded(1);
+        let books = Books::new(options.queue_tokens, options.workers);
+        let ledger = Arc::new(Ledger::new(books, Arc::clone(&around.metrics)));
+        let workers = crew::spawn(options, models, &ledger, around)?;
+        let tokenisers = tokenise::spawn(options.workers, models, around)?;
+        let companies = models.iter().map(|model| model.company).collect();
+        let planner = planner::Planner::new(companies, options.batch_tokens);
+        let callers = Callers { arrivals: taken, gone: told };
+        let hands = Hands { batches: workers.batches, crew: Arc::clone(&workers.crew) };
+        let mut threads = vec![dispatcher::spawn(planner, callers, tokenisers.ends, hands)?];
         threads.extend(tokenisers.threads);
-        threads.extend(workers.threads);
-        Ok(Self { intake: Some(intake), threads, load, started: workers.started, workers: options.workers, lengths })
+        Ok(Self {
+            intake: Some(intake),
+            gone: Gone(gone),
+            threads,
+            crew: workers.crew,
+            _watchdog: workers.watchdog,
+            ledger,
+            limit: options.queue_tokens,
+            health: Arc::clone(&around.health),
+            started: workers.started,
+            workers: options.workers,
+        })
     }
 
     /// Blocks until every worker has loaded its models and has run one forward pass of each.
@@ -285,56 +295,67 @@ impl Engine {
     /// [`Refusal`]; `sink` is not called then.
     pub fn submit(&self, work: Work, sink: Arc<dyn Sink>) -> Result<Ticket, Refusal> {
         let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
-        let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
-        let tokens = work.estimated_tokens(most);
-        if let Err(queued) = self.load.admit(tokens) {
-            self.load.metrics.refusals.get_or_create(&Reason { reason: "queue_full" }).inc();
-            let over = (queued + tokens).saturating_sub(self.load.limit);
-            return Err(Refusal::Full { queued, limit: self.load.limit, retry_after: self.load.time_for(over) });
+        let asked = Asked {
+            tokens: work.estimated_tokens(),
+            deadline: work.deadline,
+            priority: work.priority,
+            partial: work.order == Order::AsGiven,
+        };
+        if self.health.is_short_of_memory() {
+            self.ledger.refused("memory");
+            return Err(Refusal::Memory);
         }
-        let job = Arc::new(Job::new((work, most), sink, Arc::clone(&self.load)));
+        let entry = self.ledger.admit(&asked).map_err(|denied| self.refusal(denied))?;
+        let job = Arc::new(Job::new(work, sink, (Arc::clone(&self.ledger), entry)));
         let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
             Ok(()) => return Ok(Ticket { job }),
             Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
             Err(TrySendError::Full(arrival)) => {
-                let queued = self.load.queued.load(Ordering::Acquire);
-                (arrival, Refusal::Full { queued, limit: self.load.limit, retry_after: Duration::from_secs(1) })
+                let (queued, retry_after) = (self.ledger.queued(), Duration::from_secs(1));
+                (arrival, Refusal::Full { queued, limit: self.limit, retry_after })
             }
         };
+        self.ledger.refused("intake");
         arrival.defuse();
-        self.load.leave(tokens);
+        self.ledger.leave(entry, asked.tokens);
         Err(refusal)
+    }
+
+    /// What tells this engine that somebody who waited has gone.
+    pub fn gone(&self) -> Gone {
+        self.gone.clone()
+    }
+
+    const fn refusal(&self, denied: Denied) -> Refusal {
+        let Denied { why, queued, retry_after } = denied;
+        match why {
+            Why::Full => Refusal::Full { queued, limit: self.limit, retry_after },
+            Why::Late(predicted) => Refusal::Late { queued, predicted: Some(predicted), retry_after },
+            Why::Crowded => Refusal::Late { queued, predicted: None, retry_after },
+        }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        self.crew.close();
         self.intake = None;
         for thread in self.threads.drain(..) {
             // A thread that panicked has been reported by its guard.
             drop(thread.join());
         }
+        self.crew.join();
     }
 }
 
 impl Work {
-    /// Tokens that one pair can become at most with a model of this length.
-    fn most_tokens(&self, length: u32) -> u64 {
-        let length = self.cut.max_length.map_or(length, |asked| asked.min(length));
-        let windows = match self.cut.long_documents {
-            LongDocuments::Truncate => 1,
-            LongDocuments::MaxPassage { windows } => windows,
-        };
-        u64::from(length) * u64::from(windows)
+    /// Tokens that the whole work is expected to be, from its bytes.
+    pub fn estimated_tokens(&self) -> u64 {
+        self.documents.iter().map(|(query, document)| self.estimate(*query, document)).sum()
     }
 
-    /// Tokens that the whole work is expected to be, from its bytes; of each pair at most `most`.
-    fn estimated_tokens(&self, most: u64) -> u64 {
-        self.documents.iter().map(|(query, document)| self.estimate((*query, document), most)).sum()
-    }
-
-    fn estimate(&self, (query, document): (u32, &str), most: u64) -> u64 {
+    fn estimate(&self, query: u32, document: &str) -> u64 {
         let query = self.queries.get(query as usize).map_or(0, |query| query.len());
-        (1 + (query + document.len()) as u64 / BYTES_PER_TOKEN).min(most)
+        1 + (query + document.len()) as u64 / BYTES_PER_TOKEN
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the process is alive, ready, or on its way out.
 //!
-//! Owns three facts that several threads set and probes read. It must not know HTTP status codes.
+//! Owns a few facts that several threads set and probes read. It must not know HTTP status codes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -10,6 +10,8 @@ pub struct Health {
     warmed: AtomicBool,
     draining: AtomicBool,
     workers_dead: AtomicUsize,
+    gave_up: AtomicBool,
+    short_of_memory: AtomicBool,
 }
 
 /// What a readiness probe is told.
@@ -58,13 +60,33 @@ impl Health {
         self.workers_dead.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// The process cannot mend itself: a restart is the way out. There is no way back.
+    pub fn gave_up(&self) {
+        self.gave_up.store(true, Ordering::Release);
+    }
+
+    /// Whether a restart would change nothing for the better.
+    pub fn is_alive(&self) -> bool {
+        !self.gave_up.load(Ordering::Acquire)
+    }
+
+    /// Says whether memory is so short that new work is refused.
+    pub fn set_short_of_memory(&self, short: bool) {
+        self.short_of_memory.store(short, Ordering::Release);
+    }
+
+    /// Whether memory is so short that new work is refused.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Acquire)
+    }
+
     /// What a readiness probe is told now.
     pub fn readiness(&self) -> Readiness {
         if self.draining.load(Ordering::Acquire) {
             Readiness::Draining
         } else if !self.warmed.load(Ordering::Acquire) {
             Readiness::Starting
-        } else if self.workers_dead.load(Ordering::Acquire) > 0 {
+        } else if self.workers_dead.load(Ordering::Acquire) > 0 || !self.is_alive() {
             Readiness::Degraded
         } else {
             Readiness::Ready

@@ -1,6 +1,6 @@
 //! The server: every wire dialect in, one use case behind them, every wire dialect out.
 //!
-//! - `server`: sockets, routes, stop.
+//! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`: its parts.
 //! - `answer`: the way of one request, the same for all faces.
 //! - `face`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
@@ -15,6 +15,7 @@
 mod answer;
 mod body;
 mod cache;
+mod connections;
 mod error;
 mod face;
 mod json;
@@ -24,9 +25,23 @@ mod operations;
 pub mod options;
 mod request_id;
 mod rescore;
+mod routes;
 mod server;
+mod sockets;
+mod tls;
 mod wire;
 
 pub use keys::KeysError;
-pub use options::{Listen, Options};
+pub use options::{Exposure, Listen, Options, Patience, Tls};
 pub use server::{BindError, Bound, State, Stop, bind};
+pub use tls::TlsError;
+
+/// Reads a body as one of the faces does: a doorway for fuzz targets.
+#[cfg(fuzzing)]
+pub fn read_body(face: usize, body: &[u8]) {
+    let face = &face::FACES[face % face::FACES.len()];
+    if let Ok(call) = (face.read)(body, face::Scene { max_documents: 1000 }) {
+        assert!(call.texts.pairs.iter().all(|pair| pair.query < call.texts.queries.len()), "a pair without its query");
+        drop(call.into_owned());
+    }
+}

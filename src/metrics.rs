@@ -54,6 +54,14 @@ pub struct Metrics {
     pub requests: Family<Answered, Count>,
     /// Time from the first byte of a request's body read to its answer written out.
     pub request_seconds: Family<Face, Histogram, fn() -> Histogram>,
+    /// How short memory is: 0 not at all, 1 caches are given up, 2 new work is refused, 3 new connections wait.
+    pub memory_pressure: Level,
+    /// Connections that are open.
+    pub connections: Level,
+    /// Connections that were shut down, by reason.
+    pub connections_shut: Family<Reason, Count>,
+    /// Answers in which some documents were not scored in time, by their caller's leave.
+    pub answers_partial: Count,
     /// Requests being worked on.
     pub requests_in_flight: Level,
     /// Pairs asked for.
@@ -100,10 +108,18 @@ pub struct Metrics {
     pub forward_seconds: Histogram,
     /// Estimated tokens admitted and not yet scored.
     pub queue_tokens: Level,
+    /// Estimated tokens a second that the workers do, lately.
+    pub drain_tokens_per_second: Level,
     /// Time each worker spent in forward passes.
     pub worker_busy_microseconds: Family<Worker, Count>,
     /// Workers that can take work.
     pub workers_alive: Level,
+    /// Threads of workers that hung and were replaced.
+    pub workers_left_behind: Level,
+    /// What went wrong in workers, by reason.
+    pub worker_faults: Family<Reason, Count>,
+    /// Forward passes that were told to stop, by reason.
+    pub forwards_stopped: Family<Reason, Count>,
     /// Requests refused before any work, by reason.
     pub refusals: Family<Reason, Count>,
     /// Pairs that failed, by reason.
@@ -136,6 +152,10 @@ impl Metrics {
             registry: Registry::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            memory_pressure: Level::default(),
+            connections: Level::default(),
+            connections_shut: Family::default(),
+            answers_partial: Count::default(),
             requests_in_flight: Level::default(),
             pairs: Count::default(),
             cache_hits: Count::default(),
@@ -159,8 +179,12 @@ impl Metrics {
             queue_seconds: latency(),
             forward_seconds: latency(),
             queue_tokens: Level::default(),
+            drain_tokens_per_second: Level::default(),
             worker_busy_microseconds: Family::default(),
             workers_alive: Level::default(),
+            workers_left_behind: Level::default(),
+            worker_faults: Family::default(),
+            forwards_stopped: Family::default(),
             refusals: Family::default(),
             pair_failures: Family::default(),
             resident_bytes: Level::default(),
@@ -186,34 +210,42 @@ impl Metrics {
         );
         r.register_with_unit("forward", "time of one forward pass", Unit::Seconds, self.forward_seconds.clone());
         declare! { r,
-            "requests", "requests answered, by face and status", self.requests;
+                   "requests", "requests answered, by face and status", self.requests;
+                   "memory_pressure", "how short memory is, from 0 to 3", self.memory_pressure;
+            "connections", "connections that are open", self.connections;
+            "connections_shut", "connections that were shut down, by reason", self.connections_shut;
+            "answers_partial", "answers in which some documents were not scored in time", self.answers_partial;
             "requests_in_flight", "requests being worked on", self.requests_in_flight;
-            "pairs", "pairs asked for", self.pairs;
-            "cache_hits", "pairs answered from the cache", self.cache_hits;
-            "cache_misses", "pairs that the cache did not hold", self.cache_misses;
-            "cache_evictions", "entries given up by the cache", self.cache_evictions;
-            "cache_entries", "entries in the cache", self.cache_entries;
-            "cache_bytes", "estimated bytes in the cache", self.cache_bytes;
-            "cache_shared_hits", "pairs that the shared tier held and the first tier did not", self.cache_shared_hits;
-            "cache_shared_misses", "pairs that no tier held", self.cache_shared_misses;
-            "cache_shared_failures", "exchanges with the shared tier that failed, by reason", self.cache_shared_failures;
-            "cache_shared_writes", "scores written to the shared tier", self.cache_shared_writes;
-            "cache_shared_dropped", "scores not written to the shared tier", self.cache_shared_dropped;
-            "cache_shared_up", "1 while the shared tier is asked", self.cache_shared_up;
-            "cache_snapshots", "snapshots, by what became of them", self.cache_snapshots;
-            "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
-            "documents_cut", "documents that did not fit and were cut", self.documents_cut;
-            "forwards", "forward passes", self.forwards;
-            "tokens", "tokens of text in forward passes", self.tokens;
-            "padding_tokens", "padding in forward passes", self.padding_tokens;
-            "batch_pairs", "pairs in one forward pass", self.batch_pairs;
-            "queue_tokens", "estimated tokens admitted and not yet scored", self.queue_tokens;
-            "worker_busy_microseconds", "time in forward passes, by worker", self.worker_busy_microseconds;
-            "workers_alive", "workers that can take work", self.workers_alive;
-            "refusals", "requests refused before any work, by reason", self.refusals;
-            "pair_failures", "pairs that failed, by reason", self.pair_failures;
-            "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
-        }
+                   "pairs", "pairs asked for", self.pairs;
+                   "cache_hits", "pairs answered from the cache", self.cache_hits;
+                   "cache_misses", "pairs that the cache did not hold", self.cache_misses;
+                   "cache_evictions", "entries given up by the cache", self.cache_evictions;
+                   "cache_entries", "entries in the cache", self.cache_entries;
+                   "cache_bytes", "estimated bytes in the cache", self.cache_bytes;
+                   "cache_shared_hits", "pairs that the shared tier held and the first tier did not", self.cache_shared_hits;
+                   "cache_shared_misses", "pairs that no tier held", self.cache_shared_misses;
+                   "cache_shared_failures", "exchanges with the shared tier that failed, by reason", self.cache_shared_failures;
+                   "cache_shared_writes", "scores written to the shared tier", self.cache_shared_writes;
+                   "cache_shared_dropped", "scores not written to the shared tier", self.cache_shared_dropped;
+                   "cache_shared_up", "1 while the shared tier is asked", self.cache_shared_up;
+                   "cache_snapshots", "snapshots, by what became of them", self.cache_snapshots;
+                   "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
+                   "documents_cut", "documents that did not fit and were cut", self.documents_cut;
+                   "forwards", "forward passes", self.forwards;
+                   "tokens", "tokens of text in forward passes", self.tokens;
+                   "padding_tokens", "padding in forward passes", self.padding_tokens;
+                   "batch_pairs", "pairs in one forward pass", self.batch_pairs;
+                   "queue_tokens", "estimated tokens admitted and not yet scored", self.queue_tokens;
+                   "drain_tokens_per_second", "estimated tokens a second that workers do, lately", self.drain_tokens_per_second;
+                   "worker_busy_microseconds", "time in forward passes, by worker", self.worker_busy_microseconds;
+                   "workers_alive", "workers that can take work", self.workers_alive;
+        "workers_left_behind", "threads of workers that hung and were replaced", self.workers_left_behind;
+                   "worker_faults", "what went wrong in workers, by reason", self.worker_faults;
+                   "forwards_stopped", "forward passes that were told to stop, by reason", self.forwards_stopped;
+                   "refusals", "requests refused before any work, by reason", self.refusals;
+                   "pair_failures", "pairs that failed, by reason", self.pair_failures;
+                   "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
+               }
     }
 
     /// The text of `GET /metrics`.

@@ -16,7 +16,7 @@ pub mod session;
 mod shared;
 pub mod tokenizer;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::domain::ModelCard;
 
@@ -34,6 +34,20 @@ pub trait Scorer {
     /// # Errors
     /// [`ScorerError`] when the forward pass failed as a whole.
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError>;
+
+    /// What stops a forward pass of this scorer from another thread, where something can.
+    fn brake(&self) -> Option<Arc<dyn Brake>> {
+        None
+    }
+}
+
+/// Stops forward passes of one scorer.
+pub trait Brake: Send + Sync {
+    /// Has the pass that is going on fail as soon as it can, and every later one until [`Brake::release`].
+    fn stop(&self);
+
+    /// Lets the next pass run.
+    fn release(&self);
 }
 
 /// Builds one [`Scorer`] a worker, in that worker's thread.
@@ -60,34 +74,16 @@ pub enum Company {
     },
     /// Pairs of any length, one after the other without padding; the graph attends within each alone.
     Packed {
-        /// Pairs that one forward pass holds at most; `None` when the graph takes any number.
-        slots: Option<u32>,
+        /// Pairs that one forward pass holds at most.
+        slots: u32,
     },
-}
-
-/// How large this model's forward passes are on its provider, where the settings leave it to the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batching {
-    /// Tokens, padding included, of one pass at most.
-    pub tokens: usize,
-    /// How long a pass that is not full waits for company.
-    pub wait: Duration,
-}
-
-impl Batching {
-    /// About what a core's cache holds beside the weights that stream past; waiting would gain nothing, as passes are
-    /// short and whatever comes meanwhile shares the next one.
-    pub const CPU: Self = Self { tokens: 512, wait: Duration::ZERO };
-
-    /// An accelerator runs thousands of tokens in the time of one, so a pass is better large than early.
-    pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1) };
 }
 
 impl Company {
     /// Puts encodings side by side as the graph wants them.
     pub fn arrange(self, encodings: &[&Encoding], batch: &mut Batch) {
         match self {
-            Self::Packed { slots } => batch.pack(encodings, slots.map_or(encodings.len(), |slots| slots as usize)),
+            Self::Packed { slots } => batch.pack(encodings, slots as usize),
             Self::Alone | Self::SameLength | Self::Padded { .. } => batch.pad(encodings),
         }
     }
@@ -104,8 +100,6 @@ pub struct Model {
     pub scorers: Box<dyn ScorerFactory>,
     /// Which pairs may share a forward pass.
     pub company: Company,
-    /// How large a pass is.
-    pub batching: Batching,
 }
 
 /// Why a forward pass, or the loading of a model, failed.

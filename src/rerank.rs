@@ -5,17 +5,19 @@
 
 mod board;
 mod course;
+mod fault;
 mod flights;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cache::{Scope, ScoreCache};
-use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
-use crate::engine::{Engine, PairFault, Refusal, StartError, Ticket};
+use crate::domain::{Cut, Logit, ModelCard, Priority, Scored, Texts};
+use crate::engine::{Engine, PairFault, StartError, Ticket};
 use crate::metrics::Metrics;
 
 pub use crate::cache::Report as CacheReport;
+pub use fault::Fault;
 
 use course::{Attempt, Course};
 use flights::Flights;
@@ -45,6 +47,9 @@ pub struct Request<'a> {
 pub struct Answer {
     /// One a pair.
     pub scored: Vec<Scored>,
+    /// How many of them were not scored in time, by a caller's leave: their logit is one just below the worst that was
+    /// found, so that they stand below it, in the caller's order.
+    pub unscored: usize,
     /// Where the time and the work went.
     pub stats: Stats,
 }
@@ -82,61 +87,6 @@ pub struct Stats {
     pub tokenise: Duration,
     /// Forward passes that this request's pairs took part in, summed over workers.
     pub inference: Duration,
-}
-
-/// Why a request has no answer. Texts never appear in it.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Fault {
-    /// The model is not served here.
-    #[error("model: `{name}` is not served here; served: {served} (leave `model` out for the first)")]
-    UnknownModel {
-        /// The name, shortened to what may be printed.
-        name: String,
-        /// Ids served, comma-separated.
-        served: String,
-    },
-    /// A document does not fit and the caller forbade cutting.
-    #[error("documents[{index}]: {tokens} tokens with its query, the limit is {limit}; allow truncation or shorten it")]
-    TooLong {
-        /// The caller's index.
-        index: usize,
-        /// Tokens of the whole pair.
-        tokens: u32,
-        /// The limit in force.
-        limit: u32,
-    },
-    /// More work is waiting than the queue may hold.
-    #[error("queue: {queued} tokens are waiting, the limit is {limit}; retry in {} s", retry_after.as_secs().max(1))]
-    Overloaded {
-        /// Tokens waiting.
-        queued: u64,
-        /// Tokens that may wait.
-        limit: u64,
-        /// When room is expected.
-        retry_after: Duration,
-    },
-    /// The deadline passed before every pair was scored.
-    #[error("deadline: {scored} of {pairs} documents were scored in time; raise the timeout or send fewer documents")]
-    Deadline {
-        /// Pairs scored in time.
-        scored: usize,
-        /// Pairs asked for.
-        pairs: usize,
-    },
-    /// The model's output for a document is not a finite number, or its forward pass failed.
-    #[error("documents[{index}]: {reason}")]
-    Document {
-        /// The caller's index.
-        index: usize,
-        /// What happened.
-        reason: &'static str,
-    },
-    /// No worker can take work, or the process is going down.
-    #[error("no worker can take work: {reason}")]
-    Unavailable {
-        /// What happened.
-        reason: &'static str,
-    },
 }
 
 /// Scores pairs with the configured models: first the cache, then whoever is scoring the pair already, then the engine.
@@ -262,7 +212,27 @@ impl Reranker {
     /// The [`Fault`] that kept the request from a whole answer.
     pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
         let Part { scored, stats } = self.run(&request, Late::IsAFault).await?;
-        Ok(Answer { scored: scored.into_iter().flatten().collect(), stats })
+        Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored: 0, stats })
+    }
+
+    /// As [`Reranker::score`], but pairs that were not scored in time, or whose own text is at fault, are kept below the
+    /// others.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the request from any score.
+    pub async fn score_what_it_can(&self, request: Request<'_>) -> Result<Answer, Fault> {
+        let pairs = request.texts.pairs.len();
+        let Part { scored, stats } = self.run(&request, Late::IsLeftOut).await?;
+        let worst = scored.iter().flatten().map(|scored| scored.logit).min();
+        let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
+        let unscored = scored.iter().filter(|scored| scored.is_none()).count();
+        let logit = match floor {
+            Some(logit) => logit,
+            None if pairs == 0 => return Ok(Answer { scored: Vec::new(), unscored, stats }),
+            None => return Err(Fault::Deadline { scored: 0, pairs }),
+        };
+        let below = Scored { logit, tokens: 0, cut: false };
+        Ok(Answer { scored: scored.into_iter().map(|scored| scored.unwrap_or(below)).collect(), unscored, stats })
     }
 
     /// Scores the pairs of a request as far as time allows, in the caller's order. A pair that was not scored in time,
@@ -285,7 +255,16 @@ impl Reranker {
         course.look_up().await;
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
         while !missing.is_empty() {
-            let attempt = course.begin(&missing)?;
+            let attempt = match course.begin(&missing) {
+                // What the cache holds is served even when nothing else is.
+                Err(refused) if late == Late::IsLeftOut && course.found().iter().any(Option::is_some) => {
+                    tracing::debug!(%refused, "answered from the cache alone");
+                    scored.copy_from_slice(course.found());
+                    stats.cached += course.found().iter().flatten().count();
+                    break;
+                }
+                other => other?,
+            };
             let in_time = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await.is_ok();
             stats.add(&attempt);
             let Gathered { fault, again } = gather(&attempt, &missing, &mut scored);
@@ -346,35 +325,6 @@ impl Stats {
             self.tokenise += times.tokenise;
             self.queue = self.queue.max(times.queue);
             self.inference += times.inference;
-        }
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Full { queued, limit, retry_after } => Self::Overloaded { queued, limit, retry_after },
-            Refusal::Closed => Self::Unavailable { reason: "the engine is stopping" },
-        }
-    }
-}
-
-impl PairFault {
-    /// Whether the fault says something of whoever led the pair, rather than of the pair: then it is worth another try.
-    const fn is_anothers(self) -> bool {
-        matches!(self, Self::Expired | Self::Abandoned)
-    }
-
-    /// What the caller is told; `index` is its document.
-    const fn of(self, index: usize) -> Fault {
-        match self {
-            Self::TooLong { tokens, limit } => Fault::TooLong { index, tokens, limit },
-            Self::Untokenisable => Fault::Document { index, reason: "the tokenizer refused its text" },
-            Self::NonFinite => Fault::Document { index, reason: "the model's output is not a finite number" },
-            Self::Failed => Fault::Document { index, reason: "its forward pass failed" },
-            Self::Expired | Self::Abandoned | Self::Lost => {
-                Fault::Unavailable { reason: "the worker that scored it went away" }
-            }
         }
     }
 }

@@ -91,6 +91,9 @@ const NARROW: &[(&str, &str, &[&str])] = &[
 /// Where a foreign crate may be named: `http*` is `src/http.rs` and all below it, `*` everywhere.
 const HOMES: &[(&str, &[&str])] = &[
     ("actix-web", &["http*", "app*"]),
+    ("actix-tls", &["http/tls"]),
+    ("rustls", &["http/tls"]),
+    ("rlimit", &["app*"]),
     ("ort", &["model*"]),
     ("tokenizers", &["model/tokenizer*"]),
     ("crossbeam-channel", &["engine*"]),
@@ -107,7 +110,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tracing", &["*"]),
     ("tracing-subscriber", &["telemetry*"]),
     ("prometheus-client", &["metrics*"]),
-    ("memory-stats", &["metrics*"]),
+    ("memory-stats", &["metrics*", "app/pressure"]),
     ("prost", &["graph*"]),
     ("safetensors", &["graph*"]),
     ("zip", &["fetch*"]),

@@ -103,6 +103,16 @@ impl Tier {
         held
     }
 
+    /// Gives up every second entry.
+    pub(super) fn halve(&self) {
+        let Some(entries) = &self.entries else { return };
+        let every_second: Vec<Key> = entries.iter().step_by(2).map(|(key, _)| *key).collect();
+        for key in every_second {
+            entries.invalidate(&key);
+        }
+        entries.run_pending_tasks();
+    }
+
     /// Applies what was put off, so that counts are exact.
     pub(super) fn settle(&self) {
         if let Some(entries) = &self.entries {

@@ -69,6 +69,14 @@ pub enum Fault {
         /// What would happen.
         consequence: &'static str,
     },
+    /// A variable that is of no use without another.
+    #[error("{name}: is not set, and {other} is of no use without it; set both or neither")]
+    Lacking {
+        /// The full name of the one that is not set.
+        name: &'static str,
+        /// The full name of the one that is.
+        other: &'static str,
+    },
     /// The variables could not be gathered.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),

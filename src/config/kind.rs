@@ -5,6 +5,7 @@
 
 mod address;
 mod duration;
+mod mode;
 mod number;
 mod size;
 mod url;
@@ -12,6 +13,7 @@ mod word;
 
 pub(super) use address::Addresses;
 pub(super) use duration::Period;
+pub(super) use mode::Mode;
 pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::Address;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::error::{Fault, Shown};
-use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Numbers, Or, Path, Period, Words, Wrong};
+use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Words, Wrong};
 use crate::domain::LongDocuments;
 use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
@@ -68,6 +68,22 @@ macro_rules! table {
 table! {
     LISTEN: Addresses, Open, "127.0.0.1:8787", Addresses,
         "Where the server listens; several addresses are served at once.";
+    OPERATIONS_LISTEN: Or<Addresses>, Open, "none",
+        Or { word: "none", means: "probes and metrics are served with everything else", kind: Addresses },
+        "Where probes, metrics and descriptions are served alone, without TLS and keys; metrics are served nowhere else then.";
+    SOCKET_MODE: Or<Mode>, Open, "none", Or { word: "none", means: "what the umask leaves", kind: Mode },
+        "Permissions of UNIX sockets: who may write may connect.";
+    TLS_CERT: Or<Path>, Open, "none", Or { word: "none", means: "no TLS", kind: Path },
+        "A file of certificates in PEM, the server's own first: with it every TCP address of `RESCORED_LISTEN` speaks TLS; \
+         read again when it changes.";
+    TLS_KEY: Or<Path>, Open, "auto", Or { word: "auto", means: "in the same file", kind: Path },
+        "The private key of `RESCORED_TLS_CERT`, in PEM.";
+    MAX_CONNECTIONS: Count<usize>, Open, "4096", Count { min: 1, max: 1_000_000 },
+        "Connections at once; more are shut down as they come.";
+    KEEP_ALIVE: Period, Open, "90s", Period { min: Duration::from_millis(100), max: HOUR },
+        "How long a connection may be idle between two requests; clients and balancers commonly reuse one for up to 75 s.";
+    CLIENT_TIMEOUT: Period, Open, "10s", Period { min: Duration::from_millis(50), max: HOUR },
+        "How long a client may take to send a request's head, and pause within its body.";
     MAX_DOCUMENTS: Count<usize>, Open, "10000", Count { min: 1, max: 1_000_000 },
         "Documents of one request at most; more are refused with 413.";
     MAX_BODY: Bytes, Open, "64MiB", Bytes { min: KIB, max: 4 * GIB },
@@ -113,19 +129,8 @@ table! {
         Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
     BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
-        Or {
-            word: "auto",
-            means: "what suits the provider, 512 on the CPU",
-            kind: Count { min: 8, max: 1_048_576 },
-        },
-        "Tokens of one forward pass at most, padding included; a single longer pair goes alone.";
-    BATCH_WAIT: Or<Period>, Open, "auto",
-        Or {
-            word: "auto",
-            means: "`0ms` on the CPU, `1ms` on accelerators",
-            kind: Period { min: Duration::ZERO, max: Duration::from_secs(1) },
-        },
-        "How long a forward pass that is not full waits for more pairs, of the same request or of others.";
+        Or { word: "auto", means: "512", kind: Count { min: 8, max: 1_048_576 } },
+        "Tokens of one forward pass, padding included; a single longer pair goes alone.";
     QUEUE_TOKENS: Or<Count<u64>>, Open, "auto",
         Or {
             word: "auto",
@@ -133,6 +138,9 @@ table! {
             kind: Count { min: 8, max: 1_000_000_000_000 },
         },
         "Estimated tokens that may wait before new work is refused with 429.";
+    STUCK_AFTER: Period, Open, "5s", Period { min: Duration::from_millis(10), max: HOUR },
+        "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is told to \
+         stop, and its worker is replaced where it does not.";
     CACHE_BYTES: Bytes, Open, "256MiB", Bytes { min: 0, max: 1024 * GIB },
         "Budget of the score cache; `0` turns it off.";
     CACHE_TTL: Or<Period>, Open, "none", Or {
@@ -149,6 +157,10 @@ table! {
         "A Valkey or Redis in which sidecars share their scores; late or down, it is left alone and costs nothing.";
     CACHE_REDIS_TIMEOUT: Period, Open, "20ms", Period { min: Duration::from_millis(1), max: Duration::from_secs(10) },
         "How long a request waits for the shared scores at most.";
+    MEMORY_LIMIT: Or<Bytes>, Open, "auto",
+        Or { word: "auto", means: "the cgroup's limit, if there is one", kind: Bytes { min: 1 << 20, max: 1024 * GIB } },
+        "Memory against which use is watched: at 85 % caches are halved, at 92 % new work is refused, at 97 % new connections \
+         wait.";
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
         "How long accepted requests may take to finish after SIGTERM or SIGINT.";
     LOG: Filter, Open, "info,actix_server=warn", Filter,

@@ -15,6 +15,13 @@ const HOST: Host = Host { cores: 3 };
 /// For every variable a value that is not its default, in its shortest spelling.
 const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_LISTEN", "[::1]:9000,unix:/run/rescored.sock"),
+    ("RESCORED_OPERATIONS_LISTEN", "127.0.0.1:9001"),
+    ("RESCORED_SOCKET_MODE", "660"),
+    ("RESCORED_TLS_CERT", "/run/tls/cert.pem"),
+    ("RESCORED_TLS_KEY", "/run/tls/key.pem"),
+    ("RESCORED_MAX_CONNECTIONS", "100"),
+    ("RESCORED_KEEP_ALIVE", "80s"),
+    ("RESCORED_CLIENT_TIMEOUT", "3s"),
     ("RESCORED_MAX_DOCUMENTS", "200"),
     ("RESCORED_MAX_BODY", "2MiB"),
     ("RESCORED_DEADLINE", "1500ms"),
@@ -31,14 +38,15 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_SHAPES", "served"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_BATCH_TOKENS", "1024"),
-    ("RESCORED_BATCH_WAIT", "2ms"),
     ("RESCORED_QUEUE_TOKENS", "9000000"),
+    ("RESCORED_STUCK_AFTER", "6s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
     ("RESCORED_CACHE_TTL", "2h"),
     ("RESCORED_CACHE_SNAPSHOT", "/var/lib/rescored/scores"),
     ("RESCORED_CACHE_SNAPSHOT_EVERY", "90s"),
     ("RESCORED_CACHE_REDIS", "redis://cache:6379/1"),
     ("RESCORED_CACHE_REDIS_TIMEOUT", "5ms"),
+    ("RESCORED_MEMORY_LIMIT", "2GiB"),
     ("RESCORED_DRAIN", "0s"),
     ("RESCORED_LOG", "rescored=debug"),
     ("RESCORED_LOG_FORMAT", "json"),
@@ -66,10 +74,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!((config.model.dir.as_path(), config.model.runtime), (PathBuf::from("models").as_path(), None));
     assert_eq!((config.model.provider, config.model.precision), (Provider::Auto, Precision::Auto));
     assert_eq!((config.model.max_length, config.engine.workers), (512, HOST.cores));
-    assert_eq!(
-        (config.engine.batch_tokens, config.engine.batch_wait, config.engine.queue_tokens),
-        (None, None, 8_000_000)
-    );
+    assert_eq!((config.engine.batch_tokens, config.engine.queue_tokens), (512, 8_000_000));
     assert_eq!((config.cache.bytes, config.cache.ttl), (256 << 20, None));
     assert_eq!((config.telemetry.filter.as_str(), config.telemetry.format), ("info,actix_server=warn", Format::Auto));
 }
@@ -95,9 +100,12 @@ fn every_row_is_read_once_and_in_order() {
 fn every_variable_reaches_its_option_and_no_other() {
     let names: Vec<&str> = OTHER_THAN_DEFAULT.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, TABLE.iter().map(|row| row.name()).collect::<Vec<_>>(), "every variable needs an example here");
-    let default = read(&[]).expect("defaults");
     for (name, value) in OTHER_THAN_DEFAULT {
-        let config = read(&[(name, value)]).expect(name);
+        // Of no use alone.
+        let needs: &[(&str, &str)] =
+            if *name == "RESCORED_TLS_KEY" { &[("RESCORED_TLS_CERT", "/run/tls/all.pem")] } else { &[] };
+        let default = read(needs).expect("defaults");
+        let config = read(&[needs, &[(name, value)]].concat()).expect(name);
         let secret = TABLE.iter().any(|row| row.name() == *name && row.secrecy() == Secrecy::Secret);
         let written = if secret { "(redacted)" } else { *value };
         assert_eq!(shown(&config, name), written, "{name} is written as it is read");
@@ -356,4 +364,15 @@ fn every_row_has_a_valid_default_and_one_sentence() {
 #[test]
 fn the_host_has_a_core() {
     assert!(Host::detect().cores >= 1);
+}
+
+#[test]
+fn a_key_without_a_certificate_is_a_fault_and_a_certificate_may_hold_its_key() {
+    let told = faults(&[("RESCORED_TLS_KEY", "/run/key.pem")]);
+    assert_eq!(
+        told,
+        ["RESCORED_TLS_CERT: is not set, and RESCORED_TLS_KEY is of no use without it; set both or neither"]
+    );
+    let tls = read(&[("RESCORED_TLS_CERT", "/run/all.pem")]).expect("enough").http.exposure.tls.expect("TLS");
+    assert_eq!(tls.certificates, tls.key);
 }

@@ -1,14 +1,15 @@
 //! The duty to answer a pair, as a value.
 //!
 //! Owns the promise that every admitted pair is answered exactly once: a [`Claim`] travels with its pair from thread to
-//! thread, collects what comes of it, and answers when its last holder lets go of it, be it by finishing, by refusing or
-//! by panicking. It must not know scheduling.
+//! thread, collects what comes of it, and answers when that is known; at the latest when its last holder lets go of it, be
+//! it by panicking. It must not know scheduling.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Load, PairFault, Sink, Times, Work};
+use super::ledger::{EntryId, Ledger};
+use super::{PairFault, Sink, Times, Work};
 use crate::domain::{Logit, Scored};
 use crate::metrics::Reason;
 use crate::model::tokenizer::{Fitted, QueryIds};
@@ -17,12 +18,13 @@ use crate::model::{Encoding, PairTokenizer};
 /// Admitted work and what all its pairs share.
 pub(super) struct Job {
     pub(super) work: Work,
-    /// Tokens of one pair at most, for estimates.
-    most: u64,
     /// Token ids of each query, made by the first thread that needs them.
     query_ids: Box<[OnceLock<Option<QueryIds>>]>,
     sink: Arc<dyn Sink>,
-    load: Arc<Load>,
+    ledger: Arc<Ledger>,
+    entry: EntryId,
+    /// Some of those who waited for its pairs have gone.
+    forsaken: AtomicBool,
     admitted: Instant,
     tokenise_nanos: AtomicU64,
     queue_nanos: AtomicU64,
@@ -45,13 +47,16 @@ pub(super) struct Claim {
     left: AtomicU32,
     tokens: AtomicU32,
     cut: AtomicBool,
+    answered: AtomicBool,
 }
 
 /// One encoding of a pair: what a batch is made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unit {
     pub(super) claim: Arc<Claim>,
     pub(super) encoding: Encoding,
+    /// Its part of the pair's estimated tokens.
+    pub(super) estimate: u64,
     /// When it could have been scored.
     pub(super) ready: Instant,
 }
@@ -70,14 +75,15 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Job {
-    pub(super) fn new((work, most): (Work, u64), sink: Arc<dyn Sink>, load: Arc<Load>) -> Self {
+    pub(super) fn new(work: Work, sink: Arc<dyn Sink>, (ledger, entry): (Arc<Ledger>, EntryId)) -> Self {
         let query_ids = work.queries.iter().map(|_| OnceLock::new()).collect();
         Self {
             work,
-            most,
             query_ids,
             sink,
-            load,
+            ledger,
+            entry,
+            forsaken: AtomicBool::new(false),
             admitted: Instant::now(),
             tokenise_nanos: AtomicU64::new(0),
             queue_nanos: AtomicU64::new(0),
@@ -109,14 +115,17 @@ impl Job {
         ids.get_or_init(|| tokenizer.query(&self.work.queries[position]).ok()).as_deref()
     }
 
-    /// Tokens that all its pairs are expected to be.
-    pub(super) fn estimated_tokens(&self) -> u64 {
-        self.work.estimated_tokens(self.most)
+    /// Somebody who waited has gone; whether anybody is left, the [`Sink`] says.
+    pub(super) fn forsake(&self) {
+        self.forsaken.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_forsaken(&self) -> bool {
+        self.forsaken.load(Ordering::Acquire)
     }
 
     fn estimate(&self, slot: u32) -> u64 {
-        let pair = self.work.documents.get(slot as usize);
-        pair.map_or(0, |(query, document)| self.work.estimate((*query, document), self.most))
+        self.work.documents.get(slot as usize).map_or(0, |(query, document)| self.work.estimate(*query, document))
     }
 }
 
@@ -158,6 +167,7 @@ impl Claim {
                 left: AtomicU32::new(1),
                 tokens: AtomicU32::new(0),
                 cut: AtomicBool::new(false),
+                answered: AtomicBool::new(false),
             })
             .collect()
     }
@@ -170,7 +180,7 @@ impl Claim {
         self.slot
     }
 
-    /// Whether the pair is still worth its inference; a refusal is noted when it is not.
+    /// Whether the pair is still worth its inference; it is refused when it is not.
     pub(super) fn is_live(&self, now: Instant) -> bool {
         if self.fault.get().is_some() {
             return false;
@@ -190,6 +200,7 @@ impl Claim {
     pub(super) fn refuse(&self, fault: PairFault) {
         // A second refusal changes nothing: the first is what happened.
         self.fault.get_or_init(|| fault);
+        self.answer();
     }
 
     /// Splits the pair into its windows.
@@ -198,8 +209,10 @@ impl Claim {
         self.tokens.store(u32::try_from(tokens).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.left.store(u32::try_from(fitted.windows.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.cut.store(fitted.cut, Ordering::Relaxed);
+        let estimate = self.job.estimate(self.slot) / fitted.windows.len().max(1) as u64;
         let claim = Arc::new(self);
-        fitted.windows.into_iter().map(|encoding| Unit { claim: Arc::clone(&claim), encoding, ready }).collect()
+        let unit = |encoding| Unit { claim: Arc::clone(&claim), encoding, estimate, ready };
+        fitted.windows.into_iter().map(unit).collect()
     }
 
     /// Takes one window's output.
@@ -207,7 +220,9 @@ impl Claim {
         match Logit::new(output) {
             Some(logit) => {
                 self.best.fetch_max(ordered(logit.get()), Ordering::AcqRel);
-                self.left.fetch_sub(1, Ordering::AcqRel);
+                if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.answer();
+                }
             }
             None => self.refuse(PairFault::NonFinite),
         }
@@ -232,10 +247,14 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
-    fn drop(&mut self) {
+impl Claim {
+    /// Answers, the first time; a thread that hangs may hold the claim for ever.
+    fn answer(&self) {
+        if self.answered.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let outcome = self.outcome();
-        let metrics = &self.job.load.metrics;
+        let metrics = self.job.ledger.metrics();
         match outcome {
             Ok(scored) => {
                 metrics.pairs_scored.inc();
@@ -245,8 +264,14 @@ impl Drop for Claim {
                 metrics.pair_failures.get_or_create(&Reason { reason: fault.word() }).inc();
             }
         }
-        self.job.load.leave(self.job.estimate(self.slot));
+        self.job.ledger.leave(self.job.entry, self.job.estimate(self.slot));
         self.job.sink.settle(self.slot as usize, outcome);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.answer();
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::PairFault;
 use super::claim::{Claim, Unit};
 use super::planner::JobId;
+use super::{DeathNotice, PairFault, Surroundings};
 use crate::model::tokenizer::EncodeError;
 use crate::model::{Model, PairTokenizer};
 
@@ -47,14 +47,16 @@ pub(super) struct Tokenisers {
 }
 
 /// Starts `count` threads.
-pub(super) fn spawn(count: usize, models: &Arc<[Model]>) -> std::io::Result<Tokenisers> {
+pub(super) fn spawn(count: usize, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Tokenisers> {
     let (texts, taken) = bounded::<Texts>(0);
     // Room for every thread's result: none waits for the planner thread.
     let (done, tokenised) = bounded(count.max(1));
     let threads = (0..count.max(1))
         .map(|number| {
             let (taken, done, models) = (taken.clone(), done.clone(), Arc::clone(models));
+            let notice = DeathNotice(Arc::clone(&around.health));
             std::thread::Builder::new().name(format!("tokenizer-{number}")).spawn(move || {
+                let _notice = notice;
                 for texts in taken {
                     if done.send(tokenise(texts, &models)).is_err() {
                         break;

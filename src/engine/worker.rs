@@ -1,204 +1,278 @@
 //! Workers: one named thread owns one scorer of every model and runs what it is handed.
 //!
 //! Owns the forward pass and what happens when it fails: a failed batch is halved until the pair that fails stands
-//! alone, and a scorer that panicked is built anew. It must not know scheduling.
+//! alone, the pairs of a stuck one are tried one by one, and a scorer that panicked is built anew, after pauses that grow
+//! while nothing succeeds. It must not know scheduling, or who watches over it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 
+use super::PairFault;
 use super::claim::Unit;
-use super::planner::{Spent, work};
-use super::{PairFault, Surroundings};
-use crate::health::Health;
-use crate::metrics::{Metrics, Worker as Label};
-use crate::model::{Batch, Encoding, Model, Scorer, ScorerError};
+use super::crew::Crew;
+use super::slot::{Part, Replaced, Run, Slot, Stopped};
+use crate::metrics::Worker as Label;
+use crate::model::{Batch, Encoding, Scorer, ScorerError};
 
-/// How long a worker waits before it tries again to build a scorer that could not be built.
-const REBUILD_PAUSE: Duration = Duration::from_millis(500);
+/// The pause before a scorer is built again when the last one served nothing: the first, and the longest.
+const REBUILD_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
+
+/// How often a pause looks whether it is still worth pausing.
+const PAUSE_STEP: Duration = Duration::from_millis(20);
 
 /// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
 const WARM_UP_TOKENS: u32 = 128;
 
-/// Encodings of one model for one forward pass.
-#[derive(Debug)]
-pub(super) struct Forward {
-    pub(super) model: usize,
-    pub(super) units: Vec<Unit>,
-}
-
-/// A worker waits for its next pass.
-#[derive(Debug)]
-pub(super) struct Free {
-    /// What its last one cost.
-    pub(super) spent: Option<Spent>,
-}
-
-/// The planner thread's ends of the channels.
-#[derive(Debug)]
-pub(super) struct Ends {
-    /// Room for one pass a worker; sent to only after a worker said that it is free.
-    pub(super) batches: Sender<Forward>,
-    /// Room for one message a worker: none waits for the planner thread.
-    pub(super) free: Receiver<Free>,
-}
-
-/// Running workers.
-#[derive(Debug)]
-pub(super) struct Workers {
-    pub(super) ends: Ends,
-    /// One message a worker: warm, or why not.
-    pub(super) started: Receiver<Result<(), ScorerError>>,
-    pub(super) threads: Vec<JoinHandle<()>>,
-}
-
-/// Starts `count` workers.
-pub(super) fn spawn(count: usize, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Workers> {
-    let (batches, taken) = bounded::<Forward>(count);
-    let (idle, free) = bounded(count);
-    let (report, started) = bounded(count);
-    let threads = (0..count)
-        .map(|number| {
-            let (taken, idle, report) = (taken.clone(), idle.clone(), report.clone());
-            let label = Label { worker: u32::try_from(number).unwrap_or(u32::MAX) };
-            let (models, around) = (Arc::clone(models), around.clone());
-            std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let _notice = DeathNotice(Arc::clone(&around.health));
-                // Made here: a scorer never leaves its thread.
-                Worker { models, scorers: Vec::new(), batch: Batch::default(), label, around }
-                    .run((&idle, &taken), &report);
-            })
-        })
-        .collect::<std::io::Result<_>>()?;
-    Ok(Workers { ends: Ends { batches, free }, started, threads })
-}
-
-/// Reports a worker whose own code panicked: whatever happens to a scorer is caught where it is called.
-struct DeathNotice(Arc<Health>);
-
-impl Drop for DeathNotice {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.worker_died();
-        }
-    }
-}
+/// A worker that waits for its next batch for less than this had one waiting: the hand-over is a part of its pace.
+const HAND_OVER: Duration = Duration::from_millis(2);
 
 /// See the module.
-struct Worker {
-    models: Arc<[Model]>,
+pub(super) struct Worker {
+    crew: Arc<Crew>,
+    number: usize,
+    generation: u64,
     /// By model; empty while there is none.
     scorers: Vec<Box<dyn Scorer>>,
     batch: Batch,
-    label: Label,
-    around: Surroundings,
+    /// The pause before the next rebuild; zero after a success.
+    pause: Duration,
 }
 
 impl Worker {
-    fn run(&mut self, (idle, batches): (&Sender<Free>, &Receiver<Forward>), report: &Sender<Result<(), ScorerError>>) {
+    pub(super) fn new(crew: Arc<Crew>, number: usize, generation: u64) -> Self {
+        Self { crew, number, generation, scorers: Vec::new(), batch: Batch::default(), pause: Duration::ZERO }
+    }
+
+    /// The first worker of a desk: reports whether it could be built.
+    pub(super) fn first_shift(&mut self, report: &Sender<Result<(), ScorerError>>) {
         let outcome = self.build();
         let failed = outcome.is_err();
+        if !failed {
+            self.crew.came_up(self.number);
+        }
         // The engine's handle may be gone already; then nobody waits for the report.
         drop(report.send(outcome));
         if failed {
-            return;
+            self.refuse_all();
+        } else {
+            self.serve();
         }
-        let alive = self.around.metrics.workers_alive.clone();
-        alive.inc();
-        let mut spent = None;
-        while idle.send(Free { spent: spent.take() }).is_ok() {
-            let Ok(forward) = batches.recv() else { break };
-            if self.scorers.is_empty() {
-                // The last forward pass panicked: what it left behind is not to be trusted.
-                alive.dec();
-                self.rebuild();
-                alive.inc();
+    }
+
+    /// A worker that takes the place of one that is gone, and finds its work on the desk.
+    pub(super) fn later_shift(&mut self) {
+        if !self.rebuild() {
+            return self.refuse_all();
+        }
+        self.crew.came_up(self.number);
+        self.crew.around.health.worker_returned();
+        tracing::info!(worker = self.number, "worker replaced");
+        self.serve();
+    }
+
+    fn serve(&mut self) {
+        // A worker that was replaced ends here, without a word: its place is another's.
+        if self.take_turns() == Ok(()) {
+            self.crew.went_down();
+        }
+    }
+
+    fn take_turns(&mut self) -> Result<(), Replaced> {
+        loop {
+            while let Some(part) = self.slot().take(self.generation)? {
+                let started = Instant::now();
+                self.forward(part)?;
+                self.busy_for(started.elapsed());
+                if self.scorers.is_empty() && !self.restore() {
+                    self.refuse_all();
+                    return Ok(());
+                }
             }
-            let started = Instant::now();
-            spent = self.forward(forward.model, forward.units);
-            let busy = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.around.metrics.worker_busy_microseconds.get_or_create(&self.label).inc_by(busy);
+            let asked = Instant::now();
+            let Ok(part) = self.crew.batches.recv() else { return Ok(()) };
+            if asked.elapsed() < HAND_OVER {
+                self.crew.ledger.ran(0, asked.elapsed());
+            }
+            self.slot().put(self.generation, part)?;
         }
-        alive.dec();
+    }
+
+    /// Gives up whatever it is handed until the engine ends: each pair answers by being dropped.
+    fn refuse_all(&self) {
+        drop(self.slot().clear(self.generation));
+        self.crew.batches.iter().for_each(drop);
+    }
+
+    fn slot(&self) -> &Slot {
+        self.crew.slot(self.number)
+    }
+
+    fn busy_for(&self, time: Duration) {
+        let label = Label { worker: u32::try_from(self.number).unwrap_or(u32::MAX) };
+        let busy = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.crew.metrics().worker_busy_microseconds.get_or_create(&label).inc_by(busy);
     }
 
     /// Builds one scorer a model and runs each once.
     fn build(&mut self) -> Result<(), ScorerError> {
-        let mut scorers = Vec::with_capacity(self.models.len());
-        for model in self.models.iter() {
-            let mut scorer = catch_unwind(AssertUnwindSafe(|| model.scorers.build()))
-                .unwrap_or_else(|_| Err(ScorerError::Runtime { message: "loading the model panicked".to_owned() }))?;
-            let length = WARM_UP_TOKENS.min(model.card.max_length);
-            model.company.arrange(&[&Encoding::new(vec![1; length as usize], length / 2, 0)], &mut self.batch);
-            scorer.score(&self.batch)?;
-            scorers.push(scorer);
+        let mut scorers = Vec::with_capacity(self.crew.models.len());
+        for model in self.crew.models.iter() {
+            let batch = &mut self.batch;
+            let built = catch_unwind(AssertUnwindSafe(|| {
+                let mut scorer = model.scorers.build()?;
+                let length = WARM_UP_TOKENS.min(model.card.max_length);
+                model.company.arrange(&[&Encoding::new(vec![1; length as usize], length / 2, 0)], batch);
+                scorer.score(batch)?;
+                Ok(scorer)
+            }));
+            let panicked = |_| Err(ScorerError::Runtime { message: "loading the model panicked".to_owned() });
+            scorers.push(built.unwrap_or_else(panicked)?);
         }
         self.scorers = scorers;
         Ok(())
     }
 
-    fn rebuild(&mut self) {
-        self.around.health.worker_died();
-        while let Err(error) = self.build() {
-            tracing::error!(worker = self.label.worker, %error, "worker cannot be rebuilt; trying again");
-            std::thread::sleep(REBUILD_PAUSE);
+    /// Brings a worker back whose scorer panicked; `false` when the engine ends first.
+    fn restore(&mut self) -> bool {
+        self.crew.around.health.worker_died();
+        self.crew.went_down();
+        let rebuilt = self.rebuild();
+        if rebuilt {
+            self.crew.came_up(self.number);
+            self.crew.around.health.worker_returned();
+            tracing::info!(worker = self.number, "worker rebuilt");
         }
-        self.around.health.worker_returned();
-        tracing::info!(worker = self.label.worker, "worker rebuilt");
+        rebuilt
     }
 
-    /// Scores units, halving them when the forward pass fails. What one that did not cost is answered.
-    fn forward(&mut self, model: usize, mut units: Vec<Unit>) -> Option<Spent> {
-        let started = Instant::now();
-        units.retain(|unit| unit.claim.is_live(started));
-        if units.is_empty() {
-            return None;
+    /// Builds scorers until they work, after growing pauses; `false` when the engine ends first.
+    fn rebuild(&mut self) -> bool {
+        let [first, longest] = REBUILD_PAUSES;
+        loop {
+            let until = Instant::now() + self.pause;
+            self.pause = (self.pause * 2).clamp(first, longest);
+            while Instant::now() < until && !self.crew.is_closing() {
+                std::thread::sleep(PAUSE_STEP.min(until.saturating_duration_since(Instant::now())));
+            }
+            match self.build() {
+                Ok(()) => return true,
+                Err(error) => {
+                    self.crew.fault("rebuild");
+                    tracing::error!(worker = self.number, %error, "worker cannot be rebuilt; trying again");
+                }
+            }
+            if self.crew.is_closing() {
+                return false;
+            }
+            // Others may be able to score them; here they would only wait.
+            if let Ok(parts) = self.slot().clear(self.generation) {
+                parts.iter().flat_map(|part| &part.units).for_each(|unit| unit.claim.refuse(PairFault::Lost));
+            }
         }
-        let encodings: Vec<&Encoding> = units.iter().map(|unit| &unit.encoding).collect();
-        let (known, scorer) = (self.models.get(model)?, self.scorers.get_mut(model)?);
-        known.company.arrange(&encodings, &mut self.batch);
+    }
+
+    /// Scores a part, or puts what is left of it on the desk.
+    fn forward(&mut self, mut part: Part) -> Result<(), Replaced> {
+        let now = Instant::now();
+        part.units.retain(|unit| unit.claim.is_live(now));
+        self.crew.refuse_quarantined(&mut part, now);
+        if part.units.is_empty() {
+            return Ok(());
+        }
+        let crew = Arc::clone(&self.crew);
+        let Some(model) = crew.models.get(part.model) else { return Ok(()) };
+        let Some(scorer) = self.scorers.get_mut(part.model) else {
+            // Only a panic takes scorers away: they are built anew before the next part is taken.
+            return self.slot().put(self.generation, part);
+        };
+        let encodings: Vec<&Encoding> = part.units.iter().map(|unit| &unit.encoding).collect();
+        model.company.arrange(&encodings, &mut self.batch);
+        let tokens = part.units.iter().map(|unit| unit.estimate).sum();
+        let part = Arc::new(part);
+        let run = Run::new(Arc::clone(&part), crew.allowed(tokens), scorer.brake());
+        crew.slot(self.number).begin(self.generation, run)?;
+        let started = Instant::now();
         let batch = &self.batch;
-        match catch_unwind(AssertUnwindSafe(|| scorer.score(batch))) {
-            Ok(Ok(logits)) if logits.len() == units.len() => {
-                let spent = self.account(model, &units, started);
-                for (unit, logit) in units.into_iter().zip(logits) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| scorer.score(batch)));
+        let spent = started.elapsed();
+        let stopped = crew.slot(self.number).end(self.generation)?;
+        if stopped == Some(Stopped::Stuck) {
+            // It came back: told to, or late. Either way the worker is well again.
+            crew.around.health.worker_returned();
+        }
+        match outcome {
+            Ok(Ok(logits)) if logits.len() == part.units.len() => {
+                self.pause = Duration::ZERO;
+                crew.ledger.ran(tokens, spent);
+                self.account(&part.units, started, spent);
+                for (unit, logit) in part.units.iter().zip(logits) {
                     unit.claim.scored(logit);
                 }
-                return Some(spent);
+                Ok(())
             }
-            Ok(outcome) => {
-                if let Err(error) = outcome {
-                    tracing::warn!(worker = self.label.worker, pairs = units.len(), %error, "forward pass failed");
-                }
-                self.halve(model, units);
-            }
-            Err(_panic) => {
-                tracing::error!(worker = self.label.worker, pairs = units.len(), "forward pass panicked");
-                self.scorers.clear();
-                self.rebuild();
-                self.halve(model, units);
-            }
+            Ok(outcome) => self.failed(&part, outcome.err(), stopped),
+            Err(_panic) => self.panicked(&part, stopped),
         }
-        None
     }
 
-    /// One of the units made the pass fail: a half without it goes through, a unit alone is the culprit.
-    fn halve(&mut self, model: usize, mut units: Vec<Unit>) {
-        if let [unit] = units.as_slice() {
+    /// The pass failed as a whole, or gave another number of logits than pairs.
+    fn failed(&self, part: &Part, error: Option<ScorerError>, stopped: Option<Stopped>) -> Result<(), Replaced> {
+        let pairs = part.units.len();
+        match (stopped, error) {
+            // Nobody waited. Those who came since wait for another try.
+            (Some(Stopped::Unwanted), _) => return self.slot().put(self.generation, part.clone()),
+            (Some(Stopped::Stuck), _) => return self.unstuck(part),
+            (None, Some(error)) => {
+                self.crew.fault("error");
+                tracing::warn!(worker = self.number, pairs, %error, "forward pass failed");
+            }
+            (None, None) => {
+                self.crew.fault("wrong_length");
+                tracing::error!(worker = self.number, pairs, "forward pass gave another number of logits than pairs");
+            }
+        }
+        self.halve(part)
+    }
+
+    fn panicked(&mut self, part: &Part, stopped: Option<Stopped>) -> Result<(), Replaced> {
+        self.crew.fault("panic");
+        tracing::error!(worker = self.number, pairs = part.units.len(), "forward pass panicked");
+        // What it left behind is not to be trusted.
+        self.scorers.clear();
+        if let [unit] = part.units.as_slice() {
+            self.crew.quarantine.strike(part.model, &unit.encoding, Instant::now());
+        }
+        if stopped == Some(Stopped::Stuck) { self.unstuck(part) } else { self.halve(part) }
+    }
+
+    /// One of the pairs made the pass hang: each is tried alone, for every further hang costs its whole patience.
+    fn unstuck(&self, part: &Part) -> Result<(), Replaced> {
+        if let [unit] = part.units.as_slice() {
+            self.crew.quarantine.strike(part.model, &unit.encoding, Instant::now());
+            unit.claim.refuse(PairFault::Stuck);
+            return Ok(());
+        }
+        self.slot().put_alone(self.generation, part)
+    }
+
+    /// One of the pairs made the pass fail: a half without it goes through, a pair alone is the culprit.
+    fn halve(&self, part: &Part) -> Result<(), Replaced> {
+        if let [unit] = part.units.as_slice() {
             unit.claim.refuse(PairFault::Failed);
-            return;
+            return Ok(());
         }
-        let second = units.split_off(units.len() / 2);
-        self.forward(model, units);
-        self.forward(model, second);
+        let (first, second) = part.units.split_at(part.units.len() / 2);
+        for half in [second, first] {
+            self.slot().put(self.generation, Part { model: part.model, units: half.to_vec() })?;
+        }
+        Ok(())
     }
 
-    fn account(&self, model: usize, units: &[Unit], started: Instant) -> Spent {
-        let spent = started.elapsed();
-        let metrics: &Metrics = &self.around.metrics;
+    fn account(&self, units: &[Unit], started: Instant, spent: Duration) {
+        let metrics = self.crew.metrics();
         metrics.forwards.inc();
         metrics.tokens.inc_by(self.batch.tokens() as u64);
         metrics.padding_tokens.inc_by(self.batch.padding() as u64);
@@ -208,15 +282,12 @@ impl Worker {
         for unit in units {
             metrics.queue_seconds.observe((started - unit.ready).as_secs_f64());
             unit.claim.waited(started);
-            // Units of one request stand together: the pass counts once for each.
+            // Units of one batch are of one request each in turn: its time counts once a pass.
             let job = Arc::as_ptr(unit.claim.job());
             if last != Some(job) {
                 unit.claim.job().inferred_for(spent);
                 last = Some(job);
             }
         }
-        let tokens = (self.batch.tokens() + self.batch.padding()) as u64;
-        let work = work(units.iter().map(|unit| unit.encoding.len()));
-        Spent { model, tokens, work, time: spent }
     }
 }

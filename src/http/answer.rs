@@ -13,7 +13,7 @@ use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::error::{Refusal, Reject};
-use super::face::{Call, Face, Reply};
+use super::face::{Call, Face, Partial, Reply};
 use super::server::Shared;
 use super::wire::lenient::Millis;
 use super::{body, request_id};
@@ -37,6 +37,8 @@ pub(super) struct Record {
     pub(super) model: String,
     pub(super) pairs: usize,
     pub(super) stats: Option<Stats>,
+    /// How much of the answer is scored, when that is not all.
+    pub(super) partial: Option<Partial>,
     pub(super) started: Instant,
 }
 
@@ -94,7 +96,7 @@ async fn scored(
     admit(shared.health.readiness())?;
     let header_timeout = header_timeout(request.headers())?;
     let patience = header_timeout.unwrap_or(shared.deadline);
-    let bytes = body::collect(request, payload, shared.max_body, patience).await?;
+    let bytes = body::collect(request, payload, shared.body(patience)).await?;
     let large = bytes.len() > INLINE_BYTES;
     let mut call =
         if large { read_elsewhere(face, bytes.clone(), shared).await? } else { (face.read)(&bytes, shared.scene)? };
@@ -106,6 +108,7 @@ async fn scored(
     let id = record.id.clone();
     let body = if large {
         let call = call.into_owned();
+        let _desk = shared.desks.acquire().await;
         web::block(move || print(&call, &answer, &card, &id)).await.ok().flatten()
     } else {
         print(&call, &answer, &card, &id)
@@ -124,6 +127,7 @@ pub(super) fn admit(readiness: Readiness) -> Result<(), Refusal> {
 
 async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> Result<Call<'static>, Refusal> {
     let scene = shared.scene;
+    let _desk = shared.desks.acquire().await;
     let call = web::block(move || (face.read)(&bytes, scene).map(Call::into_owned)).await;
     Ok(call.map_err(|_| Refusal::Internal)??)
 }
@@ -138,17 +142,20 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
     }
     call.cut = within(call.cut, card.max_length);
     let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
-    let answer = shared
-        .reranker
-        .score(Request {
-            model: call.model.as_deref(),
-            texts: &call.texts,
-            cut: call.cut,
-            refuse_cut: call.refuse_cut,
-            deadline: record.started + timeout,
-            priority: Priority::Live,
-        })
-        .await?;
+    let request = Request {
+        model: call.model.as_deref(),
+        texts: &call.texts,
+        cut: call.cut,
+        refuse_cut: call.refuse_cut,
+        deadline: record.started + timeout,
+        priority: Priority::Live,
+    };
+    let answer = if call.allow_partial {
+        shared.reranker.score_what_it_can(request).await?
+    } else {
+        shared.reranker.score(request).await?
+    };
+    record.partial = Partial::of(&answer);
     record.stats = Some(answer.stats);
     Ok((answer, card))
 }
@@ -190,7 +197,7 @@ pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
 impl Record {
     pub(super) fn new(face: &'static str, headers: &HeaderMap) -> Self {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
-        Self { id, face, model: String::new(), pairs: 0, stats: None, started: Instant::now() }
+        Self { id, face, model: String::new(), pairs: 0, stats: None, partial: None, started: Instant::now() }
     }
 
     /// Adds the headers, counts, writes the log line.
@@ -200,6 +207,7 @@ impl Record {
         let total = self.started.elapsed();
         self.headers(response.headers_mut(), total);
         let status = response.status().as_u16();
+        metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
         metrics.requests.get_or_create(&metrics::Answered { face: self.face, status }).inc();
         metrics.request_seconds.get_or_create(&metrics::Face { face: self.face }).observe(total.as_secs_f64());
         self.log(status, refusal.as_ref(), total);
@@ -209,6 +217,11 @@ impl Record {
     fn headers(&self, headers: &mut HeaderMap, total: Duration) {
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if let Some(Partial { scored, documents }) = self.partial
+            && let Ok(value) = HeaderValue::from_str(&format!("{scored}/{documents}"))
+        {
+            headers.insert(HeaderName::from_static("x-rescored-partial"), value);
         }
         let Some(stats) = self.stats else { return };
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

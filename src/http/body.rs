@@ -2,12 +2,14 @@
 //!
 //! Owns the checks that need no reading of JSON. It must not know what a body says.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::body::{BodyStream, to_bytes_limited};
+use actix_web::body::{BodyStream, MessageBody, to_bytes_limited};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::{Bytes, BytesMut, Payload};
 
 use super::error::{Reject, printable};
 
@@ -18,20 +20,57 @@ const DISCARD_BYTES: usize = 128 << 20;
 /// A sender that pauses for longer than this is waiting for the answer, or not worth waiting for.
 const DISCARD_PAUSE: Duration = Duration::from_millis(50);
 
+/// A body takes this long at most, whatever its caller's deadline: who sends a byte now and then holds a connection.
+const LONGEST_BODY: Duration = Duration::from_mins(1);
+
+/// What a body may be and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Bytes.
+    pub(super) limit: usize,
+    /// All of it.
+    pub(super) patience: Duration,
+    /// A pause within it.
+    pub(super) pause: Duration,
+}
+
 /// The whole body, once its type and size are admitted.
-pub(super) async fn collect(
-    request: &HttpRequest,
-    payload: &mut Payload,
-    limit: usize,
-    patience: Duration,
-) -> Result<Bytes, Reject> {
+pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms: Terms) -> Result<Bytes, Reject> {
+    let Terms { limit, patience, pause } = terms;
     admit(request.headers(), limit)?;
-    let whole = to_bytes_limited(BodyStream::new(payload), limit);
-    match tokio::time::timeout(patience, whole).await {
-        Ok(Ok(Ok(bytes))) => Ok(bytes),
-        Ok(Ok(Err(_))) => Err(Reject::BodyUnread { problem: "the connection broke or its framing is wrong" }),
-        Ok(Err(_)) => Err(Reject::BodyTooLarge { limit }),
+    match tokio::time::timeout(patience.min(LONGEST_BODY), whole(payload, limit, pause)).await {
+        Ok(outcome) => outcome,
         Err(_) => Err(Reject::BodyUnread { problem: "not received in time" }),
+    }
+}
+
+async fn whole(payload: &mut Payload, limit: usize, pause: Duration) -> Result<Bytes, Reject> {
+    let mut stream = pin!(BodyStream::new(payload));
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    loop {
+        let piece = poll_fn(|context| stream.as_mut().poll_next(context));
+        let piece = match tokio::time::timeout(pause, piece).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(_))) => {
+                return Err(Reject::BodyUnread { problem: "the connection broke or its framing is wrong" });
+            }
+            Ok(None) if rest.is_empty() => return Ok(first.unwrap_or_default()),
+            Ok(None) => return Ok(rest.freeze()),
+            Err(_) => return Err(Reject::BodyUnread { problem: "its sender paused for too long" }),
+        };
+        let had = first.as_ref().map_or(rest.len(), Bytes::len);
+        if had + piece.len() > limit {
+            return Err(Reject::BodyTooLarge { limit });
+        }
+        match first.take() {
+            // A body of one piece is not copied.
+            None if rest.is_empty() => first = Some(piece),
+            before => {
+                rest.extend_from_slice(before.as_deref().unwrap_or_default());
+                rest.extend_from_slice(&piece);
+            }
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::answer;
 use super::error::{Refusal, Reject};
 use super::json;
-use super::server::{Shared, wrong_method};
+use super::routes::wrong_method;
+use super::server::Shared;
 use crate::rerank::CacheReport;
 
 pub(super) use warm::Places;

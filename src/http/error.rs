@@ -204,8 +204,10 @@ impl Refusal {
     /// How long a caller should wait before it tries again, when it should.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Fault(Fault::Overloaded { retry_after, .. }) => Some(*retry_after),
-            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. }) => {
+            Self::Fault(Fault::Overloaded { retry_after, .. } | Fault::Crowded { retry_after, .. }) => {
+                Some(*retry_after)
+            }
+            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => {
                 Some(Duration::from_secs(1))
             }
             Self::Reject(_) | Self::Fault(_) | Self::Unauthorized | Self::Internal => None,
@@ -238,7 +240,9 @@ fn fault_status(fault: &Fault) -> (StatusCode, &'static str) {
     match fault {
         Fault::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
         Fault::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
-        Fault::Overloaded { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
+        Fault::Overloaded { .. } | Fault::Crowded { .. } | Fault::Memory => {
+            (StatusCode::TOO_MANY_REQUESTS, "Overloaded")
+        }
         Fault::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
         Fault::Document { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
         Fault::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
@@ -265,6 +269,8 @@ mod tests {
             (Fault::UnknownModel { name: "x".into(), served: "y".into() }, 404),
             (Fault::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
             (Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
+            (Fault::Crowded { queued: 9, predicted: None, retry_after: Duration::from_secs(1) }, 429),
+            (Fault::Memory, 429),
             (Fault::Deadline { scored: 1, pairs: 2 }, 504),
             (Fault::Document { index: 3, reason: "the output is not a finite number" }, 424),
             (Fault::Unavailable { reason: "every worker died" }, 503),

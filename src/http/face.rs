@@ -23,7 +23,9 @@ mod weaviate;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::error::Reject;
 use super::json;
@@ -124,8 +126,16 @@ pub(super) struct Call<'a> {
     /// How long the caller waits.
     pub(super) timeout: Option<Duration>,
     /// Whether a part of the scores is better than none when the deadline passes.
-    #[expect(dead_code, reason = "read from requests already; scoring does not give partial answers yet")]
     pub(super) allow_partial: bool,
+}
+
+/// How much of an answer is scored, when that is not all: the rest stands below it, in the caller's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Partial {
+    /// Documents that were scored in time.
+    pub(super) scored: usize,
+    /// Documents of the request.
+    pub(super) documents: usize,
 }
 
 /// What an answer says, whatever its dialect.
@@ -186,6 +196,14 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Partial {
+    /// What there is to tell of an answer that lacks some scores.
+    pub(super) fn of(answer: &Answer) -> Option<Self> {
+        let documents = answer.scored.len();
+        (answer.unscored > 0).then(|| Self { scored: documents - answer.unscored, documents })
+    }
+}
+
 impl Reply<'_> {
     /// The number that the caller sees for a document.
     pub(super) fn score(&self, index: usize) -> f32 {
@@ -219,7 +237,7 @@ pub(super) fn unix_seconds() -> u64 {
 }
 
 /// Prints an answer of one dialect.
-fn printed(value: &impl serde::Serialize) -> Option<Vec<u8>> {
+fn printed(value: &impl Serialize) -> Option<Vec<u8>> {
     json::text(value)
 }
 
@@ -252,8 +270,11 @@ pub(super) mod fixture {
         let call = (face.read)(body.as_bytes(), SCENE).expect("the body is right");
         assert_eq!(call.texts.pairs.len(), logits.len());
         let scored = logits.iter().map(|&logit| Scored { logit: Logit::new(logit).unwrap(), tokens: 10, cut: false });
-        let answer =
-            Answer { scored: scored.collect(), stats: Stats { tokens: 10 * logits.len() as u64, ..Stats::default() } };
+        let answer = Answer {
+            scored: scored.collect(),
+            unscored: 0,
+            stats: Stats { tokens: 10 * logits.len() as u64, ..Stats::default() },
+        };
         let reply = Reply { call: &call, answer: &answer, card: &card(), id: "id-1" };
         String::from_utf8((call.dialect.write)(&reply).unwrap()).unwrap()
     }

@@ -29,7 +29,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         paths: &["/v2/health/live"],
         summary: "the process runs, in KServe's words",
         gives: Gives::Json,
-        answer: |_, _| body(&json!({"live": true})),
+        answer: kserve_live,
     },
     Operation {
         name: "ready",
@@ -213,6 +213,11 @@ fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
+/// A process that cannot mend itself asks to be restarted.
+fn require_alive(shared: &Shared) -> Result<(), Refusal> {
+    if shared.health.is_alive() { Ok(()) } else { Err(Refusal::NotReady { word: "hopeless" }) }
+}
+
 fn require_ready(shared: &Shared) -> Result<(), Refusal> {
     match shared.health.readiness() {
         Readiness::Ready => Ok(()),
@@ -230,7 +235,8 @@ fn require_started(shared: &Shared) -> Result<(), Refusal> {
     }
 }
 
-fn live(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+fn live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_alive(shared)?;
     body(&json!({"status": "alive"}))
 }
 
@@ -242,6 +248,11 @@ fn ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
 fn ready_silently(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     require_ready(shared)?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
+}
+
+fn kserve_live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    require_alive(shared)?;
+    body(&json!({"live": true}))
 }
 
 fn kserve_ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {

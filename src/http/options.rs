@@ -30,4 +30,45 @@ pub struct Options {
     pub long_documents: LongDocuments,
     /// A file of accepted API keys, one a line; without it everybody may ask.
     pub api_keys: Option<PathBuf>,
+    /// Who can connect, and how.
+    pub exposure: Exposure,
+    /// What one client may hold of the server.
+    pub patience: Patience,
+}
+
+/// Who can connect, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// TLS on every TCP address of [`Options::listen`].
+    pub tls: Option<Tls>,
+    /// Addresses of probes, figures and descriptions alone, without TLS or keys. Figures are then not served elsewhere.
+    pub operations: Vec<Listen>,
+    /// Permissions of UNIX sockets; else what the process's mask leaves.
+    pub socket_mode: Option<u32>,
+}
+
+/// Files of a TLS certificate, in PEM; read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and those that vouch for it.
+    pub certificates: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// What one client may hold of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Connections at once; more are shut down as they come.
+    pub connections: usize,
+    /// How long a connection may be idle between two requests.
+    pub keep_alive: Duration,
+    /// How long the head of a request may take, and a pause within its body.
+    pub client: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { connections: 4096, keep_alive: Duration::from_secs(90), client: Duration::from_secs(10) }
+    }
 }

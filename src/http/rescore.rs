@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::sync::SemaphorePermit;
 
 use super::answer::{self, InFlight, Record};
 use super::body;
 use super::error::{Refusal, Reject};
+use super::face::Partial;
 use super::server::Shared;
 use crate::domain::{Cut, Priority, Scored};
 use crate::rerank::{Request, Stats};
@@ -73,15 +75,9 @@ impl Desk {
         answer::admit(self.shared.health.readiness())?;
         self.header_timeout = answer::header_timeout(request.headers())?;
         let patience = self.header_timeout.unwrap_or(self.shared.deadline);
-        let bytes = body::collect(request, payload, self.shared.max_body, patience).await?;
-        let rescored = if bytes.len() > answer::INLINE_BYTES {
-            // Reading and rewriting megabytes is no work for a connection's thread. The job borrows the body, so the
-            // whole of it goes to another thread, which waits for the scores there.
-            let runtime = tokio::runtime::Handle::current();
-            web::block(move || runtime.block_on(self.run(&bytes))).await.map_err(|_| Refusal::Internal)??
-        } else {
-            self.run(&bytes).await?
-        };
+        let bytes = body::collect(request, payload, self.shared.body(patience)).await?;
+        let rescored =
+            if bytes.len() > answer::INLINE_BYTES { self.elsewhere(bytes).await? } else { self.run(&bytes).await? };
         record.pairs = rescored.pairs;
         record.model = rescored.model;
         record.stats = Some(rescored.stats);
@@ -94,16 +90,35 @@ impl Desk {
             response.insert_header((name, value.to_string()));
         }
         if rescored.counters.unsettled > 0 {
-            let Counters { rescored: done, unsettled, .. } = rescored.counters;
-            response.insert_header(("x-rescored-partial", format!("{done}/{}", done + unsettled)));
+            let Counters { rescored: scored, unsettled, .. } = rescored.counters;
+            record.partial = Some(Partial { scored, documents: scored + unsettled });
         }
         Ok(response.body(rescored.bytes))
+    }
+
+    /// Reading and rewriting megabytes is no work for a connection's thread. The job borrows the body, so the whole of it
+    /// goes to another thread, which waits for the scores there, until this future is dropped because its caller is gone.
+    async fn elsewhere(self, bytes: Bytes) -> Result<Rescored, Refusal> {
+        let (_here, gone) = tokio::sync::oneshot::channel::<()>();
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    rescored = self.run(&bytes) => rescored,
+                    // Nobody reads this.
+                    _ = gone => Err(Refusal::Internal),
+                }
+            })
+        };
+        web::block(work).await.map_err(|_| Refusal::Internal)?
     }
 
     async fn run(&self, bytes: &Bytes) -> Result<Rescored, Refusal> {
         let cut = Cut { long_documents: self.shared.long_documents, ..Cut::MODEL };
         let options = Options { cut, max_hits: self.shared.scene.max_documents };
+        let desk = self.desk(bytes).await;
         let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
+        drop(desk);
         let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
         let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);
         let (mut stats, mut pairs, mut model) = (Stats::default(), 0, String::new());
@@ -116,8 +131,14 @@ impl Desk {
             stats += part.1;
             job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
         }
+        let _desk = self.desk(bytes).await;
         let output = job.finish();
         Ok(Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs })
+    }
+
+    /// A place to read or write a large body at; small ones need none.
+    async fn desk(&self, bytes: &Bytes) -> Option<SemaphorePermit<'_>> {
+        if bytes.len() > answer::INLINE_BYTES { self.shared.desks.acquire().await.ok() } else { None }
     }
 
     async fn stage(

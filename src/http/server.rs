@@ -1,42 +1,42 @@
-//! The listening sockets, the routes, and the stop.
+//! The servers on their addresses, and the stop.
 //!
 //! Owns what actix-web is told. Binding and serving are two steps, so that a caller learns the real addresses (port 0)
 //! before the first request. It must not know signals: whoever runs the process catches them and uses [`Stop`].
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::Method;
-use actix_web::{App, HttpRequest, HttpServer, guard, web};
-use tokio::sync::Notify;
+use actix_web::dev::{Server, ServerHandle, Service, ServiceRequest};
+use actix_web::{App, HttpServer, web};
+use tokio::sync::{Notify, Semaphore};
 
-use super::error::{Reject, printable};
-use super::face::{FACES, Scene};
+use super::connections::{self, Busy, Connections};
+use super::face::Scene;
 use super::keys::{Keys, KeysError};
-use super::operations::OPERATIONS;
-use super::options::{Listen, Options};
-use super::{answer, cache, rescore};
+use super::options::{Listen, Options, Patience};
+use super::routes::{self, Served};
+use super::sockets::{self, SocketFile};
+use super::tls::{self, TlsError};
+use super::{body, cache};
 use crate::domain::LongDocuments;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::rerank::Reranker;
 
-/// Clients keep idle connections for 60 seconds and do not retry when a server hangs up first.
-const KEEP_ALIVE: Duration = Duration::from_secs(90);
-
-/// Time for a client to send its request's head; what a slow sender may hold of a connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Connection threads. Reading and printing JSON is all they do; the cores belong to inference.
 const THREADS: usize = 2;
 
-/// Threads, for each connection thread, that read and print large bodies.
-const LARGE_BODY_THREADS: usize = 2;
+/// Threads, for each connection thread, for large bodies. An engine's result is waited for on one, so there are many; how
+/// many of them read or print at a time is [`DESKS`].
+const LARGE_BODY_THREADS: usize = 128;
+
+/// Large bodies that are read or printed at once: the cores belong to inference.
+const DESKS: usize = 2;
 
 /// Upper bound on a graceful stop; the caller, who knows the grace period, cuts it short with [`Stop::now`].
 const LONGEST_STOP_SECONDS: u64 = 3600;
@@ -63,8 +63,18 @@ pub(super) struct Shared {
     pub(super) deadline: Duration,
     pub(super) long_documents: LongDocuments,
     pub(super) keys: Keys,
+    pub(super) client_pause: Duration,
+    /// Places at which large bodies are read and printed.
+    pub(super) desks: Semaphore,
     /// Places for warm-up streams.
     pub(super) warm_ups: cache::Places,
+}
+
+impl Shared {
+    /// What a body may be whose caller waits this long.
+    pub(super) const fn body(&self, patience: Duration) -> body::Terms {
+        body::Terms { limit: self.max_body, patience, pause: self.client_pause }
+    }
 }
 
 /// How long a stop at once may take before the server is left behind: one that is busy with a graceful stop does not
@@ -74,6 +84,9 @@ const PATIENCE_TO_STOP: Duration = Duration::from_millis(500);
 /// A server that holds its addresses and does not serve yet. Dropping it gives them back.
 pub struct Bound {
     server: Server,
+    /// Serves operations alone, and until everything else has ended.
+    operations: Option<Server>,
+    connections: Arc<Connections>,
     left_behind: Arc<Notify>,
     addresses: Vec<Listen>,
     _sockets: Vec<SocketFile>,
@@ -83,6 +96,7 @@ pub struct Bound {
 #[derive(Clone)]
 pub struct Stop {
     handle: ServerHandle,
+    operations: Option<ServerHandle>,
     /// [`Bound::serve`] holds the other end.
     left_behind: Arc<Notify>,
 }
@@ -93,6 +107,9 @@ pub enum BindError {
     /// The file of API keys.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A TCP address.
     #[error(
         "RESCORED_LISTEN: cannot listen on {address}; is another process there, or is the address not of this host?"
@@ -115,16 +132,6 @@ pub enum BindError {
     },
 }
 
-/// Takes a socket's file away when the server is gone.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Somebody else may have removed it already; nothing is lost by that.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 impl fmt::Debug for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bound").field("addresses", &self.addresses).finish_non_exhaustive()
@@ -145,7 +152,11 @@ impl Bound {
 
     /// What stops the server. It works once serving has begun; a stop asked for earlier is obeyed then.
     pub fn stop(&self) -> Stop {
-        Stop { handle: self.server.handle(), left_behind: Arc::clone(&self.left_behind) }
+        Stop {
+            handle: self.server.handle(),
+            operations: self.operations.as_ref().map(Server::handle),
+            left_behind: Arc::clone(&self.left_behind),
+        }
     }
 
     /// Serves until stopped. Runs inside a tokio or actix runtime of one thread.
@@ -153,10 +164,17 @@ impl Bound {
     /// # Errors
     /// When the connection threads cannot be started.
     pub async fn serve(self) -> io::Result<()> {
-        tokio::select! {
+        let operations = self.operations.map(|server| (server.handle(), actix_web::rt::spawn(server)));
+        let ended = tokio::select! {
             ended = self.server => ended,
             () = self.left_behind.notified() => Ok(()),
+            () = sweep(&self.connections) => Ok(()),
+        };
+        if let Some((handle, serving)) = operations {
+            handle.stop(false).await;
+            serving.await.unwrap_or(Ok(()))?;
         }
+        ended
     }
 }
 
@@ -166,11 +184,33 @@ impl Stop {
         self.handle.stop(true).await;
     }
 
+    /// Leaves new connections waiting, or takes them again. Operations' own addresses stay open.
+    pub async fn hold(&self, hold: bool) {
+        if hold {
+            self.handle.pause().await;
+        } else {
+            self.handle.resume().await;
+        }
+    }
+
     /// Stops at once; requests in work are dropped. Cuts a graceful stop short, too.
     pub async fn now(&self) {
         if tokio::time::timeout(PATIENCE_TO_STOP, self.handle.stop(false)).await.is_err() {
             self.left_behind.notify_one();
         }
+        // The server's own end does the same; this is for one that never served.
+        if let Some(operations) = &self.operations {
+            drop(tokio::time::timeout(PATIENCE_TO_STOP, operations.stop(false)).await);
+        }
+    }
+}
+
+/// Looks after connections; never ends.
+async fn sweep(connections: &Connections) {
+    let mut tick = tokio::time::interval(connections::EVERY);
+    loop {
+        tick.tick().await;
+        connections.sweep(Instant::now());
     }
 }
 
@@ -179,6 +219,8 @@ impl Stop {
 /// # Errors
 /// The first address that cannot be taken.
 pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
+    let Patience { connections, keep_alive, client } = options.patience;
+    let connections = Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics));
     let shared = web::Data::new(Shared {
         reranker: state.reranker,
         health: state.health,
@@ -188,94 +230,100 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         deadline: options.deadline,
         long_documents: options.long_documents,
         keys: Keys::open(options.api_keys.as_deref())?,
+        client_pause: client,
+        desks: Semaphore::new(DESKS),
         warm_ups: cache::Places::default(),
     });
-    let mut server = HttpServer::new(move || App::new().app_data(shared.clone()).configure(routes))
-        .workers(THREADS)
-        .worker_max_blocking_threads(LARGE_BODY_THREADS)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        // A caller that hangs up gives its answer up, and so the work that was left to do for it.
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .shutdown_timeout(LONGEST_STOP_SECONDS)
-        .disable_signals();
-    let mut addresses = Vec::new();
-    let mut sockets = Vec::new();
-    for listen in &options.listen {
-        match listen {
-            Listen::Tcp(address) => {
-                let tcp = |source| BindError::Tcp { address: *address, source };
-                let known = server.addrs().len();
-                server = server.bind(address).map_err(tcp)?;
-                addresses.extend(server.addrs().into_iter().skip(known).map(Listen::Tcp));
-            }
-            Listen::Unix(path) => {
-                let unix = |source| BindError::Unix { path: path.clone(), source };
-                server = server.listen_uds(unix_listener(path).map_err(unix)?).map_err(unix)?;
-                addresses.push(listen.clone());
-                sockets.push(SocketFile(path.clone()));
+    warn_if_open(options);
+    let tls = options.exposure.tls.as_ref().map(tls::config).transpose()?;
+    let mut desk = Binding {
+        options,
+        shared,
+        connections: Arc::new(connections),
+        tls,
+        addresses: Vec::new(),
+        sockets: Vec::new(),
+    };
+    let apart = &options.exposure.operations;
+    let server = desk.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
+    desk.tls = None;
+    let operations = if apart.is_empty() { None } else { Some(desk.serve(apart, Served::Operations)?) };
+    let Binding { connections, addresses, sockets, .. } = desk;
+    Ok(Bound { server, operations, connections, left_behind: Arc::default(), addresses, _sockets: sockets })
+}
+
+/// What taking addresses needs, and those taken.
+struct Binding<'o> {
+    options: &'o Options,
+    shared: web::Data<Shared>,
+    connections: Arc<Connections>,
+    tls: Option<tls::ServerConfig>,
+    addresses: Vec<Listen>,
+    sockets: Vec<SocketFile>,
+}
+
+impl Binding<'_> {
+    /// A server on these addresses.
+    fn serve(&mut self, listen: &[Listen], what: Served) -> Result<Server, BindError> {
+        let (shared, watched) = (self.shared.clone(), Arc::clone(&self.connections));
+        let app = move || {
+            let app = App::new().app_data(shared.clone()).wrap_fn(busy);
+            app.configure(move |config| routes::routes(config, what))
+        };
+        let mut server = HttpServer::new(app)
+            .workers(THREADS)
+            .worker_max_blocking_threads(LARGE_BODY_THREADS)
+            .keep_alive(self.options.patience.keep_alive)
+            .client_request_timeout(self.options.patience.client)
+            .tls_handshake_timeout(self.options.patience.client)
+            // A caller that hangs up gives its answer up, and so the work that was left to do for it.
+            .h1_allow_half_closed(false)
+            .tcp_nodelay(true)
+            .on_connect(move |connection, data| watched.accept(connection, data))
+            .shutdown_timeout(LONGEST_STOP_SECONDS)
+            .disable_signals();
+        for listen in listen {
+            match listen {
+                Listen::Tcp(address) => {
+                    let tcp = |source| BindError::Tcp { address: *address, source };
+                    let known = server.addrs().len();
+                    server = match &self.tls {
+                        Some(tls) => server.bind_rustls_0_23(address, tls.clone()).map_err(tcp)?,
+                        None => server.bind(address).map_err(tcp)?,
+                    };
+                    self.addresses.extend(server.addrs().into_iter().skip(known).map(Listen::Tcp));
+                }
+                Listen::Unix(path) => {
+                    let unix = |source| BindError::Unix { path: path.clone(), source };
+                    let listener = sockets::listen(path, self.options.exposure.socket_mode).map_err(unix)?;
+                    server = server.listen_uds(listener).map_err(unix)?;
+                    self.addresses.push(listen.clone());
+                    self.sockets.push(SocketFile(path.clone()));
+                }
             }
         }
-    }
-    Ok(Bound { server: server.run(), left_behind: Arc::default(), addresses, _sockets: sockets })
-}
-
-/// Listens on a path, and takes the place of a file that a dead process left there.
-fn unix_listener(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
-            Err(dead) if dead.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)
-            }
-            Ok(_) | Err(_) => Err(error),
-        },
-        other => other,
+        Ok(server.run())
     }
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    for face in FACES {
-        for path in face.paths {
-            let handler = move |request, payload| answer::face(face, request, payload);
-            let resource = web::resource(*path).route(web::post().to(handler));
-            config.service(
-                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
-            );
-        }
+/// A request in work keeps its connection open, however long it takes.
+fn busy<S: Service<ServiceRequest>>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<S::Response, S::Error>> + use<S> {
+    let busy = Busy::with(request.request());
+    let answer = service.call(request);
+    async move {
+        let answer = answer.await;
+        drop(busy);
+        answer
     }
-    for route in rescore::ROUTES {
-        let handler = move |request, payload| rescore::rescore(route, request, payload);
-        let resource = web::resource(route.path).route(web::post().to(handler));
-        config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
-    }
-    for operation in OPERATIONS {
-        for path in operation.paths {
-            let handler = move |request, payload| answer::plain(operation.name, (request, payload), operation.answer);
-            let reading = guard::Any(guard::Get()).or(guard::Method(Method::HEAD));
-            let resource = web::resource(*path).route(web::route().guard(reading).to(handler));
-            config.service(
-                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "GET, HEAD"))),
-            );
-        }
-    }
-    cache::routes(config);
-    config.default_service(web::to(unknown_path));
 }
 
-pub(super) async fn wrong_method(
-    request: (HttpRequest, web::Payload),
-    allowed: &'static str,
-) -> actix_web::HttpResponse {
-    answer::plain("none", request, |_, request| {
-        Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
-    })
-    .await
-}
-
-async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {
-    answer::plain("none", (request, payload), |_, request| Err(Reject::Path { path: printable(request.path()) }.into()))
-        .await
+/// Everybody who can reach an address may ask: worth a word when that is more than this host.
+fn warn_if_open(options: &Options) {
+    let beyond = options.listen.iter().find(|listen| matches!(listen, Listen::Tcp(at) if !at.ip().is_loopback()));
+    if let (Some(Listen::Tcp(address)), None) = (beyond, &options.api_keys) {
+        tracing::warn!(%address, "everybody who reaches this address may ask: there are no keys; set RESCORED_API_KEYS_FILE");
+    }
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
 use super::options::{Kind, ProviderOptions};
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
-use super::{Batch, Scorer, ScorerError, ScorerFactory};
+use super::{Batch, Brake, Scorer, ScorerError, ScorerFactory};
 use crate::domain::Nodes;
 use crate::graph;
 
@@ -209,7 +209,8 @@ impl ScorerFactory for SessionFactory {
         one_label(session.outputs()[output].dtype())?;
         let output = session.outputs()[output].name().to_owned();
         let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
-        Ok(Box::new(SessionScorer { session, feeds, output, unplaced, _seat: seat }))
+        let terms = Arc::new(RunOptions::new().map_err(|error| runtime(&error))?);
+        Ok(Box::new(SessionScorer { session, feeds, output, unplaced, terms, _seat: seat }))
     }
 }
 
@@ -231,6 +232,8 @@ struct SessionScorer {
     output: String,
     /// Where the nodes of the first run are to be written down, if that was not done.
     unplaced: Option<Nodes>,
+    /// Of every run; others may set its flag that ends a run.
+    terms: Arc<RunOptions>,
     _seat: Arc<u32>,
 }
 
@@ -251,11 +254,30 @@ impl SessionScorer {
     }
 }
 
+/// ONNX Runtime looks at the flag before every operator.
+impl Brake for RunOptions {
+    fn stop(&self) {
+        if let Err(error) = self.terminate() {
+            tracing::warn!(%error, "a forward pass cannot be told to stop");
+        }
+    }
+
+    fn release(&self) {
+        if let Err(error) = self.unterminate() {
+            tracing::warn!(%error, "a forward pass stays told to stop");
+        }
+    }
+}
+
 impl Scorer for SessionScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
         let logits = self.run(batch);
         self.note_placement();
         logits
+    }
+
+    fn brake(&self) -> Option<Arc<dyn Brake>> {
+        Some(Arc::clone(&self.terms) as Arc<dyn Brake>)
     }
 }
 
@@ -270,7 +292,7 @@ impl SessionScorer {
             })
             .collect::<ort::Result<Vec<_>>>()
             .map_err(|error| runtime(&error))?;
-        let outputs = self.session.run(inputs).map_err(|error| runtime(&error))?;
+        let outputs = self.session.run_with_options(inputs, &self.terms).map_err(|error| runtime(&error))?;
         let (_, logits) = outputs
             .get(&self.output)
             .ok_or_else(|| ScorerError::Graph { message: format!("no output `{}`", self.output) })?

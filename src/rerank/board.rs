@@ -43,9 +43,14 @@ impl Board {
 
     /// Waits until every pair has its outcome.
     pub(super) async fn filled(&self) {
-        while self.missing.load(Ordering::Acquire) > 0 {
+        while !self.is_full() {
             self.full.notified().await;
         }
+    }
+
+    /// Whether every pair has its outcome.
+    pub(super) fn is_full(&self) -> bool {
+        self.missing.load(Ordering::Acquire) == 0
     }
 
     /// The outcome of a pair, if it is here.

@@ -9,7 +9,7 @@ use super::flights::{Joined, Lead, Waiter};
 use super::{Fault, Late, Request, Reranker, Shelf};
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
-use crate::engine::{Order, PairFault, Sink, Ticket, Work};
+use crate::engine::{Gone, Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
 pub(super) struct Course<'r> {
@@ -30,6 +30,7 @@ pub(super) struct Attempt {
     pub(super) ticket: Option<Ticket>,
     /// Pairs that the cache answered.
     pub(super) cached: usize,
+    gone: Gone,
 }
 
 struct Waiting(Arc<Board>);
@@ -92,6 +93,11 @@ impl<'r> Course<'r> {
         cache.count(self.model, hits, self.found.len() - hits);
     }
 
+    /// What the cache's tiers held, by the caller's index.
+    pub(super) fn found(&self) -> &[Option<Scored>] {
+        &self.found
+    }
+
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
     pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
         let (flights, lane, priority) = (&self.reranker.shelf.flights, self.lane(), self.request.priority);
@@ -116,7 +122,7 @@ impl<'r> Course<'r> {
             }
         }
         let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name)?) };
-        Ok(Attempt { waiting: desk, ticket, cached })
+        Ok(Attempt { waiting: desk, ticket, cached, gone: self.reranker.engine.gone() })
     }
 
     const fn lane(&self) -> Lane {
@@ -169,6 +175,20 @@ impl Attempt {
     /// Where the outcomes come together.
     pub(super) fn board(&self) -> &Board {
         &self.waiting.0
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.board().is_full() {
+            return;
+        }
+        self.waiting.0.abandon();
+        if let Some(ticket) = &self.ticket {
+            ticket.forsake();
+        }
+        // Others' work, too, may have been waited for by this one alone.
+        self.gone.tell();
     }
 }
 

@@ -4,7 +4,13 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod calm;
+#[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod exposure;
 #[cfg(test)]
 mod openapi;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use rescored::http::{self, Listen, Stop};
 use rescored::{cache, engine};
 
 pub(crate) use client::{Connection, Response};
+pub(crate) use fake::Pace;
 
 /// What a test may want different.
 pub(crate) struct Setup {
@@ -24,12 +25,16 @@ pub(crate) struct Setup {
     pub(crate) max_body: usize,
     pub(crate) deadline: Duration,
     pub(crate) queue_tokens: u64,
+    pub(crate) stuck_after: Duration,
+    pub(crate) batch_tokens: usize,
+    pub(crate) pace: Pace,
     pub(crate) warm: bool,
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) models: Vec<&'static str>,
-    pub(crate) batch_wait: Option<Duration>,
     pub(crate) long_documents: LongDocuments,
     pub(crate) api_keys: Option<PathBuf>,
+    pub(crate) exposure: http::Exposure,
+    pub(crate) patience: http::Patience,
 }
 
 impl Default for Setup {
@@ -39,12 +44,16 @@ impl Default for Setup {
             max_body: 64 << 20,
             deadline: Duration::from_secs(30),
             queue_tokens: 50_000_000,
-            batch_wait: None,
+            stuck_after: Duration::from_secs(5),
+            batch_tokens: 4096,
+            pace: Pace::default(),
             warm: true,
             sockets: Vec::new(),
             models: vec!["fake", "other"],
             long_documents: LongDocuments::Truncate,
             api_keys: None,
+            exposure: http::Exposure::default(),
+            patience: http::Patience::default(),
         }
     }
 }
@@ -54,6 +63,7 @@ pub(crate) struct App {
     pub(crate) address: SocketAddr,
     pub(crate) health: Arc<Health>,
     pub(crate) stop: Stop,
+    pub(crate) addresses: Vec<Listen>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,13 +73,16 @@ impl App {
     }
 
     pub(crate) fn with(setup: Setup) -> Self {
-        let models = setup.models.iter().map(|id| fake::model(id)).collect();
+        Self::try_with(setup).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub(crate) fn try_with(setup: Setup) -> Result<Self, http::BindError> {
+        let models = setup.models.iter().map(|id| fake::model(id, setup.pace)).collect();
         let engine = engine::Options {
             workers: 2,
-            tokenisers: 2,
-            batch_tokens: Some(4096),
-            batch_wait: setup.batch_wait,
+            batch_tokens: setup.batch_tokens,
             queue_tokens: setup.queue_tokens,
+            stuck_after: setup.stuck_after,
         };
         let core = Core::start(models, &engine, &cache::Options { bytes: 64 << 20, ttl: None }).expect("threads");
         core.reranker.wait_until_warm().expect("the fake model warms up");
@@ -85,15 +98,18 @@ impl App {
             deadline: setup.deadline,
             long_documents: setup.long_documents,
             api_keys: setup.api_keys,
+            exposure: setup.exposure,
+            patience: setup.patience,
         };
         let Core { reranker, health, metrics, .. } = core;
         Self::serve(&options, http::State { reranker, health, metrics })
     }
 
-    fn serve(options: &http::Options, state: http::State) -> Self {
+    fn serve(options: &http::Options, state: http::State) -> Result<Self, http::BindError> {
         let health = Arc::clone(&state.health);
-        let bound = http::bind(options, state).expect("a free port");
-        let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
+        let bound = http::bind(options, state)?;
+        let addresses = bound.addresses().to_vec();
+        let Listen::Tcp(address) = addresses[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();
         let thread = std::thread::Builder::new()
             .name("server".into())
@@ -101,7 +117,7 @@ impl App {
                 actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
             })
             .expect("a thread");
-        Self { address, health, stop, thread: Some(thread) }
+        Ok(Self { address, health, stop, addresses, thread: Some(thread) })
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -110,6 +126,13 @@ impl App {
 
     pub(crate) fn get(&self, path: &str) -> Response {
         self.connect().send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
+    }
+
+    /// A figure of the metrics page; 0 while it has never been counted.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let page = self.get("/metrics");
+        let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
     /// Posts JSON.

@@ -305,14 +305,13 @@ impl Scorer for Slow {
 
 /// Cold searches alone, and beside a warm-up job at full speed.
 fn beside() {
-    let mut model = fake::model("fake");
+    let mut model = fake::model("fake", fake::Pace::default());
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
     let engine = engine::Options {
         workers: 2,
-        tokenisers: 2,
-        batch_tokens: Some(512),
-        batch_wait: None,
+        batch_tokens: 512,
         queue_tokens: 50_000_000,
+        stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };
     let core = Core::sharing(vec![model], &engine, (&support::CACHE, &shared)).expect("threads");

@@ -24,13 +24,12 @@ pub(crate) fn core() -> Core {
 
 /// The parts; a second tier at this address.
 pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
-    let models = ["fake", "other"].map(fake::model).into();
+    let models = ["fake", "other"].map(|id| fake::model(id, fake::Pace::default())).into();
     let engine = engine::Options {
         workers: 2,
-        tokenisers: 2,
-        batch_tokens: Some(4096),
-        batch_wait: None,
+        batch_tokens: 4096,
         queue_tokens: 50_000_000,
+        stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url, timeout: Duration::from_millis(20) };
     let core = Core::sharing(models, &engine, (cache, &shared)).expect("threads");
@@ -98,6 +97,8 @@ impl Server {
             deadline: Duration::from_secs(30),
             long_documents: rescored::domain::LongDocuments::Truncate,
             api_keys: None,
+            exposure: http::Exposure::default(),
+            patience: http::Patience::default(),
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));

@@ -25,6 +25,7 @@ use super::progress::Progress;
 use crate::domain::Priority;
 use crate::health::Readiness;
 use crate::http::answer::{INLINE_BYTES, Record, admit, within};
+use crate::http::connections::Busy;
 use crate::http::error::{Refusal, Reject, printable};
 use crate::http::face::{Call, FACES, Scene};
 use crate::http::server::Shared;
@@ -126,6 +127,7 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
         tell,
         skip,
         _place: place,
+        _busy: Busy::with(request),
     };
     actix_web::rt::spawn(stream.run());
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
@@ -138,6 +140,7 @@ struct Stream {
     tell: mpsc::Sender<Vec<u8>>,
     skip: u64,
     _place: Place,
+    _busy: Option<Busy>,
 }
 
 /// What came of one line.
@@ -241,6 +244,7 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
     loop {
         match offer(shared, &request).await {
             Err(Fault::Overloaded { retry_after, .. }) => tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await,
+            Err(Fault::Memory) => tokio::time::sleep(LONGEST_PAUSE).await,
             other => return Ok(other?),
         }
     }

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
+use super::{Call, Dialect, Docs, Face, Partial, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::RerankBody};
@@ -54,13 +54,16 @@ struct Echo<'r> {
 }
 
 /// Tokens of the answer, as Jina, Voyage and vLLM count them.
-#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
 #[derive(Serialize, ToSchema)]
 pub(super) struct Usage {
     total_tokens: u64,
     prompt_tokens: u64,
     /// Always 0: some clients insist on a count of what was generated too.
     completion_tokens: u64,
+    /// There when the deadline passed before every document was scored, and the caller had allowed a part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline)]
+    partial: Option<Partial>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,7 +96,7 @@ impl Usage {
     /// The tokens of a whole answer.
     pub(super) fn of(reply: &Reply<'_>) -> Self {
         let tokens = reply.answer.stats.tokens;
-        Self { total_tokens: tokens, prompt_tokens: tokens, completion_tokens: 0 }
+        Self { total_tokens: tokens, prompt_tokens: tokens, completion_tokens: 0, partial: Partial::of(reply.answer) }
     }
 }
 

@@ -1,10 +1,12 @@
-//! A model whose score is written in the document, and a tokenizer that makes one token of every byte.
+//! A model whose score, or whose fault, is written in the document, and a tokenizer that makes one token of every byte.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rescored::domain::{Activation, Execution, ModelCard};
-use rescored::model::{Batch, Batching, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
+use rescored::model::{Batch, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
 const FIRST_BYTE: i64 = 3;
@@ -12,7 +14,16 @@ const FIRST_BYTE: i64 = 3;
 /// The longest pair, in tokens, of the fake models.
 pub(crate) const MAX_LENGTH: u32 = 256;
 
-pub(crate) fn model(id: &str) -> Model {
+/// How long a forward pass takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// For each pass.
+    pub(crate) pass: Duration,
+    /// For each token of it.
+    pub(crate) token: Duration,
+}
+
+pub(crate) fn model(id: &str, pace: Pace) -> Model {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("tokenizer.json");
     std::fs::write(&path, tokenizer()).expect("a file");
@@ -29,51 +40,106 @@ pub(crate) fn model(id: &str) -> Model {
             execution: Execution::default(),
         },
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
-        scorers: Box::new(Factory),
+        scorers: Box::new(Factory(pace)),
         company: Company::SameLength,
-        batching: Batching::CPU,
     }
 }
 
 #[derive(Debug)]
-struct Factory;
+struct Factory(Pace);
 
-struct Fake;
+struct Fake {
+    pace: Pace,
+    told_to_stop: Arc<Flag>,
+}
+
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Brake for Flag {
+    fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn release(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 impl ScorerFactory for Factory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        Ok(Box::new(Fake))
+        Ok(Box::new(Fake { pace: self.0, told_to_stop: Arc::default() }))
     }
 }
 
 impl Scorer for Fake {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
         let length = batch.shape()[1];
-        Ok((0..batch.pairs())
-            .map(|row| {
-                let cells = row * length..(row + 1) * length;
-                let tokens = batch.ids()[cells.clone()].iter().zip(&batch.mask()[cells]);
-                let ids: Vec<i64> = tokens.filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect();
-                logit(&ids)
-            })
-            .collect())
+        let pairs = batch.pairs();
+        let mut logits = Vec::with_capacity(pairs);
+        let work = self.pace.pass + self.pace.token * u32::try_from(batch.tokens()).expect("a small batch");
+        // The pass that warms a worker up has no text.
+        if batch.ids().iter().any(|&id| id >= FIRST_BYTE) {
+            self.spend(work)?;
+        }
+        for row in 0..pairs {
+            let cells = row * length..(row + 1) * length;
+            let tokens = batch.ids()[cells.clone()].iter().zip(&batch.mask()[cells]);
+            let ids: Vec<i64> = tokens.filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect();
+            let (query, document) = texts(&ids);
+            match wanted(&document) {
+                Some("slow") => std::thread::sleep(Duration::from_millis(400)),
+                Some("panic") => panic!("told to by a document"),
+                Some("error") => return Err(ScorerError::Runtime { message: "told to by a document".into() }),
+                Some("short") => return Ok(logits),
+                // Until it is told to stop.
+                Some("hang") => self.spend(Duration::from_mins(1))?,
+                // Whatever it is told.
+                Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
+                _ => {}
+            }
+            logits.push(logit(&query, &document));
+        }
+        Ok(logits)
+    }
+
+    fn brake(&self) -> Option<Arc<dyn Brake>> {
+        Some(Arc::clone(&self.told_to_stop) as Arc<dyn Brake>)
     }
 }
 
-/// The logit of a pair. A document `=1.5 ...` scores 1.5, `=nan` is not a finite number, `=slow` takes its time;
-/// others get a number between -8 and 8 that depends on every byte of query and document.
-fn logit(ids: &[i64]) -> f32 {
+impl Fake {
+    /// Takes its time, unless it is told to stop.
+    fn spend(&self, time: Duration) -> Result<(), ScorerError> {
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            if self.told_to_stop.0.load(Ordering::Acquire) {
+                return Err(ScorerError::Runtime { message: "told to stop".into() });
+            }
+            std::thread::sleep(left.min(Duration::from_millis(1)));
+        }
+        Ok(())
+    }
+}
+
+/// The query and the document that a pair's tokens stand for.
+fn texts(ids: &[i64]) -> (Vec<u8>, String) {
     let mut texts = ids
         .split(|&id| id < FIRST_BYTE)
         .filter(|text| !text.is_empty())
         .map(|text| text.iter().map(|id| u8::try_from(id - FIRST_BYTE).expect("a byte")).collect::<Vec<u8>>());
     let (query, document) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
-    let document = String::from_utf8_lossy(&document);
-    let wanted = document.strip_prefix('=').and_then(|rest| rest.split_whitespace().next());
-    if wanted == Some("slow") {
-        std::thread::sleep(Duration::from_millis(400));
-    }
-    wanted.and_then(|number| number.parse().ok()).unwrap_or_else(|| {
+    (query, String::from_utf8_lossy(&document).into_owned())
+}
+
+/// What a document asks for: `=1.5 ...` a score of 1.5, `=nan` one that is not a finite number, others a fault.
+fn wanted(document: &str) -> Option<&str> {
+    document.strip_prefix('=').and_then(|rest| rest.split_whitespace().next())
+}
+
+/// The logit of a pair: what the document asks for, or a number between -8 and 8 that depends on every byte of both.
+fn logit(query: &[u8], document: &str) -> f32 {
+    wanted(document).and_then(|number| number.parse().ok()).unwrap_or_else(|| {
         let bytes = query.iter().chain([&0xff]).chain(document.as_bytes());
         let hash = bytes
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));

@@ -1,0 +1,287 @@
+//! The workers' threads: starting them, watching over them, replacing those that do not come back.
+//!
+//! Owns their desks and handles, and the watchdog thread. A forward pass that takes much longer than its size lets expect
+//! is stuck: readiness tells, the pass is told to stop, and where it does not, its worker is left behind and another
+//! takes its desk. A thread cannot be killed: one that is left behind costs its memory, and perhaps a core, until the
+//! process ends; when as many are left behind as there are workers, the process says that it wants to be restarted. It
+//! must not know scheduling.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::ledger::Ledger;
+use super::quarantine::Quarantine;
+use super::slot::{Part, Seen, Slot};
+use super::worker::Worker;
+use super::{Options, PairFault, Surroundings};
+use crate::metrics::{Metrics, Reason};
+use crate::model::{Model, ScorerError};
+
+/// How often the watchdog looks: a small part of the shortest time after which a pass is stuck.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A pass is stuck when it takes this many times what its size lets expect (and [`Options::stuck_after`] besides): neighbours
+/// on the machine slow a pass down a few times over, not twenty.
+const STUCK_FACTOR: u32 = 20;
+
+/// What all workers share.
+pub(super) struct Crew {
+    pub(super) models: Arc<[Model]>,
+    pub(super) batches: Receiver<Part>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) quarantine: Quarantine,
+    pub(super) around: Surroundings,
+    stuck_after: Duration,
+    desks: Box<[Desk]>,
+    /// Workers that take work.
+    up: AtomicU32,
+    left_behind: AtomicU32,
+    /// The engine's handle is gone: nothing is worth waiting for.
+    closing: AtomicBool,
+}
+
+/// One worker's place.
+struct Desk {
+    slot: Slot,
+    /// `None` once its thread is left behind and not yet replaced, or ended for good.
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// It has been warm once: from then on it is replaced when it ends.
+    was_up: AtomicBool,
+}
+
+/// Running workers and their watchdog.
+pub(super) struct Workers {
+    pub(super) crew: Arc<Crew>,
+    /// Rendezvous: a batch is handed over when a worker is free.
+    pub(super) batches: Sender<Part>,
+    /// One message a worker: warm, or why not.
+    pub(super) started: Receiver<Result<(), ScorerError>>,
+    pub(super) watchdog: Watchdog,
+}
+
+/// The watchdog's thread; it ends when the sender is dropped.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Crew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crew").field("desks", &self.desks.len()).field("up", &self.up).finish_non_exhaustive()
+    }
+}
+
+/// Starts the workers that the options ask for.
+pub(super) fn spawn(
+    options: &Options,
+    models: &Arc<[Model]>,
+    ledger: &Arc<Ledger>,
+    around: &Surroundings,
+) -> std::io::Result<Workers> {
+    let (batches, taken) = bounded::<Part>(0);
+    let (report, started) = bounded(options.workers);
+    let desk = |_| Desk { slot: Slot::default(), thread: Mutex::new(None), was_up: AtomicBool::new(false) };
+    let crew = Arc::new(Crew {
+        models: Arc::clone(models),
+        batches: taken,
+        ledger: Arc::clone(ledger),
+        quarantine: Quarantine::default(),
+        around: around.clone(),
+        stuck_after: options.stuck_after,
+        desks: (0..options.workers).map(desk).collect(),
+        up: AtomicU32::new(0),
+        left_behind: AtomicU32::new(0),
+        closing: AtomicBool::new(false),
+    });
+    for number in 0..options.workers {
+        let report = report.clone();
+        crew.start(number, 0, move |worker| worker.first_shift(&report))?;
+    }
+    let (stop, stopped) = bounded(0);
+    let watching = Arc::clone(&crew);
+    let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watching.watch(&stopped))?;
+    let watchdog = Watchdog { stop: Some(stop), thread: Some(thread) };
+    Ok(Workers { crew, batches, started, watchdog })
+}
+
+impl Crew {
+    fn start(
+        self: &Arc<Self>,
+        number: usize,
+        generation: u64,
+        work: impl FnOnce(&mut Worker) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let crew = Arc::clone(self);
+        let run = move || {
+            // Made here: a scorer never leaves its thread.
+            let mut worker = Worker::new(crew, number, generation);
+            work(&mut worker);
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
+        *self.desks[number].thread() = Some(thread);
+        Ok(())
+    }
+
+    /// A worker's desk.
+    pub(super) fn slot(&self, number: usize) -> &Slot {
+        &self.desks[number].slot
+    }
+
+    /// A worker takes work from now on.
+    pub(super) fn came_up(&self, number: usize) {
+        self.desks[number].was_up.store(true, Ordering::Release);
+        self.count(self.up.fetch_add(1, Ordering::AcqRel) + 1);
+    }
+
+    /// A worker takes no work for now.
+    pub(super) fn went_down(&self) {
+        self.count(self.up.fetch_sub(1, Ordering::AcqRel) - 1);
+    }
+
+    fn count(&self, up: u32) {
+        self.around.metrics.workers_alive.set(up.into());
+        self.ledger.workers(up);
+    }
+
+    /// Whether the engine's handle is gone.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// How long a forward pass over so many estimated tokens may take before it is stuck.
+    pub(super) fn allowed(&self, tokens: u64) -> Duration {
+        self.stuck_after
+            .max(self.ledger.expected(tokens).map_or(Duration::ZERO, |time| time.saturating_mul(STUCK_FACTOR)))
+    }
+
+    /// Refuses those of a part's pairs that have taken workers down before.
+    pub(super) fn refuse_quarantined(&self, part: &mut Part, now: Instant) {
+        let model = part.model;
+        part.units.retain(|unit| {
+            let held = self.quarantine.holds(model, &unit.encoding, now);
+            if held {
+                unit.claim.refuse(PairFault::Failed);
+            }
+            !held
+        });
+    }
+
+    /// Counts a worker's fault.
+    pub(super) fn fault(&self, reason: &'static str) {
+        self.metrics().worker_faults.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.around.metrics
+    }
+
+    /// Stops every forward pass that nobody waits for.
+    pub(super) fn stop_unwanted(&self) {
+        let now = Instant::now();
+        let stopped = self.desks.iter().filter(|desk| desk.slot.stop_unwanted(now)).count();
+        self.metrics().forwards_stopped.get_or_create(&Reason { reason: "unwanted" }).inc_by(stopped as u64);
+    }
+
+    fn watch(self: Arc<Self>, stopped: &Receiver<()>) {
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            for number in 0..self.desks.len() {
+                self.look_after(number);
+            }
+        }
+    }
+
+    fn look_after(self: &Arc<Self>, number: usize) {
+        let worker = number;
+        match self.slot(number).look(Instant::now()) {
+            Seen::Well => self.replace_if_dead(number),
+            Seen::JustStuck { pairs } => {
+                tracing::error!(worker, pairs, "forward pass is stuck; told to stop");
+                self.fault("stuck");
+                self.metrics().forwards_stopped.get_or_create(&Reason { reason: "stuck" }).inc();
+                self.around.health.worker_died();
+            }
+            Seen::Lost { generation, culprit } => {
+                tracing::error!(worker, "worker did not come back; another takes its place");
+                self.fault("lost");
+                self.went_down();
+                if let Some((model, unit)) = culprit {
+                    self.quarantine.strike(model, &unit.encoding, Instant::now());
+                    unit.claim.refuse(PairFault::Stuck);
+                }
+                self.leave_behind(number);
+                self.hand_over(number, generation);
+            }
+        }
+    }
+
+    /// The thread goes on without a desk; nobody waits for it.
+    fn leave_behind(&self, number: usize) {
+        drop(self.desks[number].thread().take());
+        let left = self.left_behind.fetch_add(1, Ordering::AcqRel) + 1;
+        self.metrics().workers_left_behind.set(left.into());
+        if left as usize >= self.desks.len() {
+            tracing::error!(left, "as many workers hang as there are; the process should be restarted");
+            self.around.health.gave_up();
+        }
+    }
+
+    /// A worker whose own code panicked: whatever happens to a scorer is caught where it is called.
+    fn replace_if_dead(self: &Arc<Self>, number: usize) {
+        let desk = &self.desks[number];
+        let ended = desk.thread().as_ref().is_some_and(JoinHandle::is_finished);
+        if !ended || !desk.was_up.load(Ordering::Acquire) || self.is_closing() {
+            return;
+        }
+        tracing::error!(worker = number, "worker died; another takes its place");
+        self.fault("died");
+        self.around.health.worker_died();
+        self.went_down();
+        let generation = desk.slot.succeed();
+        self.hand_over(number, generation);
+    }
+
+    fn hand_over(self: &Arc<Self>, number: usize, generation: u64) {
+        if let Err(error) = self.start(number, generation, Worker::later_shift) {
+            tracing::error!(worker = number, %error, "no thread for a new worker; the process should be restarted");
+            self.around.health.gave_up();
+        }
+    }
+}
+
+impl Desk {
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // No code that can panic runs under this lock.
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crew {
+    /// The engine's handle goes away: workers that cannot work give up what they hold.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Waits until every worker has ended, those left behind aside.
+    pub(super) fn join(&self) {
+        for desk in &self.desks {
+            // Not a plain join: while a worker hangs, the watchdog may put another in its place.
+            while desk.thread().as_ref().is_some_and(|thread| !thread.is_finished()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // A thread that panicked has been reported.
+            drop(desk.thread().take().map(JoinHandle::join));
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop = None;
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}

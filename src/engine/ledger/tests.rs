@@ -1,0 +1,164 @@
+//! The books against a simulation of equal sharing.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Books of an engine that does 1,000 tokens a second in passes of 10.
+fn books(limit: u64) -> Books {
+    let mut books = Books::new(limit, 1);
+    for _ in 0..500 {
+        books.ran(10, Duration::from_millis(10));
+    }
+    books
+}
+
+fn live(tokens: u64, deadline: Instant) -> Asked {
+    Asked { tokens, deadline, priority: Priority::Live, partial: false }
+}
+
+#[test]
+fn the_rate_is_the_recent_one() {
+    let mut books = books(1_000_000);
+    assert!((books.rate().unwrap() - 1000.0).abs() < 1.0);
+    // Ten times slower for four seconds: what was before counts for nothing.
+    for _ in 0..400 {
+        books.ran(1, Duration::from_millis(10));
+    }
+    assert!((books.rate().unwrap() - 100.0).abs() < 150.0, "{:?}", books.rate());
+    books.workers(3);
+    assert!(books.rate().unwrap() > 250.0, "three workers do three times as much");
+}
+
+#[test]
+fn who_would_be_late_is_refused_and_told_when_to_come_back() {
+    let now = Instant::now();
+    let mut books = books(1_000_000);
+    books.admit(&live(5000, now + 30 * SECOND), now).unwrap();
+    // Equal shares: 1,000 of the other's and 1,000 of its own take two seconds.
+    assert!(books.admit(&live(1000, now + 3 * SECOND), now).is_ok(), "three seconds are enough");
+    let denied = books.admit(&live(1000, now + 2 * SECOND), now).unwrap_err();
+    assert!(matches!(denied.why, Why::Late(wait) if wait > 2 * SECOND && wait < 4 * SECOND), "{denied:?}");
+    assert!(denied.retry_after > Duration::from_millis(500) && denied.retry_after < 3 * SECOND, "{denied:?}");
+}
+
+#[test]
+fn a_promise_is_not_broken_for_who_comes_later() {
+    let now = Instant::now();
+    let mut books = books(1_000_000);
+    books.admit(&live(700, now + SECOND), now).unwrap();
+    // 700 and 200 fit into the second; another 200 would make the first one late.
+    assert!(books.admit(&live(200, now + SECOND), now).is_ok());
+    let denied = books.admit(&live(200, now + SECOND), now).unwrap_err();
+    assert_eq!(denied.why, Why::Crowded);
+}
+
+#[test]
+fn small_requests_flow_beside_a_large_one() {
+    let now = Instant::now();
+    let mut books = books(1_000_000);
+    books.admit(&live(20_000, now + 30 * SECOND), now).unwrap();
+    let mut served = 0;
+    // Five small ones a second, each gone before the next second begins; the large one gets the rest.
+    for second in 0..20 {
+        let now = now + second * SECOND;
+        for _ in 0..5 {
+            let small = books.admit(&live(20, now + SECOND), now).unwrap_or_else(|denied| panic!("{denied:?}"));
+            books.leave(small, 20);
+            served += 20;
+        }
+        books.leave(0, 900);
+    }
+    assert_eq!(served, 2000);
+}
+
+#[test]
+fn alone_in_the_engine_a_request_is_always_tried() {
+    let now = Instant::now();
+    let mut books = books(1000);
+    let id = books.admit(&live(1_000_000, now + Duration::from_millis(1)), now).unwrap();
+    assert_eq!(books.admit(&live(1, now + SECOND), now).unwrap_err().why, Why::Full);
+    books.leave(id, 1_000_000);
+    assert_eq!(books.queued(), 0);
+    assert!(books.admit(&live(1, now + SECOND), now).is_ok());
+}
+
+#[test]
+fn warm_up_work_leaves_room_and_time_for_searches() {
+    let now = Instant::now();
+    let mut books = books(1000);
+    let warm_up = |tokens| Asked { priority: Priority::WarmUp, ..live(tokens, now + 3600 * SECOND) };
+    books.admit(&warm_up(400), now).unwrap();
+    assert_eq!(books.admit(&warm_up(200), now).unwrap_err().why, Why::Full, "half of the queue is theirs");
+    assert!(books.admit(&live(700, now + SECOND), now).is_ok(), "they run only when no search waits");
+    assert!(books.admit(&live(200, now + 2 * SECOND), now).is_ok());
+}
+
+#[test]
+fn a_caller_that_takes_a_part_is_not_refused_for_its_deadline() {
+    let now = Instant::now();
+    let mut books = books(1_000_000);
+    books.admit(&live(500, now + 2 * SECOND), now).unwrap();
+    let part = Asked { partial: true, ..live(50_000, now + SECOND) };
+    assert!(books.admit(&part, now).is_ok());
+}
+
+#[test]
+fn before_anything_ran_only_the_queue_refuses() {
+    let now = Instant::now();
+    let mut books = Books::new(100, 1);
+    books.admit(&live(60, now), now).unwrap();
+    books.admit(&live(40, now), now).unwrap();
+    let denied = books.admit(&live(1, now), now).unwrap_err();
+    assert_eq!((denied.why, denied.retry_after), (Why::Full, BLIND_RETRY));
+}
+
+/// Tokens that the simulated engine does in a millisecond: many, so that shares come out even.
+const A_MILLISECOND: u64 = 1_000_000;
+
+/// Milliseconds of a forward pass.
+const A_PASS: u64 = 10;
+
+proptest! {
+    /// Whoever is admitted is done before its deadline, give or take one forward pass, when the engine shares equally and
+    /// keeps its rate: simulated millisecond by millisecond, with arrivals at any time. One that was alone is tried in any
+    /// case.
+    #[test]
+    fn promises_are_kept(arrivals in proptest::collection::vec((0u64..3000, 1u64..800, 50u64..2500), 1..60)) {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let mut books = Books::new(u64::MAX / 2, 1);
+        for _ in 0..500 {
+            books.ran(10 * A_MILLISECOND, Duration::from_millis(10));
+        }
+        let mut arrivals = arrivals;
+        arrivals.sort_unstable();
+        let mut waiting = std::collections::VecDeque::from(arrivals);
+        // In work: entry, tokens left, deadline in milliseconds, whether it was tried alone.
+        let mut active: Vec<(EntryId, u64, u64, bool)> = Vec::new();
+        for millis in 0..60_000 {
+            while let Some(&(_, tokens, patience)) = waiting.front().filter(|(when, ..)| *when <= millis) {
+                waiting.pop_front();
+                let (alone, tokens) = (active.is_empty(), tokens * A_MILLISECOND);
+                if let Ok(id) = books.admit(&live(tokens, at(millis + patience)), at(millis)) {
+                    active.push((id, tokens, millis + patience, alone));
+                }
+            }
+            let share = A_MILLISECOND / (active.len() as u64).max(1);
+            for (id, left, deadline, alone) in &mut active {
+                let served = share.min(*left);
+                *left -= served;
+                books.leave(*id, served);
+                prop_assert!(*left > 0 || *alone || millis <= *deadline + A_PASS, "promised {deadline} ms, done at {millis} ms");
+            }
+            active.retain(|(_, left, ..)| *left > 0);
+            if active.is_empty() && waiting.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(active.is_empty());
+        prop_assert_eq!(books.queued(), 0);
+    }
+}

@@ -1,0 +1,80 @@
+//! Paths and methods: which handler answers what.
+//!
+//! Owns the way from the tables of faces, engines and operations to actix-web's routes. It must not know what any of them
+//! does.
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, guard, web};
+
+use super::error::{Reject, printable};
+use super::face::FACES;
+use super::operations::{OPERATIONS, Operation};
+use super::{answer, cache, rescore};
+
+/// What a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// Everything.
+    All,
+    /// Everything but figures, which another server has.
+    AllButFigures,
+    /// Operations alone.
+    Operations,
+}
+
+/// Adds what a server serves.
+pub(super) fn routes(config: &mut web::ServiceConfig, served: Served) {
+    operations(config, served);
+    if served != Served::Operations {
+        scores(config);
+    }
+    config.default_service(web::to(unknown_path));
+}
+
+fn scores(config: &mut web::ServiceConfig) {
+    for face in FACES {
+        for path in face.paths {
+            let handler = move |request, payload| answer::face(face, request, payload);
+            let resource = web::resource(*path).route(web::post().to(handler));
+            config.service(
+                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
+            );
+        }
+    }
+    for route in rescore::ROUTES {
+        let handler = move |request, payload| rescore::rescore(route, request, payload);
+        let resource = web::resource(route.path).route(web::post().to(handler));
+        config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
+    }
+    cache::routes(config);
+}
+
+fn operations(config: &mut web::ServiceConfig, served: Served) {
+    let here = |operation: &&Operation| served != Served::AllButFigures || operation.name != "metrics";
+    for operation in OPERATIONS.iter().filter(here) {
+        for path in operation.paths {
+            let handler = move |request, payload| answer::plain(operation.name, (request, payload), operation.answer);
+            let reading = guard::Any(guard::Get()).or(guard::Method(Method::HEAD));
+            let resource = web::resource(*path).route(web::route().guard(reading).to(handler));
+            config.service(
+                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "GET, HEAD"))),
+            );
+        }
+    }
+}
+
+/// Answers that a path has other methods.
+pub(super) async fn wrong_method(
+    request: (HttpRequest, web::Payload),
+    allowed: &'static str,
+) -> actix_web::HttpResponse {
+    answer::plain("none", request, |_, request| {
+        Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
+    })
+    .await
+}
+
+async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {
+    answer::plain("none", (request, payload), |_, request| Err(Reject::Path { path: printable(request.path()) }.into()))
+        .await
+}
