@@ -27,6 +27,8 @@ struct Bench {
     samples: Vec<Sample>,
     golden: Vec<f32>,
     golden_int8: Vec<f32>,
+    /// The shipped int8 graph's logits where signed products saturate.
+    golden_saturated: Vec<f32>,
     runtime: Runtime,
 }
 
@@ -115,6 +117,11 @@ fn bench(every: usize) -> Option<Bench> {
         |line: &serde_json::Value| Sample { ids: ints(line, "input_ids"), types: ints(line, "token_type_ids") };
     // Long pairs cost most and prove no more.
     let short = |line: &serde_json::Value| line["tokens"].as_u64().is_some_and(|tokens| tokens <= 160);
+    // An emulated processor has no time for many.
+    let every = every
+        * std::env::vars()
+            .find(|(name, _)| name == "RESCORED_TEST_FEWER")
+            .map_or(1, |(_, times)| times.parse().unwrap());
     let lines: Vec<serde_json::Value> =
         tokens.lines().map(|line| serde_json::from_str(line).unwrap()).filter(short).step_by(every).collect();
     let logits = |file: &str, field: &str| -> Vec<f32> {
@@ -131,6 +138,7 @@ fn bench(every: usize) -> Option<Bench> {
         samples: lines.iter().map(sample).collect(),
         golden: logits("golden-fp32.jsonl", "logit"),
         golden_int8: logits("golden-int8.jsonl", "logit_exact"),
+        golden_saturated: logits("golden-int8.jsonl", "logit"),
         runtime: Runtime(environment(&library)),
     })
 }
@@ -163,8 +171,7 @@ impl Bench {
             }
         };
         let logits = self.runtime.run(&compiled.onnx, &runs, "logits").unwrap();
-        let gaps: Vec<f32> = logits.iter().zip(wanted).map(|(logits, wanted)| (logits[0] - wanted).abs()).collect();
-        (gaps.iter().copied().fold(0.0, f32::max), gaps.iter().sum::<f32>() / gaps.len() as f32)
+        gap(&logits, wanted)
     }
 }
 
@@ -189,7 +196,28 @@ fn dynamic_int8_with_unsigned_weights_is_the_exact_integer_arithmetic() {
     let compiled = bench.compile(&target(Layout::Packed { slots: 1 }, precision));
     let golden = bench.golden_int8.clone();
     let (max, mean) = bench.gaps(&compiled, &golden);
+    eprintln!("{}: from exact (max, mean): {max}, {mean}", compiled.target);
     assert!(max <= 0.5 && mean <= 0.06, "max {max}, mean {mean}: beyond what rounding order explains");
+}
+
+/// Distances over a few pairs: the largest and the mean.
+fn gap(logits: &[Vec<f32>], wanted: &[f32]) -> (f32, f32) {
+    let gaps: Vec<f32> = logits.iter().zip(wanted).map(|(logits, wanted)| (logits[0] - wanted).abs()).collect();
+    (gaps.iter().copied().fold(0.0, f32::max), gaps.iter().sum::<f32>() / gaps.len() as f32)
+}
+
+/// `tests/without-vnni.sh` runs this on an emulated processor of either kind.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
+    let Some(mut bench) = bench(10) else { return };
+    let runs: Vec<_> = bench.samples.iter().map(padded).collect();
+    let logits = bench.runtime.run(&bench.source, &runs, "logits").unwrap();
+    let (exact, saturated) = (gap(&logits, &bench.golden_int8), gap(&logits, &bench.golden_saturated));
+    let wide = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
+    eprintln!("vnni: {wide}; from exact (max, mean): {exact:?}; from saturated: {saturated:?}");
+    let (near, far) = if wide { (exact, saturated) } else { (saturated, exact) };
+    assert!(near.1 <= 0.06 && far.1 >= 0.1, "near {near:?}, far {far:?}");
 }
 
 #[test]
@@ -231,4 +259,71 @@ fn a_graph_that_differs_from_its_source_is_refused() {
     let target = target(Layout::Packed { slots: 1 }, Precision::Fp32);
     let refused = compile(&bench.source, (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
     assert!(matches!(refused, Err(Refused::Differs { limit, .. }) if limit < 1e-3), "{refused:?}");
+}
+
+/// What `tests/exports.py` writes of a model.
+struct Export {
+    name: String,
+    onnx: Vec<u8>,
+    weights: Vec<u8>,
+    config: String,
+    samples: Vec<Sample>,
+    logits: Vec<f32>,
+}
+
+fn exports() -> Option<Vec<Export>> {
+    let Some((_, folder)) = std::env::vars().find(|(name, _)| name == "RESCORED_TEST_EXPORTS") else {
+        eprintln!("skipped: RESCORED_TEST_EXPORTS names no folder; tests/exports.py fills one");
+        return None;
+    };
+    let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let export = |place: PathBuf| {
+        // What torch could not export has no pairs.
+        let pairs = std::fs::read_to_string(place.join("pairs.json")).ok()?;
+        let pairs: Vec<serde_json::Value> = serde_json::from_str(&pairs).unwrap();
+        let ints = |pair: &serde_json::Value, key: &str| -> Vec<i64> {
+            pair[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
+        };
+        Some(Export {
+            name: place.file_name().unwrap().to_string_lossy().into_owned(),
+            onnx: std::fs::read(place.join("model.onnx")).unwrap(),
+            weights: std::fs::read(place.join("model.safetensors")).unwrap(),
+            config: std::fs::read_to_string(place.join("config.json")).unwrap(),
+            samples: pairs.iter().map(|pair| Sample { ids: ints(pair, "ids"), types: ints(pair, "types") }).collect(),
+            logits: pairs.iter().map(|pair| pair["logit"].as_f64().unwrap() as f32).collect(),
+        })
+    };
+    let mut exports: Vec<Export> = folders.filter_map(export).collect();
+    exports.sort_by(|a, b| a.name.cmp(&b.name));
+    Some(exports)
+}
+
+#[test]
+fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors() {
+    let (Some(exports), Some(library)) = (exports(), library()) else { return };
+    let mut runtime = Runtime(environment(&library));
+    let mut read = 0;
+    for Export { name, onnx, weights, config, samples, logits } in exports {
+        let target = target(Layout::Packed { slots: 2 }, Precision::Fp32);
+        let from_onnx = compile(&onnx, (&target, &provenance()), &samples, &mut runtime);
+        let from_hub = rescored::graph::safetensors::read(&weights, &config);
+        if name.starts_with("deberta") {
+            let (onnx, hub) = (from_onnx.map(|_| ()).unwrap_err(), from_hub.unwrap_err());
+            eprintln!("{name}: refused: {onnx:?}; {hub}");
+            assert!(matches!(onnx, Refused::Unrecognised(_)) && hub.to_string().contains("deberta-v2"));
+            continue;
+        }
+        let compiled = from_onnx.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
+        let emitted = rescored::graph::emit(&from_hub.unwrap(), &target, &provenance()).unwrap();
+        let runs: Vec<_> = samples.iter().map(|sample| rescored::graph::compile::packed(&[sample], 2)).collect();
+        for (source, onnx) in [("onnx", &compiled.onnx), ("safetensors", &emitted)] {
+            let ours = runtime.run(onnx, &runs, "logits").unwrap();
+            for (ours, wanted) in ours.iter().zip(&logits) {
+                assert!((ours[0] - wanted).abs() <= 1e-4, "{name}, {source}: {} for {wanted}", ours[0]);
+            }
+        }
+        eprintln!("{name}: read, proof {:?}", compiled.proof);
+        read += 1;
+    }
+    assert!(read > 0, "the folder holds no export");
 }

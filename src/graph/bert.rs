@@ -185,6 +185,17 @@ impl Table {
         self
     }
 
+    /// The table with the first row of another one, as wide, added to every row.
+    #[must_use]
+    pub fn plus_first_row_of(mut self, other: &Self) -> Self {
+        let row = other.values.get(..other.columns).unwrap_or_default();
+        for values in self.values.chunks_mut(self.columns.max(1)) {
+            values.iter_mut().zip(row).for_each(|(value, added)| *value += added);
+        }
+        self.integers = None;
+        self
+    }
+
     /// The table's integers where they are symmetric about zero, or the nearest ones that are, with a scale a column.
     #[expect(clippy::cast_possible_truncation, reason = "clamped to the range of a byte first")]
     pub fn to_integers(&self) -> Integers {

@@ -86,7 +86,10 @@ fn head(source: &Source, logits: &str) -> Result<(Head, String), Unrecognised> {
 
 /// One encoder layer whose output is `value`, and the value that it reads; `None` where the embeddings are reached.
 fn layer(source: &Source, value: &str, heads: &mut Option<usize>) -> Result<Option<(Layer, String)>, Unrecognised> {
-    let (norm, sum) = parts::norm(source, value).ok_or_else(|| fault(value, "a layer norm"))?;
+    let Some((norm, sum)) = parts::norm(source, value) else {
+        // ELECTRA's embeddings end in a product.
+        return if parts::dense(source, value).is_some() { Ok(None) } else { Err(fault(value, "a layer norm")) };
+    };
     let Some((activation, up, down, middle)) = feed_forward(source, sum) else { return Ok(None) };
     let (attention_norm, sum) =
         parts::norm(source, &middle).ok_or_else(|| fault(&middle, "the layer norm after attention"))?;
@@ -157,7 +160,9 @@ fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::{Style, export, tiny, tiny_quantised};
+    use crate::graph::sample::{
+        Indices, Style, export, export_with, tiny, tiny_distilled, tiny_projected, tiny_quantised, tiny_untyped,
+    };
 
     const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
 
@@ -171,6 +176,23 @@ mod tests {
             for layers in [1, 3] {
                 let bert = tiny(layers);
                 assert_eq!(read(exported(&bert, style)).unwrap(), bert, "{style:?}, {layers} layers");
+            }
+        }
+    }
+
+    #[test]
+    fn the_kin_of_bert_are_read_whatever_indexes_their_tables() {
+        let table = [
+            (tiny_untyped(2), Indices::Counted, "no types at all"),
+            (tiny_untyped(2), Indices::AfterPadding, "RoBERTa: positions behind the padding, one type"),
+            (tiny_untyped(2), Indices::Filled, "BERT exported without its types"),
+            (tiny_distilled(2), Indices::Counted, "DistilBERT: no types, Relu in the head"),
+            (tiny_projected(2), Indices::Counted, "ELECTRA: projected tables, Gelu in the head"),
+        ];
+        for (bert, indices, case) in table {
+            for style in STYLES {
+                let graph = export_with(&bert, style, indices).graph.unwrap();
+                assert_eq!(read(graph).unwrap(), bert, "{case}, {style:?}");
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use self::config::{Config, Family};
+use self::config::{Config, Family, PRODUCTS};
 use super::{
     array::{Array, Data},
     bert::{Activation, Bert, Dense, Embeddings, Head, Layer, Norm, Table},
@@ -73,7 +73,9 @@ pub fn read(weights: &[u8], config: &str) -> Result<Bert, NotReadable> {
 /// [`NotBert`] when it has a part that BERT's names have no place for.
 pub fn write(bert: &Bert) -> Result<(Vec<u8>, String), NotBert> {
     let Embeddings { words, positions, types, norm, projection } = &bert.embeddings;
-    let types = types.as_ref().ok_or(NotBert { what: "a model without token types" })?;
+    // BERT's types add to every token's row; zeros add nothing.
+    let none = Table::floats(2, words.columns, vec![0.0; 2 * words.columns]);
+    let types = types.as_ref().unwrap_or(&none);
     if projection.is_some() {
         return Err(NotBert { what: "a projection of the embeddings" });
     }
@@ -103,16 +105,6 @@ pub fn write(bert: &Bert) -> Result<(Vec<u8>, String), NotBert> {
     let weights = safetensors::serialize(views, Some(format)).map_err(unfit)?;
     Ok((weights, config::write(bert)))
 }
-
-/// Names of a layer's products, in the order of [`Layer::products`].
-const PRODUCTS: [&str; 6] = [
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-];
 
 fn push_norm(arrays: &mut Vec<(String, Array)>, name: &str, norm: &Norm) {
     for (part, values) in [("weight", &norm.scale), ("bias", &norm.bias)] {
@@ -163,10 +155,20 @@ impl Reader<'_> {
         // RoBERTa counts positions from behind its padding id.
         let unused = if self.family.positions_follow_padding { config.pad_token_id.unwrap_or(1) + 1 } else { 0 };
         let project = || self.dense(&format!("{prefix}.embeddings_project"), width, config.hidden_size);
+        let mut positions = table("position", config.max_position_embeddings)?.without_first_rows(unused);
+        let types = match config.type_vocab_size {
+            0 => None,
+            // The only type is every token's: its row belongs to every position.
+            1 => {
+                positions = positions.plus_first_row_of(&table("token_type", 1)?);
+                None
+            }
+            rows => Some(table("token_type", rows)?),
+        };
         Ok(Embeddings {
             words: table("word", config.vocab_size)?,
-            positions: table("position", config.max_position_embeddings)?.without_first_rows(unused),
-            types: Some(table("token_type", config.type_vocab_size)?),
+            positions,
+            types,
             norm: self.norm(&format!("{prefix}.embeddings.LayerNorm"), width)?,
             projection: if width == config.hidden_size { None } else { Some(project()?) },
         })
@@ -174,18 +176,19 @@ impl Reader<'_> {
 
     fn layer(&self, at: usize) -> Result<Layer, NotReadable> {
         let (hidden, wide) = (self.config.hidden_size, self.config.intermediate_size);
-        let name = |part: &str| format!("{}.encoder.layer.{at}.{part}", self.family.prefix);
-        let [query, key, value, output, up, down] = PRODUCTS.map(name);
+        let Family { prefix, layers, products, norms, .. } = self.family;
+        let name = |part: &str| format!("{prefix}.{layers}.{at}.{part}");
+        let [query, key, value, output, up, down] = products.map(name);
         Ok(Layer {
             query: self.dense(&query, hidden, hidden)?,
             key: self.dense(&key, hidden, hidden)?,
             value: self.dense(&value, hidden, hidden)?,
             output: self.dense(&output, hidden, hidden)?,
-            attention_norm: self.norm(&name("attention.output.LayerNorm"), hidden)?,
+            attention_norm: self.norm(&name(norms[0]), hidden)?,
             up: self.dense(&up, hidden, wide)?,
             activation: self.config.activation()?,
             down: self.dense(&down, wide, hidden)?,
-            norm: self.norm(&name("output.LayerNorm"), hidden)?,
+            norm: self.norm(&name(norms[1]), hidden)?,
         })
     }
 
@@ -236,7 +239,7 @@ fn floats(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::tiny;
+    use crate::graph::sample::{tiny, tiny_projected, tiny_untyped};
 
     #[test]
     fn a_model_survives_the_way_through_its_files() {
@@ -286,8 +289,30 @@ mod tests {
         assert!(error.contains("encoder.layer.1.attention.self.query.weight"), "{error}");
         let other = config.replace("\"bert\"", "\"t5\"");
         assert!(read(&weights, &other).unwrap_err().to_string().contains("`t5`"));
-        let mut untyped = tiny(1);
-        untyped.embeddings.types = None;
-        assert!(write(&untyped).is_err());
+        assert!(write(&tiny_projected(1)).is_err(), "BERT has no projection");
     }
+
+    #[test]
+    fn a_model_without_types_is_written_with_types_that_add_nothing() {
+        let (weights, config) = write(&tiny_untyped(1)).unwrap();
+        let back = read(&weights, &config).unwrap();
+        assert!(back.embeddings.types.as_ref().unwrap().values.iter().all(|value| value.abs() < f32::MIN_POSITIVE));
+        assert_eq!(back.layers, tiny_untyped(1).layers);
+    }
+
+    #[test]
+    fn one_type_is_added_to_every_position() {
+        let bert = tiny(1);
+        let (weights, config) = write(&bert).unwrap();
+        let tensors = SafeTensors::deserialize(&weights).unwrap();
+        let one = TensorView::new(Dtype::F32, vec![1, 8], &tensors.tensor(TYPES).unwrap().data()[..32]).unwrap();
+        let others = tensors.iter().filter(|(name, _)| *name != TYPES);
+        let weights = safetensors::serialize(others.chain([(TYPES, one)]), None).unwrap();
+        let read = read(&weights, &config.replace("\"type_vocab_size\": 2", "\"type_vocab_size\": 1")).unwrap();
+        assert_eq!(read.embeddings.types, None);
+        let sum = bert.embeddings.positions.values[8] + bert.embeddings.types.unwrap().values[0];
+        assert!((read.embeddings.positions.values[8] - sum).abs() < 1e-6);
+    }
+
+    const TYPES: &str = "bert.embeddings.token_type_embeddings.weight";
 }

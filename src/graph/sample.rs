@@ -4,7 +4,7 @@ use super::bert::{Activation, Bert, Dense, Embeddings, Head, Integers, Layer, No
 
 mod export;
 
-pub(super) use export::{Style, export};
+pub(super) use export::{Indices, Style, export, export_with};
 
 /// A model of some layers with weights that repeat from run to run: 2 heads of 4, 20 words, 12 positions, 2 types.
 pub(super) fn tiny(layers: usize) -> Bert {
@@ -33,6 +33,35 @@ pub(super) fn tiny(layers: usize) -> Bert {
         layers: (0..layers).map(|_| layer(&mut dice)).collect(),
         head: Head { dense: dice.dense(8, 8), activation: Activation::Tanh, classifier: dice.dense(8, 1) },
     }
+}
+
+/// A model without types, as `RoBERTa` is once its one type is added to its positions.
+pub(super) fn tiny_untyped(layers: usize) -> Bert {
+    let mut bert = tiny(layers);
+    bert.embeddings.types = None;
+    bert
+}
+
+/// A model with `DistilBERT`'s parts: no types, Relu between the head's products.
+pub(super) fn tiny_distilled(layers: usize) -> Bert {
+    let mut bert = tiny_untyped(layers);
+    bert.head.activation = Activation::Relu;
+    bert
+}
+
+/// A model with ELECTRA's parts: narrow tables that are projected, Gelu between the head's products.
+pub(super) fn tiny_projected(layers: usize) -> Bert {
+    let mut dice = Dice(0x1234_5678);
+    let mut bert = tiny(layers);
+    bert.embeddings = Embeddings {
+        words: dice.table(20, 4),
+        positions: dice.table(12, 4),
+        types: Some(dice.table(2, 4)),
+        norm: dice.norm(4),
+        projection: Some(dice.dense(4, 8)),
+    };
+    bert.head.activation = Activation::Gelu;
+    bert
 }
 
 /// The same model with the products of its layers and head, and its tables, in integers.

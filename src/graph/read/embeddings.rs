@@ -1,10 +1,14 @@
 //! The embeddings below the first layer: word, position and type tables.
 //!
-//! Owns which table is which: the graph's inputs that index them tell it.
+//! Owns which table is which: what indexes them tells it. A graph's input does by its name. An index that is computed
+//! counts positions, from behind the padding's where it sums a mask up (`RoBERTa`), unless it is zero for every token:
+//! then its table holds types that the model was never told, and that row is added to every position's.
 
-use super::{Unrecognised, fault, parts};
+use super::{Unrecognised, data_inputs, fault, parts};
 use crate::graph::{
+    array::Array,
     bert::{Bert, Embeddings, Table},
+    proto,
     source::{Source, input},
 };
 
@@ -15,21 +19,28 @@ pub(super) fn read(source: &Source, value: &str) -> Result<Embeddings, Unrecogni
         None => (None, value),
     };
     let (norm, sum) = parts::norm(source, value).ok_or_else(|| fault(value, "the embeddings' layer norm"))?;
-    let (mut words, mut types, mut positions) = (None, None, None);
+    let (mut words, mut types, mut positions, mut untold) = (None, None, None, None);
     for leaf in leaves(source, sum) {
         let (table, index) = table(source, leaf).ok_or_else(|| fault(leaf, "rows gathered from a table of weights"))?;
-        let slot = match index {
-            Index::Input(name) if name.contains("type") || name.contains("segment") => &mut types,
-            Index::Input(name) if name.contains("position") => &mut positions,
-            Index::Input(_) => &mut words,
-            Index::Computed => &mut positions,
+        let (slot, table) = match index {
+            Index::Input(name) if name.contains("type") || name.contains("segment") => (&mut types, table),
+            Index::Input(name) if name.contains("position") => (&mut positions, table),
+            Index::Input(_) => (&mut words, table),
+            Index::Counted { first } => (&mut positions, table.without_first_rows(first)),
+            Index::Zero => (&mut untold, table),
         };
         if slot.replace(table).is_some() {
             return Err(fault(leaf, "one table each for words, positions and types"));
         }
     }
     let words = words.ok_or_else(|| fault(sum, "a table indexed by the token ids"))?;
-    let positions = positions.ok_or_else(|| fault(sum, "a table indexed by positions"))?;
+    let mut positions = positions.ok_or_else(|| fault(sum, "a table indexed by positions"))?;
+    if let Some(untold) = untold {
+        if types.is_some() || untold.columns != positions.columns {
+            return Err(fault(sum, "one table of types, as wide as that of positions"));
+        }
+        positions = positions.plus_first_row_of(&untold);
+    }
     Ok(Embeddings { words, positions, types, norm, projection })
 }
 
@@ -51,8 +62,10 @@ pub(super) fn check(bert: &Bert) -> Result<(), Unrecognised> {
 enum Index {
     /// A graph's input indexes the table.
     Input(String),
-    /// Arithmetic does: positions.
-    Computed,
+    /// Positions, of which the table's first ones belong to no token.
+    Counted { first: usize },
+    /// The first row for every token.
+    Zero,
 }
 
 /// The terms of a sum.
@@ -80,11 +93,56 @@ fn table(source: &Source, leaf: &str) -> Option<(Table, Index)> {
 
 fn index(source: &Source, name: &str) -> Index {
     let mut name = source.origin(name);
-    while let Some(node) = source.maker(name) {
-        match (node.op_type.as_str(), input(node, 0)) {
-            ("Cast", Some(x)) => name = source.origin(x),
-            _ => return Index::Computed,
+    while let Some(node) = source.maker(name).filter(|node| node.op_type == "Cast") {
+        let Some(x) = input(node, 0) else { break };
+        name = source.origin(x);
+    }
+    if source.maker(name).is_none() && source.constant(name).is_none() {
+        return Index::Input(name.to_owned());
+    }
+    if is_zero(source, name) {
+        return Index::Zero;
+    }
+    Index::Counted { first: first_position(source, name) }
+}
+
+/// Whether an index is 0 for every token: a buffer of zeros, or a shape filled with them, cut and spread on the way.
+fn is_zero(source: &Source, name: &str) -> bool {
+    if let Some(array) = source.constant(name) {
+        return array.as_ints().is_some_and(|values| values.iter().all(|&value| value == 0));
+    }
+    let Some(node) = source.maker(name) else { return false };
+    match node.op_type.as_str() {
+        "ConstantOfShape" => fill(node).is_none_or(|value| value == 0),
+        "Slice" | "Expand" | "Gather" | "GatherElements" | "Reshape" | "Unsqueeze" | "Squeeze" | "Cast" => {
+            input(node, 0).is_some_and(|x| is_zero(source, x))
+        }
+        _ => false,
+    }
+}
+
+fn fill(node: &proto::Node) -> Option<i64> {
+    let tensor = node.attribute.iter().find(|attribute| attribute.name == "value")?.t.as_ref()?;
+    Array::try_from(tensor).ok()?.as_ints()?.first().copied()
+}
+
+/// The first token's position: 1 and the padding's index where positions are a running sum over a mask, 0 elsewhere.
+fn first_position(source: &Source, name: &str) -> usize {
+    let (mut waiting, mut sums, mut added) = (vec![source.origin(name)], false, 0);
+    let mut steps = 0;
+    while let Some(node) = waiting.pop().and_then(|name| source.maker(name)) {
+        steps += 1;
+        if steps > 32 {
+            break;
+        }
+        sums |= node.op_type == "CumSum";
+        if node.op_type == "Add" {
+            let constants = data_inputs(node).filter_map(|name| source.constant(name)?.as_ints()?.first().copied());
+            added += constants.filter_map(|value| usize::try_from(value).ok()).sum::<usize>();
+        }
+        if !matches!(node.op_type.as_str(), "CumSum" | "Not" | "Equal") {
+            waiting.extend(data_inputs(node).filter(|name| source.maker(name).is_some()));
         }
     }
-    if source.constant(name).is_some() { Index::Computed } else { Index::Input(name.to_owned()) }
+    if sums { added + 1 } else { 0 }
 }

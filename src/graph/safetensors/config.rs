@@ -9,24 +9,53 @@ use crate::graph::bert::{Activation, Bert};
 #[derive(Debug, Deserialize)]
 pub(super) struct Config {
     pub(super) model_type: String,
+    #[serde(alias = "dim")]
     pub(super) hidden_size: usize,
+    #[serde(alias = "n_layers")]
     pub(super) num_hidden_layers: usize,
+    #[serde(alias = "n_heads")]
     pub(super) num_attention_heads: usize,
+    #[serde(alias = "hidden_dim")]
     pub(super) intermediate_size: usize,
     pub(super) vocab_size: usize,
     pub(super) max_position_embeddings: usize,
+    /// 0 where the model knows no types.
+    #[serde(default)]
     pub(super) type_vocab_size: usize,
+    #[serde(default = "usual_epsilon")]
     pub(super) layer_norm_eps: f32,
+    #[serde(alias = "activation")]
     pub(super) hidden_act: String,
     pub(super) pad_token_id: Option<usize>,
     pub(super) embedding_size: Option<usize>,
     position_embedding_type: Option<String>,
 }
 
+/// What `DistilBERT` never says.
+const fn usual_epsilon() -> f32 {
+    1e-12
+}
+
+/// Names of a BERT layer's products, in the order of `Layer::products`.
+pub(super) const PRODUCTS: [&str; 6] = [
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+];
+
 /// What differs between families of one encoder.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
     pub(super) prefix: &'static str,
+    /// Where layers lie, below the prefix.
+    pub(super) layers: &'static str,
+    /// A layer's products, in the order of `Layer::products`.
+    pub(super) products: [&'static str; 6],
+    /// Its norms: after attention, after the feed-forward part.
+    pub(super) norms: [&'static str; 2],
     pub(super) pooler: &'static str,
     pub(super) pooler_activation: Activation,
     pub(super) classifier: &'static str,
@@ -38,6 +67,9 @@ impl Config {
     pub(super) fn family(&self) -> Result<Family, NotReadable> {
         let bert = Family {
             prefix: "bert",
+            layers: "encoder.layer",
+            products: PRODUCTS,
+            norms: ["attention.output.LayerNorm", "output.LayerNorm"],
             pooler: "bert.pooler.dense",
             pooler_activation: Activation::Tanh,
             classifier: "classifier",
@@ -52,10 +84,26 @@ impl Config {
             "electra" => {
                 Ok(Family { prefix: "electra", pooler, classifier, pooler_activation: Activation::Gelu, ..bert })
             }
+            "distilbert" => Ok(Family {
+                prefix: "distilbert",
+                layers: "transformer.layer",
+                products: [
+                    "attention.q_lin",
+                    "attention.k_lin",
+                    "attention.v_lin",
+                    "attention.out_lin",
+                    "ffn.lin1",
+                    "ffn.lin2",
+                ],
+                norms: ["sa_layer_norm", "output_layer_norm"],
+                pooler: "pre_classifier",
+                pooler_activation: Activation::Relu,
+                ..bert
+            }),
             other => Err(NotReadable::Field {
                 field: "model_type",
                 value: other.into(),
-                known: "bert, roberta, xlm-roberta, camembert, electra",
+                known: "bert, roberta, xlm-roberta, camembert, electra, distilbert",
             }),
         }
     }
@@ -107,7 +155,7 @@ pub(super) fn write(bert: &Bert) -> String {
         "intermediate_size": bert.intermediate(),
         "vocab_size": bert.embeddings.words.rows,
         "max_position_embeddings": bert.embeddings.positions.rows,
-        "type_vocab_size": bert.embeddings.types.as_ref().map_or(0, |table| table.rows),
+        "type_vocab_size": bert.embeddings.types.as_ref().map_or(2, |table| table.rows),
         "layer_norm_eps": f64::from(bert.embeddings.norm.epsilon),
         "hidden_act": activation,
         "hidden_dropout_prob": 0.0,

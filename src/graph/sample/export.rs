@@ -1,7 +1,7 @@
 //! What exporters make of a model, in the spellings that the reader must see through.
 
 use crate::graph::array::{Array, Data};
-use crate::graph::bert::{Bert, Dense, Layer, Norm, Table};
+use crate::graph::bert::{Activation, Bert, Dense, Layer, Norm, Table};
 use crate::graph::proto::{self, kind};
 
 /// The spellings of two generations of exporters.
@@ -13,9 +13,26 @@ pub(in crate::graph) enum Style {
     Operators,
 }
 
+/// What indexes the tables of positions and types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::graph) enum Indices {
+    /// BERT's: a buffer of positions, types from the caller.
+    Counted,
+    /// `RoBERTa`'s: positions from a running sum over the mask of padding (id 1), behind rows of no token, and a table of
+    /// one type that a buffer of zeros indexes.
+    AfterPadding,
+    /// A shape filled with zeros indexes the types.
+    Filled,
+}
+
 /// The model as an exporter writes it; products and tables of integers as dynamic quantisation leaves them.
 pub(in crate::graph) fn export(bert: &Bert, style: Style) -> proto::Model {
-    let mut exporter = Exporter { graph: proto::Graph::default(), style, count: 0 };
+    export_with(bert, style, Indices::Counted)
+}
+
+/// As [`export`], with indices of another kind. A model without types gets the row that the reader is to add.
+pub(in crate::graph) fn export_with(bert: &Bert, style: Style, indices: Indices) -> proto::Model {
+    let mut exporter = Exporter { graph: proto::Graph::default(), style, indices, count: 0 };
     let logits = exporter.model(bert);
     exporter.graph.output = vec![proto::ValueInfo { name: logits, ..Default::default() }];
     proto::Model { ir_version: 8, graph: Some(exporter.graph), ..Default::default() }
@@ -24,6 +41,7 @@ pub(in crate::graph) fn export(bert: &Bert, style: Style) -> proto::Model {
 struct Exporter {
     graph: proto::Graph,
     style: Style,
+    indices: Indices,
     count: usize,
 }
 
@@ -70,26 +88,73 @@ impl Exporter {
     fn model(&mut self, bert: &Bert) -> String {
         let embeddings = &bert.embeddings;
         let words = self.gather(&embeddings.words, "input_ids");
-        let sequence = self.op("Shape", &["input_ids"], &[]);
-        let positions = self.op("Slice", &["all_positions", &sequence], &[]);
-        let positions = self.gather(&embeddings.positions, &positions);
+        let (positions, untold) = self.positions(&embeddings.positions);
         let mut sum = words;
         if let Some(types) = &embeddings.types {
             let types = self.gather(types, "token_type_ids");
             sum = self.op("Add", &[&sum, &types], &[]);
         }
+        if let Some(untold) = untold {
+            sum = self.op("Add", &[&sum, &untold], &[]);
+        }
         let sum = self.op("Add", &[&sum, &positions], &[]);
         let mut rows = self.norm(&sum, &embeddings.norm);
         rows = self.op("Dropout", &[&rows], &[]);
+        if let Some(projection) = &embeddings.projection {
+            rows = self.dense(&rows, projection);
+        }
         for layer in &bert.layers {
             rows = self.layer(&rows, layer, bert.heads);
         }
         let zero = self.constant(&Array::int(0));
         let first = self.op("Gather", &[&rows, &zero], &[("axis", 1)]);
         let pooled = self.head_dense(&first, &bert.head.dense);
-        let pooled = self.op("Tanh", &[&pooled], &[]);
+        let pooled = match bert.head.activation {
+            Activation::Relu => self.op("Relu", &[&pooled], &[]),
+            Activation::Gelu => self.gelu(&pooled),
+            Activation::Tanh | Activation::GeluTanh => self.op("Tanh", &[&pooled], &[]),
+        };
         let pooled = self.op("Dropout", &[&pooled], &[]);
         self.head_dense(&pooled, &bert.head.classifier)
+    }
+
+    /// The rows of positions, and those of the type that the model was never told.
+    fn positions(&mut self, table: &Table) -> (String, Option<String>) {
+        let shape = self.op("Shape", &["input_ids"], &[]);
+        let (zeros, first) = match self.indices {
+            Indices::Counted => {
+                let all: Vec<i64> = (0..).take(table.rows).collect();
+                let all = self.ints(&all);
+                let positions = self.op("Slice", &[&all, &shape], &[]);
+                return (self.gather(table, &positions), None);
+            }
+            Indices::AfterPadding => {
+                let buffer = self.ints(&[0; 12]);
+                let zeros = self.op("Slice", &[&buffer, &shape], &[]);
+                (self.op("Expand", &[&zeros, &shape], &[]), 2)
+            }
+            Indices::Filled => (self.op("ConstantOfShape", &[&shape], &[]), 0),
+        };
+        // Halves are exact: the reader gets the very values back when it adds them.
+        let rows = vec![9.0; first * table.columns].into_iter().chain(table.values.iter().map(|value| value - 0.5));
+        let apart = Table::floats(table.rows + first, table.columns, rows.collect());
+        let untold = self.gather(&Table::floats(1, table.columns, vec![0.5; table.columns]), &zeros);
+        if first == 0 {
+            let all: Vec<i64> = (0..).take(table.rows).collect();
+            let all = self.ints(&all);
+            let positions = self.op("Slice", &[&all, &shape], &[]);
+            return (self.gather(&apart, &positions), Some(untold));
+        }
+        let (padding, one) = (self.constant(&Array::int(1)), self.constant(&Array::int(1)));
+        let mask = self.op("Equal", &["input_ids", &padding], &[]);
+        let mask = self.op("Not", &[&mask], &[]);
+        let mask = self.op("Cast", &[&mask], &[("to", 6)]);
+        let axis = self.constant(&Array::int(1));
+        let sum = self.op("CumSum", &[&mask, &axis], &[]);
+        let positions = self.op("Mul", &[&sum, &mask], &[]);
+        let positions = self.op("Cast", &[&positions], &[("to", 7)]);
+        let positions = self.op("Add", &[&positions, &one], &[]);
+        (self.gather(&apart, &positions), Some(untold))
     }
 
     fn layer(&mut self, rows: &str, layer: &Layer, heads: usize) -> String {
