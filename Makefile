@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients test-engines check lint bless bench bench-report bench-cache
+.PHONY: help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,10 @@ test: fetch ## Run every test, with the real runtime and model
 test-engines: ## Search through real engines (OpenSearch, Vespa, ...) with the shipped configuration
 	@test -n "$(RESCORED_BIN)" || { $(CARGO) build --release --locked && target/release/rescored fetch --python $(PYTHON); }
 	$(PYTHON) tests/engines/run.py
+
+test-ui: tests/ui/node_modules ## Drive the page at /ui in a real Chromium, axe-core included
+	@test -n "$(RESCORED_BIN)" || { $(CARGO) build --release --locked && target/release/rescored fetch --python $(PYTHON); }
+	node --test tests/ui/pure.test.mjs tests/ui/ui.test.mjs
 
 lint: ## Formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
@@ -67,4 +71,8 @@ bench-report: ## Measure, and keep the table in tests/bench/reports
 
 tests/clients/node_modules: tests/clients/package-lock.json
 	npm ci --prefix tests/clients --no-audit --no-fund
+	touch $@
+
+tests/ui/node_modules: tests/ui/package-lock.json
+	npm ci --prefix tests/ui --no-audit --no-fund
 	touch $@

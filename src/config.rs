@@ -130,6 +130,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         deadline: read.value(&settings::DEADLINE, raw.deadline),
         long_documents: read.value(&settings::LONG_DOCUMENTS, raw.long_documents),
         api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
+        ui: read.value(&settings::UI, raw.ui),
     };
     let model = model::Options {
         ids: read.value(&settings::MODELS, raw.models),

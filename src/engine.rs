@@ -25,6 +25,7 @@ pub mod options;
 mod planner;
 mod quarantine;
 mod slot;
+mod timeline;
 mod tokenise;
 mod worker;
 
@@ -44,6 +45,7 @@ use crew::{Crew, Watchdog};
 use dispatcher::{Callers, Hands};
 use ledger::{Asked, Books, Denied, Ledger, Why};
 pub use options::Options;
+pub use timeline::Timeline;
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
 /// not keep up, which is a refusal like a full queue.
@@ -175,6 +177,8 @@ pub struct Times {
     pub queue: Duration,
     /// Forward passes that its pairs took part in.
     pub inference: Duration,
+    /// When that happened.
+    pub timeline: Timeline,
 }
 
 /// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted, and [`Gone`] has it asked.
@@ -251,6 +255,7 @@ impl Engine {
     /// When the system gives no thread.
     pub fn start(options: &Options, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Self> {
         let (intake, taken) = bounded(INTAKE);
+        around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
         // One look serves whoever went away before it.
         let (gone, told) = bounded(1);
         let books = Books::new(options.queue_tokens, options.workers);

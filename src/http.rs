@@ -2,11 +2,13 @@
 //!
 //! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`: its parts.
 //! - `answer`: the way of one request, the same for all faces.
+//! - `timing`: where a request's time went.
 //! - `face`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
 //! - `openapi`: the interface's description, from the tables and types above.
+//! - `ui`: the page at `/ui`.
 //! - `error`: the one error body, and the map from cause to status.
 //!
 //! Owns everything that mentions HTTP or JSON keys. It must not name the engine, the models or the cache: scores come
@@ -28,11 +30,13 @@ mod rescore;
 mod routes;
 mod server;
 mod sockets;
+mod timing;
 mod tls;
+mod ui;
 mod wire;
 
 pub use keys::KeysError;
-pub use options::{Exposure, Listen, Options, Patience, Tls};
+pub use options::{Exposure, Listen, Options, Patience, Tls, Ui};
 pub use server::{BindError, Bound, State, Stop, bind};
 pub use tls::TlsError;
 

@@ -108,6 +108,8 @@ pub struct Metrics {
     pub forward_seconds: Histogram,
     /// Estimated tokens admitted and not yet scored.
     pub queue_tokens: Level,
+    /// Estimated tokens that may wait.
+    pub queue_limit_tokens: Level,
     /// Estimated tokens a second that the workers do, lately.
     pub drain_tokens_per_second: Level,
     /// Time each worker spent in forward passes.
@@ -179,6 +181,7 @@ impl Metrics {
             queue_seconds: latency(),
             forward_seconds: latency(),
             queue_tokens: Level::default(),
+            queue_limit_tokens: Level::default(),
             drain_tokens_per_second: Level::default(),
             worker_busy_microseconds: Family::default(),
             workers_alive: Level::default(),
@@ -236,6 +239,7 @@ impl Metrics {
                    "padding_tokens", "padding in forward passes", self.padding_tokens;
                    "batch_pairs", "pairs in one forward pass", self.batch_pairs;
                    "queue_tokens", "estimated tokens admitted and not yet scored", self.queue_tokens;
+                   "queue_limit_tokens", "estimated tokens that may wait before new work is refused", self.queue_limit_tokens;
                    "drain_tokens_per_second", "estimated tokens a second that workers do, lately", self.drain_tokens_per_second;
                    "worker_busy_microseconds", "time in forward passes, by worker", self.worker_busy_microseconds;
                    "workers_alive", "workers that can take work", self.workers_alive;

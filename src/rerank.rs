@@ -7,20 +7,23 @@ mod board;
 mod course;
 mod fault;
 mod flights;
+mod stats;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cache::{Scope, ScoreCache};
 use crate::domain::{Cut, Logit, ModelCard, Priority, Scored, Texts};
-use crate::engine::{Engine, PairFault, StartError, Ticket};
+use crate::engine::{Engine, PairFault, StartError};
 use crate::metrics::Metrics;
 
 pub use crate::cache::Report as CacheReport;
+pub use crate::engine::Timeline;
 pub use fault::Fault;
 
 use course::{Attempt, Course};
 use flights::Flights;
+pub use stats::Stats;
 
 /// Characters of an unknown model's name that an error repeats.
 const SHOWN_NAME: usize = 64;
@@ -70,23 +73,6 @@ enum Late {
     IsAFault,
     /// The answer lacks that pair; so the first ones, in the caller's order, are scored first.
     IsLeftOut,
-}
-
-/// Where a request's time and work went.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Pairs answered from the cache.
-    pub cached: usize,
-    /// Tokens of all pairs, cached ones included.
-    pub tokens: u64,
-    /// Documents that were cut.
-    pub cut: usize,
-    /// Longest wait of a pair between admission and its forward pass.
-    pub queue: Duration,
-    /// Tokenisation of this request's misses, summed over threads.
-    pub tokenise: Duration,
-    /// Forward passes that this request's pairs took part in, summed over workers.
-    pub inference: Duration,
 }
 
 /// Scores pairs with the configured models: first the cache, then whoever is scoring the pair already, then the engine.
@@ -211,18 +197,27 @@ impl Reranker {
     /// # Errors
     /// The [`Fault`] that kept the request from a whole answer.
     pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
-        let Part { scored, stats } = self.run(&request, Late::IsAFault).await?;
-        Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored: 0, stats })
+        self.score_noting(request, &mut Stats::default()).await
     }
 
-    /// As [`Reranker::score`], but pairs that were not scored in time, or whose own text is at fault, are kept below the
+    /// As [`Reranker::score`]; what was done so far is noted also when it comes to nothing.
+    ///
+    /// # Errors
+    /// As [`Reranker::score`].
+    pub async fn score_noting(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
+        let scored = self.run(&request, Late::IsAFault, notes).await?;
+        Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored: 0, stats: *notes })
+    }
+
+    /// As [`Reranker::score_noting`], but pairs that were not scored in time, or whose own text is at fault, are kept below the
     /// others.
     ///
     /// # Errors
     /// The [`Fault`] that kept the request from any score.
-    pub async fn score_what_it_can(&self, request: Request<'_>) -> Result<Answer, Fault> {
+    pub async fn score_what_it_can(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
         let pairs = request.texts.pairs.len();
-        let Part { scored, stats } = self.run(&request, Late::IsLeftOut).await?;
+        let scored = self.run(&request, Late::IsLeftOut, notes).await?;
+        let stats = *notes;
         let worst = scored.iter().flatten().map(|scored| scored.logit).min();
         let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
         let unscored = scored.iter().filter(|scored| scored.is_none()).count();
@@ -241,18 +236,21 @@ impl Reranker {
     /// # Errors
     /// The [`Fault`] that kept the request from any answer.
     pub async fn score_in_time(&self, request: Request<'_>) -> Result<Part, Fault> {
-        self.run(&request, Late::IsLeftOut).await
+        let mut stats = Stats::default();
+        let scored = self.run(&request, Late::IsLeftOut, &mut stats).await?;
+        Ok(Part { scored, stats })
     }
 
-    async fn run(&self, request: &Request<'_>, late: Late) -> Result<Part, Fault> {
+    async fn run(&self, request: &Request<'_>, late: Late, stats: &mut Stats) -> Result<Vec<Option<Scored>>, Fault> {
         let model = self.position(request.model)?;
         let pairs = request.texts.pairs.len();
+        let begun = Instant::now();
         let mut course = Course::new(self, model, request, late);
         self.metrics.pairs.inc_by(pairs as u64);
         let mut scored: Vec<Option<Scored>> = vec![None; pairs];
         let mut missing: Vec<usize> = (0..pairs).collect();
-        let mut stats = Stats::default();
         course.look_up().await;
+        stats.looked_up = Some((begun, Instant::now()));
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
         while !missing.is_empty() {
             let attempt = match course.begin(&missing) {
@@ -281,7 +279,7 @@ impl Reranker {
         self.shelf.cache.show();
         stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
         stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
-        Ok(Part { scored, stats })
+        Ok(scored)
     }
 }
 
@@ -304,27 +302,4 @@ fn gather(attempt: &Attempt, missing: &[usize], scored: &mut [Option<Scored>]) -
         }
     }
     gathered
-}
-
-/// One stage after the other.
-impl std::ops::AddAssign for Stats {
-    fn add_assign(&mut self, other: Self) {
-        self.cached += other.cached;
-        self.tokens += other.tokens;
-        self.cut += other.cut;
-        self.queue += other.queue;
-        self.tokenise += other.tokenise;
-        self.inference += other.inference;
-    }
-}
-
-impl Stats {
-    fn add(&mut self, attempt: &Attempt) {
-        self.cached += attempt.cached;
-        if let Some(times) = attempt.ticket.as_ref().map(Ticket::times) {
-            self.tokenise += times.tokenise;
-            self.queue = self.queue.max(times.queue);
-            self.inference += times.inference;
-        }
-    }
 }

@@ -25,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) deadline: Option<String>,
     pub(super) long_documents: Option<String>,
     pub(super) api_keys_file: Option<String>,
+    pub(super) ui: Option<String>,
     pub(super) models: Option<String>,
     pub(super) model_dir: Option<String>,
     pub(super) runtime: Option<String>,

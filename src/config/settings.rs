@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::{Fault, Shown};
 use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Words, Wrong};
 use crate::domain::LongDocuments;
+use crate::http::options::Ui;
 use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes};
 use crate::telemetry::options::Format;
 
@@ -98,6 +99,8 @@ table! {
     API_KEYS_FILE: Or<Path>, Open, "none", Or { word: "none", means: "everybody may ask", kind: Path },
         "A file of accepted API keys, one a line, read again when it changes; callers send `Authorization: Bearer KEY`; \
          probes and metrics need none.";
+    UI: Words<Ui>, Open, "on", Words { of: &[("on", Ui::On), ("off", Ui::Off)] },
+        "The page at `/ui`, a playground and a live view; where keys are set, what it shows needs one.";
     MODELS: Ids, Open, "ms-marco-MiniLM-L-12-v2", Ids { reserved: "default" },
         "Models served, the first being the default: each names a folder in `RESCORED_MODEL_DIR`, or is a path.";
     MODEL_DIR: Path, Open, "models", Path,

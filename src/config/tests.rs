@@ -27,6 +27,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_DEADLINE", "1500ms"),
     ("RESCORED_LONG_DOCUMENTS", "maxp"),
     ("RESCORED_API_KEYS_FILE", "/run/keys"),
+    ("RESCORED_UI", "off"),
     ("RESCORED_MODELS", "tiny,/opt/models/large"),
     ("RESCORED_MODEL_DIR", "/var/lib/models"),
     ("RESCORED_RUNTIME", "/opt/libonnxruntime.so"),

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::ledger::{EntryId, Ledger};
-use super::{PairFault, Sink, Times, Work};
+use super::{PairFault, Sink, Timeline, Times, Work};
 use crate::domain::{Logit, Scored};
 use crate::metrics::Reason;
 use crate::model::tokenizer::{Fitted, QueryIds};
@@ -29,6 +29,17 @@ pub(super) struct Job {
     tokenise_nanos: AtomicU64,
     queue_nanos: AtomicU64,
     inference_nanos: AtomicU64,
+    tokenised: Stretch,
+    inferred: Stretch,
+    forwards: AtomicU32,
+}
+
+/// From the first beginning to the last end of something, in nanoseconds after the admission. Empty while the beginning
+/// is not below the end.
+#[derive(Debug)]
+struct Stretch {
+    begin: AtomicU64,
+    end: AtomicU64,
 }
 
 /// A job on its way to the planner thread. Dropped before its claims were taken, it answers all of them.
@@ -88,6 +99,9 @@ impl Job {
             tokenise_nanos: AtomicU64::new(0),
             queue_nanos: AtomicU64::new(0),
             inference_nanos: AtomicU64::new(0),
+            tokenised: Stretch::empty(),
+            inferred: Stretch::empty(),
+            forwards: AtomicU32::new(0),
         }
     }
 
@@ -97,15 +111,24 @@ impl Job {
             tokenise: read(&self.tokenise_nanos),
             queue: read(&self.queue_nanos),
             inference: read(&self.inference_nanos),
+            timeline: Timeline {
+                admitted: Some(self.admitted),
+                tokenised: self.tokenised.since(self.admitted),
+                inferred: self.inferred.since(self.admitted),
+                forwards: self.forwards.load(Ordering::Relaxed),
+            },
         }
     }
 
     pub(super) fn tokenised_for(&self, spent: Duration) {
         self.tokenise_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
+        self.tokenised.cover(self.admitted.elapsed(), spent);
     }
 
     pub(super) fn inferred_for(&self, spent: Duration) {
         self.inference_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
+        self.inferred.cover(self.admitted.elapsed(), spent);
+        self.forwards.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Token ids of a query, tokenised once for all its documents. `None` when the tokenizer refused it.
@@ -126,6 +149,24 @@ impl Job {
 
     fn estimate(&self, slot: u32) -> u64 {
         self.work.documents.get(slot as usize).map_or(0, |(query, document)| self.work.estimate(*query, document))
+    }
+}
+
+impl Stretch {
+    const fn empty() -> Self {
+        Self { begin: AtomicU64::new(u64::MAX), end: AtomicU64::new(0) }
+    }
+
+    /// Takes in what ended just now and took so long.
+    fn cover(&self, now: Duration, spent: Duration) {
+        self.begin.fetch_min(nanos(now.saturating_sub(spent)), Ordering::Relaxed);
+        self.end.fetch_max(nanos(now), Ordering::Relaxed);
+    }
+
+    fn since(&self, admitted: Instant) -> Option<(Instant, Instant)> {
+        let at = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed);
+        let (begin, end) = (at(&self.begin), at(&self.end));
+        (begin < end).then(|| (admitted + Duration::from_nanos(begin), admitted + Duration::from_nanos(end)))
     }
 }
 

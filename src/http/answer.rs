@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::error::{Refusal, Reject};
 use super::face::{Call, Face, Partial, Reply};
 use super::server::Shared;
+use super::timing::Laps;
 use super::wire::lenient::Millis;
 use super::{body, request_id};
 use crate::domain::{Cut, LongDocuments, ModelCard, Priority};
@@ -29,6 +30,9 @@ pub(super) const INLINE_BYTES: usize = 256 * 1024;
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
 pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// Cut documents whose indexes a header tells; `X-Rescored-Truncated` counts all.
+const CUT_TOLD: usize = 100;
+
 /// What is told of one request when it is over.
 #[derive(Debug)]
 pub(super) struct Record {
@@ -36,10 +40,14 @@ pub(super) struct Record {
     face: &'static str,
     pub(super) model: String,
     pub(super) pairs: usize,
+    /// Set by an answer; what was done before a refusal is in `work`.
     pub(super) stats: Option<Stats>,
     /// How much of the answer is scored, when that is not all.
     pub(super) partial: Option<Partial>,
-    pub(super) started: Instant,
+    pub(super) work: Stats,
+    /// The caller's indexes of documents that were cut.
+    cut: Vec<usize>,
+    pub(super) laps: Laps,
 }
 
 /// Counts a request for as long as it is worked on, however it ends.
@@ -67,7 +75,10 @@ pub(super) async fn face(face: &'static Face, request: HttpRequest, mut payload:
     let mut record = Record::new(face.name, request.headers());
     let outcome = caught(scored(face, &request, &mut payload, &mut record)).await;
     body::discard(&mut payload).await;
-    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+    let begun = record.laps.begun;
+    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    shared.live.count(response.status(), begun.elapsed());
+    response
 }
 
 /// Answers a request that no face is asked for: an operation, or a refusal.
@@ -104,8 +115,10 @@ async fn scored(
         call.model = Some(model.to_owned().into());
     }
     call.timeout = header_timeout.or(call.timeout);
+    record.laps.parsed = Some(Instant::now());
     let (answer, card) = score(&mut call, shared, record).await?;
     let id = record.id.clone();
+    let begun = Instant::now();
     let body = if large {
         let call = call.into_owned();
         let _desk = shared.desks.acquire().await;
@@ -113,6 +126,7 @@ async fn scored(
     } else {
         print(&call, &answer, &card, &id)
     };
+    record.laps.printed = Some((begun, Instant::now()));
     Ok(HttpResponse::Ok().content_type("application/json").body(body.ok_or(Refusal::Internal)?))
 }
 
@@ -147,16 +161,17 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
         texts: &call.texts,
         cut: call.cut,
         refuse_cut: call.refuse_cut,
-        deadline: record.started + timeout,
+        deadline: record.laps.begun + timeout,
         priority: Priority::Live,
     };
     let answer = if call.allow_partial {
-        shared.reranker.score_what_it_can(request).await?
+        shared.reranker.score_what_it_can(request, &mut record.work).await?
     } else {
-        shared.reranker.score(request).await?
+        shared.reranker.score_noting(request, &mut record.work).await?
     };
     record.partial = Partial::of(&answer);
     record.stats = Some(answer.stats);
+    record.cut = cut_ones(&answer);
     Ok((answer, card))
 }
 
@@ -164,6 +179,15 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
 pub(super) fn within(cut: Cut, max_length: u32) -> Cut {
     let below = |tokens: &u32| *tokens < max_length;
     Cut { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
+}
+
+/// Which documents were cut, as far as a header tells.
+fn cut_ones(answer: &Answer) -> Vec<usize> {
+    if answer.stats.cut == 0 {
+        return Vec::new();
+    }
+    let all = answer.scored.iter().enumerate().filter(|(_, scored)| scored.cut);
+    all.map(|(index, _)| index).take(CUT_TOLD).collect()
 }
 
 fn print(call: &Call<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option<Vec<u8>> {
@@ -197,14 +221,15 @@ pub(super) async fn caught<F: Future>(future: F) -> Option<F::Output> {
 impl Record {
     pub(super) fn new(face: &'static str, headers: &HeaderMap) -> Self {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
-        Self { id, face, model: String::new(), pairs: 0, stats: None, partial: None, started: Instant::now() }
+        let (stats, partial, work) = (None, None, Stats::default());
+        Self { id, face, model: String::new(), pairs: 0, stats, partial, work, cut: Vec::new(), laps: Laps::begin() }
     }
 
     /// Adds the headers, counts, writes the log line.
     pub(super) fn finish(self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
         let refusal = outcome.as_ref().err().cloned();
         let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
-        let total = self.started.elapsed();
+        let total = self.laps.begun.elapsed();
         self.headers(response.headers_mut(), total);
         let status = response.status().as_u16();
         metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
@@ -236,6 +261,13 @@ impl Record {
             ("x-inference-time", millis(stats.inference)),
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+        let cut = self.cut.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let timing = self.laps.header(&stats, total);
+        for (name, value) in [("x-rescored-truncated-documents", cut), ("server-timing", timing)] {
+            if let Some(value) = HeaderValue::try_from(value).ok().filter(|value| !value.is_empty()) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
     }
 

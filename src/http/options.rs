@@ -15,6 +15,16 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+/// Whether the page at `/ui` is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ui {
+    /// It is.
+    #[default]
+    On,
+    /// It is not: its paths are unknown ones.
+    Off,
+}
+
 /// Settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -34,6 +44,8 @@ pub struct Options {
     pub exposure: Exposure,
     /// What one client may hold of the server.
     pub patience: Patience,
+    /// The page at `/ui`.
+    pub ui: Ui,
 }
 
 /// Who can connect, and how.

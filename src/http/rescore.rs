@@ -41,6 +41,8 @@ struct Rescored {
     stats: Stats,
     model: String,
     pairs: usize,
+    parsed: Instant,
+    written: (Instant, Instant),
 }
 
 /// What a job needs beside its body.
@@ -58,10 +60,13 @@ pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut pay
     };
     let _in_flight = InFlight::enter(&shared.metrics);
     let mut record = Record::new(route.name, request.headers());
-    let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.started, header_timeout: None };
+    let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
     let outcome = answer::caught(desk.answer(&request, &mut payload, &mut record)).await;
     body::discard(&mut payload).await;
-    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+    let begun = record.laps.begun;
+    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    shared.live.count(response.status(), begun.elapsed());
+    response
 }
 
 impl Desk {
@@ -80,7 +85,8 @@ impl Desk {
             if bytes.len() > answer::INLINE_BYTES { self.elsewhere(bytes).await? } else { self.run(&bytes).await? };
         record.pairs = rescored.pairs;
         record.model = rescored.model;
-        record.stats = Some(rescored.stats);
+        (record.stats, record.work) = (Some(rescored.stats), rescored.stats);
+        (record.laps.parsed, record.laps.printed) = (Some(rescored.parsed), Some(rescored.written));
         let mut response = HttpResponse::Ok();
         response.content_type("application/json");
         for (name, value) in [
@@ -119,6 +125,7 @@ impl Desk {
         let desk = self.desk(bytes).await;
         let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
         drop(desk);
+        let parsed = Instant::now();
         let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
         let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);
         let (mut stats, mut pairs, mut model) = (Stats::default(), 0, String::new());
@@ -132,8 +139,10 @@ impl Desk {
             job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
         }
         let _desk = self.desk(bytes).await;
+        let begun = Instant::now();
         let output = job.finish();
-        Ok(Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs })
+        let written = (begun, Instant::now());
+        Ok(Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, parsed, written })
     }
 
     /// A place to read or write a large body at; small ones need none.

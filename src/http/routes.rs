@@ -9,7 +9,8 @@ use actix_web::{HttpRequest, guard, web};
 use super::error::{Reject, printable};
 use super::face::FACES;
 use super::operations::{OPERATIONS, Operation};
-use super::{answer, cache, rescore};
+use super::options::Ui;
+use super::{answer, cache, rescore, ui};
 
 /// What a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +24,13 @@ pub(super) enum Served {
 }
 
 /// Adds what a server serves.
-pub(super) fn routes(config: &mut web::ServiceConfig, served: Served) {
+pub(super) fn routes(config: &mut web::ServiceConfig, served: Served, page: Ui) {
     operations(config, served);
     if served != Served::Operations {
         scores(config);
+        if page == Ui::On {
+            ui::routes(config, served == Served::All);
+        }
     }
     config.default_service(web::to(unknown_path));
 }

@@ -22,6 +22,7 @@ use super::options::{Listen, Options, Patience};
 use super::routes::{self, Served};
 use super::sockets::{self, SocketFile};
 use super::tls::{self, TlsError};
+use super::ui::live::Live;
 use super::{body, cache};
 use crate::domain::LongDocuments;
 use crate::health::Health;
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) desks: Semaphore,
     /// Places for warm-up streams.
     pub(super) warm_ups: cache::Places,
+    /// The last minutes, for the page.
+    pub(super) live: Live,
 }
 
 impl Shared {
@@ -87,6 +90,7 @@ pub struct Bound {
     /// Serves operations alone, and until everything else has ended.
     operations: Option<Server>,
     connections: Arc<Connections>,
+    shared: Arc<Shared>,
     left_behind: Arc<Notify>,
     addresses: Vec<Listen>,
     _sockets: Vec<SocketFile>,
@@ -169,6 +173,7 @@ impl Bound {
             ended = self.server => ended,
             () = self.left_behind.notified() => Ok(()),
             () = sweep(&self.connections) => Ok(()),
+            () = self.shared.live.sample() => Ok(()),
         };
         if let Some((handle, serving)) = operations {
             handle.stop(false).await;
@@ -222,6 +227,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
     let Patience { connections, keep_alive, client } = options.patience;
     let connections = Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics));
     let shared = web::Data::new(Shared {
+        live: Live::new(Arc::clone(&state.metrics)),
         reranker: state.reranker,
         health: state.health,
         metrics: state.metrics,
@@ -248,8 +254,16 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
     let server = desk.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
     desk.tls = None;
     let operations = if apart.is_empty() { None } else { Some(desk.serve(apart, Served::Operations)?) };
-    let Binding { connections, addresses, sockets, .. } = desk;
-    Ok(Bound { server, operations, connections, left_behind: Arc::default(), addresses, _sockets: sockets })
+    let Binding { connections, shared, addresses, sockets, .. } = desk;
+    Ok(Bound {
+        server,
+        operations,
+        connections,
+        shared: shared.into_inner(),
+        left_behind: Arc::default(),
+        addresses,
+        _sockets: sockets,
+    })
 }
 
 /// What taking addresses needs, and those taken.
@@ -266,9 +280,10 @@ impl Binding<'_> {
     /// A server on these addresses.
     fn serve(&mut self, listen: &[Listen], what: Served) -> Result<Server, BindError> {
         let (shared, watched) = (self.shared.clone(), Arc::clone(&self.connections));
+        let page = self.options.ui;
         let app = move || {
             let app = App::new().app_data(shared.clone()).wrap_fn(busy);
-            app.configure(move |config| routes::routes(config, what))
+            app.configure(move |config| routes::routes(config, what, page))
         };
         let mut server = HttpServer::new(app)
             .workers(THREADS)

@@ -23,3 +23,5 @@ mod rescore;
 mod support;
 #[cfg(test)]
 mod transport;
+#[cfg(test)]
+mod ui;

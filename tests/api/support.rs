@@ -13,7 +13,7 @@ use std::time::Duration;
 use rescored::app::Core;
 use rescored::domain::LongDocuments;
 use rescored::health::Health;
-use rescored::http::{self, Listen, Stop};
+use rescored::http::{self, Listen, Stop, Ui};
 use rescored::{cache, engine};
 
 pub(crate) use client::{Connection, Response};
@@ -35,6 +35,7 @@ pub(crate) struct Setup {
     pub(crate) api_keys: Option<PathBuf>,
     pub(crate) exposure: http::Exposure,
     pub(crate) patience: http::Patience,
+    pub(crate) ui: Ui,
 }
 
 impl Default for Setup {
@@ -54,6 +55,7 @@ impl Default for Setup {
             api_keys: None,
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
+            ui: Ui::On,
         }
     }
 }
@@ -100,6 +102,7 @@ impl App {
             api_keys: setup.api_keys,
             exposure: setup.exposure,
             patience: setup.patience,
+            ui: setup.ui,
         };
         let Core { reranker, health, metrics, .. } = core;
         Self::serve(&options, http::State { reranker, health, metrics })

@@ -99,6 +99,7 @@ impl Server {
             api_keys: None,
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
+            ui: http::Ui::Off,
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
