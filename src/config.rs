@@ -36,9 +36,6 @@ pub const PREFIX: &str = "RESCORED_";
 /// The exit code of a process that was configured wrongly (`EX_USAGE` of sysexits).
 pub const EXIT_CODE: u8 = 64;
 
-/// Tokens of one forward pass under `auto`: short pairs want about this many, longer ones go alone as fast.
-const AUTO_BATCH_TOKENS: usize = 512;
-
 /// Least number of waiting tokens under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
 const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 
@@ -146,7 +143,9 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {
         workers: read.value_or(&settings::WORKERS, raw.workers, host.cores),
-        batch_tokens: read.value_or(&settings::BATCH_TOKENS, raw.batch_tokens, AUTO_BATCH_TOKENS),
+        tokenisers: host.cores,
+        batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
+        batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),
         queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
         stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
@@ -187,7 +186,7 @@ fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
 fn check_together(read: &mut Reader, config: &Config) {
     let queue = config.engine.queue_tokens;
-    let batch = u64::try_from(config.engine.batch_tokens).unwrap_or(u64::MAX);
+    let batch = u64::try_from(config.engine.batch_tokens.unwrap_or(0)).unwrap_or(u64::MAX);
     let length = u64::from(config.model.max_length);
     let documents = u64::try_from(config.http.max_documents).unwrap_or(u64::MAX);
     let queue_holds = [

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::domain::{Cut, Priority, Scored};
+use crate::domain::{Cut, LongDocuments, Priority, Scored};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{Model, ScorerError};
@@ -237,6 +237,8 @@ pub struct Engine {
     health: Arc<Health>,
     started: Receiver<Result<(), ScorerError>>,
     workers: usize,
+    /// Tokens of a pair at most, by model.
+    lengths: Vec<u32>,
 }
 
 /// What the engine needs of the rest of the process.
@@ -261,12 +263,18 @@ impl Engine {
         let books = Books::new(options.queue_tokens, options.workers);
         let ledger = Arc::new(Ledger::new(books, Arc::clone(&around.metrics)));
         let workers = crew::spawn(options, models, &ledger, around)?;
-        let tokenisers = tokenise::spawn(options.workers, models, around)?;
-        let companies = models.iter().map(|model| model.company).collect();
-        let planner = planner::Planner::new(companies, options.batch_tokens);
+        let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
+        let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
+        let batching = |(model, wait): (&Model, &Duration)| planner::Batching {
+            company: model.company,
+            tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
+            // Whoever waits for company wants passes to be large.
+            spread: if wait.is_zero() { options.workers } else { 1 },
+        };
+        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>());
         let callers = Callers { arrivals: taken, gone: told };
-        let hands = Hands { batches: workers.batches, crew: Arc::clone(&workers.crew) };
-        let mut threads = vec![dispatcher::spawn(planner, callers, tokenisers.ends, hands)?];
+        let hands = Hands { ends: workers.ends, crew: Arc::clone(&workers.crew) };
+        let mut threads = vec![dispatcher::spawn((planner, waits), callers, tokenisers.ends, hands)?];
         threads.extend(tokenisers.threads);
         Ok(Self {
             intake: Some(intake),
@@ -279,6 +287,7 @@ impl Engine {
             health: Arc::clone(&around.health),
             started: workers.started,
             workers: options.workers,
+            lengths: models.iter().map(|model| model.card.max_length).collect(),
         })
     }
 
@@ -300,8 +309,9 @@ impl Engine {
     /// [`Refusal`]; `sink` is not called then.
     pub fn submit(&self, work: Work, sink: Arc<dyn Sink>) -> Result<Ticket, Refusal> {
         let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
+        let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
         let asked = Asked {
-            tokens: work.estimated_tokens(),
+            tokens: work.estimated_tokens(most),
             deadline: work.deadline,
             priority: work.priority,
             partial: work.order == Order::AsGiven,
@@ -311,7 +321,7 @@ impl Engine {
             return Err(Refusal::Memory);
         }
         let entry = self.ledger.admit(&asked).map_err(|denied| self.refusal(denied))?;
-        let job = Arc::new(Job::new(work, sink, (Arc::clone(&self.ledger), entry)));
+        let job = Arc::new(Job::new((work, most), sink, (Arc::clone(&self.ledger), entry)));
         let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
             Ok(()) => return Ok(Ticket { job }),
             Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
@@ -354,13 +364,23 @@ impl Drop for Engine {
 }
 
 impl Work {
-    /// Tokens that the whole work is expected to be, from its bytes.
-    pub fn estimated_tokens(&self) -> u64 {
-        self.documents.iter().map(|(query, document)| self.estimate(*query, document)).sum()
+    /// Tokens that one pair can become at most with a model of this length.
+    fn most_tokens(&self, length: u32) -> u64 {
+        let length = self.cut.max_length.map_or(length, |asked| asked.min(length));
+        let windows = match self.cut.long_documents {
+            LongDocuments::Truncate => 1,
+            LongDocuments::MaxPassage { windows } => windows,
+        };
+        u64::from(length) * u64::from(windows)
     }
 
-    fn estimate(&self, query: u32, document: &str) -> u64 {
+    /// Tokens that the whole work is expected to be, from its bytes; of each pair at most `most`.
+    fn estimated_tokens(&self, most: u64) -> u64 {
+        self.documents.iter().map(|(query, document)| self.estimate((*query, document), most)).sum()
+    }
+
+    fn estimate(&self, (query, document): (u32, &str), most: u64) -> u64 {
         let query = self.queries.get(query as usize).map_or(0, |query| query.len());
-        1 + (query + document.len()) as u64 / BYTES_PER_TOKEN
+        (1 + (query + document.len()) as u64 / BYTES_PER_TOKEN).min(most)
     }
 }

@@ -17,6 +17,7 @@ mod shared;
 pub mod tokenizer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::ModelCard;
 
@@ -74,16 +75,34 @@ pub enum Company {
     },
     /// Pairs of any length, one after the other without padding; the graph attends within each alone.
     Packed {
-        /// Pairs that one forward pass holds at most.
-        slots: u32,
+        /// Pairs that one forward pass holds at most; `None` when the graph takes any number.
+        slots: Option<u32>,
     },
+}
+
+/// How large this model's forward passes are on its provider, where the settings leave it to the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// Tokens, padding included, of one pass at most.
+    pub tokens: usize,
+    /// How long a pass that is not full waits for company.
+    pub wait: Duration,
+}
+
+impl Batching {
+    /// About what a core's cache holds beside the weights that stream past; waiting would gain nothing, as passes are
+    /// short and whatever comes meanwhile shares the next one.
+    pub const CPU: Self = Self { tokens: 512, wait: Duration::ZERO };
+
+    /// An accelerator runs thousands of tokens in the time of one, so a pass is better large than early.
+    pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1) };
 }
 
 impl Company {
     /// Puts encodings side by side as the graph wants them.
     pub fn arrange(self, encodings: &[&Encoding], batch: &mut Batch) {
         match self {
-            Self::Packed { slots } => batch.pack(encodings, slots as usize),
+            Self::Packed { slots } => batch.pack(encodings, slots.map_or(encodings.len(), |slots| slots as usize)),
             Self::Alone | Self::SameLength | Self::Padded { .. } => batch.pad(encodings),
         }
     }
@@ -100,6 +119,8 @@ pub struct Model {
     pub scorers: Box<dyn ScorerFactory>,
     /// Which pairs may share a forward pass.
     pub company: Company,
+    /// How large a pass is.
+    pub batching: Batching,
 }
 
 /// Why a forward pass, or the loading of a model, failed.

@@ -37,6 +37,7 @@ pub(super) struct RawConfig {
     pub(super) shapes: Option<String>,
     pub(super) workers: Option<String>,
     pub(super) batch_tokens: Option<String>,
+    pub(super) batch_wait: Option<String>,
     pub(super) queue_tokens: Option<String>,
     pub(super) stuck_after: Option<String>,
     pub(super) cache_bytes: Option<String>,

@@ -132,8 +132,19 @@ table! {
         Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
     BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
-        Or { word: "auto", means: "512", kind: Count { min: 8, max: 1_048_576 } },
-        "Tokens of one forward pass, padding included; a single longer pair goes alone.";
+        Or {
+            word: "auto",
+            means: "what suits the provider, 512 on the CPU",
+            kind: Count { min: 8, max: 1_048_576 },
+        },
+        "Tokens of one forward pass at most, padding included; a single longer pair goes alone.";
+    BATCH_WAIT: Or<Period>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "`0ms` on the CPU, `1ms` on accelerators",
+            kind: Period { min: Duration::ZERO, max: Duration::from_secs(1) },
+        },
+        "How long a forward pass that is not full waits for more pairs, of the same request or of others.";
     QUEUE_TOKENS: Or<Count<u64>>, Open, "auto",
         Or {
             word: "auto",

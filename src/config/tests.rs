@@ -39,6 +39,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_SHAPES", "served"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_BATCH_TOKENS", "1024"),
+    ("RESCORED_BATCH_WAIT", "2ms"),
     ("RESCORED_QUEUE_TOKENS", "9000000"),
     ("RESCORED_STUCK_AFTER", "6s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
@@ -75,7 +76,10 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!((config.model.dir.as_path(), config.model.runtime), (PathBuf::from("models").as_path(), None));
     assert_eq!((config.model.provider, config.model.precision), (Provider::Auto, Precision::Auto));
     assert_eq!((config.model.max_length, config.engine.workers), (512, HOST.cores));
-    assert_eq!((config.engine.batch_tokens, config.engine.queue_tokens), (512, 8_000_000));
+    assert_eq!(
+        (config.engine.batch_tokens, config.engine.batch_wait, config.engine.queue_tokens),
+        (None, None, 8_000_000)
+    );
     assert_eq!((config.cache.bytes, config.cache.ttl), (256 << 20, None));
     assert_eq!((config.telemetry.filter.as_str(), config.telemetry.format), ("info,actix_server=warn", Format::Auto));
 }

@@ -18,6 +18,8 @@ use crate::model::{Encoding, PairTokenizer};
 /// Admitted work and what all its pairs share.
 pub(super) struct Job {
     pub(super) work: Work,
+    /// Tokens of one pair at most, for estimates.
+    most: u64,
     /// Token ids of each query, made by the first thread that needs them.
     query_ids: Box<[OnceLock<Option<QueryIds>>]>,
     sink: Arc<dyn Sink>,
@@ -86,10 +88,11 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Job {
-    pub(super) fn new(work: Work, sink: Arc<dyn Sink>, (ledger, entry): (Arc<Ledger>, EntryId)) -> Self {
+    pub(super) fn new((work, most): (Work, u64), sink: Arc<dyn Sink>, (ledger, entry): (Arc<Ledger>, EntryId)) -> Self {
         let query_ids = work.queries.iter().map(|_| OnceLock::new()).collect();
         Self {
             work,
+            most,
             query_ids,
             sink,
             ledger,
@@ -147,8 +150,14 @@ impl Job {
         self.forsaken.load(Ordering::Acquire)
     }
 
+    /// Tokens that all its pairs are expected to be.
+    pub(super) fn estimated_tokens(&self) -> u64 {
+        self.work.estimated_tokens(self.most)
+    }
+
     fn estimate(&self, slot: u32) -> u64 {
-        self.work.documents.get(slot as usize).map_or(0, |(query, document)| self.work.estimate(*query, document))
+        let pair = self.work.documents.get(slot as usize);
+        pair.map_or(0, |(query, document)| self.work.estimate((*query, document), self.most))
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::ledger::Ledger;
+use super::planner::Spent;
 use super::quarantine::Quarantine;
 use super::slot::{Part, Seen, Slot};
 use super::worker::Worker;
@@ -31,7 +32,8 @@ const STUCK_FACTOR: u32 = 20;
 /// What all workers share.
 pub(super) struct Crew {
     pub(super) models: Arc<[Model]>,
-    pub(super) batches: Receiver<Part>,
+    batches: Receiver<Part>,
+    idle: Sender<Free>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) quarantine: Quarantine,
     pub(super) around: Surroundings,
@@ -53,11 +55,26 @@ struct Desk {
     was_up: AtomicBool,
 }
 
+/// A worker waits for its next pass.
+#[derive(Debug)]
+pub(super) struct Free {
+    /// What its last one cost.
+    pub(super) spent: Option<Spent>,
+}
+
+/// The planner thread's ends of the channels.
+#[derive(Debug)]
+pub(super) struct Ends {
+    /// Room for one pass a worker; sent to only after a worker said that it is free.
+    pub(super) batches: Sender<Part>,
+    /// Room for one message a worker: none waits for the planner thread.
+    pub(super) free: Receiver<Free>,
+}
+
 /// Running workers and their watchdog.
 pub(super) struct Workers {
     pub(super) crew: Arc<Crew>,
-    /// Rendezvous: a batch is handed over when a worker is free.
-    pub(super) batches: Sender<Part>,
+    pub(super) ends: Ends,
     /// One message a worker: warm, or why not.
     pub(super) started: Receiver<Result<(), ScorerError>>,
     pub(super) watchdog: Watchdog,
@@ -83,12 +100,14 @@ pub(super) fn spawn(
     ledger: &Arc<Ledger>,
     around: &Surroundings,
 ) -> std::io::Result<Workers> {
-    let (batches, taken) = bounded::<Part>(0);
+    let (batches, taken) = bounded::<Part>(options.workers);
+    let (idle, free) = bounded(options.workers);
     let (report, started) = bounded(options.workers);
     let desk = |_| Desk { slot: Slot::default(), thread: Mutex::new(None), was_up: AtomicBool::new(false) };
     let crew = Arc::new(Crew {
         models: Arc::clone(models),
         batches: taken,
+        idle,
         ledger: Arc::clone(ledger),
         quarantine: Quarantine::default(),
         around: around.clone(),
@@ -106,7 +125,7 @@ pub(super) fn spawn(
     let watching = Arc::clone(&crew);
     let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watching.watch(&stopped))?;
     let watchdog = Watchdog { stop: Some(stop), thread: Some(thread) };
-    Ok(Workers { crew, batches, started, watchdog })
+    Ok(Workers { crew, ends: Ends { batches, free }, started, watchdog })
 }
 
 impl Crew {
@@ -125,6 +144,12 @@ impl Crew {
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
         *self.desks[number].thread() = Some(thread);
         Ok(())
+    }
+
+    /// Says that a worker is free and waits for its next pass; `None` once the planner thread is gone.
+    pub(super) fn next(&self, free: Free) -> Option<Part> {
+        self.idle.send(free).ok()?;
+        self.batches.recv().ok()
     }
 
     /// A worker's desk.

@@ -1,19 +1,20 @@
 //! The planner thread: the one place where requests, tokenizer threads and workers meet.
 //!
-//! Owns the claims and encodings that wait. All decisions are the [`Planner`]'s; this file moves values between
-//! channels. It ends when the engine's handle is gone and nothing is left to hand out.
+//! Owns the claims and encodings that wait, and how long a pass waits for company. What runs is the [`Planner`]'s
+//! decision, made when a worker is free and not before; this file moves values between channels. It ends when the
+//! engine's handle is gone and nothing is left to hand out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, Sender};
+use crossbeam_channel::{Receiver, Select, SendError};
 
 use super::PairFault;
 use super::claim::{Arrival, Claim, Job, Unit};
-use super::crew::Crew;
-use super::planner::{Arrived, JobId, Planner};
+use super::crew::{self, Crew, Free};
+use super::planner::{Arrived, JobId, Outlook, Planned, Planner};
 use super::slot::Part;
 use super::tokenise::{Ends, Texts, Tokenised};
 
@@ -29,14 +30,13 @@ pub(super) struct Callers {
 /// The workers, as this thread sees them.
 #[derive(Debug)]
 pub(super) struct Hands {
-    /// Rendezvous: a batch is handed over when a worker is free.
-    pub(super) batches: Sender<Part>,
+    pub(super) ends: crew::Ends,
     pub(super) crew: Arc<Crew>,
 }
 
-/// Starts the thread.
+/// Starts the thread. `waits` says for each model how long a pass that is not full waits for company.
 pub(super) fn spawn(
-    planner: Planner,
+    (planner, waits): (Planner, Vec<Duration>),
     callers: Callers,
     tokenisers: Ends,
     hands: Hands,
@@ -44,16 +44,18 @@ pub(super) fn spawn(
     let notice = super::DeathNotice(Arc::clone(&hands.crew.around.health));
     let dispatcher = Dispatcher {
         planner,
+        waits,
         arrivals: Some(callers.arrivals),
         gone: callers.gone,
         tokenisers,
-        workers: hands.batches,
+        workers: hands.ends,
         crew: hands.crew,
         waiting: HashMap::new(),
         deadlines: BTreeSet::new(),
         next_job: 0,
         texts: None,
-        forward: None,
+        free: 0,
+        ripens: None,
     };
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
         let _notice = notice;
@@ -64,19 +66,22 @@ pub(super) fn spawn(
 /// See the module.
 struct Dispatcher {
     planner: Planner,
+    waits: Vec<Duration>,
     /// `None` once the engine's handle is gone.
     arrivals: Option<Receiver<Arrival>>,
     gone: Receiver<()>,
     tokenisers: Ends,
-    workers: Sender<Part>,
+    workers: crew::Ends,
     crew: Arc<Crew>,
     waiting: HashMap<JobId, Waiting>,
     deadlines: BTreeSet<(Instant, JobId)>,
     next_job: JobId,
     /// Chosen for the next tokenizer thread that is free.
     texts: Option<Texts>,
-    /// Chosen for the next worker that is free.
-    forward: Option<Part>,
+    /// Workers that wait for a pass.
+    free: usize,
+    /// While a worker is free and a pass waits for company: when it goes all the same.
+    ripens: Option<Instant>,
 }
 
 /// What of a request waits here.
@@ -96,6 +101,7 @@ enum Event {
     Tokenised(Tokenised),
     TokenisersGone,
     Sent,
+    Free(Free),
     WorkersGone,
     Deadline,
 }
@@ -103,8 +109,10 @@ enum Event {
 impl Dispatcher {
     fn run(mut self) {
         loop {
-            self.choose();
-            if self.arrivals.is_none() && self.waiting.is_empty() && self.forward.is_none() && self.texts.is_none() {
+            if self.choose().is_err() {
+                return;
+            }
+            if self.arrivals.is_none() && self.waiting.is_empty() && self.texts.is_none() {
                 return;
             }
             match self.wait() {
@@ -113,6 +121,10 @@ impl Dispatcher {
                 Event::CallerGone => self.drop_unwanted(),
                 Event::Tokenised(done) => self.tokenised(done),
                 Event::Sent => {}
+                Event::Free(free) => {
+                    self.free += 1;
+                    free.spent.iter().for_each(|spent| self.planner.observe(spent));
+                }
                 Event::Deadline => self.expire(),
                 // Everything that waits answers by being dropped.
                 Event::TokenisersGone | Event::WorkersGone => return,
@@ -120,8 +132,8 @@ impl Dispatcher {
         }
     }
 
-    /// Puts forward what the next free thread gets.
-    fn choose(&mut self) {
+    /// Puts forward what the next tokenizer thread gets, and hands every free worker its pass.
+    fn choose(&mut self) -> Result<(), SendError<Part>> {
         if self.texts.is_none() {
             self.texts = self.planner.next_chunk().and_then(|chunk| {
                 let waiting = self.waiting.get_mut(&chunk.job)?;
@@ -129,21 +141,56 @@ impl Dispatcher {
                 Some(Texts { job: chunk.job, model: chunk.model, claims })
             });
         }
-        let now = Instant::now();
-        while self.forward.is_none() {
+        while self.free > 0 && self.is_ripe() {
             let Some(planned) = self.planner.next_batch() else { break };
-            let Some(waiting) = self.waiting.get_mut(&planned.job) else { continue };
-            let units: Vec<Unit> = planned
-                .units
-                .iter()
-                .filter_map(|&unit| waiting.units.get_mut(unit)?.take())
-                .filter(|unit| unit.claim.is_live(now))
-                .collect();
-            self.forget_if_done(planned.job);
-            if !units.is_empty() {
-                self.forward = Some(Part { model: planned.model, units });
+            let part = self.forward(planned);
+            if !part.units.is_empty() {
+                // There is room: a worker says that it is free before it gets its next pass.
+                self.workers.batches.send(part)?;
+                self.free -= 1;
             }
         }
+        Ok(())
+    }
+
+    /// Whether the next pass goes now: it is full, or has waited for company as long as its model lets it.
+    fn is_ripe(&mut self) -> bool {
+        let wait = match self.planner.outlook() {
+            Outlook::Nothing => {
+                self.ripens = None;
+                return false;
+            }
+            Outlook::Full => Duration::ZERO,
+            Outlook::Room { model } => self.waits.get(model).copied().unwrap_or_default(),
+        };
+        if wait.is_zero() {
+            self.ripens = None;
+            return true;
+        }
+        let now = Instant::now();
+        let ripens = *self.ripens.get_or_insert(now + wait);
+        if ripens <= now {
+            self.ripens = None;
+        }
+        ripens <= now
+    }
+
+    /// Takes what was planned out of what waits, and leaves out what nobody wants any more.
+    fn forward(&mut self, planned: Planned) -> Part {
+        let now = Instant::now();
+        let mut units = Vec::with_capacity(planned.units.len());
+        let mut last = None;
+        for (job, unit) in planned.units {
+            let unit = self.waiting.get_mut(&job).and_then(|waiting| waiting.units.get_mut(unit)?.take());
+            units.extend(unit.filter(|unit| unit.claim.is_live(now)));
+            if let Some(left) = last.replace(job).filter(|&last| last != job) {
+                self.forget_if_done(left);
+            }
+        }
+        if let Some(job) = last {
+            self.forget_if_done(job);
+        }
+        Part { model: planned.model, units }
     }
 
     /// Waits for the first channel, or for a deadline.
@@ -154,9 +201,10 @@ impl Dispatcher {
         let gone = self.arrivals.as_ref().map(|_| select.recv(&self.gone));
         let tokenised = select.recv(&self.tokenisers.tokenised);
         let texts = self.texts.is_some().then(|| select.send(&self.tokenisers.texts));
-        let forward = self.forward.is_some().then(|| select.send(&self.workers));
-        let chosen = match self.deadlines.first() {
-            Some(&(deadline, _)) => select.select_deadline(deadline),
+        let free = select.recv(&self.workers.free);
+        let deadline = self.deadlines.first().map(|&(deadline, _)| deadline);
+        let chosen = match deadline.into_iter().chain(self.ripens).min() {
+            Some(soonest) => select.select_deadline(soonest),
             None => Ok(select.select()),
         };
         let Ok(chosen) = chosen else { return Event::Deadline };
@@ -175,11 +223,8 @@ impl Dispatcher {
                 None => Event::TokenisersGone,
             };
         }
-        if index == forward {
-            return match self.forward.take() {
-                Some(forward) => chosen.send(&self.workers, forward).map_or(Event::WorkersGone, |()| Event::Sent),
-                None => Event::WorkersGone,
-            };
+        if index == Some(free) {
+            return chosen.recv(&self.workers.free).map_or(Event::WorkersGone, Event::Free);
         }
         match (&self.arrivals, index == arrivals) {
             (Some(arrivals), true) => chosen.recv(arrivals).map_or(Event::HandleGone, Event::Arrived),
@@ -195,7 +240,7 @@ impl Dispatcher {
             job: id,
             model: job.work.model,
             priority: job.work.priority,
-            tokens: job.work.estimated_tokens(),
+            tokens: job.estimated_tokens(),
             documents: claims.len(),
             order: job.work.order,
         });
@@ -236,10 +281,6 @@ impl Dispatcher {
     fn drop_unwanted(&mut self) {
         let now = Instant::now();
         self.crew.stop_unwanted();
-        if let Some(part) = &mut self.forward {
-            part.units.retain(|unit| unit.claim.is_live(now));
-        }
-        self.forward = self.forward.take().filter(|part| !part.units.is_empty());
         let forsaken: Vec<JobId> =
             self.waiting.iter().filter(|(_, waiting)| waiting.job.is_forsaken()).map(|(id, _)| *id).collect();
         for id in forsaken {

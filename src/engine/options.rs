@@ -7,8 +7,13 @@ use std::time::Duration;
 pub struct Options {
     /// Inference workers: threads that own one session of every model each.
     pub workers: usize,
-    /// Tokens, padding included, of one forward pass; a single longer pair still goes alone.
-    pub batch_tokens: usize,
+    /// Threads that turn texts into token ids.
+    pub tokenisers: usize,
+    /// Tokens, padding included, of one forward pass; a single longer pair still goes alone. `None` leaves it to the
+    /// model.
+    pub batch_tokens: Option<usize>,
+    /// How long a forward pass that is not full waits for company. `None` leaves it to the model.
+    pub batch_wait: Option<Duration>,
     /// Estimated tokens that may wait before new work is refused.
     pub queue_tokens: u64,
     /// A forward pass that takes longer than this, and much longer than its size lets expect, is stuck.

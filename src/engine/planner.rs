@@ -4,21 +4,39 @@
 //!
 //! **Fairness.** Each request is a flow of weighted fair queueing (Parekh and Gallager 1993): on arrival it gets the
 //! virtual time at which it would finish if all waiting requests were served at once in equal shares, and the earliest
-//! such finish goes first, decided anew for every micro-batch. So a small request overtakes a large one, equal ones go in
-//! the order they came, and none finishes later than under equal sharing plus one micro-batch a worker. Warm-up requests
-//! are served only while no live one has anything ready.
+//! such finish goes first, decided anew for every pass. So a small request overtakes a large one, equal ones go in the
+//! order they came, and none finishes later than under equal sharing plus two passes a worker: the one that runs when it
+//! comes, and what fills up the one that it ends in. Warm-up requests are served only while no live one has anything
+//! ready, and never share its pass.
 //!
-//! **Batching.** Within a request the longest encodings go first, so that workers finish together, unless its caller
-//! takes a part of the answer: then they go as given. [`Company`] says which encodings may share a forward pass.
+//! **Batching.** A pass takes from the request whose turn it is, then from the next in turn. Within a request the longest
+//! encodings go first, so that workers finish together, unless its caller takes a part of the answer: then they go as
+//! given. [`Company`] says which encodings may share a pass. Where some of a request wait that do not fit, later
+//! requests may fill the pass only out of what equal sharing owes them already, and only while nobody is late.
+//!
+//! **Size.** A pass holds as many tokens as were scored quickest so far (`cost`), and no more than a worker's share of
+//! all that waits, so that few pairs are spread over the workers that would be idle; not so on accelerators, whose passes
+//! are better large.
 //!
 //! It must not know what an encoding holds beyond its length.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::{Range, RangeInclusive};
+mod cost;
+mod flow;
+mod fluid;
+mod pass;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use super::Order;
 use crate::domain::Priority;
 use crate::model::Company;
+
+use cost::Cost;
+pub(super) use cost::{Spent, work};
+use flow::{Flow, Ready, Turn};
+use fluid::{Fluid, VIRTUAL_SHIFT};
+use pass::Pass;
 
 /// Names a request inside the planner.
 pub(super) type JobId = usize;
@@ -34,8 +52,8 @@ const CHUNK: usize = 16;
 /// the cost of forward passes.
 const BATCHES_AHEAD: u64 = 64;
 
-/// Virtual time counts tokens in this fixed point, so that equal shares of few tokens do not vanish in rounding.
-const VIRTUAL_SHIFT: u32 = 16;
+/// Requests that are looked at for one pass: what it costs to plan one stays the same however many wait.
+const REACH: usize = 64;
 
 /// What the planner is told of an admitted request.
 #[derive(Clone, Copy, Debug)]
@@ -58,82 +76,109 @@ pub(super) struct Chunk {
     pub(super) documents: Range<usize>,
 }
 
-/// Encodings that share the next forward pass; all of one request.
+/// Encodings that share the next forward pass; those of one request stand together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
-    pub(super) job: JobId,
     pub(super) model: usize,
-    pub(super) units: Vec<UnitId>,
+    pub(super) units: Vec<(JobId, UnitId)>,
+}
+
+/// How a model's passes are made up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batching {
+    pub(super) company: Company,
+    /// Tokens, padding included, of one pass at most, or one encoding.
+    pub(super) tokens: usize,
+    /// Workers that few pairs are spread over; 1 where a pass is better large.
+    pub(super) spread: usize,
+}
+
+/// What would come of planning now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// Nothing is ready.
+    Nothing,
+    /// A pass of this model that company would make larger.
+    Room {
+        /// The model.
+        model: usize,
+    },
+    /// A pass that is as large as it gets.
+    Full,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Planner {
-    companies: Vec<Company>,
-    batch_tokens: usize,
+    models: Vec<Served>,
     jobs: HashMap<JobId, Flow>,
     /// Requests with texts not yet handed out, in serving order.
     textual: BTreeSet<Turn>,
     /// Requests with encodings ready, in serving order.
     ready: BTreeSet<Turn>,
     ready_tokens: u64,
-    live: Fluid,
-    warm_up: Fluid,
+    live: Class,
+    warm_up: Class,
 }
 
-/// Serving order: live before warm-up, then virtual finish, then arrival.
-type Turn = (bool, u128, JobId);
-
+/// A model as the planner sees it.
 #[derive(Debug)]
-struct Flow {
-    turn: Turn,
-    model: usize,
-    unread: Range<usize>,
-    chunks_out: usize,
-    units: usize,
-    ready: Ready,
+struct Served {
+    company: Company,
+    limit: u64,
+    spread: u64,
+    cost: Cost,
+    /// Encodings ready, and their tokens.
+    ready: (u64, u64),
 }
 
-/// Encodings that wait, with their lengths.
-#[derive(Debug)]
-enum Ready {
-    LongestFirst(BTreeMap<u32, Vec<UnitId>>),
-    AsGiven(VecDeque<(UnitId, u32)>),
+/// Requests of one priority.
+#[derive(Debug, Default)]
+struct Class {
+    fluid: Fluid,
+    /// Tokens that are ready, and those expected of unread texts.
+    waiting: u64,
 }
 
 impl Planner {
-    /// A planner for models with these companies; a batch holds at most `batch_tokens`, padding included, or one
-    /// encoding.
-    pub(super) fn new(companies: Vec<Company>, batch_tokens: usize) -> Self {
+    /// A planner for these models.
+    pub(super) fn new(models: &[Batching]) -> Self {
+        let served = |batching: &Batching| {
+            let limit = batching.tokens.max(1) as u64;
+            let spread = batching.spread.max(1) as u64;
+            Served { company: batching.company, limit, spread, cost: Cost::new(limit), ready: (0, 0) }
+        };
         Self {
-            companies,
-            batch_tokens,
+            models: models.iter().map(served).collect(),
             jobs: HashMap::new(),
             textual: BTreeSet::new(),
             ready: BTreeSet::new(),
             ready_tokens: 0,
-            live: Fluid::default(),
-            warm_up: Fluid::default(),
+            live: Class::default(),
+            warm_up: Class::default(),
         }
     }
 
     /// A request was admitted.
     pub(super) fn arrive(&mut self, arrived: Arrived) {
-        let fluid = match arrived.priority {
-            Priority::Live => &mut self.live,
-            Priority::WarmUp => &mut self.warm_up,
-        };
-        let finish = fluid.join(arrived.job, arrived.tokens);
-        let turn = (arrived.priority == Priority::WarmUp, finish, arrived.job);
+        let is_warm_up = arrived.priority == Priority::WarmUp;
+        let class = self.class(is_warm_up);
+        let start = class.fluid.now();
+        let finish = class.fluid.join(arrived.job, arrived.tokens);
+        class.waiting += arrived.tokens;
+        let turn = (is_warm_up, finish, arrived.job);
         if arrived.documents > 0 {
             self.textual.insert(turn);
         }
         let flow = Flow {
             turn,
+            start,
             model: arrived.model,
             unread: 0..arrived.documents,
+            unread_tokens: arrived.tokens,
             chunks_out: 0,
             units: 0,
+            served: 0,
             ready: Ready::new(arrived.order),
         };
         self.jobs.insert(arrived.job, flow);
@@ -141,53 +186,101 @@ impl Planner {
 
     /// The next texts to tokenise; `None` when there are none or enough encodings are ready.
     pub(super) fn next_chunk(&mut self) -> Option<Chunk> {
-        if self.ready_tokens >= BATCHES_AHEAD * self.batch_tokens as u64 {
-            return None;
-        }
         let turn = *self.textual.first()?;
         let flow = self.jobs.get_mut(&turn.2)?;
-        let start = flow.unread.start;
-        let end = (start + CHUNK).min(flow.unread.end);
-        flow.unread.start = end;
-        flow.chunks_out += 1;
+        let limit = self.models.get(flow.model).map_or(1, |served| served.limit);
+        if self.ready_tokens >= BATCHES_AHEAD * limit {
+            return None;
+        }
+        let (documents, tokens) = flow.read(CHUNK);
+        let chunk = Chunk { job: turn.2, model: flow.model, documents };
         if flow.unread.is_empty() {
             self.textual.remove(&turn);
         }
-        Some(Chunk { job: turn.2, model: flow.model, documents: start..end })
+        self.class(turn.0).waiting -= tokens;
+        Some(chunk)
     }
 
     /// A chunk came back: encodings of these lengths are ready, numbered on from the ones before.
     pub(super) fn tokenised(&mut self, job: JobId, lengths: &[u32]) {
         let Some(flow) = self.jobs.get_mut(&job) else { return };
         flow.chunks_out -= 1;
+        let turn = flow.turn;
+        let mut tokens = 0;
         for &length in lengths {
             flow.ready.push(flow.units, length);
             flow.units += 1;
-            self.ready_tokens += u64::from(length);
+            tokens += u64::from(length);
+        }
+        if let Some(served) = self.models.get_mut(flow.model) {
+            served.ready.0 += lengths.len() as u64;
+            served.ready.1 += tokens;
         }
         if !flow.ready.is_empty() {
-            self.ready.insert(flow.turn);
+            self.ready.insert(turn);
+        }
+        self.ready_tokens += tokens;
+        self.class(turn.0).waiting += tokens;
+    }
+
+    /// A forward pass is over.
+    pub(super) fn observe(&mut self, spent: &Spent) {
+        if let Some(served) = self.models.get_mut(spent.model) {
+            served.cost.observe(spent);
+        }
+    }
+
+    /// What [`Planner::next_batch`] would give.
+    pub(super) fn outlook(&self) -> Outlook {
+        let lead = self.ready.first().and_then(|turn| self.jobs.get(&turn.2));
+        let Some((flow, served)) = lead.and_then(|flow| Some((flow, self.models.get(flow.model)?))) else {
+            return Outlook::Nothing;
+        };
+        if pass::fills(served.company, served.cost.budget(), served.ready) {
+            Outlook::Full
+        } else {
+            Outlook::Room { model: flow.model }
         }
     }
 
     /// The encodings of the next forward pass. They are out of the planner then.
     pub(super) fn next_batch(&mut self) -> Option<Planned> {
-        let turn = *self.ready.first()?;
-        let flow = self.jobs.get_mut(&turn.2)?;
-        let company = self.companies.get(flow.model).copied().unwrap_or(Company::Alone);
-        let (units, tokens) = flow.take(company, self.batch_tokens);
-        if flow.ready.is_empty() {
+        let lead = *self.ready.first()?;
+        let model = self.jobs.get(&lead.2)?.model;
+        let served = self.models.get(model)?;
+        let class = if lead.0 { &self.warm_up } else { &self.live };
+        let share = class.waiting.div_ceil(served.spread);
+        let mut pass = Pass::new(served.company, served.cost.budget(), share);
+        let now = class.fluid.now();
+        let mut overtakes = false;
+        let mut emptied = Vec::new();
+        for &turn in self.ready.iter().take(REACH).take_while(|turn| turn.0 == lead.0) {
+            if pass.fitting().is_none() || (overtakes && lead.1 <= now) {
+                break;
+            }
+            let Some(flow) = self.jobs.get_mut(&turn.2) else { continue };
+            if flow.model == model {
+                flow.give(&mut pass, overtakes.then_some(now));
+            }
+            if flow.ready.is_empty() {
+                emptied.push(turn);
+            } else {
+                overtakes = true;
+            }
+        }
+        for turn in emptied {
             self.ready.remove(&turn);
         }
-        self.ready_tokens -= tokens;
-        let fluid = if turn.0 { &mut self.warm_up } else { &mut self.live };
-        fluid.serve(tokens);
-        Some(Planned { job: turn.2, model: flow.model, units })
+        let tokens = pass.tokens();
+        let units = pass.into_units();
+        self.take((model, lead.0), (units.len() as u64, tokens));
+        self.class(lead.0).fluid.serve(tokens);
+        Some(Planned { model, units })
     }
 
     /// Whether nothing of the request is left here: no text, no chunk on its way, no encoding.
     pub(super) fn is_done(&self, job: JobId) -> bool {
-        self.jobs.get(&job).is_none_or(|flow| flow.unread.is_empty() && flow.chunks_out == 0 && flow.ready.is_empty())
+        self.jobs.get(&job).is_none_or(Flow::is_done)
     }
 
     /// Forgets a request, done or not.
@@ -195,116 +288,43 @@ impl Planner {
         let Some(flow) = self.jobs.remove(&job) else { return };
         self.textual.remove(&flow.turn);
         self.ready.remove(&flow.turn);
-        self.ready_tokens -= flow.ready.tokens();
-        let fluid = if flow.turn.0 { &mut self.warm_up } else { &mut self.live };
-        fluid.leave(flow.turn.1, job);
+        self.take((flow.model, flow.turn.0), flow.ready.amount());
+        let class = self.class(flow.turn.0);
+        class.waiting -= flow.unread_tokens;
+        class.fluid.leave(flow.turn.1, job);
+    }
+
+    /// Encodings that were ready are gone.
+    fn take(&mut self, (model, is_warm_up): (usize, bool), (units, tokens): (u64, u64)) {
+        self.ready_tokens -= tokens;
+        self.class(is_warm_up).waiting -= tokens;
+        if let Some(served) = self.models.get_mut(model) {
+            served.ready.0 -= units;
+            served.ready.1 -= tokens;
+        }
+    }
+
+    const fn class(&mut self, is_warm_up: bool) -> &mut Class {
+        if is_warm_up { &mut self.warm_up } else { &mut self.live }
     }
 }
 
 impl Flow {
-    /// Takes the next batch out and says how many real tokens it holds.
-    fn take(&mut self, company: Company, budget: usize) -> (Vec<UnitId>, u64) {
-        let budget = u32::try_from(budget).unwrap_or(u32::MAX);
-        let Some((first, longest)) = self.ready.pop(0..=u32::MAX) else { return (Vec::new(), 0) };
-        let (mut units, mut tokens) = (vec![first], longest);
-        loop {
-            let pairs = u32::try_from(units.len()).unwrap_or(u32::MAX);
-            let padded_fits = longest.saturating_mul(pairs + 1) <= budget;
-            let fitting = match company {
-                Company::SameLength if padded_fits => longest..=longest,
-                Company::Padded { least_percent } if padded_fits => longest * u32::from(least_percent) / 100..=longest,
-                Company::Packed { slots } if pairs < slots && tokens < budget => 0..=budget - tokens,
-                Company::Alone | Company::SameLength | Company::Padded { .. } | Company::Packed { .. } => break,
-            };
-            let Some((unit, length)) = self.ready.pop(fitting) else { break };
-            units.push(unit);
-            tokens += length;
-        }
-        (units, u64::from(tokens))
-    }
-}
-
-impl Ready {
-    fn new(order: Order) -> Self {
-        match order {
-            Order::LongestFirst => Self::LongestFirst(BTreeMap::new()),
-            Order::AsGiven => Self::AsGiven(VecDeque::new()),
-        }
-    }
-
-    fn push(&mut self, unit: UnitId, length: u32) {
-        match self {
-            Self::LongestFirst(lengths) => lengths.entry(length).or_default().push(unit),
-            Self::AsGiven(units) => units.push_back((unit, length)),
-        }
-    }
-
-    /// The next encoding, if its length is one of these.
-    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
-        match self {
-            Self::LongestFirst(lengths) => {
-                let (&length, units) = lengths.range_mut(fitting).next_back()?;
-                let unit = units.pop()?;
-                if units.is_empty() {
-                    lengths.remove(&length);
-                }
-                Some((unit, length))
-            }
-            Self::AsGiven(units) => units.pop_front_if(|(_, length)| fitting.contains(length)),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::LongestFirst(lengths) => lengths.is_empty(),
-            Self::AsGiven(units) => units.is_empty(),
-        }
-    }
-
-    fn tokens(&self) -> u64 {
-        match self {
-            Self::LongestFirst(lengths) => {
-                lengths.iter().map(|(&length, units)| u64::from(length) * units.len() as u64).sum()
-            }
-            Self::AsGiven(units) => units.iter().map(|&(_, length)| u64::from(length)).sum(),
-        }
-    }
-}
-
-/// The ideal that fairness is measured by: all waiting requests served at once in equal shares.
-#[derive(Debug, Default)]
-struct Fluid {
-    now: u128,
-    active: BTreeSet<(u128, JobId)>,
-}
-
-impl Fluid {
-    /// A request of `tokens` arrives; the virtual time at which the ideal finishes it.
-    fn join(&mut self, job: JobId, tokens: u64) -> u128 {
-        let finish = self.now + (u128::from(tokens.max(1)) << VIRTUAL_SHIFT);
-        self.active.insert((finish, job));
-        finish
-    }
-
-    /// `tokens` were served: virtual time goes on by each active request's share.
-    fn serve(&mut self, tokens: u64) {
-        let mut work = u128::from(tokens) << VIRTUAL_SHIFT;
-        while let Some(&(finish, _)) = self.active.first() {
-            let sharing = self.active.len() as u128;
-            let needed = (finish - self.now) * sharing;
-            if needed > work {
-                self.now += work / sharing;
+    /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by `now`.
+    fn give(&mut self, pass: &mut Pass, overtaking_at: Option<u128>) {
+        while let Some(fitting) = pass.fitting() {
+            let owed = overtaking_at.map_or(u32::MAX, |now| {
+                let ideal = u64::try_from(now.saturating_sub(self.start) >> VIRTUAL_SHIFT).unwrap_or(u64::MAX);
+                u32::try_from(ideal.saturating_sub(self.served)).unwrap_or(u32::MAX)
+            });
+            let (least, most) = (*fitting.start(), (*fitting.end()).min(owed));
+            if least > most {
                 return;
             }
-            work -= needed;
-            self.now = finish;
-            self.active.pop_first();
+            let Some((unit, length)) = self.ready.pop(least..=most) else { return };
+            self.served += u64::from(length);
+            pass.join(self.turn.2, unit, length);
         }
-    }
-
-    /// A request goes away unfinished.
-    fn leave(&mut self, finish: u128, job: JobId) {
-        self.active.remove(&(finish, job));
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::PairFault;
-use super::claim::Unit;
-use super::crew::Crew;
+use super::crew::{Crew, Free};
+use super::planner::{Spent, work};
 use super::slot::{Part, Replaced, Run, Slot, Stopped};
 use crate::metrics::Worker as Label;
 use crate::model::{Batch, Encoding, Scorer, ScorerError};
@@ -82,9 +82,10 @@ impl Worker {
 
     fn take_turns(&mut self) -> Result<(), Replaced> {
         loop {
+            let mut spent = None;
             while let Some(part) = self.slot().take(self.generation)? {
                 let started = Instant::now();
-                self.forward(part)?;
+                spent = self.forward(part)?;
                 self.busy_for(started.elapsed());
                 if self.scorers.is_empty() && !self.restore() {
                     self.refuse_all();
@@ -92,7 +93,7 @@ impl Worker {
                 }
             }
             let asked = Instant::now();
-            let Ok(part) = self.crew.batches.recv() else { return Ok(()) };
+            let Some(part) = self.crew.next(Free { spent }) else { return Ok(()) };
             if asked.elapsed() < HAND_OVER {
                 self.crew.ledger.ran(0, asked.elapsed());
             }
@@ -103,7 +104,9 @@ impl Worker {
     /// Gives up whatever it is handed until the engine ends: each pair answers by being dropped.
     fn refuse_all(&self) {
         drop(self.slot().clear(self.generation));
-        self.crew.batches.iter().for_each(drop);
+        while let Some(part) = self.crew.next(Free { spent: None }) {
+            drop(part);
+        }
     }
 
     fn slot(&self) -> &Slot {
@@ -174,19 +177,19 @@ impl Worker {
         }
     }
 
-    /// Scores a part, or puts what is left of it on the desk.
-    fn forward(&mut self, mut part: Part) -> Result<(), Replaced> {
+    /// Scores a part, or puts what is left of it on the desk. What a pass that succeeded cost is answered.
+    fn forward(&mut self, mut part: Part) -> Result<Option<Spent>, Replaced> {
         let now = Instant::now();
         part.units.retain(|unit| unit.claim.is_live(now));
         self.crew.refuse_quarantined(&mut part, now);
         if part.units.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let crew = Arc::clone(&self.crew);
-        let Some(model) = crew.models.get(part.model) else { return Ok(()) };
+        let Some(model) = crew.models.get(part.model) else { return Ok(None) };
         let Some(scorer) = self.scorers.get_mut(part.model) else {
             // Only a panic takes scorers away: they are built anew before the next part is taken.
-            return self.slot().put(self.generation, part);
+            return self.slot().put(self.generation, part).map(|()| None);
         };
         let encodings: Vec<&Encoding> = part.units.iter().map(|unit| &unit.encoding).collect();
         model.company.arrange(&encodings, &mut self.batch);
@@ -207,14 +210,14 @@ impl Worker {
             Ok(Ok(logits)) if logits.len() == part.units.len() => {
                 self.pause = Duration::ZERO;
                 crew.ledger.ran(tokens, spent);
-                self.account(&part.units, started, spent);
+                let spent = self.account(&part, started, spent);
                 for (unit, logit) in part.units.iter().zip(logits) {
                     unit.claim.scored(logit);
                 }
-                Ok(())
+                Ok(Some(spent))
             }
-            Ok(outcome) => self.failed(&part, outcome.err(), stopped),
-            Err(_panic) => self.panicked(&part, stopped),
+            Ok(outcome) => self.failed(&part, outcome.err(), stopped).map(|()| None),
+            Err(_panic) => self.panicked(&part, stopped).map(|()| None),
         }
     }
 
@@ -271,7 +274,8 @@ impl Worker {
         Ok(())
     }
 
-    fn account(&self, units: &[Unit], started: Instant, spent: Duration) {
+    fn account(&self, part: &Part, started: Instant, spent: Duration) -> Spent {
+        let units = &part.units;
         let metrics = self.crew.metrics();
         metrics.forwards.inc();
         metrics.tokens.inc_by(self.batch.tokens() as u64);
@@ -282,12 +286,15 @@ impl Worker {
         for unit in units {
             metrics.queue_seconds.observe((started - unit.ready).as_secs_f64());
             unit.claim.waited(started);
-            // Units of one batch are of one request each in turn: its time counts once a pass.
+            // Units of one request stand together: the pass counts once for each.
             let job = Arc::as_ptr(unit.claim.job());
             if last != Some(job) {
                 unit.claim.job().inferred_for(spent);
                 last = Some(job);
             }
         }
+        let tokens = (self.batch.tokens() + self.batch.padding()) as u64;
+        let work = work(units.iter().map(|unit| unit.encoding.len()));
+        Spent { model: part.model, tokens, work, time: spent }
     }
 }

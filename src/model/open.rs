@@ -14,7 +14,7 @@ use super::provider::register::LibraryProbe;
 use super::provider::{self, ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Company, Model, ScorerError, compiled};
+use super::{Batching, Company, Model, ScorerError, compiled};
 use crate::domain::{Execution, ModelCard, PassedOver};
 use crate::graph::{self, Summary};
 
@@ -157,13 +157,14 @@ impl Model {
             execution,
         };
         let company = match graph.summary.slots {
-            Some(slots) => Company::Packed { slots },
+            Some(slots) => Company::Packed { slots: Some(slots) },
             None if quantises_dynamically(&graph.summary) => Company::Alone,
             None => Company::SameLength,
         };
         tell(&card, &graph, company);
         let scorers = Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes), place)?);
-        Ok(Self { card, tokenizer, scorers, company })
+        let batching = if usable.kind == Kind::Cpu { Batching::CPU } else { Batching::ACCELERATOR };
+        Ok(Self { card, tokenizer, scorers, company, batching })
     }
 }
 

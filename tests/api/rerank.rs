@@ -143,3 +143,28 @@ fn long_documents_are_read_to_their_end_in_windows_when_the_server_is_told_to() 
     let tokens = |answer: &crate::support::Response| answer.ok()["usage"]["total_tokens"].as_u64().unwrap();
     assert!(tokens(&read) > tokens(&cut) + 256, "several windows entered the model");
 }
+
+#[test]
+fn a_pass_that_waits_for_company_is_shared_by_requests_that_come_meanwhile() {
+    let app = App::with(Setup { batch_wait: Some(Duration::from_millis(900)), ..Setup::default() });
+    let passes = || {
+        let answer = app.get("/metrics");
+        let line = answer.text().lines().find(|line| line.starts_with("rescored_forwards_total ")).expect("a counter");
+        line.rsplit(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number")
+    };
+    let before = passes();
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for document in ["=1.5 a", "=2.5 b", "=3.5 c"] {
+            let app = &app;
+            scope.spawn(move || {
+                let body = json!({"query": "q", "documents": [document], "raw_scores": true}).to_string();
+                let answer = app.post("/v1/rerank", body).ok();
+                let wanted: f64 = document.get(1..4).unwrap().parse().unwrap();
+                assert!((by_index(&answer)[0] - wanted).abs() < 1e-6, "each gets its own score: {answer}");
+            });
+        }
+    });
+    assert_eq!(passes() - before, 1, "three requests, one pass");
+    assert!(started.elapsed() >= Duration::from_millis(850), "it waited");
+}

@@ -111,9 +111,9 @@ fn vespa_hits_outside_the_window_stay_below_it() {
 fn what_is_late_stays_below_in_first_stage_order_and_is_told() {
     let app = App::start();
     let mut slow = response(&[1.0; 12]);
-    for hit in slow["hits"]["hits"].as_array_mut().unwrap() {
-        let id = hit["_id"].as_str().unwrap().to_owned();
-        hit["_source"]["body"] = json!(format!("=slow {id}"));
+    for (n, hit) in slow["hits"]["hits"].as_array_mut().unwrap().iter_mut().enumerate() {
+        // Of different lengths, so that each is a pass of its own.
+        hit["_source"]["body"] = json!(format!("=slow {}", "x".repeat(n + 1)));
     }
     let body = json!({"query": "q", "fields": ["body"], "rescore": {"window_size": 12}, "timeout_ms": 1000,
                       "response": slow});

@@ -31,6 +31,7 @@ pub(crate) struct Setup {
     pub(crate) warm: bool,
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) models: Vec<&'static str>,
+    pub(crate) batch_wait: Option<Duration>,
     pub(crate) long_documents: LongDocuments,
     pub(crate) api_keys: Option<PathBuf>,
     pub(crate) exposure: http::Exposure,
@@ -47,6 +48,7 @@ impl Default for Setup {
             queue_tokens: 50_000_000,
             stuck_after: Duration::from_secs(5),
             batch_tokens: 4096,
+            batch_wait: None,
             pace: Pace::default(),
             warm: true,
             sockets: Vec::new(),
@@ -82,7 +84,9 @@ impl App {
         let models = setup.models.iter().map(|id| fake::model(id, setup.pace)).collect();
         let engine = engine::Options {
             workers: 2,
-            batch_tokens: setup.batch_tokens,
+            tokenisers: 2,
+            batch_tokens: Some(setup.batch_tokens),
+            batch_wait: setup.batch_wait,
             queue_tokens: setup.queue_tokens,
             stuck_after: setup.stuck_after,
         };

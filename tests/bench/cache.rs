@@ -309,7 +309,9 @@ fn beside() {
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
     let engine = engine::Options {
         workers: 2,
-        batch_tokens: 512,
+        tokenisers: 2,
+        batch_tokens: Some(512),
+        batch_wait: None,
         queue_tokens: 50_000_000,
         stuck_after: Duration::from_secs(5),
     };

@@ -27,7 +27,9 @@ pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
     let models = ["fake", "other"].map(|id| fake::model(id, fake::Pace::default())).into();
     let engine = engine::Options {
         workers: 2,
-        batch_tokens: 4096,
+        tokenisers: 2,
+        batch_tokens: Some(4096),
+        batch_wait: None,
         queue_tokens: 50_000_000,
         stuck_after: Duration::from_secs(5),
     };

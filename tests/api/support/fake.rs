@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rescored::domain::{Activation, Execution, ModelCard};
-use rescored::model::{Batch, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
+use rescored::model::{Batch, Batching, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
 const FIRST_BYTE: i64 = 3;
@@ -42,6 +42,7 @@ pub(crate) fn model(id: &str, pace: Pace) -> Model {
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
         scorers: Box::new(Factory(pace)),
         company: Company::SameLength,
+        batching: Batching::CPU,
     }
 }
 
