@@ -237,6 +237,12 @@ async fn watch_memory(core: &Core, server: &Stop, gauge: Option<Gauge>) {
     }
 }
 
+/// Bytes that this process may still take before its control group's limit; `None` where there is none.
+pub fn headroom() -> Option<u64> {
+    let gauge = Gauge::new(None)?;
+    Some(gauge.limit().saturating_sub(gauge.used()?))
+}
+
 /// Files that the process holds beside its connections: models, logs, threads' own.
 const OTHER_FILES: u64 = 512;
 

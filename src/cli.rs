@@ -13,9 +13,11 @@ mod bench;
 mod cache;
 mod compile;
 mod console;
+mod doctor;
 mod eval;
 mod fetch;
 mod serve;
+mod shell;
 mod warm;
 
 /// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).
@@ -53,6 +55,12 @@ enum Command {
     Bench(bench::Flags),
     /// Measure on a data set with judgements whether reranking helps, and what each model, precision and window costs.
     Eval(Box<eval::Flags>),
+    /// Say whether this set-up works, and what to do where it does not; or probe a sidecar that runs.
+    Doctor(doctor::Flags),
+    /// Print what a shell reads to complete the flags.
+    Completions(shell::Completions),
+    /// Print the manual page (roff), or write a page a sub-command into a folder.
+    Man(shell::Manual),
 }
 
 /// Runs the sub-command that `arguments`, the program's name first, ask for.
@@ -73,6 +81,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
         Command::Compile(flags) => compile::run(&flags, vars),
         Command::Bench(flags) => bench::run(&flags),
         Command::Eval(flags) => eval::run(&flags, vars),
+        Command::Doctor(flags) => doctor::run(flags, vars),
+        Command::Completions(flags) => shell::completions(&flags),
+        Command::Man(flags) => shell::man(&flags),
     }
 }
 

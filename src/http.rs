@@ -35,10 +35,10 @@ mod tls;
 mod ui;
 mod wire;
 
-pub use keys::KeysError;
+pub use keys::{KeysError, count as count_keys};
 pub use options::{Exposure, Listen, Options, Patience, Tls, Ui};
 pub use server::{BindError, Bound, State, Stop, bind};
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_tls};
 
 /// Reads a body as one of the faces does: a doorway for fuzz targets.
 #[cfg(fuzzing)]

@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: the sub-commands.
 //! - [`app`]: puts the parts together and takes them apart.
+//! - [`doctor`]: names what is wrong with a set-up, and says what to do.
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
@@ -27,6 +28,7 @@ pub mod cache;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 pub mod engine;
 pub mod eval;

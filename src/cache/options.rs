@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::shared::{UrlError, check_url};
+pub use super::shared::{Unreachable, UrlError, check_url};
 
 /// Settings of the first tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,16 @@ pub struct SharedOptions {
     pub url: Option<String>,
     /// How long a request waits for it at most.
     pub timeout: Duration,
+}
+
+impl SharedOptions {
+    /// Connects as the cache does, and says how long a round trip takes then.
+    ///
+    /// # Errors
+    /// [`Unreachable`] when nobody answers within `patience`; its text holds no password.
+    pub fn ping(&self, patience: Duration) -> Result<Duration, Unreachable> {
+        super::shared::ping(self.url.as_deref().unwrap_or_default(), patience)
+    }
 }
 
 impl fmt::Debug for SharedOptions {

@@ -193,6 +193,28 @@ pub fn check_url(url: &str) -> Result<(), UrlError> {
     Place::parse(url).map(|_| ())
 }
 
+/// Why the tier does not answer. Its address is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// It is no address.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Nobody is there, or whoever is there refuses.
+    #[error("no round trip")]
+    Link(#[from] redis::RedisError),
+}
+
+/// Connects once, and says how long a round trip takes then.
+///
+/// # Errors
+/// [`Unreachable`].
+pub(super) fn ping(url: &str, patience: Duration) -> Result<Duration, Unreachable> {
+    let mut link = Place::parse(url)?.connect(patience)?;
+    let started = std::time::Instant::now();
+    link.ping()?;
+    Ok(started.elapsed())
+}
+
 /// What the names of a scope's entries begin with: 64 bits of a hash of its identity keep scopes apart for whoever
 /// forgets one; the key itself holds the identity.
 fn prefix(scope: &Scope) -> String {

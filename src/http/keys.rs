@@ -86,6 +86,14 @@ impl Known {
     }
 }
 
+/// How many keys a file holds.
+///
+/// # Errors
+/// [`KeysError`] when it cannot be read or holds none.
+pub fn count(path: &Path) -> Result<usize, KeysError> {
+    read(path).map(|(hashes, _)| hashes.len()).map_err(|source| KeysError { path: path.to_owned(), source })
+}
+
 /// Hashes of the keys, one a line; blank lines and lines that begin with `#` are passed over.
 fn read(path: &Path) -> io::Result<(Vec<blake3::Hash>, Option<SystemTime>)> {
     let modified = fs::metadata(path)?.modified().ok();

@@ -65,6 +65,14 @@ pub(super) fn config(files: &Tls) -> Result<ServerConfig, TlsError> {
     Ok(builder.with_no_client_auth().with_cert_resolver(Arc::new(Certificates { files: files.clone(), known })))
 }
 
+/// Whether the two files can be used.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn check(files: &Tls) -> Result<(), TlsError> {
+    config(files).map(drop)
+}
+
 /// The socket under a TLS connection.
 pub(super) fn socket(connection: &dyn Any) -> Option<&TcpStream> {
     connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0)
