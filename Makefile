@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache
+.PHONY: help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache test-manifests
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,10 @@ test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## R
 	$(if $(RESCORED_BIN),,$(CARGO) build --release --locked)
 	tests/clients/run.sh
 
+test-manifests: .venv-manifests ## Lint what is under docker/: image, compose file, manifests, chart, units
+	$(if $(RESCORED_BIN),,$(CARGO) build --locked)
+	.venv-manifests/bin/python tests/manifests/check.py
+
 check: lint test ## What must be green before a commit: lint and test
 
 bless: ## Write generated files anew (CONFIG.md)
@@ -56,6 +60,11 @@ bench-report: ## Measure, and keep the table in tests/bench/reports
 .venv-bench: tests/bench/requirements.txt
 	$(PYTHON) -m venv $@
 	$@/bin/pip install --quiet --requirement tests/bench/requirements.txt
+	touch $@
+
+.venv-manifests: tests/manifests/requirements.txt
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --requirement tests/manifests/requirements.txt
 	touch $@
 
 .venv-clients: tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/no-deps.txt

@@ -13,7 +13,7 @@ use crate::graph::safetensors::NotBert;
 use crate::graph::{self, Activations, Layout, Precision as Arithmetic, Provenance, Ranges, Target, Weights};
 use crate::model::catalogue::PrecisionName;
 use crate::model::checksum::Sha256;
-use crate::model::compiled::{self, Record, WriteError};
+use crate::model::compiled::{self, Record, Storage, WriteError};
 use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
 use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
 use crate::model::options::{Kind, Options as ModelOptions, Precision};
@@ -34,6 +34,8 @@ pub struct Options {
     pub id: String,
     /// How the rows that enter an 8-bit product are quantised.
     pub scheme: Scheme,
+    /// How 8-bit weights are stored; [`Storage::of_host`] suits this processor.
+    pub weights: Storage,
     /// Pairs of one forward pass.
     pub slots: usize,
     /// Keep the first layers only, as a new model for benchmarks.
@@ -139,7 +141,8 @@ fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha2
     if options.layers.is_some() {
         return None;
     }
-    let (path, record) = compiled::find(&manifest.dir, source, (Kind::Cpu, name(&target.precision).into()))?;
+    let (path, record) =
+        compiled::find(&manifest.dir, source, (Kind::Cpu, name(&target.precision).into()), options.weights)?;
     (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
 }
 
@@ -195,7 +198,10 @@ fn target(options: &Options, source: &[u8]) -> Target {
         Precision::Fp32 | Precision::Auto => Arithmetic::Fp32,
         Precision::Fp16 => Arithmetic::Fp16,
         Precision::Int8 => Arithmetic::Int8 {
-            weights: weights(),
+            weights: match options.weights {
+                Storage::Signed => Weights::Signed,
+                Storage::Unsigned => Weights::Unsigned,
+            },
             activations: match options.scheme {
                 Scheme::PerPair => Activations::PerPair,
                 Scheme::PerToken => Activations::PerToken,
@@ -208,13 +214,13 @@ fn target(options: &Options, source: &[u8]) -> Target {
     Target { layout: Layout::Packed { slots }, precision, layers: options.layers }
 }
 
-/// Signed bytes where the products of this CPU do not saturate, unsigned ones elsewhere.
-fn weights() -> Weights {
-    #[cfg(target_arch = "x86_64")]
-    if !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")) {
-        return Weights::Unsigned;
+/// How the weights of a target are stored, when they are integers.
+const fn storage(target: &Target) -> Option<Storage> {
+    match target.precision {
+        Arithmetic::Int8 { weights: Weights::Signed, .. } => Some(Storage::Signed),
+        Arithmetic::Int8 { weights: Weights::Unsigned, .. } => Some(Storage::Unsigned),
+        Arithmetic::Fp32 | Arithmetic::Fp16 => None,
     }
-    Weights::Signed
 }
 
 fn samples(manifest: &Manifest) -> Result<Vec<Sample>, CompileError> {
@@ -243,6 +249,7 @@ fn record(compiled: &Compiled, source_sha256: Sha256) -> Record {
         source_sha256,
         provider: Kind::Cpu,
         precision: name(&compiled.target.precision),
+        weights: storage(&compiled.target),
         proof_max: compiled.proof.max,
         loss_mean: compiled.loss.mean,
         loss_max: compiled.loss.max,

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::compile::{Done, Options, Scheme, compile, export};
 use crate::config::{Config, Host};
+use crate::model::compiled::Storage;
 use crate::model::options::Precision;
 
 /// The flags of `compile`.
@@ -25,6 +26,9 @@ pub(super) struct Flags {
     /// How activations are quantised in int8.
     #[arg(long, default_value = "static")]
     scheme: Quantisation,
+    /// How 8-bit weights are stored: as this processor wants them, or for a host with or without VNNI.
+    #[arg(long, value_name = "STORAGE")]
+    weights: Option<Weights>,
     /// Pairs of one forward pass.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: u16,
@@ -41,6 +45,14 @@ enum Arithmetic {
     Fp32,
     Fp16,
     Int8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Weights {
+    /// For hosts with VNNI or AMX, and for Arm.
+    Signed,
+    /// For x86 hosts without VNNI, where signed products saturate.
+    Unsigned,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,6 +81,11 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
             Quantisation::PerPair => Scheme::PerPair,
             Quantisation::PerToken => Scheme::PerToken,
             Quantisation::Static => Scheme::Static,
+        },
+        weights: match flags.weights {
+            None => Storage::of_host(),
+            Some(Weights::Signed) => Storage::Signed,
+            Some(Weights::Unsigned) => Storage::Unsigned,
         },
         slots: flags.slots.into(),
         layers: flags.layers.map(usize::from),

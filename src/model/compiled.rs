@@ -3,6 +3,7 @@
 //! Owns the folder `compiled` of a model and the record of each graph in it. It must not know how a graph is written.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,36 @@ use super::options::{Kind, Precision};
 
 /// Name of the folder, below the model's own.
 const FOLDER: &str = "compiled";
+
+/// The storage of a graph's 8-bit weights (see [`crate::graph::Weights`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// Exact and fast with VNNI or AMX, and on Arm; on x86 without VNNI products saturate.
+    Signed,
+    /// Exact everywhere; slow with VNNI.
+    Unsigned,
+}
+
+impl Storage {
+    /// What is exact and fastest on the processor that this program runs on.
+    pub fn of_host() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if !(is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni")) {
+            return Self::Unsigned;
+        }
+        Self::Signed
+    }
+
+    /// How well a graph of this storage suits a processor that wants `host`; `None` where it would score wrongly.
+    fn suits(self, host: Self) -> Option<u8> {
+        match (self, host) {
+            (Self::Signed, Self::Unsigned) => None,
+            (Self::Unsigned, Self::Signed) => Some(0),
+            (Self::Signed, Self::Signed) | (Self::Unsigned, Self::Unsigned) => Some(1),
+        }
+    }
+}
 
 /// What is known of a written graph; it lies beside it as `<graph>.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +58,9 @@ pub struct Record {
     pub provider: Kind,
     /// Its arithmetic.
     pub precision: PrecisionName,
+    /// How its 8-bit weights are stored; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Storage>,
     /// Largest difference, in logits, between its fp32 arrangement and its source's float arithmetic.
     pub proof_max: f32,
     /// Mean difference, in logits, between it and fp32.
@@ -49,26 +83,38 @@ pub fn folder(model: &Path) -> PathBuf {
     model.join(FOLDER)
 }
 
-/// The newest graph for this provider and of this precision that was written from this source, with its record. Graphs of other sources, and
-/// files that do not fit their record, are passed over: they can be written again.
-pub fn find(model: &Path, source: Sha256, (kind, precision): (Kind, Precision)) -> Option<(PathBuf, Record)> {
+/// A graph, its record, how well it suits this host, and when it was written.
+struct Candidate {
+    suits: u8,
+    written: SystemTime,
+    graph: PathBuf,
+    record: Record,
+}
+
+/// The graph for this provider and of this precision that was written from this source and suits `host` best, the newest
+/// of several, with its record. Graphs of other sources, files that do not fit their record, and graphs that would score
+/// wrongly on this processor are passed over: they can be written again.
+pub fn find(
+    model: &Path,
+    source: Sha256,
+    (kind, precision): (Kind, Precision),
+    host: Storage,
+) -> Option<(PathBuf, Record)> {
     let entries = std::fs::read_dir(folder(model)).ok()?;
-    let mut found: Vec<_> = entries
+    let mut found: Vec<Candidate> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "json"))
-        .filter_map(|path| {
-            let record: Record = serde_json::from_str(&std::fs::read_to_string(&path).ok()?).ok()?;
-            let graph = path.with_file_name(&record.graph);
-            let written = graph.metadata().and_then(|facts| facts.modified()).ok()?;
-            Some((written, graph, record))
-        })
-        .filter(|(_, _, record)| {
+        .filter_map(|path| candidate(&path, host))
+        .filter(|Candidate { record, .. }| {
             record.source_sha256 == source && record.provider == kind && Precision::from(record.precision) == precision
         })
         .collect();
-    found.sort_by_key(|(written, _, _)| *written);
-    let (_, graph, record) = found.pop()?;
+    found.sort_by_key(|candidate| (candidate.suits, candidate.written));
+    let Candidate { suits, graph, record, .. } = found.pop()?;
+    if suits == 0 {
+        tracing::warn!(graph = %graph.display(), "a graph for processors without VNNI is slow on this one; run: rescored compile");
+    }
     match Sha256::of_file(&graph) {
         Ok((sha256, _)) if sha256 == record.sha256 => Some((graph, record)),
         Ok(_) | Err(_) => {
@@ -76,6 +122,20 @@ pub fn find(model: &Path, source: Sha256, (kind, precision): (Kind, Precision)) 
             None
         }
     }
+}
+
+/// The graph of this record, unless it would score wrongly on `host`.
+fn candidate(notes: &Path, host: Storage) -> Option<Candidate> {
+    let record: Record = serde_json::from_str(&std::fs::read_to_string(notes).ok()?).ok()?;
+    let graph = notes.with_file_name(&record.graph);
+    let written = graph.metadata().and_then(|facts| facts.modified()).ok()?;
+    // Storage was not recorded once; such a graph is written again.
+    let suits = if record.precision == PrecisionName::Int8 { record.weights?.suits(host) } else { Some(1) };
+    let Some(suits) = suits else {
+        tracing::warn!(graph = %graph.display(), "a graph for processors with VNNI is inexact on this one and is passed over; run: rescored compile");
+        return None;
+    };
+    Some(Candidate { suits, written, graph, record })
 }
 
 /// Keeps a graph and its record; the record last, so that it never speaks of half a file.
@@ -98,4 +158,58 @@ pub fn keep(model: &Path, record: &Record, onnx: &[u8]) -> Result<PathBuf, Write
         std::fs::rename(&unfinished, path).map_err(at(path))?;
     }
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with int8 graphs of these storages, written in this order.
+    fn folder_of(storages: &[Option<Storage>]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, &weights) in storages.iter().enumerate() {
+            let onnx = format!("graph {number}").into_bytes();
+            let record = Record {
+                graph: format!("{number}.onnx"),
+                sha256: Sha256::of(&onnx),
+                source_sha256: Sha256::of(b"source"),
+                provider: Kind::Cpu,
+                precision: PrecisionName::Int8,
+                weights,
+                proof_max: 0.0,
+                loss_mean: 0.0,
+                loss_max: 0.0,
+            };
+            keep(folder.path(), &record, &onnx).unwrap();
+            let file =
+                std::fs::File::options().write(true).open(super::folder(folder.path()).join(&record.graph)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64)).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn a_graph_that_would_score_wrongly_here_is_never_found() {
+        use Storage::{Signed, Unsigned};
+        type Case<'c> = (&'c str, &'c [Option<Storage>], Storage, Option<&'c str>);
+        let cases: [Case<'_>; 7] = [
+            (
+                "the storage that the host wants wins, though it is older",
+                &[Some(Signed), Some(Unsigned)],
+                Signed,
+                Some("0.onnx"),
+            ),
+            ("and the other way round", &[Some(Unsigned), Some(Signed)], Unsigned, Some("0.onnx")),
+            ("the newest of equals", &[Some(Signed), Some(Signed)], Signed, Some("1.onnx")),
+            ("unsigned is exact with VNNI too", &[Some(Unsigned)], Signed, Some("0.onnx")),
+            ("signed saturates without VNNI", &[Some(Signed)], Unsigned, None),
+            ("a storage that nobody knows", &[None], Signed, None),
+            ("nothing", &[], Signed, None),
+        ];
+        for (sentence, storages, host, expected) in cases {
+            let folder = folder_of(storages);
+            let found = find(folder.path(), Sha256::of(b"source"), (Kind::Cpu, Precision::Int8), host);
+            assert_eq!(found.map(|(_, record)| record.graph).as_deref(), expected, "{sentence}");
+        }
+    }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::catalogue::{self, RuntimeError as InstalledError};
 use super::checksum::Sha256;
+use super::compiled::{self, Storage};
 use super::manifest::{Manifest, ManifestError};
 use super::options::{Graphs, Kind, Options, Precision, ProviderOptions, Shapes};
 use super::provider::register::LibraryProbe;
 use super::provider::{self, ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Batching, Company, Model, ScorerError, compiled};
+use super::{Batching, Company, Model, ScorerError};
 use crate::domain::{Execution, ModelCard, PassedOver};
 use crate::graph::{self, Summary};
 
@@ -247,7 +248,7 @@ fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, 
         (asked, _) => asked,
     };
     let compiled = match options.graphs {
-        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), (kind, asked)),
+        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), (kind, asked), Storage::of_host()),
         Graphs::Source => None,
     };
     let fits = match own.summary.provider() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rescored::app::Core;
 use rescored::compile::{Done, Options, Scheme, compile};
 use rescored::domain::{Cut, Pair, Priority, Texts};
+use rescored::model::compiled::Storage;
 use rescored::model::options::{Kind, Precision};
 use rescored::model::{Batch, Model};
 use rescored::rerank::Request;
@@ -32,7 +33,14 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
     }
     let written = |precision| {
         let model = options(folder.path(), precision);
-        let options = Options { model, id: MODEL.to_owned(), scheme: Scheme::default(), slots: 4, layers: None };
+        let options = Options {
+            model,
+            id: MODEL.to_owned(),
+            scheme: Scheme::default(),
+            weights: Storage::of_host(),
+            slots: 4,
+            layers: None,
+        };
         compile(&options).expect("the real model compiles")
     };
     Workshop { fp32: written(Precision::Fp32), int8: written(Precision::Int8), folder }
@@ -143,7 +151,9 @@ fn a_damaged_compiled_graph_is_passed_over() {
     let record = &WORKSHOP.fp32.record;
     let source = record.source_sha256;
     rescored::model::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
-    assert!(rescored::model::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32)).is_none());
+    assert!(
+        rescored::model::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32), Storage::of_host()).is_none()
+    );
 }
 
 fn bits(logits: &[f32]) -> Vec<u32> {
