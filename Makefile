@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache test-manifests
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache test-manifests
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ lint: ## Formatting, clippy and documentation, warnings denied
 test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## Run clients from PyPI and npm against the server
 	$(if $(RESCORED_BIN),,$(CARGO) build --release --locked)
 	tests/clients/run.sh
+
+test-stranger: ## Walk the path of a newcomer: clone, make run, curl, /ui, OpenSearch recipe (builds a release)
+	$(PYTHON) tests/stranger.py
 
 test-manifests: .venv-manifests ## Lint what is under docker/: image, compose file, manifests, chart, units
 	$(if $(RESCORED_BIN),,$(CARGO) build --locked)

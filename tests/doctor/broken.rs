@@ -137,6 +137,16 @@ fn keys_that_are_missing_empty_or_readable_by_all_are_named() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cert.pem");
+    std::fs::write(&file, "no certificate").unwrap();
+    let path = file.display().to_string();
+    let expected = Expected { check: "certificate", state: "fault", seen: "RESCORED_TLS_CERT", remedy: "PEM" };
+    diagnosed("a file that is no certificate", (FAST, &[("RESCORED_TLS_CERT", &path)]), &expected);
+}
+
+#[test]
 fn a_snapshot_that_is_torn_or_in_no_folder_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let torn = folder.path().join("scores");

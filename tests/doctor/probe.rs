@@ -66,3 +66,38 @@ fn a_probe_under_bad_settings_is_a_usage_error() {
     assert_eq!(asked.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&asked.stderr).contains("RESCORED_LISTEN"));
 }
+
+#[test]
+fn a_probe_speaks_tls_and_asks_at_the_address_of_operations_where_there_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["rescored.example".to_owned()]).expect("a certificate");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("a file");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+    // A port that is free now; nobody else on this host takes one so soon after.
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let (listen, operations) =
+        (format!("127.0.0.1:{port}"), format!("unix:{}", folder.path().join("socket").display()));
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let models = models().display().to_string();
+    let encrypted = [
+        ("RESCORED_LISTEN", listen.as_str()),
+        ("RESCORED_TLS_CERT", &cert),
+        ("RESCORED_TLS_KEY", &key),
+        ("RESCORED_MODEL_DIR", &models),
+        ("RESCORED_LOG_FORMAT", "json"),
+        ("RESCORED_WORKERS", "1"),
+    ];
+    let both: Vec<_> = encrypted.iter().copied().chain([("RESCORED_OPERATIONS_LISTEN", operations.as_str())]).collect();
+    let server = serve(&both);
+    for (vars, sentence) in [(&encrypted[..], "over TLS, whatever name the certificate has"), (&both, "at the socket")]
+    {
+        let asked = rescored(&["doctor", "--probe"], vars);
+        assert_eq!(asked.status.code(), Some(0), "{sentence}: {}", String::from_utf8_lossy(&asked.stderr));
+    }
+    drop(server);
+    for vars in [&encrypted[..], &both] {
+        assert_eq!(rescored(&["doctor", "--probe"], vars).status.code(), Some(1), "gone again");
+    }
+}
