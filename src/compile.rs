@@ -3,6 +3,8 @@
 //! Owns the order (manifest, tokenizer, samples, proof, files) and the samples. How a graph is written and proved is
 //! [`crate::graph`]'s, how it runs [`crate::model`]'s. It must not know servers.
 
+pub mod coreml;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -103,6 +105,9 @@ pub enum CompileError {
     /// It could not be kept.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// What was written for CoreML cannot be opened again.
+    #[error(transparent)]
+    CoreMl(#[from] crate::model::coreml::open::OpenError),
 }
 
 #[derive(Deserialize)]

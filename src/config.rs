@@ -139,6 +139,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         graphs: read.value(&settings::GRAPH, raw.graph),
         max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
         shapes: read.value(&settings::SHAPES, raw.shapes),
+        coreml: coreml(read, raw.coreml_units, raw.coreml_cache),
     };
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {
@@ -181,6 +182,11 @@ fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> 
         }
     }
     certificates.map(|certificates| http::Tls { key: key.unwrap_or_else(|| certificates.clone()), certificates })
+}
+
+fn coreml(read: &mut Reader, units: Option<String>, cache: Option<String>) -> model::CoreMl {
+    let units = read.value(&settings::COREML_UNITS, units);
+    model::CoreMl { units, cache: read.value(&settings::COREML_CACHE, cache) }
 }
 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.

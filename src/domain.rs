@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+pub mod accelerator;
 pub mod card;
 pub mod ranking;
 pub mod score;

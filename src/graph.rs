@@ -10,6 +10,7 @@ use prost::Message;
 pub mod array;
 pub mod bert;
 pub mod compile;
+pub mod coreml;
 mod dequantise;
 mod emit;
 mod half;

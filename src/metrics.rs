@@ -122,6 +122,10 @@ pub struct Metrics {
     pub worker_faults: Family<Reason, Count>,
     /// Forward passes that were told to stop, by reason.
     pub forwards_stopped: Family<Reason, Count>,
+    /// Batches that went another way than their accelerator's best because it failed; read when metrics are scraped.
+    pub accelerator_detours: Level,
+    /// Ways of accelerators that are not used because they failed or gave wrong scores; read likewise.
+    pub accelerator_refused: Level,
     /// Requests refused before any work, by reason.
     pub refusals: Family<Reason, Count>,
     /// Pairs that failed, by reason.
@@ -188,6 +192,8 @@ impl Metrics {
             workers_left_behind: Level::default(),
             worker_faults: Family::default(),
             forwards_stopped: Family::default(),
+            accelerator_detours: Level::default(),
+            accelerator_refused: Level::default(),
             refusals: Family::default(),
             pair_failures: Family::default(),
             resident_bytes: Level::default(),
@@ -246,6 +252,8 @@ impl Metrics {
         "workers_left_behind", "threads of workers that hung and were replaced", self.workers_left_behind;
                    "worker_faults", "what went wrong in workers, by reason", self.worker_faults;
                    "forwards_stopped", "forward passes that were told to stop, by reason", self.forwards_stopped;
+                   "accelerator_detours", "batches that went another way because the best one failed", self.accelerator_detours;
+                   "accelerator_refused", "ways of accelerators that are not used", self.accelerator_refused;
                    "refusals", "requests refused before any work, by reason", self.refusals;
                    "pair_failures", "pairs that failed, by reason", self.pair_failures;
                    "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod checksum;
 pub mod compiled;
+pub mod coreml;
 pub mod manifest;
 pub mod open;
 pub mod options;

@@ -114,6 +114,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus-client", &["metrics*"]),
     ("memory-stats", &["metrics*", "app/pressure"]),
     ("prost", &["graph*"]),
+    ("memmap2", &["model/coreml*"]),
     ("safetensors", &["graph*"]),
     ("zip", &["fetch*"]),
     ("ureq", &["fetch*", "warm*", "bench*", "doctor/reach", "doctor/probe"]),

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::{FAILURE, USAGE, Vars, fail};
-use crate::compile::{Done, Options, Scheme, compile, export};
+use crate::compile::{Done, Options, Scheme, compile, coreml, export};
 use crate::config::{Config, Host};
 use crate::model::compiled::Storage;
 use crate::model::options::Precision;
@@ -23,6 +23,9 @@ pub(super) struct Flags {
     /// The arithmetic [default: `RESCORED_PRECISION`, else that of the model's own graph].
     #[arg(long)]
     precision: Option<Arithmetic>,
+    /// What the graph is written for.
+    #[arg(long, default_value = "cpu")]
+    provider: Target,
     /// How activations are quantised in int8.
     #[arg(long, default_value = "static")]
     scheme: Quantisation,
@@ -33,11 +36,19 @@ pub(super) struct Flags {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: u16,
     /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "provider")]
     layers: Option<u16>,
     /// Write the model as other runtimes read it (safetensors, padded fp32 ONNX) into this folder instead.
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Target {
+    /// ONNX Runtime's own kernels.
+    Cpu,
+    /// Apple's GPUs and Neural Engines: graphs in fp32 and fp16, a table of embeddings, and on a Mac the measured units.
+    Coreml,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -93,6 +104,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     };
     let outcome = match &flags.export {
         Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
+        None if flags.provider == Target::Coreml => coreml::compile(&options).map(|done| told_of_coreml(&done)),
         None => compile(&options).map(|done| told(&done)),
     };
     match outcome {
@@ -115,4 +127,27 @@ fn told(done: &Done) -> String {
         "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, over {samples} pairs)",
         record.proof_max, record.loss_mean, record.loss_max,
     )
+}
+
+fn told_of_coreml(done: &coreml::Done) -> String {
+    let coreml::Done { folder, record, samples, chosen } = done;
+    let folder = folder.display();
+    let mut lines = vec![if *samples == 0 {
+        format!("coreml: is there: {folder}")
+    } else {
+        format!(
+            "coreml: {folder} (fp32 within {:.1e} of its source; fp16 {:.4} logits off on average, {:.4} at most, over {samples} pairs)",
+            record.proof_max, record.half_mean, record.half_max,
+        )
+    }];
+    match chosen {
+        None => lines.push("coreml: the runtime library has no CoreML here, so nothing was measured".to_owned()),
+        Some(state) => {
+            lines.extend(state.programs.iter().map(|program| {
+                format!("coreml: {}: {}, {:.2} ms a run", program.shape, program.way, program.milliseconds)
+            }));
+            lines.extend(state.refused.iter().map(|one| format!("coreml: refused: {}: {}", one.way, one.reason)));
+        }
+    }
+    lines.join("\n")
 }

@@ -35,6 +35,8 @@ pub(super) struct RawConfig {
     pub(super) graph: Option<String>,
     pub(super) max_length: Option<String>,
     pub(super) shapes: Option<String>,
+    pub(super) coreml_units: Option<String>,
+    pub(super) coreml_cache: Option<String>,
     pub(super) workers: Option<String>,
     pub(super) batch_tokens: Option<String>,
     pub(super) batch_wait: Option<String>,

@@ -8,7 +8,7 @@ use super::error::{Fault, Shown};
 use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Words, Wrong};
 use crate::domain::LongDocuments;
 use crate::http::options::Ui;
-use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes};
+use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
 use crate::telemetry::options::Format;
 
 /// Windows of one document under `maxp`: at 512 tokens each they cover some 25,000 tokens.
@@ -128,6 +128,13 @@ table! {
          a model's own limit lowers it.";
     SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
         "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
+    COREML_UNITS: Words<Units>, Open, "all", Words { of: &[
+        ("all", Units::All), ("ane", Units::Ane), ("gpu", Units::Gpu), ("cpu", Units::Cpu),
+    ] },
+        "The compute units of an Apple device that may run a model: `all` measures every set of them and the CPU, and takes \
+         the fastest for each shape; a named one is used alone, and the CPU only where it fails or gives wrong scores.";
+    COREML_CACHE: Or<Path>, Open, "auto", Or { word: "auto", means: "beside the model's graphs", kind: Path },
+        "The folder in which CoreML keeps what it compiled, 4 GiB at most.";
     WORKERS: Or<Count<usize>>, Open, "auto",
         Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";

@@ -36,6 +36,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_PRECISION", "fp32"),
     ("RESCORED_GRAPH", "source"),
     ("RESCORED_MAX_LENGTH", "256"),
+    ("RESCORED_COREML_UNITS", "gpu"),
+    ("RESCORED_COREML_CACHE", "/var/cache/coreml"),
     ("RESCORED_SHAPES", "served"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_BATCH_TOKENS", "1024"),

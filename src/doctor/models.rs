@@ -96,6 +96,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
                 .to_owned()
         }
         OpenError::NoGraph { .. } => format!("rescored compile {id} --provider NAME, as the message says"),
+        OpenError::CoreMl(_) => format!("rescored compile {id} --provider coreml, or RESCORED_PROVIDER=cpu"),
         OpenError::Precision { asked, .. } => format!("rescored compile {id} --precision {asked}"),
         OpenError::ShapeOnly { .. } => {
             "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()

@@ -5,6 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::Activation;
+use super::accelerator::Accelerator;
 
 /// The facts of one loaded model.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Execution {
     pub passed_over: Vec<PassedOver>,
     /// What runs its graph; known after the first forward pass.
     pub nodes: Nodes,
+    /// Tells what runs where while it serves, when that may change.
+    pub accelerator: Option<Arc<dyn Accelerator>>,
 }
 
 /// A provider that was not taken.

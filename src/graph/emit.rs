@@ -20,6 +20,7 @@ use super::{
 };
 
 mod attention;
+pub(super) mod coreml;
 mod embeddings;
 mod products;
 mod writer;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::error::Refusal;
 use super::server::Shared;
 use super::{json, openapi};
+use crate::domain::accelerator::{Accelerator, Program, Refused, State};
 use crate::domain::{Activation, ModelCard, PassedOver};
 use crate::health::Readiness;
 
@@ -124,6 +125,9 @@ pub(super) static OPERATIONS: &[Operation] = &[
     },
 ];
 
+/// Stands beside everything that is told of CoreML, until a run of the workflow on an Apple machine has been published.
+const UNMEASURED: &str = "no figures of Apple hardware are published: .github/workflows/macos.yml has not run yet";
+
 const OPENMETRICS: &str = "application/openmetrics-text";
 
 /// One thing that can be asked with `GET`.
@@ -181,6 +185,8 @@ struct Card<'s> {
     /// Nodes of the graph by the runtime's provider that runs them.
     nodes: BTreeMap<&'s str, usize>,
     passed_over: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accelerator: Option<Value>,
     max_length: u32,
     activation: &'static str,
 }
@@ -199,6 +205,7 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
             devices: &card.execution.devices,
             nodes: nodes.map(|(provider, count)| (provider.as_str(), *count)).collect(),
             passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
+            accelerator: card.execution.accelerator.as_deref().map(accelerator),
             max_length: card.max_length,
             activation: match card.activation {
                 Activation::Sigmoid => "sigmoid",
@@ -206,6 +213,28 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
             },
         }
     }
+}
+
+/// What runs where now, and what is not used.
+fn accelerator(accelerator: &dyn Accelerator) -> Value {
+    let State { programs, refused, detours } = accelerator.state();
+    let program = |program: Program| {
+        json!({
+            "shape": program.shape,
+            "way": program.way,
+            "milliseconds": program.milliseconds,
+            "loaded": program.loaded,
+            "distance": program.most,
+            "distance_in_company": program.company,
+        })
+    };
+    let refusal = |one: Refused| json!({"way": one.way, "shape": one.shape, "reason": one.reason});
+    json!({
+        "note": UNMEASURED,
+        "programs": programs.into_iter().map(program).collect::<Vec<_>>(),
+        "refused": refused.into_iter().map(refusal).collect::<Vec<_>>(),
+        "detours": detours,
+    })
 }
 
 fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
@@ -323,6 +352,11 @@ fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
 fn metrics(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+    let states =
+        || shared.reranker.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
+    let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    shared.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
+    shared.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));
     let page = shared.metrics.render();
     Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(page))
 }

@@ -3,19 +3,23 @@
 //! Owns the order of checks at start (files there, bytes intact, tokenizer understood, graph readable) and the
 //! fingerprint. It must not know the engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalogue::{self, RuntimeError as InstalledError};
 use super::checksum::Sha256;
 use super::compiled::{self, Storage};
+use super::coreml::device::Cast;
+use super::coreml::open::{Opened, Source};
+use super::coreml::scorer::PoolFactory;
 use super::manifest::{Manifest, ManifestError};
 use super::options::{Graphs, Kind, Options, Precision, ProviderOptions, Shapes};
 use super::provider::register::LibraryProbe;
 use super::provider::{self, ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Batching, Company, Model, ScorerError};
+use super::{Batching, Company, Model, ScorerError, coreml};
+use crate::domain::accelerator::Accelerator;
 use crate::domain::{Execution, ModelCard, PassedOver};
 use crate::graph::{self, Summary};
 
@@ -45,6 +49,9 @@ pub enum OpenError {
         /// What is missing, and what to run.
         reason: String,
     },
+    /// It cannot go through CoreML.
+    #[error(transparent)]
+    CoreMl(#[from] coreml::open::OpenError),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -134,7 +141,14 @@ impl Model {
     ) -> Result<Self, OpenError> {
         let max_length = manifest.max_length.min(options.max_length);
         let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
-        let (usable, graph, passed_over) = first(manifest, options, roster)?;
+        let (usable, found, passed_over) = first(manifest, options, (runtime, roster))?;
+        let graph = match found {
+            Found::Graph(graph) => *graph,
+            Found::CoreMl(opened) => {
+                let execution = Execution { passed_over, ..Execution::default() };
+                return Self::through_coreml(manifest, tokenizer, opened, execution);
+            }
+        };
         if graph.summary.is_shape_only() && options.shapes == Shapes::Refused {
             return Err(OpenError::ShapeOnly { id: manifest.id.clone() });
         }
@@ -162,22 +176,84 @@ impl Model {
             None if quantises_dynamically(&graph.summary) => Company::Alone,
             None => Company::SameLength,
         };
-        tell(&card, &graph, company);
+        tell(&card, &graph.path, company);
         let scorers = Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes), place)?);
         let batching = if usable.kind == Kind::Cpu { Batching::CPU } else { Batching::ACCELERATOR };
         Ok(Self { card, tokenizer, scorers, company, batching })
     }
+
+    /// Opens a model as if this host had CoreML, with the CPU in its place: the whole way can so be tested anywhere.
+    ///
+    /// # Errors
+    /// As [`Model::open_all`].
+    pub fn rehearse_coreml(manifest: &Manifest, options: &Options, runtime: &Runtime) -> Result<Self, OpenError> {
+        let max_length = manifest.max_length.min(options.max_length);
+        let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
+        let opened = open_coreml(manifest, options, (runtime, Cast::Rehearsal))?;
+        Self::through_coreml(manifest, tokenizer, opened, Execution::default())
+    }
+
+    fn through_coreml(
+        manifest: &Manifest,
+        tokenizer: PairTokenizer,
+        opened: Opened,
+        execution: Execution,
+    ) -> Result<Self, OpenError> {
+        let Opened { pool, precision, files, folder, max_length } = opened;
+        let files: [&[u8]; 2] = [&files, &read(manifest, &manifest.tokenizer)?];
+        let card = ModelCard {
+            id: manifest.id.clone(),
+            source: manifest.source.clone(),
+            licence: manifest.licence.clone(),
+            fingerprint: fingerprint(files, max_length, Kind::CoreMl),
+            precision: precision.word().to_owned(),
+            provider: Kind::CoreMl.word().to_owned(),
+            max_length,
+            activation: manifest.activation,
+            execution: Execution { accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
+        };
+        let company = Company::Packed { slots: None };
+        tell(&card, &folder, company);
+        Ok(Self { card, tokenizer, scorers: Box::new(PoolFactory(pool)), company, batching: coreml::open::BATCHING })
+    }
+}
+
+/// What a provider runs.
+enum Found {
+    /// A graph, in sessions.
+    Graph(Box<Chosen>),
+    /// Programs of fixed shapes.
+    CoreMl(Opened),
+}
+
+fn find(manifest: &Manifest, options: &Options, (runtime, kind): (&Runtime, Kind)) -> Result<Found, OpenError> {
+    match kind {
+        Kind::CoreMl => Ok(Found::CoreMl(open_coreml(manifest, options, (runtime, Cast::Real))?)),
+        Kind::Cpu | Kind::Cuda | Kind::Tensorrt | Kind::OpenVino => {
+            Ok(Found::Graph(Box::new(choose(manifest, options, kind)?)))
+        }
+    }
+}
+
+fn open_coreml(manifest: &Manifest, options: &Options, on: (&Runtime, Cast)) -> Result<Opened, OpenError> {
+    let source = Source {
+        id: &manifest.id,
+        folder: &manifest.dir,
+        sha256: Sha256::of(&read(manifest, &manifest.graph)?),
+        max_length: manifest.max_length.min(options.max_length),
+    };
+    Ok(coreml::open::open(&source, options, on)?)
 }
 
 /// Says in the log what runs where, and what does not.
-fn tell(card: &ModelCard, graph: &Chosen, company: Company) {
+fn tell(card: &ModelCard, graph: &Path, company: Company) {
     let Execution { devices, passed_over, .. } = &card.execution;
     for PassedOver { provider, reason } in passed_over {
         tracing::info!(model.id = card.id, provider, reason, "provider passed over");
     }
     tracing::info!(
         model.id = card.id,
-        graph = %graph.path.display(),
+        graph = %graph.display(),
         precision = card.precision,
         provider = card.provider,
         ?devices,
@@ -190,12 +266,12 @@ fn tell(card: &ModelCard, graph: &Chosen, company: Company) {
 fn first(
     manifest: &Manifest,
     options: &Options,
-    roster: &Roster,
-) -> Result<(Usable, Chosen, Vec<PassedOver>), OpenError> {
+    (runtime, roster): (&Runtime, &Roster),
+) -> Result<(Usable, Found, Vec<PassedOver>), OpenError> {
     let mut passed_over = roster.passed_over.clone();
     for usable in &roster.usable {
-        match choose(manifest, options, usable.kind) {
-            Ok(graph) => return Ok((usable.clone(), graph, passed_over)),
+        match find(manifest, options, (runtime, usable.kind)) {
+            Ok(found) => return Ok((usable.clone(), found, passed_over)),
             // The portable kernels are the last resort: what they lack is what the caller has to hear.
             Err(error) if roster.named || usable.kind == Kind::Cpu => return Err(error),
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub use super::coreml::options::{Options as CoreMl, Units};
 pub use super::provider::options::{OpenVino, Options as ProviderOptions};
 
 /// Settings of the models and of the runtime that executes them.
@@ -25,6 +26,8 @@ pub struct Options {
     pub max_length: u32,
     /// What becomes of models that are shapes for benchmarks.
     pub shapes: Shapes,
+    /// What the way through CoreML is told.
+    pub coreml: CoreMl,
 }
 
 /// Which graph of a model runs.

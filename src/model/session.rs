@@ -67,6 +67,11 @@ impl Runtime {
 }
 
 impl Runtime {
+    /// The release of the library, as its file's name and its own account have it.
+    pub fn version(&self) -> String {
+        ort::info().to_owned()
+    }
+
     /// What sessions are built in.
     pub(super) fn environment(&self) -> &Environment {
         &self.environment

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod compiled;
 #[cfg(test)]
+mod coreml;
+#[cfg(test)]
 mod eval;
 #[cfg(test)]
 mod exactness;

@@ -17,6 +17,8 @@ pub(super) const MICROSOFT: &str = "com.microsoft";
 pub(super) enum Attribute {
     Int(i64),
     Float(f32),
+    Ints(&'static [i64]),
+    Text(&'static str),
 }
 
 /// An operator that is about to be written.
@@ -136,6 +138,10 @@ fn attribute(name: &str, value: Attribute) -> proto::Attribute {
     match value {
         Attribute::Int(i) => proto::Attribute { i, kind: kind::ATTRIBUTE_INT, ..empty },
         Attribute::Float(f) => proto::Attribute { f, kind: kind::ATTRIBUTE_FLOAT, ..empty },
+        Attribute::Ints(ints) => proto::Attribute { ints: ints.to_vec(), kind: kind::ATTRIBUTE_INTS, ..empty },
+        Attribute::Text(text) => {
+            proto::Attribute { s: text.as_bytes().to_vec(), kind: kind::ATTRIBUTE_STRING, ..empty }
+        }
     }
 }
 
