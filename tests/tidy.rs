@@ -87,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const NARROW: &[(&str, &str, &[&str])] = &[
     ("config", "*", &["options", "Options", "filter", "LongDocuments"]),
     ("fetch", "model", &["catalogue", "checksum", "manifest"]),
-    ("bench", "model", &["checksum"]),
+    ("bench", "model", &["catalogue", "checksum", "open"]),
 ];
 
 /// Where a foreign crate may be named: `http*` is `src/http.rs` and all below it, `*` everywhere.
@@ -130,6 +130,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2", &["warm/input"]),
     ("zstd", &["warm/input"]),
     ("hdrhistogram", &["bench/load"]),
+    ("tempfile", &["bench/python"]),
+    ("nvml-wrapper", &["bench/accelerator"]),
     ("plotters", &["bench/report/chart"]),
     ("comfy-table", &["bench/report/terminal"]),
     ("mimalloc", &["main"]),

@@ -76,7 +76,7 @@ pub struct Comparison {
 }
 
 /// Facts that may differ between two runs on one machine.
-const MAY_DIFFER: [&str; 3] = ["rescored", "load at the start", "commit"];
+const MAY_DIFFER: [&str; 3] = ["rescored", "load at the start", "load at the end"];
 
 impl Comparison {
     /// Compares.

@@ -21,7 +21,7 @@ const LONGEST: u64 = 3_600_000_000;
 const KEPT: usize = 3;
 
 /// Something that scores requests. Used from several threads at once.
-pub trait Target: Sync {
+pub trait Target: Sync + std::fmt::Debug {
     /// Scores one request.
     ///
     /// # Errors
@@ -236,6 +236,7 @@ mod tests {
     use super::*;
 
     /// Answers after a time, one request at a time.
+    #[derive(Debug)]
     struct Slow {
         takes: Duration,
         alone: Mutex<()>,
@@ -281,6 +282,7 @@ mod tests {
 
     #[test]
     fn what_the_driver_spent_is_taken_off() {
+        #[derive(Debug)]
         struct Aside;
         impl Target for Aside {
             fn send(&self, _: &Request) -> Result<Reply, String> {

@@ -1,19 +1,29 @@
 //! `rescored bench`: measure this program, and others beside it, on this host.
 //!
-//! Owns the flags, one file a verb with several of them, and what is printed. It must not know how anything is measured.
+//! Owns the flags that all experiments share, the progress, and where reports go; one file a verb with flags of its own.
+//! It must not know how anything is measured.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+mod backends;
+mod compare;
+mod output;
+mod shown;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{FAILURE, USAGE, fail};
-use crate::bench::compare::{Comparison, Terms};
-use crate::bench::report::{Report, SCHEMA, terminal};
+use super::{FAILURE, USAGE, Vars, fail};
+use crate::bench::arms::Effort;
+use crate::bench::report::Section;
+use crate::bench::served::Program;
+use crate::bench::texts::Texts;
+use crate::bench::{BenchError, Setup};
+use crate::config::{Config, ConfigError, Host};
 
-/// Something got worse.
-const WORSE: u8 = 2;
+use output::{Format, OutputError, Told};
+use shown::Shown;
 
 /// The flags of `bench`.
 #[derive(Debug, Args)]
@@ -24,86 +34,98 @@ pub(super) struct Flags {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Compare every way to score pairs that this host has: ours and, with --peers, other programs.
+    Backends(Box<backends::Flags>),
     /// Compare two reports; says what has changed by more than noise, and exits with 2 when something is worse.
-    Compare(Compare),
+    Compare(compare::Flags),
 }
 
-#[derive(Debug, Args)]
-struct Compare {
-    /// The report to compare with.
-    old: PathBuf,
-    /// The report to judge.
-    new: PathBuf,
-    /// Chance of calling noise a change, over all figures together.
-    #[arg(long, default_value_t = Terms::default().alpha)]
-    alpha: f64,
-    /// Least change, in percent, that counts.
-    #[arg(long, value_name = "PERCENT", default_value_t = Terms::default().least * 100.0)]
-    least: f64,
-    /// Compare although the machines differ.
-    #[arg(long)]
-    any_machine: bool,
+/// What all experiments are told.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The model [default: the first of `RESCORED_MODELS`].
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// A folder of texts in BEIR's layout: corpus.jsonl, queries.jsonl, perhaps run.tsv [default: built-in passages].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Rounds that are measured, after one that warms up.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Send fewer requests, so that each experiment's rounds take this long at most; starting and warming up come on top.
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    minutes: Option<f64>,
+    /// Write report.md, report.json, report.html and the charts into this folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What goes to standard output.
+    #[arg(long, default_value = "text")]
+    format: Format,
 }
 
-/// Why reports were not compared.
+/// Why there is no report.
 #[derive(Debug, thiserror::Error)]
-enum CompareError {
-    #[error("report: `{}` cannot be read", path.display())]
-    Unreadable {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("report: `{}` is none; `rescored bench` writes them with --out", path.display())]
-    NoReport {
-        path: PathBuf,
-        #[source]
-        source: serde_json::Error,
-    },
-    #[error("report: `{}` has schema {found}, this program reads {SCHEMA}; measure again", path.display())]
-    Schema { path: PathBuf, found: u32 },
-    #[error("the machines differ, so nothing follows: {0}; --any-machine compares all the same")]
-    Unfair(String),
-    #[error("the reports have no figure in common")]
-    Nothing,
+enum RunError {
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The experiment.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+    /// The report's files.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The system.
+    #[error("the system does not tell where this program lies")]
+    Program(#[from] std::io::Error),
 }
 
 /// Measures, or compares.
-pub(super) fn run(flags: &Flags) -> ExitCode {
-    match &flags.verb {
-        Verb::Compare(flags) => compare(flags),
-    }
-}
-
-fn compare(flags: &Compare) -> ExitCode {
-    let terms = Terms { alpha: flags.alpha, least: flags.least / 100.0 };
-    let compared = read(&flags.old)
-        .and_then(|old| Ok((old, read(&flags.new)?)))
-        .and_then(|(old, new)| fair(Comparison::of(&old, &new, &terms), flags.any_machine));
-    let comparison = match compared {
-        Ok(comparison) => comparison,
-        Err(error @ (CompareError::Unfair(_) | CompareError::Nothing)) => return fail(FAILURE, &error),
-        Err(error) => return fail(USAGE, &error),
+pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
+    let done = match &flags.verb {
+        Verb::Backends(flags) => {
+            measure("backends", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
+        }
+        Verb::Compare(flags) => return compare::run(flags),
     };
-    // A closed pipe is no reason for another code.
-    let _ = write!(std::io::stdout(), "{}", terminal::section(&comparison.section(&terms)));
-    if comparison.is_worse() { ExitCode::from(WORSE) } else { ExitCode::SUCCESS }
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ RunError::Config(_)) => fail(USAGE, &error),
+        Err(error) => fail(FAILURE, &error),
+    }
 }
 
-fn fair(comparison: Comparison, any_machine: bool) -> Result<Comparison, CompareError> {
-    if !comparison.is_fair() && !any_machine {
-        let differs = comparison.differs.iter().map(|(name, old, new)| format!("{name} ({old} | {new})"));
-        return Err(CompareError::Unfair(differs.collect::<Vec<_>>().join(", ")));
-    }
-    if comparison.changes.is_empty() { Err(CompareError::Nothing) } else { Ok(comparison) }
+/// Prepares what all experiments start from, runs them, and tells what they found.
+fn measure(
+    verb: &str,
+    common: &Common,
+    vars: Vars,
+    experiments: impl FnOnce(&Setup<'_>) -> Result<Vec<Section>, BenchError>,
+) -> Result<(), RunError> {
+    let config = Config::from_vars(vars.clone(), &Host::detect())?;
+    let texts = match &common.data {
+        Some(folder) => Texts::open(folder),
+        None => Texts::built_in(),
+    };
+    let shown = Shown::new();
+    let setup = Setup {
+        program: Program::this(vars)?,
+        model: common.model.clone().or_else(|| config.model.ids.first().cloned()).unwrap_or_default(),
+        model_dir: config.model.dir.clone(),
+        texts: texts.map_err(BenchError::from)?,
+        effort: Effort {
+            rounds: common.rounds.into(),
+            within: common.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+        },
+        watch: &shown,
+    };
+    let told = Told::begin(verb);
+    let sections = experiments(&setup)?;
+    shown.finish();
+    Ok(told.end(sections, &setup, common)?)
 }
 
-fn read(path: &Path) -> Result<Report, CompareError> {
-    let text = std::fs::read(path).map_err(|source| CompareError::Unreadable { path: path.to_owned(), source })?;
-    let report: Report =
-        serde_json::from_slice(&text).map_err(|source| CompareError::NoReport { path: path.to_owned(), source })?;
-    match report.schema {
-        SCHEMA => Ok(report),
-        found => Err(CompareError::Schema { path: path.to_owned(), found }),
-    }
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "a number of minutes is wanted, such as 2 or 0.5".to_owned())?;
+    if (0.01..=1440.0).contains(&minutes) { Ok(minutes) } else { Err("0.01 to 1440 minutes".to_owned()) }
 }

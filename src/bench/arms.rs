@@ -1,0 +1,289 @@
+//! Arms of an experiment, measured in turn, round after round.
+//!
+//! Owns fairness: every round gives each arm its share in another order, so that whatever else the machine does meets
+//! all of them alike; a first round only warms up, and tells what a request costs, so that a run can be made to fit a
+//! time. It must not know what the arms are.
+
+use std::time::Duration;
+
+use super::Watch;
+use super::accelerator::Accelerators;
+use super::host;
+use super::load::{self, Load, Outcome, Target};
+use super::random::Seeded;
+use super::stats::Spread;
+use super::texts::Request;
+
+/// Between arms, so that one's threads have stopped spinning when the next one starts.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Rounds that a short time may leave: fewer tell nothing of their spread.
+const LEAST_ROUNDS: usize = 3;
+
+/// Something that is measured.
+#[derive(Clone, Debug)]
+pub struct Arm<'t> {
+    /// Its name.
+    pub name: String,
+    /// What is asked.
+    pub target: &'t dyn Target,
+    /// The process behind it, where it is on this machine.
+    pub process: Option<u32>,
+    /// How it is loaded.
+    pub load: Load,
+    /// Texts, taken in order and over again.
+    pub requests: &'t [Request],
+    /// Requests of a round.
+    pub each: usize,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Rounds, after one that warms up.
+    pub rounds: usize,
+    /// The time that all rounds may take together; fewer requests are sent to keep it.
+    pub within: Option<Duration>,
+}
+
+/// What an arm came to in one round.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What the load came to.
+    pub outcome: Outcome,
+    /// The first of its requests, by place in the arm's texts.
+    pub first: usize,
+    /// Cores that its process kept busy.
+    pub cores: Option<f64>,
+    /// Share of time in which the busiest accelerator worked.
+    pub accelerator: Option<f64>,
+}
+
+/// What all rounds of an arm came to.
+#[derive(Clone, Debug, Default)]
+pub struct Course {
+    /// The rounds, in order; those of an arm that failed stop there.
+    pub rounds: Vec<Round>,
+    /// What it said when it failed.
+    pub failure: Option<String>,
+    /// Resident bytes of its process, at most.
+    pub resident: Option<u64>,
+    /// Requests of a round.
+    pub each: usize,
+}
+
+/// What was done, for the report.
+#[derive(Clone, Debug)]
+pub struct Race {
+    /// One an arm.
+    pub courses: Vec<Course>,
+    /// Rounds measured.
+    pub rounds: usize,
+    /// The share of the requests asked for that the time allowed.
+    pub share: f64,
+}
+
+impl Course {
+    /// A figure of every round.
+    pub fn figures(&self, figure: impl Fn(&Round) -> f64) -> Vec<f64> {
+        self.rounds.iter().map(figure).collect()
+    }
+
+    /// Least, median and most of a figure over rounds.
+    pub fn spread(&self, figure: impl Fn(&Round) -> f64) -> Option<Spread> {
+        Spread::of(&self.figures(figure))
+    }
+
+    /// Requests that failed, in all rounds.
+    pub fn failed(&self) -> usize {
+        self.rounds.iter().map(|round| round.outcome.failed).sum()
+    }
+}
+
+/// Measures all arms.
+pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
+    let accelerators = Accelerators::find();
+    let mut courses: Vec<Course> = arms.iter().map(|_| Course::default()).collect();
+    let mut costs = vec![0.0; arms.len()];
+    for (at, arm) in arms.iter().enumerate() {
+        watch.say(&format!("warming up: {}", arm.name));
+        let clients = clients(arm).min(arm.each.max(1));
+        let some = Arm { each: clients, ..arm.clone() };
+        let round = measure(&some, 0, None);
+        costs[at] = round.outcome.took.as_secs_f64() / clients as f64;
+        courses[at].failure = failure(&round.outcome);
+    }
+    let wanted: Vec<usize> = arms.iter().map(|arm| arm.each).collect();
+    let alive: Vec<f64> =
+        costs.iter().zip(&courses).map(|(cost, course)| if course.failure.is_none() { *cost } else { 0.0 }).collect();
+    let (rounds, share) = fit(effort, &durations(arms, &alive), arms.len());
+    for ((course, arm), each) in courses.iter_mut().zip(arms).zip(&wanted) {
+        course.each = scaled(*each, share).max(least(arm));
+    }
+    let mut random = Seeded::new(arms.len() as u64);
+    let mut order: Vec<usize> = (0..arms.len()).collect();
+    for round in 0..rounds {
+        random.shuffle(&mut order);
+        for (done, &at) in order.iter().enumerate() {
+            let (arm, course) = (&arms[at], &mut courses[at]);
+            if course.failure.is_some() {
+                continue;
+            }
+            watch.step((round * arms.len() + done, rounds * arms.len()), &arm.name);
+            std::thread::sleep(PAUSE);
+            let measured =
+                measure(&Arm { each: course.each, ..arm.clone() }, (round + 1) * course.each, accelerators.as_ref());
+            course.failure = failure(&measured.outcome);
+            course.rounds.push(measured);
+            course.resident = arm.process.and_then(|process| host::usage(process).resident).or(course.resident);
+        }
+    }
+    Race { courses, rounds, share }
+}
+
+/// Seconds that a round of each arm takes.
+fn durations(arms: &[Arm<'_>], costs: &[f64]) -> Vec<f64> {
+    let each = arms.iter().zip(costs).map(|(arm, cost)| match arm.load {
+        Load::Closed { .. } => cost * arm.each as f64,
+        // Arrivals take their time whatever an answer costs.
+        Load::Open { rate, .. } => (arm.each as f64 / rate).max(cost * arm.each as f64),
+    });
+    each.collect()
+}
+
+/// Rounds, and the share of each round's requests, that the time allows.
+fn fit(effort: Effort, durations: &[f64], arms: usize) -> (usize, f64) {
+    let Some(within) = effort.within else { return (effort.rounds, 1.0) };
+    let pauses = PAUSE.as_secs_f64() * arms as f64;
+    let round: f64 = durations.iter().sum();
+    let share = |rounds: usize| (within.as_secs_f64() / rounds.max(1) as f64 - pauses) / round.max(1e-9);
+    let all = share(effort.rounds);
+    // Rather short rounds than few: spread is what tells noise from difference.
+    if all >= 0.1 || effort.rounds <= LEAST_ROUNDS {
+        return (effort.rounds, all.clamp(0.0, 1.0));
+    }
+    (LEAST_ROUNDS, share(LEAST_ROUNDS).clamp(0.0, 1.0))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
+fn scaled(count: usize, share: f64) -> usize {
+    (count as f64 * share).floor() as usize
+}
+
+/// Requests on their way at once.
+fn clients(arm: &Arm<'_>) -> usize {
+    match arm.load {
+        Load::Closed { clients } => clients,
+        Load::Open { .. } => 1,
+    }
+}
+
+/// Requests of a round at least: one a client; of independent arrivals, enough to meet each other.
+fn least(arm: &Arm<'_>) -> usize {
+    match arm.load {
+        Load::Closed { clients } => clients.min(arm.each.max(1)),
+        Load::Open { .. } => arm.each.clamp(1, 20),
+    }
+}
+
+fn measure(arm: &Arm<'_>, first: usize, accelerators: Option<&Accelerators>) -> Round {
+    let pool = arm.requests.len().max(1);
+    let first = first % pool;
+    let requests: Vec<Request> = arm.requests.iter().cycle().skip(first).take(arm.each).cloned().collect();
+    let cpu = || arm.process.and_then(|process| host::usage(process).cpu_s);
+    let (before, watcher) = (cpu(), accelerators.map(Accelerators::watch));
+    let outcome = load::run(arm.target, &requests, arm.load);
+    let seconds = outcome.took.as_secs_f64().max(1e-9);
+    let cores = cpu().zip(before).map(|(after, before)| (after - before) / seconds);
+    Round { outcome, first, cores, accelerator: watcher.and_then(super::accelerator::Watcher::busy) }
+}
+
+/// Why an arm goes no further: nothing that it was asked was answered.
+fn failure(outcome: &Outcome) -> Option<String> {
+    let nothing = outcome.latencies.count() == 0 && outcome.failed > 0;
+    nothing.then(|| outcome.failures.first().cloned().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::load::Reply;
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Fake {
+        takes: Duration,
+        asked: AtomicUsize,
+        /// Answers after which it fails.
+        good: Option<usize>,
+    }
+
+    impl Target for Fake {
+        fn send(&self, request: &Request) -> Result<Reply, String> {
+            std::thread::sleep(self.takes);
+            if self.good.is_some_and(|good| self.asked.fetch_add(1, Ordering::Relaxed) >= good) {
+                return Err("worn out".to_owned());
+            }
+            Ok(Reply { logits: vec![1.0; request.documents.len()], aside: Duration::ZERO })
+        }
+    }
+
+    struct Nobody;
+
+    impl Watch for Nobody {
+        fn say(&self, _: &str) {}
+        fn step(&self, _: (usize, usize), _: &str) {}
+    }
+
+    fn requests(count: usize) -> Vec<Request> {
+        (0..count).map(|n| Request { query: n.to_string(), documents: vec!["d".into(); 2] }).collect()
+    }
+
+    fn arm<'t>(target: &'t Fake, requests: &'t [Request], each: usize) -> Arm<'t> {
+        let process = Some(std::process::id());
+        Arm { name: "a".into(), target, process, load: Load::Closed { clients: 1 }, requests, each }
+    }
+
+    #[test]
+    fn every_round_of_every_arm_is_measured_on_texts_of_its_own() {
+        let (target, requests) = (Fake::default(), requests(20));
+        let arms = [arm(&target, &requests, 4), arm(&target, &requests, 4)];
+        let race = race(&arms, Effort { rounds: 3, within: None }, &Nobody);
+        for course in &race.courses {
+            assert_eq!(course.rounds.iter().map(|round| round.first).collect::<Vec<_>>(), [4, 8, 12]);
+            assert_eq!(course.figures(|round| round.outcome.pairs as f64), [8.0; 3]);
+            assert!(course.resident.is_some() && course.failure.is_none());
+        }
+    }
+
+    #[test]
+    fn a_time_limit_lowers_requests_and_keeps_rounds() {
+        let (target, requests) = (Fake { takes: Duration::from_millis(10), ..Fake::default() }, requests(8));
+        let arms = [arm(&target, &requests, 100)];
+        let effort = Effort { rounds: 4, within: Some(Duration::from_millis(4 * 200 + 1600)) };
+        let race = race(&arms, effort, &Nobody);
+        assert_eq!(race.rounds, 4);
+        assert!((10..=40).contains(&race.courses[0].each), "{}", race.courses[0].each);
+        assert!(race.share < 0.5);
+    }
+
+    #[test]
+    fn an_arm_that_fails_stops_and_says_why() {
+        let (target, requests) = (Fake { good: Some(3), ..Fake::default() }, requests(8));
+        let other = Fake::default();
+        let arms = [arm(&target, &requests, 2), arm(&other, &requests, 2)];
+        let race = race(&arms, Effort { rounds: 4, within: None }, &Nobody);
+        assert_eq!(race.courses[0].failure.as_deref(), Some("worn out"));
+        assert_eq!(race.courses[1].rounds.len(), 4);
+    }
+
+    #[test]
+    fn little_time_leaves_rounds_enough_to_see_their_spread() {
+        let effort = Effort { rounds: 10, within: Some(Duration::from_secs(10)) };
+        let (rounds, share) = fit(effort, &[60.0, 60.0], 2);
+        assert_eq!(rounds, LEAST_ROUNDS);
+        assert!(share > 0.0 && share < 0.1);
+        assert_eq!(fit(Effort { within: None, ..effort }, &[60.0], 1), (10, 1.0));
+    }
+}

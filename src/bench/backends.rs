@@ -1,0 +1,112 @@
+//! `bench backends`: every way to score pairs that this host has, on the same texts, in one interleaved run.
+//!
+//! Owns the run; what is told of it is in `verdict`. It must not know how a candidate is started.
+
+mod verdict;
+
+use std::path::PathBuf;
+
+use super::Setup;
+use super::arms::{Arm, Effort, race};
+use super::candidates::{Candidate, ours};
+use super::load::Load;
+use super::peers::{Ground, Tei, start};
+use super::python::Python;
+use super::report::{Fact, Section};
+
+/// Requests on their way at once, at most, when they come at times of their own.
+const OPEN_CLIENTS: usize = 64;
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Options {
+    /// Documents of a request.
+    pub batch: usize,
+    /// Clients that wait for each other's turn.
+    pub concurrency: usize,
+    /// Requests of each candidate, in all rounds together.
+    pub requests: usize,
+    /// Requests a second that come whatever happens, instead of clients that wait.
+    pub rate: Option<f64>,
+    /// Other programs.
+    pub peers: Option<Peers>,
+}
+
+/// Which other programs are measured.
+#[derive(Debug)]
+pub struct Peers {
+    /// Their Python.
+    pub python: Python,
+    /// Where the weights are written for them.
+    pub folder: PathBuf,
+    /// A text-embeddings-inference server.
+    pub tei: Option<String>,
+}
+
+/// Measures.
+///
+/// # Errors
+/// When there are no texts.
+pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, super::BenchError> {
+    let mut candidates = ours(&setup.program, &setup.model, setup.watch);
+    if let Some(peers) = &options.peers {
+        candidates.extend(others(setup, peers));
+    }
+    let rounds = setup.effort.rounds.max(1);
+    let each = options.requests.div_ceil(rounds).max(1);
+    let requests = setup.texts.requests(each * (rounds + 1), options.batch)?;
+    let load = options.rate.map_or(Load::Closed { clients: options.concurrency }, |rate| Load::Open {
+        rate,
+        clients: options.concurrency.max(OPEN_CLIENTS),
+    });
+    let running: Vec<usize> = (0..candidates.len()).filter(|&at| candidates[at].target().is_some()).collect();
+    let arms: Vec<Arm<'_>> = running
+        .iter()
+        .filter_map(|&at| {
+            let candidate = &candidates[at];
+            let (name, process) = (candidate.full_name(), candidate.process());
+            Some(Arm { name, target: candidate.target()?, process, load, requests: &requests, each })
+        })
+        .collect();
+    let result = race(&arms, Effort { rounds, ..setup.effort }, setup.watch);
+    let (done, share) = (result.rounds, result.share);
+    let mut courses = result.courses.into_iter();
+    let rows = candidates.iter().map(|candidate| match candidate.target() {
+        Some(_) => courses.next().unwrap_or_default(),
+        None => super::arms::Course::default(),
+    });
+    let rows: Vec<verdict::Row<'_>> = verdict::rows(candidates.iter().zip(rows));
+    let mut section = verdict::section(&rows);
+    section.setup = facts(setup, options, (done, each, share));
+    Ok(section)
+}
+
+fn others(setup: &Setup<'_>, peers: &Peers) -> Vec<Candidate> {
+    let ground = Ground {
+        python: &peers.python,
+        program: &setup.program,
+        model: &setup.model,
+        model_dir: &setup.model_dir,
+        folder: peers.folder.clone(),
+    };
+    let mut candidates = start(&ground, setup.watch);
+    candidates.push(Tei::candidate(peers.tei.as_deref()));
+    candidates
+}
+
+fn facts(setup: &Setup<'_>, options: &Options, (rounds, each, share): (usize, usize, f64)) -> Vec<Fact> {
+    let load = match options.rate {
+        Some(rate) => format!("open: {rate} requests/s at random times; latencies count from when a request was due"),
+        None => format!("closed: {} client(s), each sends when it was answered", options.concurrency),
+    };
+    let mut facts = vec![
+        Fact::new("model", setup.model.clone()),
+        Fact::new("texts", setup.texts.name.clone()),
+        Fact::new("texts' sha256", setup.texts.sha256.clone()),
+        Fact::new("documents a request", options.batch.to_string()),
+        Fact::new("load", load),
+        Fact::new("rounds", format!("{rounds}, interleaved in random order, after one that warms up")),
+    ];
+    facts.push(super::requests_fact(each, share));
+    facts
+}
