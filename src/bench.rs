@@ -4,6 +4,7 @@
 //! - `load`: who sends when, and how long answers took.
 //! - `arms`: several loads in turn, round after round; `accelerator`: how busy those are.
 //! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`: what those are.
+//! - `batch`, `concurrency`, `batching`, `isolation`: what this program's settings and its callers do.
 //! - `served`: this program, serving; `host`: what it runs on.
 //! - `stats`, `random`: the arithmetic; pure.
 //! - `report`: what was found, and the ways to print it; pure.
@@ -15,9 +16,13 @@
 pub mod accelerator;
 pub mod arms;
 pub mod backends;
+pub mod batch;
+pub mod batching;
 pub mod candidates;
 pub mod compare;
+pub mod concurrency;
 pub mod host;
+pub mod isolation;
 pub mod load;
 pub mod peers;
 pub mod pipe;
@@ -27,6 +32,9 @@ pub mod report;
 pub mod served;
 pub mod stats;
 pub mod texts;
+
+use crate::model::catalogue::installed_runtime;
+use crate::model::options::Provider;
 
 /// Who watches a bench.
 pub trait Watch: Sync {
@@ -43,8 +51,12 @@ pub struct Setup<'w> {
     pub program: served::Program,
     /// The model.
     pub model: String,
+    /// Every model that the settings name.
+    pub models: Vec<String>,
     /// Where models lie.
     pub model_dir: std::path::PathBuf,
+    /// The provider that the settings name.
+    pub provider: Provider,
     /// What is scored.
     pub texts: texts::Texts,
     /// How much is measured.
@@ -60,6 +72,27 @@ impl std::fmt::Debug for Setup<'_> {
 }
 
 impl Setup<'_> {
+    /// Starts this program with the model and these settings.
+    ///
+    /// # Errors
+    /// [`BenchError::Start`].
+    pub fn serve(&self, settings: &[served::Setting]) -> Result<served::Served, BenchError> {
+        let mut all = vec![("RESCORED_MODELS", self.model.clone())];
+        all.extend_from_slice(settings);
+        self.program.serve(&all).map_err(BenchError::Start)
+    }
+
+    /// What was sent: the model, the texts, and what an experiment adds.
+    pub fn setup_facts(&self, more: &[(&str, String)]) -> Vec<report::Fact> {
+        let mut facts = vec![
+            report::Fact::new("model", self.model.clone()),
+            report::Fact::new("texts", self.texts.name.clone()),
+            report::Fact::new("sha256 of the texts", self.texts.sha256.clone()),
+        ];
+        facts.extend(more.iter().map(|(name, value)| report::Fact::new(*name, value.clone())));
+        facts
+    }
+
     /// What the model and the runtime are, by their checksums.
     pub fn facts(&self) -> Vec<report::Fact> {
         let mut facts = vec![report::Fact::new("model", self.model.clone())];
@@ -71,7 +104,7 @@ impl Setup<'_> {
             );
         }
         let library = self.program.var("RESCORED_RUNTIME").map(std::path::PathBuf::from);
-        let library = library.or_else(|| crate::model::catalogue::installed_runtime(&self.model_dir).ok());
+        let library = library.or_else(|| installed_runtime(&self.model_dir, self.provider).ok());
         let name = library.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         facts.extend(name.map(|name| report::Fact::new("runtime", name)));
         facts
@@ -95,12 +128,7 @@ pub enum BenchError {
     Answer(String),
 }
 
-/// How many requests each candidate got in a round.
-fn requests_fact(each: usize, share: f64) -> report::Fact {
-    let told = if share < 1.0 {
-        format!("{:.0} % of the {each} asked for, at least one a client, to keep within the time", share * 100.0)
-    } else {
-        each.to_string()
-    };
-    report::Fact::new("requests a round", told)
+/// Says when the time allowed less than was asked for.
+fn shortened(share: f64) -> String {
+    if share < 1.0 { format!("; {:.0} % of that, to keep within the time", share * 100.0) } else { String::new() }
 }

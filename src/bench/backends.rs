@@ -68,6 +68,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, super::Bench
             Some(Arm { name, target: candidate.target()?, process, load, requests: &requests, each })
         })
         .collect();
+    if arms.is_empty() {
+        let why = candidates.iter().find_map(|candidate| candidate.who.as_ref().err().cloned());
+        return Err(super::BenchError::Start(why.unwrap_or_default()));
+    }
     let result = race(&arms, Effort { rounds, ..setup.effort }, setup.watch);
     let (done, share) = (result.rounds, result.share);
     let mut courses = result.courses.into_iter();
@@ -99,14 +103,10 @@ fn facts(setup: &Setup<'_>, options: &Options, (rounds, each, share): (usize, us
         Some(rate) => format!("open: {rate} requests/s at random times; latencies count from when a request was due"),
         None => format!("closed: {} client(s), each sends when it was answered", options.concurrency),
     };
-    let mut facts = vec![
-        Fact::new("model", setup.model.clone()),
-        Fact::new("texts", setup.texts.name.clone()),
-        Fact::new("texts' sha256", setup.texts.sha256.clone()),
-        Fact::new("documents a request", options.batch.to_string()),
-        Fact::new("load", load),
-        Fact::new("rounds", format!("{rounds}, interleaved in random order, after one that warms up")),
-    ];
-    facts.push(super::requests_fact(each, share));
-    facts
+    setup.setup_facts(&[
+        ("documents a request", options.batch.to_string()),
+        ("load", load),
+        ("requests a round", format!("{each}{}", super::shortened(share))),
+        ("rounds", format!("{rounds}, interleaved in random order, after one that warms up")),
+    ])
 }

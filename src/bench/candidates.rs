@@ -165,6 +165,13 @@ fn of_provider(
             rows.push(row(format!("rescored, {provider}, {what}"), (arithmetic, device), settings, who));
         }
     }
+    // Nothing ran: one reason says it.
+    if rows.iter().all(|row| row.who.is_err()) {
+        rows.truncate(1);
+        for row in &mut rows {
+            row.name = format!("rescored, {provider}");
+        }
+    }
     rows
 }
 

@@ -145,6 +145,11 @@ impl Texts {
         Self { name, sha256, candidates: vec![Vec::new(); queries.len()], queries, documents }
     }
 
+    /// How many documents there are: requests hold no more.
+    pub fn documents(&self) -> usize {
+        self.documents.len()
+    }
+
     /// `count` requests of `size` distinct documents each. Queries take turns, so neighbours never share a pair.
     ///
     /// # Errors

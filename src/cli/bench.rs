@@ -3,10 +3,12 @@
 //! Owns the flags that all experiments share, the progress, and where reports go; one file a verb with flags of its own.
 //! It must not know how anything is measured.
 
+mod all;
 mod backends;
 mod compare;
 mod output;
 mod shown;
+mod sweeps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +38,16 @@ pub(super) struct Flags {
 enum Verb {
     /// Compare every way to score pairs that this host has: ours and, with --peers, other programs.
     Backends(Box<backends::Flags>),
+    /// Compare token budgets of a forward pass, and sizes of requests.
+    Batch(Box<sweeps::Batch>),
+    /// Find how many clients keep this machine busy, and what more of them cost.
+    Concurrency(Box<sweeps::Concurrency>),
+    /// See what a burst on one model does to the callers of another one in the same process.
+    Models(Box<sweeps::Models>),
+    /// Compare dynamic batching, its waits and none, over arrival rates.
+    Batching(Box<sweeps::Batching>),
+    /// Every experiment, in one report; its rounds take 12 minutes unless --minutes says otherwise.
+    All(Box<all::Flags>),
     /// Compare two reports; says what has changed by more than noise, and exits with 2 when something is worse.
     Compare(compare::Flags),
 }
@@ -52,7 +64,7 @@ struct Common {
     /// Rounds that are measured, after one that warms up.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Send fewer requests, so that each experiment's rounds take this long at most; starting and warming up come on top.
+    /// Send fewer requests, so that all rounds take this long at most; starting and warming up come on top.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     minutes: Option<f64>,
     /// Write report.md, report.json, report.html and the charts into this folder.
@@ -86,6 +98,15 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         Verb::Backends(flags) => {
             measure("backends", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
         }
+        Verb::Batch(flags) => measure("batch", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one])),
+        Verb::Concurrency(flags) => {
+            measure("concurrency", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
+        }
+        Verb::Models(flags) => measure("models", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one])),
+        Verb::Batching(flags) => {
+            measure("batching", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
+        }
+        Verb::All(flags) => measure("all", &flags.common, vars, |setup| flags.run(setup)),
         Verb::Compare(flags) => return compare::run(flags),
     };
     match done {
@@ -111,7 +132,9 @@ fn measure(
     let setup = Setup {
         program: Program::this(vars)?,
         model: common.model.clone().or_else(|| config.model.ids.first().cloned()).unwrap_or_default(),
+        models: config.model.ids.clone(),
         model_dir: config.model.dir.clone(),
+        provider: config.model.provider,
         texts: texts.map_err(BenchError::from)?,
         effort: Effort {
             rounds: common.rounds.into(),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use rescored::bench::stats::Spread;
+
 use super::contender::{Contender, Precision};
 
 /// Mean distance of fp32 logits from ours above which a peer does not run the same model.
@@ -101,13 +103,7 @@ pub(crate) fn distances(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> Vec<f64> {
 
 /// Least, median, most.
 pub(crate) fn spread(values: &[f64]) -> [f64; 3] {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    match values.as_slice() {
-        [] => [f64::NAN; 3],
-        [only] => [*only; 3],
-        [first, .., last] => [*first, f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]), *last],
-    }
+    Spread::of(values).map_or([f64::NAN; 3], |spread| [spread.least, spread.middle, spread.most])
 }
 
 fn word(precision: Precision) -> &'static str {

@@ -4,6 +4,8 @@
 //! Needs what `make fetch` brings; golden files come from the shared test data and are skipped visibly without it.
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod compiled;
 #[cfg(test)]
 mod coreml;

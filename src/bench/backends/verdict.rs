@@ -127,6 +127,7 @@ impl Row<'_> {
         let dash = || "-".to_owned();
         let of =
             |take: &dyn Fn(&Round) -> f64| self.course.spread(take).map_or_else(dash, |spread| figure(spread.middle));
+        let agreement = |take: &dyn Fn(&Agreement) -> String| self.agreement.as_ref().map_or_else(dash, take);
         vec![
             self.candidate.name.clone(),
             self.candidate.arithmetic.word().to_owned(),
@@ -135,17 +136,16 @@ impl Row<'_> {
             of(&|round| round.outcome.latencies.mean_ms()),
             of(&|round| round.outcome.latencies.quantile_ms(0.99)),
             self.busy().unwrap_or_else(dash),
-            self.agreement.map_or_else(dash, |agreement| {
-                let Agreement { mean, most, same_best } = agreement;
-                format!("{mean:.1e}, {most:.1e}, {:.0} %", same_best * 100.0)
-            }),
+            agreement(&|one| format!("{:.4}", one.mean)),
+            agreement(&|one| format!("{:.4}", one.most)),
+            agreement(&|one| format!("{:.0} %", one.same_best * 100.0)),
             self.course.resident.map_or_else(dash, |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))),
             self.note(),
         ]
     }
 }
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 12] = [
     "backend",
     "arithmetic",
     "pairs/s",
@@ -153,7 +153,9 @@ const COLUMNS: [&str; 10] = [
     "latency avg ms",
     "p99 ms",
     "busy",
-    "logits from fp32: mean, max; same best document",
+    "logits off, mean",
+    "logits off, max",
+    "same best",
     "memory",
     "note",
 ];
@@ -185,6 +187,7 @@ pub(super) fn section(rows: &[Row<'_>]) -> Section {
         notes: vec![
             "a latency is one request's, with all its documents; p99 is each round's own, so with fewer than a hundred requests a round it is the slowest".to_owned(),
             "busy: cores of this machine that the process kept busy, or the busiest GPU by NVML; memory: resident, at most".to_owned(),
+            "logits off: distance from those in fp32; same best: share of requests whose best document is the same".to_owned(),
             "other programs' times are their own, without the pipe to them; ours are a client's, over HTTP".to_owned(),
             format!(
                 "a row is ranked when its logits are within {} (fp32), {} (fp16), {} (int8) of fp32 on average",

@@ -23,11 +23,11 @@ const PLOT: i32 = 290;
 /// Space at the sides.
 const MARGIN: i32 = 14;
 /// Height of a bar with its name above it.
-const BAR: i32 = 44;
+const BAR: i32 = 48;
 /// Height of a line of the legend.
 const LEGEND: i32 = 22;
 /// Letters of a legend's line at most.
-const LETTERS: usize = 52;
+const LETTERS: usize = 46;
 
 const INK: RGBColor = RGBColor(0x1f, 0x29, 0x33);
 const FAINT: RGBColor = RGBColor(0xe3, 0xe8, 0xed);
@@ -67,7 +67,7 @@ pub fn svg(chart: &Chart) -> Result<String, ChartError> {
         Kind::Bars => 0,
         Kind::Lines | Kind::LinesLogX | Kind::LinesLogLog => units(legend_lines(chart).len()) * LEGEND + 8,
     };
-    let height = 34 + legend + if chart.kind == Kind::Bars { BAR * units(chart.series.len()) + 26 } else { PLOT };
+    let height = 40 + legend + if chart.kind == Kind::Bars { BAR * units(chart.series.len()) + 26 } else { PLOT };
     {
         let size = (WIDTH.unsigned_abs(), height.unsigned_abs());
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
@@ -96,48 +96,48 @@ fn write(area: &Area<'_>, text: String, (at, style): ((i32, i32), TextStyle<'sta
 
 fn bars(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
     area.fill(&WHITE).map_err(said)?;
-    write(area, chart.title.clone(), ((MARGIN, 8), style(17, INK, HPos::Left)))?;
+    write(area, chart.title.clone(), ((MARGIN, 8), style(20, INK, HPos::Left)))?;
     let longest = chart.series.iter().flat_map(|one| &one.points).map(|point| point.most.max(point.x));
     let longest = longest.fold(f64::MIN_POSITIVE, f64::max);
     let place = |value: f64| MARGIN + pixel(f64::from(WIDTH - 2 * MARGIN) * (value / longest).clamp(0.0, 1.0));
     for (n, series) in chart.series.iter().enumerate() {
-        let top = 36 + BAR * units(n);
+        let top = 40 + BAR * units(n);
         let Some(point) = series.points.first() else { continue };
         let colour = match series.tone {
             Tone::Best => BEST,
             Tone::Plain => PLAIN,
             Tone::Aside => ASIDE,
         };
-        write(area, shortened(&series.name), ((MARGIN, top), style(14, INK, HPos::Left)))?;
-        let value = ((WIDTH - MARGIN, top), style(14, INK, HPos::Right));
+        write(area, shortened(&series.name), ((MARGIN, top), style(17, INK, HPos::Left)))?;
+        let value = ((WIDTH - MARGIN, top), style(17, INK, HPos::Right));
         write(area, figure(point.x), value)?;
-        let bar = [(MARGIN, top + 18), (place(point.x).max(MARGIN + 1), top + 34)];
+        let bar = [(MARGIN, top + 22), (place(point.x).max(MARGIN + 1), top + 38)];
         area.draw(&Rectangle::new(bar, colour.filled())).map_err(said)?;
         let (least, most) = (place(point.least), place(point.most));
-        let whisker = vec![(least, top + 26), (most, top + 26)];
+        let whisker = vec![(least, top + 30), (most, top + 30)];
         area.draw(&PathElement::new(whisker, INK.stroke_width(1))).map_err(said)?;
         for end in [least, most] {
-            let end = vec![(end, top + 22), (end, top + 30)];
+            let end = vec![(end, top + 26), (end, top + 34)];
             area.draw(&PathElement::new(end, INK.stroke_width(1))).map_err(said)?;
         }
     }
-    let below = 36 + BAR * units(chart.series.len());
-    write(area, chart.x.clone(), ((WIDTH - MARGIN, below), style(13, SOFT, HPos::Right)))
+    let below = 40 + BAR * units(chart.series.len());
+    write(area, chart.x.clone(), ((WIDTH - MARGIN, below), style(15, SOFT, HPos::Right)))
 }
 
 fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
     area.fill(&WHITE).map_err(said)?;
-    write(area, chart.title.clone(), ((MARGIN, 8), style(17, INK, HPos::Left)))?;
-    let mut top = 34;
+    write(area, chart.title.clone(), ((MARGIN, 8), style(20, INK, HPos::Left)))?;
+    let mut top = 40;
     for line in legend_lines(chart) {
         let mut left = MARGIN;
         for at in line {
             let (name, colour) = (shortened(&chart.series[at].name), COLOURS[at % COLOURS.len()]);
-            let square = [(left, top + 2), (left + 11, top + 13)];
+            let square = [(left, top + 3), (left + 12, top + 15)];
             area.draw(&Rectangle::new(square, colour.filled())).map_err(said)?;
             left += legend_width(&name);
-            let from = left - legend_width(&name) + 16;
-            write(area, name, ((from, top), style(14, INK, HPos::Left)))?;
+            let from = left - legend_width(&name) + 18;
+            write(area, name, ((from, top), style(17, INK, HPos::Left)))?;
         }
         top += LEGEND;
     }
@@ -147,8 +147,8 @@ fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
         .margin_right(MARGIN + 6)
         .margin_left(4)
         .margin_bottom(6)
-        .x_label_area_size(44)
-        .y_label_area_size(62)
+        .x_label_area_size(48)
+        .y_label_area_size(66)
         .build_cartesian_2d(x.clone(), y.clone())
         .map_err(said)?;
     context
@@ -163,8 +163,8 @@ fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
         .y_labels(20)
         .x_label_formatter(&|at| x.label(*at))
         .y_label_formatter(&|at| y.label(*at))
-        .label_style(("sans-serif", 13).into_font().color(&SOFT))
-        .axis_desc_style(("sans-serif", 13).into_font().color(&SOFT))
+        .label_style(("sans-serif", 15).into_font().color(&SOFT))
+        .axis_desc_style(("sans-serif", 15).into_font().color(&SOFT))
         .draw()
         .map_err(said)?;
     for (at, series) in chart.series.iter().enumerate() {
@@ -209,9 +209,9 @@ fn legend_lines(chart: &Chart) -> Vec<Vec<usize>> {
     lines
 }
 
-/// A square, a name in letters of 14, and a space.
+/// A square, a name in letters of 17, and a space.
 fn legend_width(name: &str) -> i32 {
-    16 + units(name.chars().count()) * 15 / 2 + 16
+    16 + units(name.chars().count()) * 9 + 16
 }
 
 fn shortened(name: &str) -> String {

@@ -98,6 +98,8 @@ fn facts(facts: &[Fact], class: &str) -> String {
 
 fn table(table: &Table) -> String {
     let title = if table.title.is_empty() { String::new() } else { format!("<h3>{}</h3>\n", escaped(&table.title)) };
+    // Reasons want room; figures do not.
+    let noted = if table.columns.last().is_some_and(|column| column == "note") { " class=\"noted\"" } else { "" };
     let heads = table.columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", escaped(column)));
     let rows = table.rows.iter().map(|Row { cells, tone }| {
         let class = match tone {
@@ -112,7 +114,7 @@ fn table(table: &Table) -> String {
         format!("<tr{class}>{}</tr>\n", cells.collect::<String>())
     });
     format!(
-        "{title}<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
+        "{title}<div class=\"scroll\" tabindex=\"0\"><table{noted}>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n",
         heads.collect::<String>(),
         rows.collect::<String>()
     )

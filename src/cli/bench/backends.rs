@@ -49,6 +49,11 @@ pub(super) struct PeerFlags {
 }
 
 impl Flags {
+    /// The same with these other programs.
+    pub(super) fn with(self, peers: PeerFlags) -> Self {
+        Self { peers, ..self }
+    }
+
     pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Section, BenchError> {
         let options = Options {
             batch: usize::from(self.batch.max(1)),

@@ -62,7 +62,7 @@ fn other_scores_are_marked_and_not_ranked_however_fast() {
     let wrong = candidate("FlashRank", Arithmetic::Fp32, None);
     let all = told(&[(&fp32, course(&SLOW, 0.0)), (&wrong, course(&FAST, 1.0))]);
     let last = &all.tables[0].rows[1];
-    assert_eq!((last.tone, last.cells[9].as_str()), (Tone::Aside, "not ranked: its scores are not the model's"));
+    assert_eq!((last.tone, last.cells[11].as_str()), (Tone::Aside, "not ranked: its scores are not the model's"));
     assert!(all.findings[0].starts_with("Winner: rescored"), "{:?}", all.findings);
     assert!(all.findings.iter().any(|line| line.contains("Not ranked") && line.contains("FlashRank")));
 }
@@ -73,7 +73,7 @@ fn what_cannot_run_has_a_row_with_the_reason() {
     let mps = candidate("MPS", Arithmetic::Fp16, Some("needs macOS"));
     let all = told(&[(&fp32, course(&SLOW, 0.0)), (&mps, Course::default())]);
     let row = &all.tables[0].rows[1];
-    assert_eq!((row.tone, row.cells[9].as_str()), (Tone::Aside, "cannot run here: needs macOS"));
+    assert_eq!((row.tone, row.cells[11].as_str()), (Tone::Aside, "cannot run here: needs macOS"));
     assert!(all.measures.iter().all(|measure| !measure.name.starts_with("MPS")));
     assert_eq!(all.charts[0].series.len(), 1, "nothing is drawn of it");
 }
