@@ -54,6 +54,7 @@ pub(super) fn spawn(
         deadlines: BTreeSet::new(),
         next_job: 0,
         texts: None,
+        parked: None,
         free: 0,
         ripens: None,
     };
@@ -78,6 +79,8 @@ struct Dispatcher {
     next_job: JobId,
     /// Chosen for the next tokenizer thread that is free.
     texts: Option<Texts>,
+    /// Texts of a warm-up request that were chosen and then had to make way for a live one's.
+    parked: Option<Texts>,
     /// Workers that wait for a pass.
     free: usize,
     /// While a worker is free and a pass waits for company: when it goes all the same.
@@ -134,12 +137,13 @@ impl Dispatcher {
 
     /// Puts forward what the next tokenizer thread gets, and hands every free worker its pass.
     fn choose(&mut self) -> Result<(), SendError<Part>> {
+        let live = self.planner.has_live_texts();
+        if live && self.texts.as_ref().is_some_and(Texts::is_warm_up) {
+            self.parked = self.texts.take();
+        }
         if self.texts.is_none() {
-            self.texts = self.planner.next_chunk().and_then(|chunk| {
-                let waiting = self.waiting.get_mut(&chunk.job)?;
-                let claims = waiting.claims.get_mut(chunk.documents)?.iter_mut().filter_map(Option::take).collect();
-                Some(Texts { job: chunk.job, model: chunk.model, claims })
-            });
+            let parked = if live { None } else { self.parked.take() };
+            self.texts = parked.or_else(|| self.next_texts()).or_else(|| self.parked.take());
         }
         while self.free > 0 && self.is_ripe() {
             let Some(planned) = self.planner.next_batch() else { break };
@@ -151,6 +155,13 @@ impl Dispatcher {
             }
         }
         Ok(())
+    }
+
+    fn next_texts(&mut self) -> Option<Texts> {
+        let chunk = self.planner.next_chunk()?;
+        let waiting = self.waiting.get_mut(&chunk.job)?;
+        let claims = waiting.claims.get_mut(chunk.documents)?.iter_mut().filter_map(Option::take).collect();
+        Some(Texts { job: chunk.job, model: chunk.model, claims })
     }
 
     /// Whether the next pass goes now: it is full, or has waited for company as long as its model lets it.

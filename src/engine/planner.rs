@@ -48,6 +48,9 @@ pub(super) type UnitId = usize;
 /// small request starts after a millisecond.
 const CHUNK: usize = 16;
 
+/// The same of a warm-up request: a live one that arrives waits for the chunks that tokenizer threads are at.
+const WARM_UP_CHUNK: usize = 4;
+
 /// Batches' worth of encodings kept ready ahead of the workers. More would sort lengths no better and would tokenise at
 /// the cost of forward passes.
 const BATCHES_AHEAD: u64 = 64;
@@ -116,7 +119,6 @@ pub(super) struct Planner {
     textual: BTreeSet<Turn>,
     /// Requests with encodings ready, in serving order.
     ready: BTreeSet<Turn>,
-    ready_tokens: u64,
     live: Class,
     warm_up: Class,
 }
@@ -136,7 +138,9 @@ struct Served {
 #[derive(Debug, Default)]
 struct Class {
     fluid: Fluid,
-    /// Tokens that are ready, and those expected of unread texts.
+    /// Tokens that are ready.
+    ready: u64,
+    /// The same, and those expected of unread texts.
     waiting: u64,
 }
 
@@ -153,7 +157,6 @@ impl Planner {
             jobs: HashMap::new(),
             textual: BTreeSet::new(),
             ready: BTreeSet::new(),
-            ready_tokens: 0,
             live: Class::default(),
             warm_up: Class::default(),
         }
@@ -184,15 +187,22 @@ impl Planner {
         self.jobs.insert(arrived.job, flow);
     }
 
-    /// The next texts to tokenise; `None` when there are none or enough encodings are ready.
+    /// Whether a live request has texts not yet handed out.
+    pub(super) fn has_live_texts(&self) -> bool {
+        self.textual.first().is_some_and(|turn| !turn.0)
+    }
+
+    /// The next texts to tokenise; `None` when there are none or enough encodings are ready. What warm-up requests have
+    /// ready is not enough for a live one.
     pub(super) fn next_chunk(&mut self) -> Option<Chunk> {
         let turn = *self.textual.first()?;
         let flow = self.jobs.get_mut(&turn.2)?;
         let limit = self.models.get(flow.model).map_or(1, |served| served.limit);
-        if self.ready_tokens >= BATCHES_AHEAD * limit {
+        let class = if turn.0 { &self.warm_up } else { &self.live };
+        if class.ready >= BATCHES_AHEAD * limit {
             return None;
         }
-        let (documents, tokens) = flow.read(CHUNK);
+        let (documents, tokens) = flow.read(if turn.0 { WARM_UP_CHUNK } else { CHUNK });
         let chunk = Chunk { job: turn.2, model: flow.model, documents };
         if flow.unread.is_empty() {
             self.textual.remove(&turn);
@@ -219,8 +229,9 @@ impl Planner {
         if !flow.ready.is_empty() {
             self.ready.insert(turn);
         }
-        self.ready_tokens += tokens;
-        self.class(turn.0).waiting += tokens;
+        let class = self.class(turn.0);
+        class.ready += tokens;
+        class.waiting += tokens;
     }
 
     /// A forward pass is over.
@@ -296,8 +307,9 @@ impl Planner {
 
     /// Encodings that were ready are gone.
     fn take(&mut self, (model, is_warm_up): (usize, bool), (units, tokens): (u64, u64)) {
-        self.ready_tokens -= tokens;
-        self.class(is_warm_up).waiting -= tokens;
+        let class = self.class(is_warm_up);
+        class.ready -= tokens;
+        class.waiting -= tokens;
         if let Some(served) = self.models.get_mut(model) {
             served.ready.0 -= units;
             served.ready.1 -= tokens;

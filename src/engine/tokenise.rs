@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::claim::{Claim, Unit};
 use super::planner::JobId;
 use super::{DeathNotice, PairFault, Surroundings};
+use crate::domain::Priority;
 use crate::model::tokenizer::EncodeError;
 use crate::model::{Model, PairTokenizer};
 
@@ -22,6 +23,13 @@ pub(super) struct Texts {
     pub(super) job: JobId,
     pub(super) model: usize,
     pub(super) claims: Vec<Claim>,
+}
+
+impl Texts {
+    /// Whether only a warm-up request waits for them.
+    pub(super) fn is_warm_up(&self) -> bool {
+        self.claims.iter().all(|claim| claim.job().work.priority == Priority::WarmUp)
+    }
 }
 
 /// What came of them.

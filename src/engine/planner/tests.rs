@@ -92,7 +92,7 @@ proptest! {
             prop_assert!(planner.is_done(job));
             planner.forget(job);
         }
-        prop_assert_eq!((planner.ready_tokens, planner.live.waiting, planner.models[0].ready), (0, 0, (0, 0)));
+        prop_assert_eq!((planner.live.ready, planner.live.waiting, planner.models[0].ready), (0, 0, (0, 0)));
     }
 
     /// The bound of the module's head, measured against equal sharing computed step by step.
@@ -284,5 +284,27 @@ fn a_forgotten_request_leaves_nothing_behind() {
     planner.next_batch().unwrap();
     planner.forget(0);
     assert!(planner.next_batch().is_none() && planner.next_chunk().is_none() && planner.is_done(0));
-    assert_eq!((planner.ready_tokens, planner.live.waiting, planner.outlook()), (0, 0, Outlook::Nothing));
+    assert_eq!((planner.live.ready, planner.live.waiting, planner.outlook()), (0, 0, Outlook::Nothing));
+}
+
+#[test]
+fn what_a_warm_up_has_ready_keeps_no_live_text_from_its_tokenizer() {
+    let mut planner = planner(Company::Alone, 8, 1);
+    let documents = 10_000;
+    planner.arrive(Arrived { priority: Priority::WarmUp, ..arrived(0, 80_000, documents) });
+    let mut given = 0;
+    while let Some(chunk) = planner.next_chunk() {
+        assert!(chunk.documents.len() <= WARM_UP_CHUNK, "{chunk:?}");
+        given += chunk.documents.len();
+        planner.tokenised(0, &vec![8; chunk.documents.len()]);
+    }
+    assert!(given < documents, "a warm-up is read no further ahead than others");
+    assert!(!planner.has_live_texts());
+    planner.arrive(arrived(1, 16, 2));
+    assert!(planner.has_live_texts());
+    assert_eq!(planner.next_chunk(), Some(Chunk { job: 1, model: 0, documents: 0..2 }));
+    planner.tokenised(1, &[8, 8]);
+    let jobs: Vec<JobId> =
+        (0..3).filter_map(|_| planner.next_batch()).flat_map(|planned| planned.units).map(|(job, _)| job).collect();
+    assert_eq!(jobs, [1, 1, 0], "live first");
 }
