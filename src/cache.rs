@@ -59,6 +59,15 @@ pub struct Restored {
     pub expired: u64,
 }
 
+/// What became of the wish to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Scores that the first tier held.
+    pub entries: u64,
+    /// Whether the second tier, where there is one, was there to be asked; it forgets in the background.
+    pub shared: Option<bool>,
+}
+
 /// Scores by scope and key. Cheap to clone; all clones are one cache.
 #[derive(Clone, Debug)]
 pub struct ScoreCache {
@@ -81,7 +90,7 @@ struct Inner {
 }
 
 impl ScoreCache {
-    /// An empty cache for these scopes, which share its budget evenly, without a second tier.
+    /// An empty cache for these scopes, which share its budget by weight, without a second tier.
     pub fn new(options: &Options, scopes: Vec<Scope>, metrics: Arc<Metrics>) -> Self {
         Self::over(options, scopes, (None, metrics))
     }
@@ -102,8 +111,13 @@ impl ScoreCache {
     }
 
     fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<Shared>, Arc<Metrics>)) -> Self {
-        let share = Options { bytes: options.bytes / scopes.len().max(1) as u64, ttl: options.ttl };
-        let tiers = scopes.iter().map(|_| Tier::new(&share, &metrics)).collect();
+        for (id, _) in options.weights.iter().filter(|(id, _)| scopes.iter().all(|scope| scope.model != *id)) {
+            tracing::warn!(model.id = id, "a weight in the score cache is of no model that is served");
+        }
+        let weights = scopes.iter().map(|scope| options.weight(&scope.model));
+        let all: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
+        let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
+        let tiers = weights.map(|weight| Tier::new(share(weight), options.ttl, &metrics)).collect();
         let inner = Inner {
             scopes,
             tiers,
@@ -166,14 +180,15 @@ impl ScoreCache {
         }
     }
 
-    /// Gives up every score, or those of one scope, in all tiers and in the snapshot; says how many the first tier held.
-    pub fn forget(&self, scope: Option<usize>) -> u64 {
+    /// Gives up every score, or those of one scope, in all tiers and in the snapshot.
+    pub fn forget(&self, scope: Option<usize>) -> Forgotten {
         let chosen = |position: &usize| scope.is_none_or(|scope| scope == *position);
-        let mut forgotten = 0;
+        let mut forgotten = Forgotten { entries: 0, shared: self.inner.shared.as_ref().map(|_| true) };
         for position in (0..self.inner.tiers.len()).filter(chosen) {
-            forgotten += self.inner.tiers.get(position).map_or(0, Tier::forget);
+            forgotten.entries += self.inner.tiers.get(position).map_or(0, Tier::forget);
             if let Some(shared) = &self.inner.shared {
-                shared.forget(position);
+                let asked = shared.forget(position);
+                forgotten.shared = forgotten.shared.map(|before| before && asked);
             }
         }
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
@@ -258,7 +273,7 @@ mod tests {
     }
 
     fn cache(bytes: u64) -> ScoreCache {
-        ScoreCache::new(&Options { bytes, ttl: None }, scopes(), Arc::default())
+        ScoreCache::new(&Options { bytes, weights: Vec::new(), ttl: None }, scopes(), Arc::default())
     }
 
     fn key(document: &str) -> Key {
@@ -281,16 +296,25 @@ mod tests {
     }
 
     #[test]
+    fn models_share_the_budget_by_weight() {
+        for (weights, expected) in [(vec![], [500, 500]), (vec![("b".to_owned(), 3)], [250, 750])] {
+            let cache = ScoreCache::new(&Options { bytes: 1000, weights, ttl: None }, scopes(), Arc::default());
+            let budgets: Vec<u64> = cache.report().models.iter().map(|model| model.budget).collect();
+            assert_eq!(budgets, expected);
+        }
+    }
+
+    #[test]
     fn forgetting_one_model_leaves_the_other() {
         let cache = cache(1 << 20);
         for scope in [0, 1] {
             cache.insert(scope, key("d"), scored(1.0));
         }
-        assert_eq!(cache.forget(Some(1)), 1);
+        assert_eq!(cache.forget(Some(1)), Forgotten { entries: 1, shared: None });
         assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (Some(scored(1.0)), None));
         cache.insert(1, key("d"), scored(2.0));
         assert_eq!(cache.get(1, key("d")), Some(scored(2.0)), "what is scored afterwards is kept again");
-        assert_eq!(cache.forget(None), 2);
+        assert_eq!(cache.forget(None).entries, 2);
         assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, None));
     }
 
@@ -303,7 +327,7 @@ mod tests {
         let records =
             ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
         snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
-        let options = Options { bytes: 1 << 20, ttl: Some(Duration::from_secs(80)) };
+        let options = Options { bytes: 1 << 20, weights: Vec::new(), ttl: Some(Duration::from_secs(80)) };
         let cache = ScoreCache::new(&options, scopes(), Arc::default());
         let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
         assert_eq!(restored, Restored { kept: 2, foreign: 0, expired: 1 });

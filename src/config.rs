@@ -152,6 +152,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     };
     let cache = cache::Options {
         bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
+        weights: read.value(&settings::CACHE_WEIGHTS, raw.cache_weights).unwrap_or_default(),
         ttl: read.value(&settings::CACHE_TTL, raw.cache_ttl),
     };
     let snapshot = cache::SnapshotOptions {

@@ -17,7 +17,7 @@ use crate::domain::{Cut, Logit, ModelCard, Priority, Scored, Texts};
 use crate::engine::{Engine, PairFault, StartError};
 use crate::metrics::Metrics;
 
-pub use crate::cache::Report as CacheReport;
+pub use crate::cache::{Forgotten, Report as CacheReport};
 pub use crate::engine::Timeline;
 pub use fault::Fault;
 
@@ -95,13 +95,14 @@ struct Shelf {
 
 /// Whose scores these models' are, in their order: what a score cache is made for.
 ///
-/// A score is bit-equal only to what the same graph, precision and provider give on the same kind of processor, whose
-/// vector instructions decide the order of sums; so all of that is part of the identity. A score from elsewhere is a miss.
+/// A score is bit-equal only to what the same graph, precision, provider and build of the runtime give on the same kind of
+/// processor, whose vector instructions decide the order of sums; so all of that is part of the identity. A score from
+/// elsewhere is a miss.
 pub fn scopes(models: &[ModelCard]) -> Vec<Scope> {
     let host = host();
-    let scope = |model: &ModelCard| Scope {
-        model: model.id.clone(),
-        identity: format!("{} {} {} {host}", model.fingerprint, model.precision, model.provider),
+    let scope = |model: &ModelCard| {
+        let ModelCard { id, fingerprint, precision, provider, runtime, .. } = model;
+        Scope { model: id.clone(), identity: format!("{fingerprint} {precision} {provider} {runtime} {host}") }
     };
     models.iter().map(scope).collect()
 }
@@ -173,11 +174,11 @@ impl Reranker {
         self.shelf.cache.report()
     }
 
-    /// Has the cache forget every score, or those of one model, wherever they are kept; says how many were at hand.
+    /// Has the cache forget every score, or those of one model, wherever they are kept.
     ///
     /// # Errors
     /// [`Fault::UnknownModel`].
-    pub fn forget(&self, model: Option<&str>) -> Result<u64, Fault> {
+    pub fn forget(&self, model: Option<&str>) -> Result<Forgotten, Fault> {
         let scope = model.map(|name| self.position(Some(name))).transpose()?;
         let forgotten = self.shelf.cache.forget(scope);
         self.shelf.cache.show();

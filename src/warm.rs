@@ -7,7 +7,7 @@
 //! - `checkpoint`: how far a job came.
 //!
 //! Owns the job: lines go out in chunks to `POST /v1/cache/warm`, several at once, as many as the sidecar takes; what it
-//! refuses for now is sent again later. It must not know how progress is shown.
+//! refuses for now is sent again later; what it refuses for good ends the job. It must not know how progress is shown.
 
 pub mod checkpoint;
 pub mod first_stage;
@@ -20,13 +20,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use checkpoint::{Checkpoint, CheckpointError};
-use first_stage::FirstStage;
+use first_stage::{FirstStage, FirstStageError};
 use input::Input;
 use pace::Pace;
 use post::{Outcome, Sender};
+
+pub use post::Secret;
 
 /// Lines of one chunk at most.
 const CHUNK_LINES: usize = 64;
@@ -34,16 +36,21 @@ const CHUNK_LINES: usize = 64;
 /// Bytes of one chunk at most, but for a single longer line.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Refusals and broken connections in a row, over all senders, after which a job gives up.
-const PATIENCE: u32 = 60;
+/// Pauses between tries of a search, one a try.
+const SEARCH_PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
 
 /// What a job is told.
 #[derive(Debug)]
 pub struct Options {
     /// Address of the sidecar: `http://host:port`.
     pub url: String,
+    /// The sidecar's key, where it wants one.
+    pub key: Option<Secret>,
     /// Chunks on their way at once, at most.
     pub at_once: usize,
+    /// How long the sidecar may take nothing before the job gives up.
+    pub patience: Duration,
     /// Where the job notes how far it came; a job that finds a note of the same input goes on from there.
     pub checkpoint: Option<PathBuf>,
     /// Where the documents come from, when lines are queries alone.
@@ -73,6 +80,8 @@ pub trait Observer: Sync {
     fn advance(&self, totals: &Totals, at: u64);
     /// A line is at fault.
     fn fault(&self, line: u64, error: &str);
+    /// Something that whoever waits for the job may want to know.
+    fn note(&self, what: &str);
 }
 
 /// Why a job ended before its input.
@@ -84,16 +93,27 @@ pub enum WarmError {
     /// The note of an earlier run.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The sidecar.
-    #[error("{url}: refused or did not answer {times} times in a row, last: {last}; what was done is noted")]
+    /// The sidecar is busy or gone.
+    #[error("{url}: took nothing for {} s, last: {last}", patience.as_secs())]
     GaveUp {
         /// The address.
         url: String,
-        /// How often.
-        times: u32,
+        /// For how long.
+        patience: Duration,
         /// The last refusal.
         last: String,
     },
+    /// The sidecar refused for good.
+    #[error("{url}: {why}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// What it said.
+        why: String,
+    },
+    /// The search engine refused for good.
+    #[error(transparent)]
+    FirstStage(FirstStageError),
 }
 
 /// Lines that are sent together.
@@ -107,6 +127,9 @@ struct Chunk {
     at: u64,
 }
 
+/// What is sent of a chunk, and its lines that are at fault before that, by their number in it.
+type Body = (Vec<u8>, Vec<(u64, String)>);
+
 /// What the senders share.
 struct Job<'a> {
     source: Mutex<Source>,
@@ -114,6 +137,7 @@ struct Job<'a> {
     sender: Sender,
     first_stage: Option<&'a FirstStage>,
     observer: &'a dyn Observer,
+    patience: Duration,
     state: Mutex<State>,
     over: AtomicBool,
 }
@@ -126,8 +150,8 @@ struct Source {
 struct State {
     totals: Totals,
     checkpoint: Checkpoint,
-    /// Refusals since the last chunk that was taken.
-    in_a_row: u32,
+    /// The last refusal that was told, and since when nothing was taken; `None` while chunks are taken.
+    waiting: Option<(String, Instant)>,
     failure: Option<WarmError>,
 }
 
@@ -136,7 +160,10 @@ struct State {
 /// # Errors
 /// [`WarmError`]; the checkpoint says how far it came.
 pub fn run(mut input: Input, options: &Options, observer: &dyn Observer) -> Result<Totals, WarmError> {
-    let checkpoint = Checkpoint::open(options.checkpoint.clone(), input.name())?;
+    let checkpoint = Checkpoint::open(options.checkpoint.clone(), &input.identity()?)?;
+    if checkpoint.is_replaced() {
+        observer.note("the checkpoint is of another input; beginning with the first line");
+    }
     let resumed = checkpoint.lines();
     for _ in 0..resumed {
         if input.next_line()?.is_none() {
@@ -147,10 +174,11 @@ pub fn run(mut input: Input, options: &Options, observer: &dyn Observer) -> Resu
     let job = Job {
         source: Mutex::new(Source { input, next: 0 }),
         pace: Pace::new(options.at_once),
-        sender: Sender::new(&options.url),
+        sender: Sender::new(&options.url, options.key.clone()),
         first_stage: options.first_stage.as_ref(),
         observer,
-        state: Mutex::new(State { totals, checkpoint, in_a_row: 0, failure: None }),
+        patience: options.patience,
+        state: Mutex::new(State { totals, checkpoint, waiting: None, failure: None }),
         over: AtomicBool::new(false),
     };
     std::thread::scope(|scope| {
@@ -182,7 +210,10 @@ impl Job<'_> {
 
     /// Sends a chunk until it is taken or the job ends.
     fn send(&self, chunk: &Chunk) {
-        let (body, unread) = self.body(chunk);
+        let (body, unread) = match self.body(chunk) {
+            Ok(body) => body,
+            Err(error) => return self.stop(WarmError::FirstStage(error)),
+        };
         while !self.over.load(Ordering::Relaxed) {
             let permit = self.pace.enter();
             let outcome = self.sender.post(&body);
@@ -196,29 +227,43 @@ impl Job<'_> {
                     return self.done(chunk, &taken, unread.len() as u64);
                 }
                 Outcome::Later { pause, why } => self.later(pause, why),
+                Outcome::Refused { why } => {
+                    return self.stop(WarmError::Refused { url: self.sender.url().to_owned(), why });
+                }
             }
         }
     }
 
     /// What is sent of a chunk, and the lines that the first stage had no documents for. A line at fault is sent empty, so
     /// that numbers stay.
-    fn body(&self, chunk: &Chunk) -> (Vec<u8>, Vec<(u64, String)>) {
+    fn body(&self, chunk: &Chunk) -> Result<Body, FirstStageError> {
         let (mut body, mut unread) = (Vec::new(), Vec::new());
         for (line, number) in chunk.lines.iter().zip(1..) {
-            let found = self.first_stage.map(|stage| stage.documents(line));
-            match found {
+            match self.first_stage.map(|stage| self.search(stage, line)) {
                 None => body.extend_from_slice(line.as_bytes()),
                 Some(Ok(request)) => body.extend_from_slice(&request),
+                Some(Err(error)) if error.is_final() => return Err(error),
                 Some(Err(error)) => unread.push((number, error.to_string())),
             }
             body.push(b'\n');
         }
-        (body, unread)
+        Ok((body, unread))
+    }
+
+    /// Asks the search engine, and asks again what it was too busy for.
+    fn search(&self, stage: &FirstStage, line: &str) -> Result<Vec<u8>, FirstStageError> {
+        for pause in SEARCH_PAUSES {
+            match stage.documents(line) {
+                Err(error) if error.is_passing() && !self.over.load(Ordering::Relaxed) => std::thread::sleep(pause),
+                other => return other,
+            }
+        }
+        stage.documents(line)
     }
 
     fn done(&self, chunk: &Chunk, taken: &post::Taken, unread: u64) {
         let mut state = lock(&self.state);
-        state.in_a_row = 0;
+        state.waiting = None;
         state.totals.lines += chunk.lines.len() as u64;
         state.totals.pairs += taken.pairs;
         state.totals.hits += taken.hits;
@@ -236,11 +281,17 @@ impl Job<'_> {
         self.pace.slower();
         let mut state = lock(&self.state);
         state.totals.retries += 1;
-        state.in_a_row += 1;
-        let times = state.in_a_row;
+        let (told, since) = state.waiting.get_or_insert_with(|| (String::new(), Instant::now()));
+        let waited = since.elapsed();
+        // Once for each reason, not once for each try.
+        let news = (*told != why).then(|| told.clone_from(&why));
         drop(state);
-        if times >= PATIENCE {
-            return self.stop(WarmError::GaveUp { url: self.sender.url().to_owned(), times, last: why });
+        if waited >= self.patience {
+            let url = self.sender.url().to_owned();
+            return self.stop(WarmError::GaveUp { url, patience: self.patience, last: why });
+        }
+        if news.is_some() {
+            self.observer.note(&format!("waiting for {}: {why}", self.sender.url()));
         }
         std::thread::sleep(pause);
     }

@@ -9,10 +9,19 @@ pub use super::shared::{Unreachable, UrlError, check_url};
 /// Settings of the first tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Budget in bytes, which the models share evenly; 0 turns the tier off.
+    /// Budget in bytes, which the models share by weight; 0 turns the tier off.
     pub bytes: u64,
+    /// Weights of models by their ids; a model that is not named weighs 1.
+    pub weights: Vec<(String, u32)>,
     /// Age after which a score is computed anew; `None` keeps it for as long as there is room.
     pub ttl: Option<Duration>,
+}
+
+impl Options {
+    /// A model's weight.
+    pub(super) fn weight(&self, model: &str) -> u32 {
+        self.weights.iter().find(|(id, _)| id == model).map_or(1, |(_, weight)| *weight)
+    }
 }
 
 /// Settings of the snapshot.

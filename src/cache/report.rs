@@ -5,7 +5,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Inner;
+use super::{Inner, held};
+
+/// Entries of each model whose age is looked at.
+const SAMPLE: usize = 1000;
 
 /// The cache, as it is now.
 #[derive(Clone, Debug)]
@@ -14,12 +17,23 @@ pub struct Report {
     pub uptime: Duration,
     /// Age after which a score is computed anew.
     pub ttl: Option<Duration>,
+    /// How old the first tier's scores are; `None` when it holds none.
+    pub age: Option<AgeReport>,
     /// The first tier, by model.
     pub models: Vec<ModelReport>,
     /// The snapshot, when there is one.
     pub snapshot: Option<SnapshotReport>,
     /// The second tier, when there is one.
     pub shared: Option<SharedReport>,
+}
+
+/// Ages of scores, by a sample of them: keys are hashes, so any of them are as good as others.
+#[derive(Clone, Copy, Debug)]
+pub struct AgeReport {
+    /// Half of them are younger.
+    pub median: Duration,
+    /// None is older.
+    pub oldest: Duration,
 }
 
 /// One model's part of the first tier.
@@ -104,6 +118,8 @@ impl SnapshotState {
 }
 
 pub(super) fn of(inner: &Inner) -> Report {
+    // What moka has put off is looked for here: who asks wants what is.
+    inner.tiers.iter().for_each(super::tier::Tier::settle);
     let models = inner.scopes.iter().zip(&inner.tiers).map(|(scope, tier)| {
         let (hits, misses) = tier.counted();
         let (entries, bytes, budget) = (tier.entries(), tier.bytes(), tier.budget());
@@ -112,8 +128,17 @@ pub(super) fn of(inner: &Inner) -> Report {
     Report {
         uptime: inner.started.elapsed(),
         ttl: inner.ttl,
+        age: age(inner),
         models: models.collect(),
         snapshot: inner.keeper.get().map(|_| inner.snapshot.report()),
         shared: inner.shared.as_ref().map(super::shared::Shared::report),
     }
+}
+
+fn age(inner: &Inner) -> Option<AgeReport> {
+    let now = held::now();
+    let sample = inner.tiers.iter().flat_map(|tier| tier.iter().take(SAMPLE));
+    let mut ages: Vec<Duration> = sample.map(|(_, held)| held.age(now)).collect();
+    ages.sort_unstable();
+    Some(AgeReport { median: *ages.get(ages.len() / 2)?, oldest: *ages.last()? })
 }

@@ -36,6 +36,9 @@ const ASKS: usize = 1024;
 /// Scores that may wait for the writing thread.
 const WRITES: usize = 1 << 16;
 
+/// Names that one more round trip's time is allowed for: a large request's answer takes its time to make and to read.
+const NAMES_A_TIMEOUT: usize = 1000;
+
 /// Bytes of a shared entry.
 const VALUE: usize = held::BYTES + 4;
 
@@ -125,7 +128,7 @@ impl Shared {
                 return None;
             }
         }
-        let Ok(found) = tokio::time::timeout(self.around.timeout, answer).await else {
+        let Ok(found) = tokio::time::timeout(self.around.patience(keys.len()), answer).await else {
             self.around.failed("late");
             return None;
         };
@@ -140,12 +143,13 @@ impl Shared {
         }
     }
 
-    /// Has all entries of a scope taken away, for every sidecar; in the background.
-    pub(super) fn forget(&self, scope: usize) {
+    /// Has all entries of a scope taken away, for every sidecar, in the background. Whether the tier is there to be asked.
+    pub(super) fn forget(&self, scope: usize) -> bool {
         let sent = self.writes.as_ref().map(|writes| writes.try_send(Write::Forget { scope }));
         if !matches!(sent, Some(Ok(()))) {
             self.around.failed("busy");
         }
+        matches!(sent, Some(Ok(()))) && self.around.breaker.is_closed()
     }
 
     pub(super) fn report(&self) -> SharedReport {
@@ -171,16 +175,25 @@ impl Drop for Shared {
 }
 
 impl Around {
+    /// How long an answer to so many names may take.
+    fn patience(&self, names: usize) -> Duration {
+        self.timeout + self.timeout.mul_f64(names as f64 / NAMES_A_TIMEOUT as f64)
+    }
+
     fn failed(&self, reason: &'static str) {
         self.metrics.cache_shared_failures.get_or_create(&Reason { reason }).inc();
     }
 
     /// An exchange broke: the tier is left alone for a while. The first of a series is a warning.
     fn broke(&self, doing: &'static str, error: &redis::RedisError) {
-        self.failed(if error.is_timeout() { "late" } else { "down" });
+        // The error's own words may hold the address, never the password.
+        self.leave_alone(if error.is_timeout() { "late" } else { "down" }, (doing, &error.to_string()));
+    }
+
+    fn leave_alone(&self, reason: &'static str, (doing, error): (&'static str, &str)) {
+        self.failed(reason);
         if let Some(pause) = self.breaker.open() {
-            // The error's own words may hold the address, never the password.
-            tracing::warn!(doing, %error, pause_ms = pause.as_millis(), "the shared cache tier is left alone");
+            tracing::warn!(doing, error, pause_ms = pause.as_millis(), "the shared cache tier is left alone");
         }
     }
 }

@@ -222,6 +222,39 @@ pub fn write(path: &Path, identities: &[&str], records: impl Iterator<Item = Rec
     Ok(entries)
 }
 
+/// Adds to the snapshot at a path what an earlier one held of scopes that it does not name. Says how many entries it holds
+/// then.
+///
+/// # Errors
+/// [`SnapshotError`]; the snapshot at the path is as it was then.
+pub fn keep_foreign(earlier: Snapshot, path: &Path) -> Result<u64, SnapshotError> {
+    let present = Snapshot::open(path)?;
+    let mut identities = present.identities().to_vec();
+    // By position in the earlier one: the position in the new one.
+    let places: Vec<Option<usize>> = earlier
+        .identities()
+        .iter()
+        .map(|identity| {
+            (!present.identities().contains(identity)).then(|| {
+                identities.push(identity.clone());
+                identities.len() - 1
+            })
+        })
+        .collect();
+    if places.iter().all(Option::is_none) {
+        return Ok(present.entries());
+    }
+    let moved = earlier.filter_map(|record| match record {
+        Ok(record) => places.get(record.scope).copied().flatten().map(|scope| Ok(Record { scope, ..record })),
+        Err(error) => Some(Err(error)),
+    });
+    let names: Vec<&str> = identities.iter().map(String::as_str).collect();
+    let mut torn = None;
+    let records = present.chain(moved).map_while(|record| record.map_err(|error| torn = Some(error)).ok());
+    let records: Vec<Record> = records.collect();
+    torn.map_or_else(|| write(path, &names, records.into_iter()), Err)
+}
+
 fn stream(file: &File, identities: &[&str], records: impl Iterator<Item = Record>) -> io::Result<u64> {
     let mut out = Hashing { inner: BufWriter::with_capacity(BUFFER, file), hasher: blake3::Hasher::new() };
     let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -373,6 +406,23 @@ mod tests {
         let mut newer = whole.clone();
         newer[8] = 2;
         assert!(sentence(&newer).contains("format 2, this program reads 1"), "{}", sentence(&newer));
+    }
+
+    #[test]
+    fn what_another_model_left_is_kept() {
+        let (folder, path) = written(10);
+        let earlier = Snapshot::open(&path).unwrap();
+        let newer = Record { scope: 0, ..records(30)[21] };
+        write(&path, &["two"], [newer].into_iter()).unwrap();
+        assert_eq!(keep_foreign(earlier, &path).unwrap(), 6, "five of `one`, and the new one of `two`");
+        let merged = Snapshot::open(&path).unwrap();
+        assert_eq!(merged.identities(), ["two", "one"]);
+        let read: Vec<Record> = merged.map(Result::unwrap).collect();
+        let old =
+            records(10).into_iter().filter(|record| record.scope == 0).map(|record| Record { scope: 1, ..record });
+        assert_eq!(read, [newer].into_iter().chain(old).collect::<Vec<_>>());
+        assert_eq!(keep_foreign(Snapshot::open(&path).unwrap(), &path).unwrap(), 6, "nothing twice");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

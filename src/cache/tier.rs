@@ -13,7 +13,6 @@ use moka::sync::Cache;
 
 use super::held::{self, Held};
 use super::key::{Key, KeyHasher};
-use super::options::Options;
 use crate::metrics::Metrics;
 
 /// Bytes of one entry: key and value (28 bytes), what moka keeps beside them (hash table slot, the shared entry, its
@@ -55,20 +54,20 @@ impl Expiry<Key, Held> for Age {
 }
 
 impl Tier {
-    pub(super) fn new(options: &Options, metrics: &Arc<Metrics>) -> Self {
+    /// A tier of so many bytes, whose entries live for so long.
+    pub(super) fn new(bytes: u64, ttl: Option<Duration>, metrics: &Arc<Metrics>) -> Self {
         let evictions = metrics.cache_evictions.clone();
-        let weight = if options.ttl.is_some() { TIMED_ENTRY_BYTES } else { ENTRY_BYTES };
-        let entries = (options.bytes > 0).then(|| {
-            let builder = Cache::builder()
-                .name("scores")
-                .max_capacity(options.bytes)
-                .weigher(move |_, _| weight)
-                .eviction_listener(move |_, _, cause| {
-                    if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
-                        evictions.inc();
-                    }
-                });
-            let builder = match options.ttl {
+        let weight = if ttl.is_some() { TIMED_ENTRY_BYTES } else { ENTRY_BYTES };
+        let entries = (bytes > 0).then(|| {
+            let builder =
+                Cache::builder().name("scores").max_capacity(bytes).weigher(move |_, _| weight).eviction_listener(
+                    move |_, _, cause| {
+                        if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
+                            evictions.inc();
+                        }
+                    },
+                );
+            let builder = match ttl {
                 Some(ttl) => builder.expire_after(Age { ttl }),
                 None => builder,
             };

@@ -1,31 +1,30 @@
 //! `rescored warm`: fill the score cache before traffic comes.
 //!
-//! Owns the flags, the progress and the exit code: 0 when every line was scored, 2 when some lines were at fault, 1 when
-//! the job gave up. The last line of standard output is the summary, one JSON object. It must not know how lines are sent.
+//! Owns the flags and the exit code: 0 when every line was scored, 2 when some lines were at fault, 1 when the job gave up,
+//! 64 when it was told nonsense. The last line of standard output is the summary, one JSON object, unless nothing was begun.
+//! It must not know how lines are sent.
 
 mod offline;
+mod shown;
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 
 use super::{FAILURE, USAGE, Vars, fail};
-use crate::warm::first_stage::FirstStage;
+use crate::warm::first_stage::{self, FirstStage, Terms};
 use crate::warm::input::Input;
-use crate::warm::{self, Observer, Options, Totals, WarmError};
+use crate::warm::{self, Options, Secret, WarmError};
 
 use offline::OfflineError;
+use shown::Shown;
 
 /// Some lines could not be scored.
 const SOME_FAULTS: u8 = 2;
-
-/// Faults that are printed; further ones are counted.
-const PRINTED: u64 = 20;
 
 /// The flags of `warm`.
 #[derive(Debug, Args)]
@@ -44,10 +43,17 @@ pub(super) struct Flags {
     /// Where `--offline` writes the scores: a snapshot for `RESCORED_CACHE_SNAPSHOT`; one that is there is added to.
     #[arg(long, value_name = "FILE", requires = "offline")]
     snapshot: Option<PathBuf>,
+    /// A file whose first line is the sidecar's API key.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    key_file: Option<PathBuf>,
     /// Chunks on their way at once, at most; a sidecar takes four streams.
     #[arg(long, value_name = "N", default_value_t = 4)]
     at_once: usize,
-    /// A file that notes how far the job came; the next run goes on from there.
+    /// Seconds for which the sidecar may take nothing before the job gives up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    patience: u64,
+    /// A file that notes how far the job came; the next run of the same input goes on from there, one of another input
+    /// begins anew.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// Take queries from a log and their documents from this OpenSearch (or Elasticsearch).
@@ -63,18 +69,35 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", requires = "first stage")]
     query_log: Option<PathBuf>,
     /// Hits of a query.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "search_body")]
     size: usize,
+    /// A file with the search's own JSON body, in which `{{query}}` stands for the query [default: a plain search].
+    #[arg(long, value_name = "FILE", requires = "first stage")]
+    search_body: Option<PathBuf>,
+    /// A file whose first line is the search engine's `Authorization` header, such as `Basic ...` or `ApiKey ...`.
+    #[arg(long, value_name = "FILE", requires = "first stage")]
+    search_auth_file: Option<PathBuf>,
+    /// The model that scores what was found [default: the sidecar's first].
+    #[arg(long, value_name = "ID", requires = "first stage")]
+    model: Option<String>,
     /// Fields that make a passage, comma-separated; name those that rescoring will name.
     #[arg(long, value_delimiter = ',')]
     fields: Vec<String>,
 }
 
-/// Shows progress: a bar on a terminal, a line now and then elsewhere.
-struct Shown {
-    bar: ProgressBar,
-    faults: std::sync::atomic::AtomicU64,
-    last: std::sync::Mutex<Instant>,
+/// A flag that names a file of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("{flag}: `{}`: {problem}", path.display())]
+struct FlagError {
+    flag: &'static str,
+    path: PathBuf,
+    problem: String,
+}
+
+impl FlagError {
+    fn of<'f>(flag: &'static str, path: &'f Path) -> impl Fn(&dyn Display) -> Self + 'f {
+        move |problem| Self { flag, path: path.to_owned(), problem: problem.to_string() }
+    }
 }
 
 /// Runs the job.
@@ -83,23 +106,26 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         Ok(input) => input,
         Err(error) => return fail(USAGE, &error),
     };
+    let options = match options(flags) {
+        Ok(options) => options,
+        Err(error) => return fail(USAGE, &error),
+    };
     let shown = Shown::new(input.size());
-    let started = Instant::now();
-    let done = match (&flags.url, &flags.snapshot) {
-        (Some(url), _) => warm::run(input, &options(flags, url.clone()), &shown),
-        (None, Some(snapshot)) => {
-            let scored = offline::run(vars, snapshot, |url| warm::run(input, &options(flags, url), &shown));
-            match scored {
+    let done = match &flags.snapshot {
+        None => warm::run(input, &options, &shown),
+        Some(snapshot) => {
+            let job = |url| warm::run(input, &Options { url, ..options }, &shown);
+            match offline::run(vars, snapshot, job) {
                 Ok(done) => done,
-                Err(error @ OfflineError::Config(_)) => return fail(USAGE, &error),
+                Err(error @ (OfflineError::Config(_) | OfflineError::Target(_))) => return fail(USAGE, &error),
                 Err(error) => return fail(FAILURE, &error),
             }
         }
-        (None, None) => return ExitCode::from(USAGE),
     };
-    shown.bar.finish_and_clear();
+    let faults = shown.summary(done.is_ok());
     match done {
-        Ok(totals) => summary(&totals, started.elapsed()),
+        Ok(_) if faults > 0 => ExitCode::from(SOME_FAULTS),
+        Ok(_) => ExitCode::SUCCESS,
         Err(error @ WarmError::Checkpoint(_)) => fail(USAGE, &error),
         Err(error) => fail(FAILURE, &error),
     }
@@ -111,78 +137,45 @@ fn input(flags: &Flags) -> io::Result<Input> {
     if stdin { Input::stream("standard input", io::stdin()) } else { Input::files(files) }
 }
 
-fn options(flags: &Flags, url: String) -> Options {
-    let terms = (flags.fields.clone(), flags.size);
-    let opensearch = flags
-        .from_opensearch
-        .as_ref()
-        .map(|engine| FirstStage::opensearch(engine, flags.index.as_deref().unwrap_or_default(), terms.clone()));
-    let first_stage = opensearch.or_else(|| flags.from_vespa.as_ref().map(|engine| FirstStage::vespa(engine, terms)));
-    Options { url, at_once: flags.at_once, checkpoint: flags.checkpoint.clone(), first_stage }
+fn options(flags: &Flags) -> Result<Options, FlagError> {
+    let key = flags.key_file.as_deref().map(|path| first_line("--key-file", path)).transpose()?;
+    Ok(Options {
+        url: flags.url.clone().unwrap_or_default(),
+        key: key.map(|key| Secret::bearer(&key)),
+        at_once: flags.at_once,
+        patience: Duration::from_secs(flags.patience),
+        checkpoint: flags.checkpoint.clone(),
+        first_stage: first_stage(flags)?,
+    })
 }
 
-fn summary(totals: &Totals, took: Duration) -> ExitCode {
-    let Totals { lines, resumed, pairs, hits, failed, retries } = *totals;
-    let rate = pairs as f64 / took.as_secs_f64().max(1e-9);
-    let share = (pairs > 0).then(|| hits as f64 / pairs as f64);
-    let summary = json!({
-        "lines": lines, "resumed": resumed, "pairs": pairs, "hits": hits, "hit_share": share, "failed": failed,
-        "retries": retries, "seconds": took.as_secs_f64(), "pairs_per_second": rate,
-    });
-    // With standard output closed nobody wants the summary; the exit code still says it.
-    let _ = writeln!(io::stdout(), "{summary}");
-    if failed > 0 { ExitCode::from(SOME_FAULTS) } else { ExitCode::SUCCESS }
+fn first_stage(flags: &Flags) -> Result<Option<FirstStage>, FlagError> {
+    let authorization = flags.search_auth_file.as_deref().map(|path| first_line("--search-auth-file", path));
+    let terms = Terms {
+        fields: flags.fields.clone(),
+        size: flags.size,
+        body: flags.search_body.as_deref().map(search_body).transpose()?,
+        authorization: authorization.transpose()?.map(|value| Secret::authorization(&value)),
+        model: flags.model.clone(),
+    };
+    Ok(match (&flags.from_opensearch, &flags.from_vespa) {
+        (Some(engine), _) => Some(FirstStage::opensearch(engine, flags.index.as_deref().unwrap_or_default(), terms)),
+        (None, Some(engine)) => Some(FirstStage::vespa(engine, terms)),
+        (None, None) => None,
+    })
 }
 
-impl Shown {
-    fn new(size: Option<u64>) -> Self {
-        let (bar, template) = match size {
-            Some(size) => (ProgressBar::new(size), "{wide_bar} {percent}% {msg} {eta}"),
-            None => (ProgressBar::new_spinner(), "{spinner} {msg} {elapsed}"),
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self { bar: bar.with_style(style), faults: 0.into(), last: std::sync::Mutex::new(Instant::now()) }
-    }
-
-    /// Whether a log, which gets no bar, is due for a line.
-    fn is_due(&self) -> bool {
-        let Ok(mut last) = self.last.lock() else { return false };
-        let due = self.bar.is_hidden() && last.elapsed() > Duration::from_secs(10);
-        if due {
-            *last = Instant::now();
-        }
-        due
-    }
-
-    fn line(&self, line: &str) {
-        self.bar.suspend(|| {
-            // With the handle closed there is nobody to tell.
-            let _ = writeln!(io::stderr(), "{line}");
-        });
-    }
+/// The first line of a file that holds a secret.
+fn first_line(flag: &'static str, path: &Path) -> Result<String, FlagError> {
+    let wrong = FlagError::of(flag, path);
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() { Err(wrong(&"its first line is empty")) } else { Ok(line.to_owned()) }
 }
 
-impl Observer for Shown {
-    fn advance(&self, totals: &Totals, at: u64) {
-        let rate = totals.pairs as f64 / self.bar.elapsed().as_secs_f64().max(1e-9);
-        let share = 100.0 * totals.hits as f64 / totals.pairs.max(1) as f64;
-        let told = format!(
-            "{} lines, {} pairs, {rate:.0} pairs/s, {share:.0}% hits, {} at fault",
-            totals.lines, totals.pairs, totals.failed
-        );
-        if self.is_due() {
-            self.line(&told);
-        }
-        self.bar.set_position(at);
-        self.bar.set_message(told);
-    }
-
-    fn fault(&self, line: u64, error: &str) {
-        let before = self.faults.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if before < PRINTED {
-            self.line(&format!("line {line}: {error}"));
-        } else if before == PRINTED {
-            self.line("further lines are at fault; they are counted");
-        }
-    }
+fn search_body(path: &Path) -> Result<serde_json::Value, FlagError> {
+    let wrong = FlagError::of("--search-body", path);
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let body = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+    if first_stage::has_place(&body) { Ok(body) } else { Err(wrong(&"no string in it says {{query}}")) }
 }

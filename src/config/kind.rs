@@ -9,6 +9,7 @@ mod mode;
 mod number;
 mod size;
 mod url;
+mod weights;
 mod word;
 
 pub(super) use address::Addresses;
@@ -17,6 +18,7 @@ pub(super) use mode::Mode;
 pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::Address;
+pub(super) use weights::Weights;
 pub(super) use word::{Filter, Ids, Or, Path, Words};
 
 /// A type of setting.

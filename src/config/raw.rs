@@ -43,6 +43,7 @@ pub(super) struct RawConfig {
     pub(super) queue_tokens: Option<String>,
     pub(super) stuck_after: Option<String>,
     pub(super) cache_bytes: Option<String>,
+    pub(super) cache_weights: Option<String>,
     pub(super) cache_ttl: Option<String>,
     pub(super) cache_snapshot: Option<String>,
     pub(super) cache_snapshot_every: Option<String>,

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use super::error::{Fault, Shown};
-use super::kind::{Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Words, Wrong};
+use super::kind::{
+    Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Weights, Words, Wrong,
+};
 use crate::domain::LongDocuments;
 use crate::http::options::Ui;
 use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
@@ -164,6 +166,8 @@ table! {
          stop, and its worker is replaced where it does not.";
     CACHE_BYTES: Bytes, Open, "256MiB", Bytes { min: 0, max: 1024 * GIB },
         "Budget of the score cache; `0` turns it off.";
+    CACHE_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
+        "Weights by which models share the budget of the score cache; a model that is not named weighs 1.";
     CACHE_TTL: Or<Period>, Open, "none", Or {
         word: "none",
         means: "kept while there is room",
@@ -176,8 +180,8 @@ table! {
         "How often the snapshot is written, when scores came or went since the last one.";
     CACHE_REDIS: Or<Address>, Secret, "none", Or { word: "none", means: "nothing is shared", kind: Address },
         "A Valkey or Redis in which sidecars share their scores; late or down, it is left alone and costs nothing.";
-    CACHE_REDIS_TIMEOUT: Period, Open, "20ms", Period { min: Duration::from_millis(1), max: Duration::from_secs(10) },
-        "How long a request waits for the shared scores at most.";
+    CACHE_REDIS_TIMEOUT: Period, Open, "10ms", Period { min: Duration::from_millis(1), max: Duration::from_secs(10) },
+        "How long a request waits for the shared scores at most; as long again for each 1,000 documents.";
     MEMORY_LIMIT: Or<Bytes>, Open, "auto",
         Or { word: "auto", means: "the cgroup's limit, if there is one", kind: Bytes { min: 1 << 20, max: 1024 * GIB } },
         "Memory against which use is watched: at 85 % caches are halved, at 92 % new work is refused, at 97 % new connections \

@@ -45,6 +45,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_QUEUE_TOKENS", "9000000"),
     ("RESCORED_STUCK_AFTER", "6s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
+    ("RESCORED_CACHE_WEIGHTS", "tiny=3"),
     ("RESCORED_CACHE_TTL", "2h"),
     ("RESCORED_CACHE_SNAPSHOT", "/var/lib/rescored/scores"),
     ("RESCORED_CACHE_SNAPSHOT_EVERY", "90s"),

@@ -22,6 +22,8 @@ pub struct ModelCard {
     pub precision: String,
     /// The execution provider that runs it.
     pub provider: String,
+    /// The build of the library that does the arithmetic: another one may round otherwise.
+    pub runtime: String,
     /// Tokens of a pair at most, specials included.
     pub max_length: u32,
     /// What turns logits into scores by default.

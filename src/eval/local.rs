@@ -76,7 +76,7 @@ impl Local {
                 }
             }
         }
-        let core = Core::start(models, engine, &cache::Options { bytes: 0, ttl: None })?;
+        let core = Core::start(models, engine, &cache::Options { bytes: 0, weights: Vec::new(), ttl: None })?;
         core.reranker.wait_until_warm()?;
         core.health.warmed();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

@@ -2,6 +2,9 @@
 //!
 //! Owns their routes and the form of what they tell. It must not know how scores are kept.
 
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
+mod docs;
 mod lines;
 mod progress;
 mod warm;
@@ -10,15 +13,16 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::answer;
 use super::error::{Refusal, Reject};
 use super::json;
 use super::routes::wrong_method;
 use super::server::Shared;
-use crate::rerank::CacheReport;
+use crate::rerank::{CacheReport, Forgotten};
 
+pub(super) use docs::paths;
 pub(super) use warm::Places;
 
 /// What may stand behind the question mark of a `DELETE`. An unknown name is refused: a mistyped `model` must not empty
@@ -29,21 +33,40 @@ struct Chosen {
     model: Option<String>,
 }
 
-#[derive(Serialize)]
+/// The cache, as `GET /v1/cache` tells of it.
+#[derive(Serialize, ToSchema)]
 struct Body<'r> {
+    /// Scores held.
     entries: u64,
+    /// Estimated bytes that they take.
     bytes: u64,
+    /// Bytes that they may take.
     budget_bytes: u64,
+    /// Pairs answered from any tier since the start.
     hits: u64,
+    /// Pairs that no tier held since the start.
     misses: u64,
     hit_share: Option<f64>,
     uptime_seconds: u64,
+    /// Age after which a score is computed anew.
     ttl_seconds: Option<u64>,
+    /// How old scores are, by a sample of them.
+    #[schema(inline)]
+    age: Option<Age>,
+    #[schema(inline)]
     models: Vec<Part<'r>>,
-    tiers: Vec<Value>,
+    /// The tiers that there are, nearest first.
+    #[schema(inline)]
+    tiers: Vec<Layer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+struct Age {
+    median_seconds: u64,
+    oldest_seconds: u64,
+}
+
+#[derive(Serialize, ToSchema)]
 struct Part<'r> {
     model: &'r str,
     entries: u64,
@@ -52,6 +75,49 @@ struct Part<'r> {
     hits: u64,
     misses: u64,
     hit_share: Option<f64>,
+}
+
+/// One tier; what is not said of it does not apply.
+#[derive(Default, Serialize, ToSchema)]
+struct Layer {
+    /// `memory`, `shared` or `snapshot`.
+    tier: &'static str,
+    /// Whether the shared tier is asked at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    up: Option<bool>,
+    /// Pairs that the shared tier held, of those that the first one did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hits: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    misses: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hit_share: Option<f64>,
+    /// Scores written to the shared tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<u64>,
+    /// Scores not written to it, because it was down or slower than they came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<u64>,
+    /// Entries that the snapshot brought at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restored: Option<u64>,
+    /// Entries of the last snapshot written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<u64>,
+    /// How long ago it was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
+}
+
+/// The answer of `DELETE /v1/cache`.
+#[derive(Serialize, ToSchema)]
+struct Gone {
+    /// Scores that this process held.
+    forgotten: u64,
+    /// The shared tier forgets in the background: `under way`, or `not reached` while it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    shared: Option<&'static str>,
 }
 
 /// Adds the routes.
@@ -77,8 +143,9 @@ fn forget(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusa
     let chosen = web::Query::<Chosen>::from_query(request.query_string());
     let wrong = |_| Reject::field("query string", "not understood; send nothing, or `model=` and a model's id");
     let Chosen { model } = chosen.map_err(wrong)?.into_inner();
-    let forgotten = shared.reranker.forget(model.as_deref())?;
-    let text = json::text(&json!({"forgotten": forgotten})).ok_or(Refusal::Internal)?;
+    let Forgotten { entries, shared: asked } = shared.reranker.forget(model.as_deref())?;
+    let shared_tier = asked.map(|asked| if asked { "under way" } else { "not reached" });
+    let text = json::text(&Gone { forgotten: entries, shared: shared_tier }).ok_or(Refusal::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
@@ -105,33 +172,33 @@ impl<'r> Body<'r> {
             hit_share: share(hits, misses),
             uptime_seconds: report.uptime.as_secs(),
             ttl_seconds: report.ttl.map(|ttl| ttl.as_secs()),
+            age: report
+                .age
+                .map(|age| Age { median_seconds: age.median.as_secs(), oldest_seconds: age.oldest.as_secs() }),
             tiers: tiers(report),
             models,
         }
     }
 }
 
-/// The tiers that there are, nearest first.
-fn tiers(report: &CacheReport) -> Vec<Value> {
-    let mut tiers = vec![json!({"tier": "memory"})];
-    tiers.extend(report.shared.map(|shared| {
-        json!({
-            "tier": "shared",
-            "up": shared.up,
-            "hits": shared.hits,
-            "misses": shared.misses,
-            "hit_share": share(shared.hits, shared.misses),
-            "written": shared.written,
-            "dropped": shared.dropped,
-        })
+fn tiers(report: &CacheReport) -> Vec<Layer> {
+    let mut tiers = vec![Layer { tier: "memory", ..Layer::default() }];
+    tiers.extend(report.shared.map(|shared| Layer {
+        tier: "shared",
+        up: Some(shared.up),
+        hits: Some(shared.hits),
+        misses: Some(shared.misses),
+        hit_share: share(shared.hits, shared.misses),
+        written: Some(shared.written),
+        dropped: Some(shared.dropped),
+        ..Layer::default()
     }));
-    tiers.extend(report.snapshot.map(|snapshot| {
-        json!({
-            "tier": "snapshot",
-            "restored": snapshot.restored,
-            "entries": snapshot.entries,
-            "age_seconds": snapshot.age.as_ref().map(Duration::as_secs),
-        })
+    tiers.extend(report.snapshot.map(|snapshot| Layer {
+        tier: "snapshot",
+        restored: Some(snapshot.restored),
+        entries: Some(snapshot.entries),
+        age_seconds: snapshot.age.as_ref().map(Duration::as_secs),
+        ..Layer::default()
     }));
     tiers
 }

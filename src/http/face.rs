@@ -259,6 +259,7 @@ pub(super) mod fixture {
             fingerprint: "00".into(),
             precision: "fp32".into(),
             provider: "cpu".into(),
+            runtime: "none".into(),
             max_length: 512,
             activation: Activation::Sigmoid,
             execution: Execution::default(),

@@ -11,6 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
+use super::cache;
 use super::error::{Body, Refusal};
 use super::face::{FACES, Face};
 use super::operations::{Gives, OPERATIONS, Operation};
@@ -92,6 +93,9 @@ fn document() -> Value {
             paths.insert((*path).to_owned(), json!({"get": plain_operation(operation, path)}));
         }
     }
+    for (path, operations) in cache::paths() {
+        paths.insert(path.to_owned(), operations);
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -148,11 +152,13 @@ fn plain_operation(operation: &Operation, path: &str) -> Value {
     })
 }
 
-fn content(description: &str, schema: &Value) -> Value {
+/// A JSON answer.
+pub(super) fn content(description: &str, schema: &Value) -> Value {
     json!({"description": description, "content": {"application/json": {"schema": schema}}})
 }
 
-fn refusal(why: &str) -> Value {
+/// An answer with the one error body.
+pub(super) fn refusal(why: &str) -> Value {
     content(why, &json!({"$ref": "#/components/schemas/Error"}))
 }
 
@@ -249,7 +255,8 @@ mod tests {
         let document = document();
         let paths: usize = FACES.iter().map(|face| face.paths.len()).sum();
         let operations: usize = OPERATIONS.iter().map(|operation| operation.paths.len()).sum();
-        assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations);
+        let cache = cache::paths().len();
+        assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations + cache);
     }
 
     #[test]

@@ -187,6 +187,7 @@ struct Card<'s> {
     passed_over: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<Value>,
+    runtime: &'s str,
     max_length: u32,
     activation: &'static str,
 }
@@ -206,6 +207,7 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
             nodes: nodes.map(|(provider, count)| (provider.as_str(), *count)).collect(),
             passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
             accelerator: card.execution.accelerator.as_deref().map(accelerator),
+            runtime: &card.runtime,
             max_length: card.max_length,
             activation: match card.activation {
                 Activation::Sigmoid => "sigmoid",

@@ -167,6 +167,7 @@ impl Model {
             fingerprint: fingerprint(files, max_length, usable.kind),
             precision: graph.precision.word().to_owned(),
             provider: usable.kind.word().to_owned(),
+            runtime: runtime.build().to_owned(),
             max_length,
             activation: manifest.activation,
             execution,

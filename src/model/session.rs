@@ -25,6 +25,7 @@ const SHARED_VALUES: usize = 16_384;
 #[derive(Clone, Debug)]
 pub struct Runtime {
     environment: Arc<Environment>,
+    build: Arc<str>,
 }
 
 /// ONNX Runtime allows one environment a process.
@@ -62,7 +63,8 @@ impl Runtime {
             .with_telemetry(false)
             .build()
             .map_err(|error| refused(error.to_string()))?;
-        Ok(loaded.insert(Self { environment: Arc::new(environment) }).clone())
+        let build = Arc::from(build(ort::info()));
+        Ok(loaded.insert(Self { environment: Arc::new(environment), build }).clone())
     }
 }
 
@@ -76,6 +78,20 @@ impl Runtime {
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
     }
+
+    /// Names the build of the library: two libraries of the same name compute alike on the same processor.
+    pub fn build(&self) -> &str {
+        &self.build
+    }
+}
+
+/// A name from what the library tells of its making: the commit, for people, and a hash of all of it, compiler's flags
+/// included.
+fn build(told: &str) -> String {
+    let commit = told.split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+    let commit: String = commit.unwrap_or("unknown").chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    let hash = blake3::hash(told.as_bytes()).to_hex();
+    format!("onnxruntime-{commit}-{}", hash.get(..8).unwrap_or_default())
 }
 
 /// Which tensor of the graph is fed with what.

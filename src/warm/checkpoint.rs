@@ -18,6 +18,8 @@ pub struct Checkpoint {
     next: u64,
     /// Chunks done beyond it, with their lines.
     ahead: BTreeMap<u64, u64>,
+    /// Whether the note that was there is of another input.
+    replaced: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,8 +40,8 @@ pub enum CheckpointError {
         #[source]
         source: io::Error,
     },
-    /// A note of something else.
-    #[error("checkpoint: `{}` is of another input; remove it, or name another file", path.display())]
+    /// No note at all.
+    #[error("checkpoint: `{}` is no checkpoint; name another file", path.display())]
     Other {
         /// The file.
         path: PathBuf,
@@ -47,24 +49,32 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// The note at a path, or a new one of this input; without a path nothing is noted.
+    /// The note at a path, or a new one of this input when there is none or it is of another; without a path nothing is
+    /// noted.
     ///
     /// # Errors
     /// [`CheckpointError`].
     pub fn open(path: Option<PathBuf>, input: &str) -> Result<Self, CheckpointError> {
         let mut note = Note { input: input.to_owned(), lines: 0 };
+        let mut replaced = false;
         if let Some(path) = &path {
             match std::fs::read(path) {
                 Ok(text) => {
                     let other = || CheckpointError::Other { path: path.clone() };
                     let found: Note = serde_json::from_slice(&text).map_err(|_| other())?;
-                    note.lines = if found.input == input { found.lines } else { return Err(other()) };
+                    replaced = found.input != input;
+                    note.lines = if replaced { 0 } else { found.lines };
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(CheckpointError::File { path: path.clone(), source }),
             }
         }
-        Ok(Self { path, note, next: 0, ahead: BTreeMap::new() })
+        Ok(Self { path, note, next: 0, ahead: BTreeMap::new(), replaced })
+    }
+
+    /// Whether the note that was there is of another input, and so tells nothing of this one.
+    pub const fn is_replaced(&self) -> bool {
+        self.replaced
     }
 
     /// Lines that are done.
@@ -128,8 +138,11 @@ mod tests {
             };
             assert_eq!(noted(), expected, "after chunk {chunk}");
         }
-        assert!(matches!(Checkpoint::open(path.clone(), "another"), Err(CheckpointError::Other { .. })));
+        let another = Checkpoint::open(path.clone(), "another").unwrap();
+        assert_eq!((another.is_replaced(), another.lines()), (true, 0), "a note of yesterday's log");
         checkpoint.remove().unwrap();
         assert_eq!(noted(), 0);
+        std::fs::write(path.as_deref().unwrap(), "somebody's letter").unwrap();
+        assert!(matches!(Checkpoint::open(path, "input"), Err(CheckpointError::Other { .. })));
     }
 }

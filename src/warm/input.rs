@@ -4,12 +4,16 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Bytes of a file that tell it from another one of the same name.
+const BEGINNING: u64 = 64 << 10;
+
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Lines, from the first file to the last.
@@ -67,9 +71,23 @@ impl Input {
         Ok(Self { name: name.to_owned(), files: VecDeque::new(), now: Some(now), lines: 0, at, size: None })
     }
 
-    /// What the lines come from.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// What the lines come from: names, and what the files begin with. A log that has grown since is the same input.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn identity(&self) -> io::Result<String> {
+        let mut hasher = DefaultHasher::new();
+        for file in &self.files {
+            let mut start = Vec::new();
+            File::open(file)
+                .and_then(|open| open.take(BEGINNING).read_to_end(&mut start))
+                .map_err(|error| named(file, &error))?;
+            // Its first line at least: a short log that has grown is no other one.
+            let line = start.iter().position(|byte| *byte == b'\n').unwrap_or(start.len());
+            let whole = start.len() as u64 == BEGINNING;
+            if whole { start.hash(&mut hasher) } else { start.get(..line).unwrap_or_default().hash(&mut hasher) }
+        }
+        Ok(format!("{} {:016x}", self.name, hasher.finish()))
     }
 
     /// Bytes of all files, compressed as they are; unknown of a stream.

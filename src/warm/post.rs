@@ -20,12 +20,43 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes of an answer at most: a hundred faults and a line a second.
 const ANSWER: u64 = 16 << 20;
 
+/// Bytes of a refusal that are read for its sentence.
+const REFUSAL: u64 = 64 << 10;
+
 /// Sends chunks; one connection a thread is kept open.
 #[derive(Debug)]
 pub(super) struct Sender {
     agent: Agent,
     url: String,
     target: String,
+    key: Option<Secret>,
+}
+
+/// A header's value that no log shows.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
+impl Secret {
+    /// The whole value of an `Authorization` header.
+    pub fn authorization(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+
+    /// A key, as `Authorization: Bearer KEY` carries it.
+    pub fn bearer(key: &str) -> Self {
+        Self(format!("Bearer {key}"))
+    }
+
+    /// The header's value.
+    pub(super) fn value(&self) -> &str {
+        &self.0
+    }
 }
 
 /// What became of a chunk.
@@ -35,6 +66,8 @@ pub(super) enum Outcome {
     Taken(Taken),
     /// Not now.
     Later { pause: Duration, why: String },
+    /// Not this way: another try would be refused, too.
+    Refused { why: String },
 }
 
 /// What a chunk came to.
@@ -44,6 +77,12 @@ pub(super) struct Taken {
     pub(super) hits: u64,
     pub(super) failed: u64,
     pub(super) faults: Vec<(u64, String)>,
+}
+
+/// The one error body.
+#[derive(Deserialize)]
+struct Refusal {
+    message: String,
 }
 
 /// A line of the answer: a fault, progress, or the summary.
@@ -62,10 +101,10 @@ struct Told {
 }
 
 impl Sender {
-    pub(super) fn new(url: &str) -> Self {
+    pub(super) fn new(url: &str, key: Option<Secret>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
         let target = format!("{url}/v1/cache/warm");
-        Self { agent: agent(PATIENCE), url, target }
+        Self { agent: agent(PATIENCE), url, target, key }
     }
 
     pub(super) fn url(&self) -> &str {
@@ -73,14 +112,16 @@ impl Sender {
     }
 
     pub(super) fn post(&self, body: &[u8]) -> Outcome {
-        let sent = self.agent.post(&self.target).content_type("application/x-ndjson").send(body);
+        let request = self.agent.post(&self.target).content_type("application/x-ndjson");
+        let sent = match &self.key {
+            Some(key) => request.header("authorization", key.value()),
+            None => request,
+        }
+        .send(body);
         let later = |why: String| Outcome::Later { pause: PAUSE, why };
         match sent {
             Err(error) => later(error.to_string()),
-            Ok(response) if response.status() != StatusCode::OK => {
-                let pause = retry_after(&response).unwrap_or(PAUSE).min(LONGEST_PAUSE);
-                Outcome::Later { pause, why: format!("status {}", response.status().as_u16()) }
-            }
+            Ok(response) if response.status() != StatusCode::OK => refused(response),
             Ok(mut response) => match response.body_mut().with_config().limit(ANSWER).read_to_string() {
                 Ok(told) => read(&told).map_or_else(|| later("the stream was broken off".to_owned()), Outcome::Taken),
                 Err(error) => later(error.to_string()),
@@ -98,6 +139,23 @@ pub(super) fn agent(patience: Duration) -> Agent {
         .user_agent(concat!("rescored/", env!("CARGO_PKG_VERSION")))
         .build()
         .into()
+}
+
+fn refused(mut response: Response<ureq::Body>) -> Outcome {
+    let status = response.status();
+    let pause = retry_after(&response).unwrap_or(PAUSE).min(LONGEST_PAUSE);
+    let text = response.body_mut().with_config().limit(REFUSAL).read_to_string().unwrap_or_default();
+    let why = match serde_json::from_str::<Refusal>(&text) {
+        Ok(told) => format!("status {}: {}", status.as_u16(), told.message),
+        Err(_) => format!("status {}", status.as_u16()),
+    };
+    if is_passing(status) { Outcome::Later { pause, why } } else { Outcome::Refused { why } }
+}
+
+/// Whether another try may fare better.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || busy.contains(&status)
 }
 
 fn retry_after(response: &Response<ureq::Body>) -> Option<Duration> {

@@ -60,6 +60,10 @@ fn every_example_is_answered_as_described() {
     let mut checked = 0;
     for (path, methods) in document["paths"].as_object().expect("paths") {
         let Some(post) = methods.get("post") else { continue };
+        // A stream of lines is tested where it is read.
+        if post["requestBody"]["content"]["application/json"].is_null() {
+            continue;
+        }
         let example = &post["requestBody"]["content"]["application/json"]["example"];
         let request = &post["requestBody"]["content"]["application/json"]["schema"];
         assert_eq!(misfit(example, request).filter(|why| !why.contains("not described")), None, "{path}: its example");
@@ -72,6 +76,40 @@ fn every_example_is_answered_as_described() {
         checked += 1;
     }
     assert!(checked > 10, "only {checked} faces are described");
+}
+
+#[test]
+fn the_cache_answers_as_described() {
+    let app = App::start();
+    let document = app.get("/openapi.json").ok();
+    app.post("/v1/rerank", r#"{"query":"q","documents":["a","b"]}"#).ok();
+    let described = &document["paths"]["/v1/cache"];
+    let schema = |method: &str| &described[method]["responses"]["200"]["content"]["application/json"]["schema"];
+    let told = app.get("/v1/cache").ok();
+    assert_eq!(misfit(&told, schema("get")), None, "{told}");
+    assert_eq!((&told["entries"], &told["age"]["oldest_seconds"].is_u64()), (&Value::from(2), &true), "{told}");
+    let gone = app.connect().send("DELETE /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
+    assert_eq!(misfit(&gone, schema("delete")), None, "{gone}");
+    let warm = &document["paths"]["/v1/cache/warm"]["post"];
+    let example =
+        |of: &Value| of["content"]["application/x-ndjson"]["example"].as_str().expect("an example").to_owned();
+    let body = example(&warm["requestBody"]);
+    let mut connection = app.connect();
+    connection
+        .write(format!("POST /v1/cache/warm HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    let (mut line, mut last) = (String::new(), String::new());
+    while line != "0\r\n" {
+        line.clear();
+        connection.line(&mut line);
+        if line.starts_with('{') {
+            last.clone_from(&line);
+        }
+    }
+    let keys = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("an object a line");
+        line.as_object().expect("an object").keys().cloned().collect::<Vec<String>>()
+    };
+    assert_eq!(keys(&last), keys(&example(&warm["responses"]["200"])), "{last}");
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl App {
             queue_tokens: setup.queue_tokens,
             stuck_after: setup.stuck_after,
         };
-        let core = Core::start(models, &engine, &cache::Options { bytes: 64 << 20, ttl: None }).expect("threads");
+        let cache = cache::Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };
+        let core = Core::start(models, &engine, &cache).expect("threads");
         core.reranker.wait_until_warm().expect("the fake model warms up");
         if setup.warm {
             core.health.warmed();

@@ -93,7 +93,7 @@ fn entries() {
     let mut caches = Vec::new();
     for ttl in [None, Some(Duration::from_hours(1))] {
         let before = resident();
-        let cache = ScoreCache::new(&Options { bytes: 1 << 40, ttl }, scopes(), Arc::default());
+        let cache = ScoreCache::new(&Options { bytes: 1 << 40, weights: Vec::new(), ttl }, scopes(), Arc::default());
         let started = Instant::now();
         (0..MILLION).for_each(|number| cache.insert(0, keys.document(&number.to_string()), scored(number)));
         let took = started.elapsed();
@@ -119,7 +119,7 @@ fn snapshot(cache: &ScoreCache) {
     let started = Instant::now();
     let entries = cache.write_snapshot(&path).expect("written");
     let wrote = started.elapsed();
-    let fresh = ScoreCache::new(&Options { bytes: 1 << 40, ttl: None }, scopes(), Arc::default());
+    let fresh = ScoreCache::new(&Options { bytes: 1 << 40, weights: Vec::new(), ttl: None }, scopes(), Arc::default());
     let started = Instant::now();
     let snapshot = Snapshot::open(&path).expect("whole");
     let checked = started.elapsed();
@@ -245,7 +245,7 @@ fn searches() -> Vec<usize> {
 /// process is replaced, as a deployment does.
 fn replay() {
     let searches = searches();
-    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 272, ttl: None };
+    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 272, weights: Vec::new(), ttl: None };
     let folder = tempfile::tempdir().expect("a folder");
     println!(
         "\n{SEARCHES} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle"

@@ -2,6 +2,8 @@
 //! killed, stalled, filled and emptied; warm-up streams over a socket. The model is the tests' own.
 
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 #[path = "../api/support/client.rs"]
 #[expect(dead_code, reason = "these tests send fewer kinds of requests than the server's own")]
 mod client;

@@ -67,6 +67,13 @@ impl Redis {
         self.say("DBSIZE").trim_start_matches(':').trim().parse().expect("a number")
     }
 
+    /// How many commands it has carried out.
+    pub(crate) fn commands(&self) -> u64 {
+        let info = self.say("INFO stats");
+        let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.and_then(|number| number.trim().parse().ok()).expect("a number")
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");

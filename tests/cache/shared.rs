@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rescored::app::Core;
+use rescored::config::{Config, Host};
 
 use crate::redis::Redis;
-use crate::support::{CACHE, core_with, documents, eventually, score};
+use crate::support::{CACHE, core_sharing, core_with, documents, eventually, score};
 
 fn sidecar(redis: &Redis) -> Core {
     let core = core_with(&CACHE, Some(redis.url()));
@@ -46,7 +47,7 @@ fn a_pair_scored_by_one_sidecar_is_a_hit_at_the_other() {
 #[test]
 fn a_tier_alone_serves_where_the_first_one_is_off() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let off = rescored::cache::Options { bytes: 0, ttl: Some(Duration::from_secs(100)) };
+    let off = rescored::cache::Options { bytes: 0, weights: Vec::new(), ttl: Some(Duration::from_secs(100)) };
     let core = core_with(&off, Some(redis.url()));
     eventually("the tier is reached", || is_up(&core));
     score(&core, "q", &documents("d", 10)).expect("scored");
@@ -94,92 +95,168 @@ fn a_killed_tier_costs_nothing_and_is_found_again() {
 
 #[test]
 fn no_request_fails_or_waits_long_while_the_tier_is_stalled() {
+    /// How much later than without a tier the slowest hundredth of requests may be.
+    const BOUND: Duration = Duration::from_millis(20);
     let Some(redis) = Redis::start(&[]) else { return };
-    let core = sidecar(&redis);
+    let patience =
+        Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults").shared.timeout;
+    let core = core_sharing(&CACHE, (Some(redis.url()), patience));
+    eventually("the tier is reached", || is_up(&core));
+    // The same requests at the same moments to a sidecar without a tier: what the machine does to them is not the tier's.
+    let alone = core_with(&CACHE, None);
     let (over, number) = (AtomicBool::new(false), AtomicUsize::new(0));
     let client = || {
-        let mut times = Vec::new();
+        let mut times: [Vec<Duration>; 2] = Default::default();
         while !over.load(Ordering::Relaxed) {
             let documents = documents(&format!("stalled {}", number.fetch_add(1, Ordering::Relaxed)), 10);
-            let started = Instant::now();
-            score(&core, "q", &documents).expect("no request fails");
-            times.push(started.elapsed());
+            for (core, times) in [&core, &alone].into_iter().zip(&mut times) {
+                let started = Instant::now();
+                score(core, "q", &documents).expect("no request fails");
+                times.push(started.elapsed());
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
-        times.sort();
-        times[times.len() * 99 / 100]
+        times
     };
     let phase = |length: Duration| {
         over.store(false, Ordering::Relaxed);
-        std::thread::scope(|scope| {
+        let both = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..4).map(|_| scope.spawn(client)).collect();
             std::thread::sleep(length);
             over.store(true, Ordering::Relaxed);
-            clients.into_iter().map(|client| client.join().expect("no panic")).max().expect("four clients")
+            clients.into_iter().fold([Vec::new(), Vec::new()], |mut all: [Vec<Duration>; 2], client| {
+                all.iter_mut().zip(client.join().expect("no panic")).for_each(|(all, times)| all.extend(times));
+                all
+            })
+        });
+        both.map(|mut times| {
+            times.sort();
+            (times[times.len() * 99 / 100], times[times.len() - 1], times.len())
         })
     };
     let before = phase(Duration::from_secs(2));
     redis.signal("STOP");
     let stalled = phase(Duration::from_secs(10));
     redis.signal("CONT");
-    println!("p99 of a request of 10 cold pairs: {before:?} before, {stalled:?} while the tier was stalled");
-    // 20 ms on an idle machine; test machines are not.
-    assert!(stalled < before + Duration::from_millis(60), "{before:?} before, {stalled:?} while stalled");
+    println!(
+        "p99, longest, number of requests of 10 cold pairs, with and without a tier: {before:?} before, {stalled:?} while it was \
+         stalled; a request waits {patience:?} for it at most"
+    );
+    assert!(stalled[0].0 < stalled[1].0 + BOUND, "{stalled:?} while stalled");
     assert!(failures(&core).contains("late"), "{}", failures(&core));
     eventually("the tier is asked again", || is_up(&core));
 }
 
 #[test]
-fn a_full_tier_refuses_writes_and_is_read_all_the_same() {
-    let Some(redis) = Redis::start(&["--maxmemory", "1100kb", "--maxmemory-policy", "noeviction"]) else { return };
-    let core = sidecar(&redis);
-    for round in 0..100 {
-        score(&core, "q", &documents(&format!("filling {round}"), 200)).expect("no request fails");
-    }
-    eventually("writes are refused", || failures(&core).contains("write_refused"));
-    assert!(core.metrics.cache_shared_dropped.get() > 0);
-    assert!(is_up(&core), "reading goes on");
-}
-
-#[test]
-fn a_tier_emptied_under_load_is_filled_again() {
+fn a_tier_that_answers_too_late_is_left_alone_for_longer_each_time() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let (one, two) = (sidecar(&redis), sidecar(&redis));
-    for round in 0..30 {
-        let documents = documents(&format!("flushed {round}"), 20);
-        let fresh = score(&one, "q", &documents).expect("no request fails");
-        if round % 3 == 0 {
-            redis.say("FLUSHALL");
+    let core = core_sharing(&CACHE, (Some(redis.url()), Duration::from_millis(5)));
+    eventually("the tier is reached", || is_up(&core));
+    // It answers between its naps: each probe finds it well, and each request finds it asleep.
+    let over = AtomicBool::new(false);
+    let (mut left_alone, mut was_up) = (0, true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                redis.signal("STOP");
+                std::thread::sleep(Duration::from_millis(45));
+                redis.signal("CONT");
+                std::thread::sleep(Duration::from_millis(15));
+            }
+        });
+        let until = Instant::now() + Duration::from_secs(8);
+        while Instant::now() < until {
+            let fresh = documents(&format!("napping {:?}", Instant::now()), 1);
+            score(&core, "q", &fresh).expect("no request fails");
+            let up = is_up(&core);
+            left_alone += u32::from(was_up && !up);
+            was_up = up;
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let other = score(&two, "q", &documents).expect("no request fails");
-        assert_eq!(fresh.scored, other.scored, "round {round}");
+        over.store(true, Ordering::Relaxed);
+    });
+    println!("left alone {left_alone} times in 8 s");
+    // Pauses of 250 ms, 500 ms, 1 s, 2 s and 4 s fill the time; of 250 ms each there would be thirty.
+    assert!((1..=7).contains(&left_alone), "left alone {left_alone} times");
+    eventually("the tier is asked again", || is_up(&core));
+}
+
+/// Three masters that share the slots.
+fn cluster() -> Option<Vec<Redis>> {
+    let nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&["--cluster-enabled", "yes"])).collect::<Option<_>>()?;
+    for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10_922), (10_923, 16_383)]) {
+        assert!(node.say(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")).starts_with("+OK"));
     }
-    let last = documents("last", 5);
-    score(&one, "q", &last).expect("scored");
-    eventually("the last scores are there", || redis.keys() >= 5);
-    assert!(is_up(&one) && is_up(&two));
+    for (node, epoch) in nodes.iter().zip(1..) {
+        node.say(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}"));
+    }
+    for node in &nodes[1..] {
+        assert!(nodes[0].say(&format!("CLUSTER MEET 127.0.0.1 {}", node.port)).starts_with("+OK"));
+    }
+    eventually("the cluster is up", || {
+        nodes.iter().all(|node| {
+            let info = node.say("CLUSTER INFO");
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+    });
+    Some(nodes)
 }
 
 #[test]
-fn a_cluster_and_a_master_behind_sentinels_are_spoken_to() {
-    let Some(node) = Redis::start(&["--cluster-enabled", "yes"]) else { return };
-    assert!(node.say("CLUSTER ADDSLOTSRANGE 0 16383").starts_with("+OK"));
-    eventually("the cluster is up", || node.say("CLUSTER INFO").contains("cluster_state:ok"));
-    let Some(master) = Redis::start(&[]) else { return };
+fn a_cluster_is_spoken_to_and_forgets_on_all_its_nodes() {
+    let Some(nodes) = cluster() else { return };
+    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+    let url = format!("redis+cluster://{}", hosts.join(","));
+    let (one, two) = (core_with(&CACHE, Some(url.clone())), core_with(&CACHE, Some(url)));
+    eventually("the cluster is reached", || is_up(&one) && is_up(&two));
+    let (documents, keys) = (documents("shared", 300), || nodes.iter().map(Redis::keys).sum::<u64>());
+    let fresh = score(&one, "q", &documents).expect("scored");
+    eventually("the scores are written behind", || keys() == 300);
+    assert!(nodes.iter().all(|node| node.keys() > 50), "every node has its part");
+    let asked = || nodes.iter().map(Redis::commands).sum::<u64>();
+    let before = asked();
+    let hit = score(&two, "q", &documents).expect("scored");
+    assert_eq!((hit.stats.cached, &hit.scored), (300, &fresh.scored));
+    assert!(asked() - before >= 300, "one GET a pair, sent to each node at once");
+    let forgotten = one.reranker.forget(None).expect("forgotten");
+    assert_eq!((forgotten.entries, forgotten.shared), (300, Some(true)));
+    eventually("all nodes have forgotten", || keys() == 0);
+}
+
+#[test]
+fn a_master_behind_sentinels_is_spoken_to_and_so_is_its_successor() {
+    let Some(mut master) = Redis::start(&[]) else { return };
+    let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()].map(str::to_owned);
+    let Some(replica) = Redis::start(&[&of_master[0], &format!("{} {}", of_master[1], of_master[2])]) else { return };
+    eventually("the replica follows", || replica.say("INFO replication").contains("master_link_status:up"));
     let monitor = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(monitor.path(), format!("sentinel monitor main 127.0.0.1 {} 1\n", master.port)).expect("written");
-    let settings = monitor.path().to_str().expect("UTF-8").to_owned();
+    let rules = format!(
+        "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n",
+        master.port
+    );
+    std::fs::write(monitor.path(), rules).expect("written");
     // A settings file comes first of all arguments.
-    let Some(sentinel) = Redis::sentinel(&settings) else { return };
-    for (url, behind) in [
-        (format!("redis+cluster://127.0.0.1:{}", node.port), &node),
-        (format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port), &master),
-    ] {
-        let (one, two) = (core_with(&CACHE, Some(url.clone())), core_with(&CACHE, Some(url.clone())));
-        eventually(&url, || is_up(&one) && is_up(&two));
-        let documents = documents("shared", 50);
-        score(&one, "q", &documents).expect("scored");
-        holds(behind, 50);
-        assert_eq!(score(&two, "q", &documents).expect("scored").stats.cached, 50, "{url}");
-    }
+    let Some(sentinel) = Redis::sentinel(monitor.path().to_str().expect("UTF-8")) else { return };
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    let (one, two) = (core_with(&CACHE, Some(url.clone())), core_with(&CACHE, Some(url)));
+    eventually("the master is reached", || is_up(&one) && is_up(&two));
+    let before = documents("before", 50);
+    score(&one, "q", &before).expect("scored");
+    holds(&replica, 50);
+    assert_eq!(score(&two, "q", &before).expect("scored").stats.cached, 50);
+    eventually("the sentinel knows the replica", || sentinel.say("SENTINEL replicas main").contains("slave"));
+    master.kill();
+    eventually("the replica takes over", || {
+        score(&one, "q", &documents(&format!("meanwhile {:?}", Instant::now()), 1)).expect("no request fails");
+        replica.say("INFO replication").contains("role:master")
+    });
+    eventually("the new master is asked", || {
+        score(&one, "q", &documents(&format!("meanwhile {:?}", Instant::now()), 1)).expect("no request fails");
+        is_up(&one)
+    });
+    let held = replica.keys();
+    eventually("and written to", || {
+        score(&one, "q", &documents(&format!("after {:?}", Instant::now()), 1)).expect("no request fails");
+        replica.keys() > held
+    });
 }

@@ -128,7 +128,7 @@ fn what_was_forgotten_is_not_in_the_next_snapshot() {
     let keeper = Keeper::start(core.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
     assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
     score(&core, "q", &documents("forgotten", 10)).expect("scored");
-    assert_eq!(core.reranker.forget(None).expect("forgotten"), 10);
+    assert_eq!(core.reranker.forget(None).expect("forgotten").entries, 10);
     crate::support::eventually("a snapshot without them, before its time", || {
         Snapshot::open(&path).is_ok_and(|snapshot| snapshot.entries() == 0)
     });

@@ -15,15 +15,19 @@ use rescored::rerank::{Answer, Fault, Request};
 use crate::client::Connection;
 use crate::fake;
 
-pub(crate) const CACHE: Options = Options { bytes: 64 << 20, ttl: None };
+pub(crate) const CACHE: Options = Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };
 
 /// The parts, without a second tier.
 pub(crate) fn core() -> Core {
     core_with(&CACHE, None)
 }
 
-/// The parts; a second tier at this address.
+/// The parts; a second tier at this address, with more patience than a service has: a test's machine may be busy.
 pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
+    core_sharing(cache, (url, Duration::from_secs(1)))
+}
+
+pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Duration)) -> Core {
     let models = ["fake", "other"].map(|id| fake::model(id, fake::Pace::default())).into();
     let engine = engine::Options {
         workers: 2,
@@ -33,7 +37,7 @@ pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
         queue_tokens: 50_000_000,
         stuck_after: Duration::from_secs(5),
     };
-    let shared = SharedOptions { url, timeout: Duration::from_millis(20) };
+    let shared = SharedOptions { url, timeout };
     let core = Core::sharing(models, &engine, (cache, &shared)).expect("threads");
     core.reranker.wait_until_warm().expect("the fake model warms up");
     core.health.warmed();

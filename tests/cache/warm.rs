@@ -1,9 +1,10 @@
 //! Warm-up streams and the cache's own operations, over a socket.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rescored::domain::Priority;
-use rescored::warm::first_stage::FirstStage;
+use rescored::warm::first_stage::{FirstStage, Terms};
 use rescored::warm::input::Input;
 use rescored::warm::{self, Observer, Options, Totals};
 use serde_json::{Value, json};
@@ -153,10 +154,20 @@ impl Observer for Silent {
     fn fault(&self, line: u64, error: &str) {
         eprintln!("line {line}: {error}");
     }
+    fn note(&self, what: &str) {
+        eprintln!("{what}");
+    }
 }
 
 fn options(server: &Server) -> Options {
-    Options { url: format!("http://{}", server.address), at_once: 4, checkpoint: None, first_stage: None }
+    Options {
+        url: format!("http://{}", server.address),
+        key: None,
+        at_once: 4,
+        patience: Duration::from_secs(30),
+        checkpoint: None,
+        first_stage: None,
+    }
 }
 
 #[test]
@@ -172,10 +183,15 @@ fn the_client_warms_from_a_file_and_goes_on_where_it_was_stopped() {
     let totals = warm::run(Input::files(vec![file.clone()]).expect("there"), &options, &Silent).expect("warmed");
     assert_eq!((totals.lines, totals.pairs, totals.hits, totals.failed), (301, 1500, 0, 1));
     assert!(!note.exists(), "a job that is done leaves no note");
-    let name = file.display().to_string();
+    let input = || Input::files(vec![file.clone()]).expect("there");
+    let name = input().identity().expect("read");
     std::fs::write(&note, json!({"input": name, "lines": 290}).to_string()).expect("a note");
-    let totals = warm::run(Input::files(vec![file]).expect("there"), &options, &Silent).expect("warmed");
+    let totals = warm::run(input(), &options, &Silent).expect("warmed");
     assert_eq!((totals.resumed, totals.lines, totals.pairs, totals.hits), (290, 11, 50, 50));
+    std::fs::write(&note, json!({"input": name, "lines": 290}).to_string()).expect("a note");
+    std::fs::write(&file, line("today's query", &documents("d", 5))).expect("a new file of the same name");
+    let totals = warm::run(input(), &options, &Silent).expect("warmed");
+    assert_eq!((totals.resumed, totals.lines), (0, 1), "yesterday's note says nothing of it");
 }
 
 #[test]
@@ -188,7 +204,7 @@ fn queries_of_a_log_get_their_documents_from_the_search_engine() {
     let vespa = engine(
         r#"{"root":{"id":"toplevel","relevance":1.0,"children":[{"id":"a","relevance":0.5,"fields":{"title":"three"}}]}}"#,
     );
-    let fields = || (vec!["title".to_owned(), "text".to_owned()], 10);
+    let fields = || Terms { fields: vec!["title".to_owned(), "text".to_owned()], size: 10, ..Terms::default() };
     for (first_stage, expected, passages) in [
         (FirstStage::opensearch(&opensearch, "books", fields()), 4, vec!["one\nfirst", "two"]),
         (FirstStage::vespa(&vespa, fields()), 2, vec!["three"]),

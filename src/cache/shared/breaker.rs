@@ -1,7 +1,8 @@
 //! Whether the tier is asked at present.
 //!
 //! Closed: it is. Open: it is left alone until its pause is over; then the asking thread probes it, and either closes
-//! the breaker or opens it for twice as long. No request waits for a probe.
+//! the breaker or opens it for twice as long. No request waits for a probe. A tier that answers probes and is late for
+//! requests is left alone for longer each time, too: pauses begin anew only after it has answered for a while.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use crate::metrics::Level;
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(10);
+/// The tier is well again when it has answered for so long.
+const STEADY: Duration = LONGEST;
 
 /// See the module.
 #[derive(Debug)]
@@ -19,7 +22,9 @@ pub(super) struct Breaker {
     started: Instant,
     /// Milliseconds from `started` until which the tier is left alone; 0 while the breaker is closed.
     until: AtomicU64,
-    /// Openings since the last success.
+    /// Milliseconds from `started` to the last closing.
+    closed: AtomicU64,
+    /// Openings since the tier was last well.
     openings: AtomicI64,
     up: Level,
 }
@@ -27,7 +32,8 @@ pub(super) struct Breaker {
 impl Breaker {
     /// Open, and due for a probe: a tier that was never reached is not asked by a request.
     pub(super) fn new(up: Level) -> Self {
-        Self { started: Instant::now(), until: AtomicU64::new(1), openings: AtomicI64::new(0), up }
+        let (until, closed) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { started: Instant::now(), until, closed, openings: AtomicI64::new(0), up }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -42,13 +48,17 @@ impl Breaker {
 
     /// The tier answers.
     pub(super) fn close(&self) {
-        self.openings.store(0, Ordering::Relaxed);
+        self.closed.store(self.now(), Ordering::Relaxed);
         self.until.store(0, Ordering::Release);
         self.up.set(1);
     }
 
-    /// The tier does not answer. The pause, when this is the first time since it did.
+    /// The tier does not answer. The pause, when this is the first time since it was well.
     pub(super) fn open(&self) -> Option<Duration> {
+        let for_long = Duration::from_millis(self.now().saturating_sub(self.closed.load(Ordering::Relaxed))) >= STEADY;
+        if self.is_closed() && for_long {
+            self.openings.store(0, Ordering::Relaxed);
+        }
         let before = self.openings.fetch_add(1, Ordering::Relaxed);
         let doublings = u32::try_from(before.clamp(0, 16)).unwrap_or(16);
         let pause = FIRST.saturating_mul(1 << doublings).min(LONGEST);
@@ -68,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_to_a_limit_and_begin_anew_after_a_success() {
+    fn pauses_double_to_a_limit_and_begin_anew_after_a_while_of_success() {
         let breaker = Breaker::new(Level::default());
         assert!(!breaker.is_closed(), "before the first answer");
         assert!(breaker.pause().unwrap() <= Duration::from_millis(1), "due for a probe at once");
@@ -77,11 +87,13 @@ mod tests {
         assert_eq!(breaker.open(), Some(FIRST), "the first failure is told");
         let mut longest = Duration::ZERO;
         for _ in 0..40 {
-            assert_eq!(breaker.open(), None, "the others are not");
+            breaker.close();
+            assert_eq!(breaker.open(), None, "the others are not, though it answered in between");
             longest = longest.max(breaker.pause().unwrap());
         }
         assert!(longest > LONGEST / 2 && longest <= LONGEST, "{longest:?}");
-        breaker.close();
+        let long_ago = Instant::now().checked_sub(2 * STEADY).unwrap();
+        let breaker = Breaker { started: long_ago, closed: AtomicU64::new(1), until: AtomicU64::new(0), ..breaker };
         assert_eq!(breaker.open(), Some(FIRST));
     }
 }

@@ -6,8 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::cluster::{ClusterClientBuilder, ClusterConnection, cluster_pipe};
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisError, RedisResult};
+use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisResult};
 
 /// Names of one step through a scope's entries.
 const SCAN: usize = 1000;
@@ -134,13 +135,18 @@ impl Link {
         }
     }
 
-    /// What lies under these names: one round trip (in a cluster, one to each node).
+    /// What lies under these names: one round trip (in a cluster, one to each node, all at once).
     pub(super) fn get(&mut self, names: &[&str]) -> RedisResult<Vec<Option<Vec<u8>>>> {
-        let mut get = redis::cmd("MGET");
-        get.arg(names);
         match self {
-            Self::One(connection) => get.query(&mut **connection),
-            Self::Cluster(connection) => get.query(&mut **connection),
+            Self::One(connection) => redis::cmd("MGET").arg(names).query(&mut **connection),
+            // Not `MGET`, which the crate takes apart into one round trip a slot, one after the other.
+            Self::Cluster(connection) => {
+                let mut pipe = cluster_pipe();
+                for name in names {
+                    pipe.cmd("GET").arg(name);
+                }
+                pipe.query(connection)
+            }
         }
     }
 
@@ -175,26 +181,67 @@ impl Link {
     /// Takes away everything whose name begins so. Not one command: the tier goes on answering meanwhile.
     pub(super) fn remove(&mut self, prefix: &str) -> RedisResult<u64> {
         match self {
-            Self::One(connection) => remove_of(connection, prefix),
-            // A scan goes to one node; where each node is, is the cluster's own business.
-            Self::Cluster(_) => Err(RedisError::from((
-                redis::ErrorKind::Client,
-                "forgetting is not done in a cluster; its entries go by their age",
-            ))),
+            Self::One(connection) => walk(
+                connection,
+                |connection, scan| scan.query(connection),
+                |connection, names| redis::cmd("UNLINK").arg(names).query(connection),
+                prefix,
+            ),
+            Self::Cluster(connection) => {
+                let mut removed = 0;
+                for route in masters(connection)? {
+                    removed += walk(
+                        &mut **connection,
+                        |connection, scan| {
+                            let to = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+                            Ok(redis::from_redis_value(connection.route_command(scan, to)?)?)
+                        },
+                        |connection, names| {
+                            let mut pipe = cluster_pipe();
+                            for name in names {
+                                pipe.cmd("UNLINK").arg(name);
+                            }
+                            Ok(pipe.query::<Vec<u64>>(connection)?.into_iter().sum())
+                        },
+                        prefix,
+                    )?;
+                }
+                Ok(removed)
+            }
         }
     }
 }
 
-fn remove_of(connection: &mut Connection, prefix: &str) -> RedisResult<u64> {
+/// A route to each master of a cluster: the first slot of any of its ranges.
+fn masters(connection: &mut ClusterConnection) -> RedisResult<Vec<Route>> {
+    /// First and last slot, then the master, then its replicas: address, port and more of each.
+    type Range = (u16, u16, redis::Value);
+    let ranges: Vec<Vec<redis::Value>> = redis::cmd("CLUSTER").arg("SLOTS").query(connection)?;
+    let mut routes: Vec<(redis::Value, Route)> = Vec::new();
+    for mut range in ranges {
+        range.truncate(3);
+        let (first, _, master): Range = redis::from_redis_value(redis::Value::Array(range))?;
+        if routes.iter().all(|(known, _)| *known != master) {
+            routes.push((master, Route::new(first, SlotAddr::Master)));
+        }
+    }
+    Ok(routes.into_iter().map(|(_, route)| route).collect())
+}
+
+/// Steps through all names of a node that begin so, and removes them.
+fn walk<C>(
+    connection: &mut C,
+    step: impl Fn(&mut C, &redis::Cmd) -> RedisResult<(u64, Vec<String>)>,
+    remove: impl Fn(&mut C, &[String]) -> RedisResult<u64>,
+    prefix: &str,
+) -> RedisResult<u64> {
     let (mut cursor, mut removed) = (0_u64, 0);
     loop {
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN);
-        let (next, names): (u64, Vec<String>) = scan.query(connection)?;
+        let (next, names) = step(connection, &scan)?;
         if !names.is_empty() {
-            let mut unlink = redis::cmd("UNLINK");
-            unlink.arg(&names);
-            removed += unlink.query::<u64>(connection)?;
+            removed += remove(connection, &names)?;
         }
         if next == 0 {
             return Ok(removed);

@@ -3,7 +3,7 @@
 //! Owns the reading connection and the probes. It must not know what the entries are for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::{Around, Ask, read_value};
@@ -69,8 +69,17 @@ fn answer(around: &Around, link: &mut Option<Link>, asks: Vec<Ask>) {
     if names.is_empty() {
         return;
     }
+    let started = Instant::now();
     let found = match connection.get(&names) {
-        Ok(found) => found,
+        Ok(found) => {
+            // Each piece of the answer came in time, and all of them did not. What it brought is good.
+            let (took, patience) = (started.elapsed(), around.patience(names.len()));
+            if took > patience {
+                *link = None;
+                around.leave_alone("late", ("reading", &format!("{took:.1?} for {} names", names.len())));
+            }
+            found
+        }
         Err(error) => {
             // Whatever went wrong, an answer may still be on its way: this connection is not used again.
             *link = None;

@@ -89,11 +89,10 @@ impl Writer<'_> {
     }
 
     fn failed(&mut self, error: &redis::RedisError) {
-        // A tier that is full refuses writes and can be read all the same: reading has its own breaker.
-        if error.is_io_error() {
-            self.link = None;
-            self.retry = Instant::now() + PATIENCE;
-        }
+        // A tier that refuses writes, because it is full or has become a replica, can perhaps be read all the same: reading
+        // has its own breaker. A connection anew finds a master's successor.
+        self.link = None;
+        self.retry = Instant::now() + PATIENCE;
         self.around.failed(if error.is_io_error() { "write" } else { "write_refused" });
         tracing::debug!(%error, "the shared cache tier did not take a write");
     }

@@ -9,6 +9,7 @@ use std::sync::mpsc::channel;
 use tokio::sync::oneshot;
 
 use crate::app::{App, AppError};
+use crate::cache::snapshot::{self, Snapshot, SnapshotError};
 use crate::cli::Vars;
 use crate::config::{Config, ConfigError, Host};
 use crate::http::Listen;
@@ -19,6 +20,12 @@ pub(super) enum OfflineError {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What lies where the snapshot shall lie is none, or is damaged: it is not written over.
+    #[error("--snapshot: name another file, or take this one away")]
+    Target(#[source] SnapshotError),
+    /// Scores of other models that lay in the snapshot could not be kept.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The server.
     #[error(transparent)]
     App(#[from] AppError),
@@ -35,8 +42,10 @@ pub(super) enum OfflineError {
 
 /// Runs a job against a server of our own, whose address it is given, and writes the scores.
 pub(super) fn run<T>(vars: Vars, snapshot: &Path, job: impl FnOnce(String) -> T) -> Result<T, OfflineError> {
-    let ours = ["RESCORED_LISTEN", "RESCORED_CACHE_SNAPSHOT"];
+    // Keys are for callers from outside.
+    let ours = ["RESCORED_LISTEN", "RESCORED_CACHE_SNAPSHOT", "RESCORED_API_KEYS_FILE"];
     let mut vars: Vars = vars.into_iter().filter(|(name, _)| !ours.iter().any(|known| name == known)).collect();
+    let before = existing(snapshot)?;
     vars.push((ours[0].into(), "127.0.0.1:0".into()));
     vars.push((ours[1].into(), snapshot.as_os_str().to_owned()));
     let config = Config::from_vars(vars, &Host::detect())?;
@@ -60,8 +69,20 @@ pub(super) fn run<T>(vars: Vars, snapshot: &Path, job: impl FnOnce(String) -> T)
     };
     drop(stop);
     let evicted = server.join().map_err(|_| OfflineError::Died)??;
+    if let Some(before) = before {
+        snapshot::keep_foreign(before, snapshot)?;
+    }
     if evicted > 0 {
         return Err(OfflineError::Full(evicted));
     }
     done.ok_or(OfflineError::Died)
+}
+
+/// The snapshot that is there already. Its file stays open: what is written in its place does not touch it.
+fn existing(path: &Path) -> Result<Option<Snapshot>, OfflineError> {
+    match Snapshot::open(path) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(SnapshotError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OfflineError::Target(error)),
+    }
 }

@@ -35,6 +35,7 @@ pub(crate) fn model(id: &str, pace: Pace) -> Model {
             fingerprint: format!("fingerprint of {id}"),
             precision: "fp32".into(),
             provider: "cpu".into(),
+            runtime: "none".into(),
             max_length: MAX_LENGTH,
             activation: Activation::Sigmoid,
             execution: Execution::default(),
