@@ -40,7 +40,14 @@ fn core(queue_tokens: u64) -> (Core, Counting) {
     let counting = Counting::default();
     let mut model = fake::model("fake", fake::Pace::default());
     (model.scorers, model.company) = (Box::new(counting.clone()), Company::Alone);
-    let engine = engine::Options { workers: 2, batch_tokens: 512, queue_tokens, stuck_after: Duration::from_secs(5) };
+    let engine = engine::Options {
+        workers: 2,
+        tokenisers: 2,
+        batch_tokens: Some(512),
+        batch_wait: None,
+        queue_tokens,
+        stuck_after: Duration::from_secs(5),
+    };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };
     let core = Core::sharing(vec![model], &engine, (&CACHE, &shared)).expect("threads");
     core.reranker.wait_until_warm().expect("warm");
