@@ -146,7 +146,7 @@ impl Model {
             Found::Graph(graph) => *graph,
             Found::CoreMl(opened) => {
                 let execution = Execution { passed_over, ..Execution::default() };
-                return Self::through_coreml(manifest, tokenizer, opened, execution);
+                return Self::through_coreml(manifest, tokenizer, (opened, runtime), execution);
             }
         };
         if graph.summary.is_shape_only() && options.shapes == Shapes::Refused {
@@ -191,13 +191,13 @@ impl Model {
         let max_length = manifest.max_length.min(options.max_length);
         let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
         let opened = open_coreml(manifest, options, (runtime, Cast::Rehearsal))?;
-        Self::through_coreml(manifest, tokenizer, opened, Execution::default())
+        Self::through_coreml(manifest, tokenizer, (opened, runtime), Execution::default())
     }
 
     fn through_coreml(
         manifest: &Manifest,
         tokenizer: PairTokenizer,
-        opened: Opened,
+        (opened, runtime): (Opened, &Runtime),
         execution: Execution,
     ) -> Result<Self, OpenError> {
         let Opened { pool, precision, files, folder, max_length } = opened;
@@ -209,6 +209,7 @@ impl Model {
             fingerprint: fingerprint(files, max_length, Kind::CoreMl),
             precision: precision.word().to_owned(),
             provider: Kind::CoreMl.word().to_owned(),
+            runtime: runtime.build().to_owned(),
             max_length,
             activation: manifest.activation,
             execution: Execution { accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
