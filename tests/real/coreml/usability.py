@@ -1,6 +1,7 @@
 """ONNX Runtime's own CoreML usability checker over written graphs: one partition, every node in it.
 
-python usability.py GRAPH... : one line a graph, exit 1 when one would be split. Needs the PyPI packages onnx and onnxruntime.
+Reads paths of graphs, one a line, and answers each with one line as soon as it is read, so that its caller may keep one file
+on the disk; exit 1 when a graph would be split. Needs the PyPI packages onnx and onnxruntime.
 """
 
 import pathlib
@@ -13,11 +14,10 @@ from onnxruntime.tools.onnx_model_utils import ModelProtoWithShapeInfo
 LIST = "coreml_supported_mlprogram_ops.md"
 
 
-def check(path: pathlib.Path) -> str | None:
+def check(path: pathlib.Path) -> tuple[str, bool]:
     model = ModelProtoWithShapeInfo(path).model_with_shape_info
     dynamic, _ = checker.check_shapes(model.graph)
     info = checker.check_coreml_partitions(model, True, LIST)
-    print(f"{path.name}: {info.num_partitions} partitions, {info.num_supported_nodes}/{info.num_nodes} nodes")
     sizes = [dim.dim_value for value in model.graph.value_info for dim in value.type.tensor_type.shape.dim]
     sizes += [dim for tensor in model.graph.initializer for dim in tensor.dims]
     faults = [
@@ -28,13 +28,18 @@ def check(path: pathlib.Path) -> str | None:
         (max(sizes) > 16384, "a dimension over 16384"),
         (any(opset.version > 20 for opset in model.opset_import), "an operator set that the builders do not know"),
     ]
-    return next((f"{path.name}: {what}" for wrong, what in faults if wrong), None)
+    found = [what for wrong, what in faults if wrong]
+    told = f"{info.num_partitions} partitions, {info.num_supported_nodes}/{info.num_nodes} nodes"
+    return "; ".join([told, *found]), not found
 
 
 def main() -> int:
-    found = [fault for fault in (check(pathlib.Path(path).resolve()) for path in sys.argv[1:]) if fault]
-    print("\n".join(found))
-    return 1 if found or len(sys.argv) < 2 else 0
+    good = True
+    for line in sys.stdin:
+        told, fine = check(pathlib.Path(line.strip()).resolve())
+        good = good and fine
+        print(told, flush=True)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
