@@ -7,11 +7,12 @@
 //! - [`data`]: data sets on disk; [`bm25`]: a first stage where they bring none.
 //! - [`system`]: ways to order candidates; [`local`]: scores of this process.
 //! - [`metrics`], [`significance`]: pure figures.
-//! - [`report`]: what is told.
+//! - [`report`], [`chart`]: what is told.
 //!
 //! It must not know flags, terminals or HTTP.
 
 pub mod bm25;
+pub mod chart;
 pub mod data;
 pub mod local;
 pub mod metrics;

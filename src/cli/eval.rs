@@ -14,7 +14,9 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{FAILURE, USAGE, Vars, fail};
+use crate::bench::report::chart::{ChartError, svg};
 use crate::config::{Config, Host};
+use crate::eval::chart::chart;
 use crate::eval::data::{Choice, DataError, Dataset};
 use crate::eval::local::{Local, LocalError};
 use crate::eval::report::{Machine, Report};
@@ -69,7 +71,7 @@ pub(super) struct Flags {
     /// What is printed.
     #[arg(long, default_value = "table")]
     format: Format,
-    /// Also write report.md and report.json, with every query's figures, into this folder.
+    /// Also write report.md, report.json with every query's figures, and quality.svg into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Exit with 2 when a system keeps less than this share of the first one's nDCG@10, as in `0.5` for half a percent.
@@ -113,6 +115,8 @@ enum EvalError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Local(#[from] LocalError),
+    #[error(transparent)]
+    Chart(#[from] ChartError),
     #[error("out: `{}` cannot be written", path.display())]
     Write {
         path: PathBuf,
@@ -183,7 +187,8 @@ fn json(report: &Report) -> String {
 }
 
 fn write(report: &Report, folder: &Path) -> Result<(), EvalError> {
-    for (name, content) in [("report.md", report.markdown()), ("report.json", json(report))] {
+    let drawn = svg(&chart(report))?;
+    for (name, content) in [("report.md", report.markdown()), ("report.json", json(report)), ("quality.svg", drawn)] {
         let path = folder.join(name);
         let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, content));
         written.map_err(|source| EvalError::Write { path, source })?;

@@ -231,41 +231,44 @@ fn ratio(row: &Row, reference: &Row) -> f64 {
     if reference.milliseconds.mean > 0.0 { row.milliseconds.mean / reference.milliseconds.mean } else { 0.0 }
 }
 
+/// A report over made-up figures, for tests.
+#[cfg(test)]
+pub(super) fn fixture() -> Report {
+    use super::Measured;
+    use super::data::Query;
+
+    let query = |id: &str| Query { id: id.into(), judged: vec![1], ..Query::default() };
+    let queries: Vec<Query> = (0..20).map(|n| query(&format!("q{n}"))).collect();
+    let data = Dataset { name: "set".into(), first_stage: "BM25".into(), corpus: 5, queries, ..Dataset::default() };
+    let outcome = |name: &str, ndcg: f64, millis: u64| Outcome {
+        name: name.into(),
+        queries: vec![
+            Measured {
+                ndcg,
+                took: std::time::Duration::from_millis(millis),
+                pairs: 10,
+                ..Measured::default()
+            };
+            20
+        ],
+    };
+    let outcomes = [
+        outcome("BM25", 0.5, 0),
+        outcome("big@fp32", 0.8, 100),
+        outcome("big@int8", 0.798, 50),
+        outcome("small", 0.6, 5),
+    ];
+    let machine = Machine { os: "linux", arch: "x86_64", cores: 2, workers: 2 };
+    Report::new("rescored eval".into(), machine, (&data, &outcomes), Draws { count: 500, seed: 1 })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::Measured;
-    use super::super::data::Query;
     use super::*;
-
-    fn report() -> Report {
-        let query = |id: &str| Query { id: id.into(), judged: vec![1], ..Query::default() };
-        let queries: Vec<Query> = (0..20).map(|n| query(&format!("q{n}"))).collect();
-        let data = Dataset { name: "set".into(), first_stage: "BM25".into(), corpus: 5, queries, ..Dataset::default() };
-        let outcome = |name: &str, ndcg: f64, millis: u64| Outcome {
-            name: name.into(),
-            queries: vec![
-                Measured {
-                    ndcg,
-                    took: std::time::Duration::from_millis(millis),
-                    pairs: 10,
-                    ..Measured::default()
-                };
-                20
-            ],
-        };
-        let outcomes = [
-            outcome("BM25", 0.5, 0),
-            outcome("big@fp32", 0.8, 100),
-            outcome("big@int8", 0.798, 50),
-            outcome("small", 0.6, 5),
-        ];
-        let machine = Machine { os: "linux", arch: "x86_64", cores: 2, workers: 2 };
-        Report::new("rescored eval".into(), machine, (&data, &outcomes), Draws { count: 500, seed: 1 })
-    }
 
     #[test]
     fn findings_follow_from_the_figures() {
-        let told = report().findings.join("\n");
+        let told = fixture().findings.join("\n");
         assert!(
             told.contains("Reranking helps: `big@fp32` moves nDCG@10 by +0.3000 against BM25 (p 0.0020)."),
             "{told}"
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn losses_are_shares_of_the_reference() {
-        let report = report();
+        let report = fixture();
         let names = |share: f64| report.losses_above(share).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names(0.001), ["big@int8", "small"]);
         assert_eq!(names(0.005), ["small"]);
@@ -289,7 +292,7 @@ mod tests {
 
     #[test]
     fn markdown_has_a_line_a_system_and_the_command() {
-        let page = report().markdown();
+        let page = fixture().markdown();
         for line in [
             "| `big@int8` | 0.7980 | 0.0000 | 0.0000 | 50.0 | 50.0 | 50.0 | 10.0 | 200 |",
             "| `big@int8` | BM25 | +0.2980 | +0.2980 to +0.2980 | 0.0020 | 20 / 0 / 0 |",
@@ -298,7 +301,7 @@ mod tests {
             let squeezed = page.lines().any(|found| found.split_whitespace().eq(line.split_whitespace()));
             assert!(squeezed, "`{line}` is missing in:\n{page}");
         }
-        let json = serde_json::to_value(report()).unwrap();
+        let json = serde_json::to_value(fixture()).unwrap();
         assert_eq!(json["systems"][2]["queries"].as_array().unwrap().len(), 20);
     }
 }

@@ -104,6 +104,8 @@ fn reranking_is_shown_to_help_where_the_first_stage_is_wrong() {
     assert_eq!(systems[1]["queries"].as_array().expect("queries").len(), FACTS.len());
     let page = std::fs::read_to_string(out.join("report.md")).expect("a report");
     assert!(page.contains("Reranking helps"), "{page}");
+    let drawn = std::fs::read_to_string(out.join("quality.svg")).expect("a chart");
+    assert!(drawn.starts_with("<svg") && drawn.contains("top 12"), "{drawn}");
     let written: Value =
         serde_json::from_slice(&std::fs::read(out.join("report.json")).expect("a report")).expect("JSON");
     assert_eq!(written["systems"], report["systems"], "what is printed is what is written");
