@@ -25,8 +25,10 @@ use crate::engine::{self, Engine, StartError, Surroundings};
 use crate::health::Health;
 use crate::http::{self, BindError, Bound, Listen, State, Stop};
 use crate::metrics::Metrics;
-use crate::model::Model;
+use crate::model::golden::Golden;
 use crate::model::open::OpenError;
+use crate::model::{self, Model};
+use crate::repository::{Opener, Repository};
 use crate::rerank::{self, Reranker};
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
@@ -65,6 +67,8 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     /// Scores, in all tiers.
     pub cache: ScoreCache,
+    /// The models that were loaded first, the default first.
+    pub models: Vec<Arc<Model>>,
 }
 
 /// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes one
@@ -72,11 +76,22 @@ pub struct Core {
 /// after the models are warm. Past this bound the process is ready, and reading goes on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
+/// The models' folders.
+#[derive(Debug)]
+struct Files(model::Options);
+
+impl Opener for Files {
+    fn open(&self, id: &str) -> Result<(Model, Vec<Golden>), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Model::open_again(&self.0, id)?)
+    }
+}
+
 /// A server that holds its addresses, and the parts behind it.
 #[derive(Debug)]
 pub struct App {
     core: Core,
     bound: Bound,
+    repository: Arc<Repository>,
     keeper: Option<Keeper>,
     gauge: Option<Gauge>,
     drain: Duration,
@@ -105,11 +120,19 @@ impl Core {
         let health = Arc::new(Health::default());
         let cards: Vec<_> = models.iter().map(|model| model.card.clone()).collect();
         let around = Surroundings { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
-        let engine = Engine::start(engine, &models.into(), &around)?;
+        let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
+        let engine = Engine::start(engine, &models.clone().into(), &around)?;
         let scopes = rerank::scopes(&cards);
         let cache = ScoreCache::sharing(cache, scopes, shared, Arc::clone(&metrics))?;
         let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
-        Ok(Self { reranker, health, metrics, cache })
+        Ok(Self { reranker, health, metrics, cache, models })
+    }
+
+    /// What changes the models while they serve. It takes over those that were loaded first.
+    pub fn repository(&mut self, opener: Box<dyn Opener>, engine: &engine::Options) -> Arc<Repository> {
+        let around = Surroundings { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
+        let serving = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
+        Arc::new(Repository::new(serving, opener, (engine.clone(), around), memory::give_back))
     }
 }
 
@@ -128,12 +151,14 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn over(models: Vec<Model>, config: &Config) -> Result<Self, AppError> {
-        let core = Core::sharing(models, &config.engine, (&config.cache, &config.shared))?;
+        let mut core = Core::sharing(models, &config.engine, (&config.cache, &config.shared))?;
+        let repository = core.repository(Box::new(Files(config.model.clone())), &config.engine);
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, .. } = core.clone();
-        let bound = http::bind(&config.http, State { reranker, health, metrics })?;
+        let over_http = config.model_control.then(|| Arc::clone(&repository));
+        let bound = http::bind(&config.http, State { reranker, health, metrics, repository: over_http })?;
         raise_file_limit(config.http.patience.connections);
-        Ok(Self { core, bound, keeper, gauge: Gauge::new(config.memory_limit), drain: config.drain })
+        Ok(Self { core, bound, repository, keeper, gauge: Gauge::new(config.memory_limit), drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -146,6 +171,11 @@ impl App {
         &self.core
     }
 
+    /// What changes the models while they serve.
+    pub fn repository(&self) -> Arc<Repository> {
+        Arc::clone(&self.repository)
+    }
+
     /// Serves until `stop` resolves, then shuts down in the module's order. Blocks.
     ///
     /// # Errors
@@ -155,7 +185,7 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, keeper, gauge, drain } = self;
+        let Self { core, bound, repository, keeper, gauge, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
         let warm = warm_up(&core, keeper.clone());
@@ -177,6 +207,8 @@ impl App {
         }
         // The server's end drops its hold of the reranker; ours is the last, and with it goes the engine.
         serving.await.unwrap_or(Ok(()))?;
+        // It waits for the threads of former generations.
+        drop(repository);
         drop(core);
         drop(keeper);
         if finished { Ok(()) } else { Err(AppError::Cut { grace: drain }) }

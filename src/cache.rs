@@ -26,6 +26,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use crate::domain::Scored;
 use crate::metrics::Metrics;
 
@@ -76,7 +78,7 @@ pub struct ScoreCache {
 
 #[derive(Debug)]
 struct Inner {
-    scopes: Vec<Scope>,
+    scopes: ArcSwap<Vec<Scope>>,
     tiers: Vec<Tier>,
     shared: Option<Shared>,
     ttl: Option<Duration>,
@@ -119,7 +121,7 @@ impl ScoreCache {
         let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
         let tiers = weights.map(|weight| Tier::new(share(weight), options.ttl, &metrics)).collect();
         let inner = Inner {
-            scopes,
+            scopes: ArcSwap::from_pointee(scopes),
             tiers,
             shared,
             ttl: options.ttl,
@@ -205,6 +207,27 @@ impl ScoreCache {
         self.show();
     }
 
+    /// A scope is another identity's from now on: its model changed. Scores of the one before are given up here; their
+    /// keys hold its identity, so none is ever taken for the new one's, whoever keeps it when.
+    pub fn assign(&self, scope: usize, identity: &str) {
+        let known = |scopes: &Vec<Scope>| scopes.get(scope).is_none_or(|known| known.identity == identity);
+        if known(&self.inner.scopes.load()) {
+            return;
+        }
+        self.inner.scopes.rcu(|scopes| {
+            let mut scopes = Vec::clone(scopes);
+            if let Some(known) = scopes.get_mut(scope) {
+                identity.clone_into(&mut known.identity);
+            }
+            scopes
+        });
+        if let Some(shared) = &self.inner.shared {
+            shared.assign(scope, identity);
+        }
+        self.inner.tiers.get(scope).map(Tier::forget);
+        self.inner.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Brings the gauges up to date.
     pub fn show(&self) {
         let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -227,7 +250,8 @@ impl ScoreCache {
     /// # Errors
     /// What the file system said.
     pub fn write_snapshot(&self, path: &std::path::Path) -> Result<u64, SnapshotError> {
-        let identities: Vec<&str> = self.inner.scopes.iter().map(|scope| scope.identity.as_str()).collect();
+        let scopes = self.inner.scopes.load_full();
+        let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
         let records = self
             .inner
             .tiers
@@ -242,7 +266,8 @@ impl ScoreCache {
     /// # Errors
     /// When the file could not be read to its end; what was read until then is kept, for it is right.
     pub fn restore(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
-        let home = |identity: &String| self.inner.scopes.iter().position(|scope| scope.identity == *identity);
+        let scopes = self.inner.scopes.load_full();
+        let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
         let homes: Vec<Option<usize>> = snapshot.identities().iter().map(home).collect();
         let now = held::now();
         let mut restored = Restored::default();
@@ -302,6 +327,29 @@ mod tests {
             let budgets: Vec<u64> = cache.report().models.iter().map(|model| model.budget).collect();
             assert_eq!(budgets, expected);
         }
+    }
+
+    #[test]
+    fn a_scope_whose_model_changed_starts_anew_and_the_snapshot_speaks_of_the_new_one() {
+        let cache = cache(1 << 20);
+        for scope in [0, 1] {
+            cache.insert(scope, key("d"), scored(1.0));
+        }
+        cache.assign(0, "identity of a");
+        assert_eq!(cache.get(0, key("d")), Some(scored(1.0)), "the same identity changes nothing");
+        cache.assign(0, "identity of another a");
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, Some(scored(1.0))));
+        cache.insert(0, key("d"), scored(2.0));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        cache.write_snapshot(&path).unwrap();
+        let before =
+            ScoreCache::new(&Options { bytes: 1 << 20, weights: Vec::new(), ttl: None }, scopes(), Arc::default());
+        assert_eq!(
+            before.restore(Snapshot::open(&path).unwrap()).unwrap(),
+            Restored { kept: 1, foreign: 1, expired: 0 }
+        );
+        assert_eq!(before.get(0, key("d")), None, "the old model does not take the new one's score");
     }
 
     #[test]

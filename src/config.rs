@@ -56,6 +56,8 @@ pub struct Config {
     pub shared: cache::SharedOptions,
     /// Memory against which use is watched; `None` leaves it to the cgroup.
     pub memory_limit: Option<u64>,
+    /// Whether models may be changed over HTTP.
+    pub model_control: bool,
     /// How long accepted requests may take to finish once a stop was asked for.
     pub drain: Duration,
     /// Logs.
@@ -150,26 +152,26 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
         stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
-    let cache = cache::Options {
-        bytes: read.value(&settings::CACHE_BYTES, raw.cache_bytes),
-        weights: read.value(&settings::CACHE_WEIGHTS, raw.cache_weights).unwrap_or_default(),
-        ttl: read.value(&settings::CACHE_TTL, raw.cache_ttl),
-    };
-    let snapshot = cache::SnapshotOptions {
-        path: read.value(&settings::CACHE_SNAPSHOT, raw.cache_snapshot),
-        every: read.value(&settings::CACHE_SNAPSHOT_EVERY, raw.cache_snapshot_every),
-    };
-    let shared = cache::SharedOptions {
-        url: read.value(&settings::CACHE_REDIS, raw.cache_redis),
-        timeout: read.value(&settings::CACHE_REDIS_TIMEOUT, raw.cache_redis_timeout),
-    };
+    let cache = cache(read, (raw.cache_bytes, raw.cache_weights, raw.cache_ttl));
+    let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
+    let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
     let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
+    let model_control = read.value(&settings::MODEL_CONTROL, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let telemetry = telemetry::Options {
-        filter: read.value(&settings::LOG, raw.log),
-        format: read.value(&settings::LOG_FORMAT, raw.log_format),
-    };
-    Config { http, model, engine, cache, snapshot, shared, memory_limit, drain, telemetry, effective: Vec::new() }
+    let telemetry = telemetry(read, raw.log, raw.log_format);
+    Config {
+        http,
+        model,
+        engine,
+        cache,
+        snapshot,
+        shared,
+        memory_limit,
+        model_control,
+        drain,
+        telemetry,
+        effective: Vec::new(),
+    }
 }
 
 /// A key is of no use without its certificate.
@@ -188,6 +190,32 @@ fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> 
 fn coreml(read: &mut Reader, units: Option<String>, cache: Option<String>) -> model::CoreMl {
     let units = read.value(&settings::COREML_UNITS, units);
     model::CoreMl { units, cache: read.value(&settings::COREML_CACHE, cache) }
+}
+
+fn cache(read: &mut Reader, (bytes, weights, ttl): (Option<String>, Option<String>, Option<String>)) -> cache::Options {
+    cache::Options {
+        bytes: read.value(&settings::CACHE_BYTES, bytes),
+        weights: read.value(&settings::CACHE_WEIGHTS, weights).unwrap_or_default(),
+        ttl: read.value(&settings::CACHE_TTL, ttl),
+    }
+}
+
+fn snapshot(read: &mut Reader, path: Option<String>, every: Option<String>) -> cache::SnapshotOptions {
+    cache::SnapshotOptions {
+        path: read.value(&settings::CACHE_SNAPSHOT, path),
+        every: read.value(&settings::CACHE_SNAPSHOT_EVERY, every),
+    }
+}
+
+fn shared(read: &mut Reader, url: Option<String>, timeout: Option<String>) -> cache::SharedOptions {
+    cache::SharedOptions {
+        url: read.value(&settings::CACHE_REDIS, url),
+        timeout: read.value(&settings::CACHE_REDIS_TIMEOUT, timeout),
+    }
+}
+
+fn telemetry(read: &mut Reader, filter: Option<String>, format: Option<String>) -> telemetry::Options {
+    telemetry::Options { filter: read.value(&settings::LOG, filter), format: read.value(&settings::LOG_FORMAT, format) }
 }
 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.

@@ -255,7 +255,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(options: &Options, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Self> {
+    pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Self> {
         let (intake, taken) = bounded(INTAKE);
         around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
         // One look serves whoever went away before it.
@@ -265,7 +265,7 @@ impl Engine {
         let workers = crew::spawn(options, models, &ledger, around)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
-        let batching = |(model, wait): (&Model, &Duration)| planner::Batching {
+        let batching = |(model, wait): (&Arc<Model>, &Duration)| planner::Batching {
             company: model.company,
             tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
             // Whoever waits for company wants passes to be large.

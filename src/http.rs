@@ -25,6 +25,7 @@ mod keys;
 mod openapi;
 mod operations;
 pub mod options;
+mod repository;
 mod request_id;
 mod rescore;
 mod routes;

@@ -13,6 +13,7 @@
 //! - [`telemetry`]: logs, and panics as log lines.
 //! - [`warm`]: the warm-up client.
 //! - [`http`]: faces, limits, errors, probes.
+//! - [`repository`]: loads, unloads and swaps models while the process serves.
 //! - [`rerank`]: the use case, query and documents in, scores out: past the cache, through the engine.
 //! - [`rescore`]: the use case, an engine's result in and the same result out, rescored; pure.
 //! - [`cache`]: scores by the hash of their pair.
@@ -38,6 +39,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod model;
+pub mod repository;
 pub mod rerank;
 pub mod rescore;
 pub mod telemetry;

@@ -35,6 +35,13 @@ pub struct Worker {
     pub worker: u32,
 }
 
+/// Label of a figure kept per model: one of those that the process was configured with.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Served {
+    /// The model's id.
+    pub model: String,
+}
+
 /// Label of a refusal or failure.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Reason {
@@ -128,6 +135,18 @@ pub struct Metrics {
     pub accelerator_refused: Level,
     /// Requests refused before any work, by reason.
     pub refusals: Family<Reason, Count>,
+    /// Requests answered, by model.
+    pub model_requests: Family<Served, Count>,
+    /// Pairs of these.
+    pub model_pairs: Family<Served, Count>,
+    /// Pairs of these that the cache answered.
+    pub model_cached_pairs: Family<Served, Count>,
+    /// Tokens of these, cached ones included.
+    pub model_tokens: Family<Served, Count>,
+    /// Forward passes that these took part in, summed.
+    pub model_inference_microseconds: Family<Served, Count>,
+    /// Models loaded, unloaded, found unchanged, or refused, while serving.
+    pub model_changes: Family<Reason, Count>,
     /// Pairs that failed, by reason.
     pub pair_failures: Family<Reason, Count>,
     /// Resident memory of the process, read when metrics are scraped.
@@ -195,6 +214,12 @@ impl Metrics {
             accelerator_detours: Level::default(),
             accelerator_refused: Level::default(),
             refusals: Family::default(),
+            model_requests: Family::default(),
+            model_pairs: Family::default(),
+            model_cached_pairs: Family::default(),
+            model_tokens: Family::default(),
+            model_inference_microseconds: Family::default(),
+            model_changes: Family::default(),
             pair_failures: Family::default(),
             resident_bytes: Level::default(),
         };
@@ -255,7 +280,13 @@ impl Metrics {
                    "accelerator_detours", "batches that went another way because the best one failed", self.accelerator_detours;
                    "accelerator_refused", "ways of accelerators that are not used", self.accelerator_refused;
                    "refusals", "requests refused before any work, by reason", self.refusals;
-                   "pair_failures", "pairs that failed, by reason", self.pair_failures;
+                   "model_requests", "requests answered, by model", self.model_requests;
+            "model_pairs", "pairs of answered requests, by model", self.model_pairs;
+            "model_cached_pairs", "pairs of answered requests that the cache answered, by model", self.model_cached_pairs;
+            "model_tokens", "tokens of answered requests, by model", self.model_tokens;
+            "model_inference_microseconds", "forward passes that a model's requests took part in", self.model_inference_microseconds;
+            "model_changes", "models loaded, unloaded, found unchanged or refused while serving", self.model_changes;
+            "pair_failures", "pairs that failed, by reason", self.pair_failures;
                    "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
                }
     }

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod checksum;
 pub mod compiled;
 pub mod coreml;
+pub mod golden;
 pub mod manifest;
 pub mod open;
 pub mod options;

@@ -120,7 +120,8 @@ impl SnapshotState {
 pub(super) fn of(inner: &Inner) -> Report {
     // What moka has put off is looked for here: who asks wants what is.
     inner.tiers.iter().for_each(super::tier::Tier::settle);
-    let models = inner.scopes.iter().zip(&inner.tiers).map(|(scope, tier)| {
+    let scopes = inner.scopes.load();
+    let models = scopes.iter().zip(&inner.tiers).map(|(scope, tier)| {
         let (hits, misses) = tier.counted();
         let (entries, bytes, budget) = (tier.entries(), tier.bytes(), tier.budget());
         ModelReport { model: scope.model.clone(), entries, bytes, budget, hits, misses }

@@ -17,6 +17,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::Scope;
@@ -59,7 +60,7 @@ struct Around {
     place: Place,
     timeout: Duration,
     /// What the names of a scope's entries begin with.
-    prefixes: Vec<String>,
+    prefixes: Vec<ArcSwap<String>>,
     ttl: Option<Duration>,
     metrics: Arc<Metrics>,
 }
@@ -89,7 +90,7 @@ impl Shared {
             breaker: Breaker::new(metrics.cache_shared_up.clone()),
             place,
             timeout,
-            prefixes: scopes.iter().map(prefix).collect(),
+            prefixes: scopes.iter().map(|scope| ArcSwap::from_pointee(prefix(&scope.identity))).collect(),
             ttl,
             metrics: Arc::clone(metrics),
         });
@@ -118,8 +119,8 @@ impl Shared {
         if !self.around.breaker.is_closed() || keys.is_empty() {
             return None;
         }
-        let prefix = self.around.prefixes.get(scope)?;
-        let names = keys.iter().map(|key| name(prefix, *key)).collect();
+        let prefix = self.around.prefixes.get(scope)?.load_full();
+        let names = keys.iter().map(|key| name(&prefix, *key)).collect();
         let (reply, answer) = oneshot::channel();
         match self.asks.as_ref()?.try_send(Ask { names, reply }) {
             Ok(()) => {}
@@ -133,6 +134,14 @@ impl Shared {
             return None;
         };
         found.ok().filter(|found| found.len() == keys.len())
+    }
+
+    /// A scope's entries are another identity's from now on. What still waits to be written is written under the new
+    /// one's name, where its key, which holds the old one, is never asked for.
+    pub(super) fn assign(&self, scope: usize, identity: &str) {
+        if let Some(known) = self.around.prefixes.get(scope) {
+            known.store(Arc::new(prefix(identity)));
+        }
     }
 
     /// Has a score written behind.
@@ -230,8 +239,8 @@ pub(super) fn ping(url: &str, patience: Duration) -> Result<Duration, Unreachabl
 
 /// What the names of a scope's entries begin with: 64 bits of a hash of its identity keep scopes apart for whoever
 /// forgets one; the key itself holds the identity.
-fn prefix(scope: &Scope) -> String {
-    let hash = blake3::hash(scope.identity.as_bytes()).to_hex();
+fn prefix(identity: &str) -> String {
+    let hash = blake3::hash(identity.as_bytes()).to_hex();
     format!("rescored:1:{}:", hash.get(..16).unwrap_or_default())
 }
 
@@ -273,7 +282,7 @@ mod tests {
         let held = Held::new(Scored { logit: Logit::new(-1.5).unwrap(), tokens: 9, cut: true }, 7);
         let keys = QueryKey::new("m", &Cut::MODEL, "q");
         let scope = Scope { model: "m".into(), identity: "i".into() };
-        let [one, two] = ["a", "b"].map(|document| name(&prefix(&scope), keys.document(document)));
+        let [one, two] = ["a", "b"].map(|document| name(&prefix(&scope.identity), keys.document(document)));
         assert_eq!(one.len(), "rescored:1:".len() + 16 + 1 + 32);
         let bytes = value(&one, held);
         assert_eq!(read_value(&one, &bytes), Some(held));

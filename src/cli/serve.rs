@@ -3,11 +3,13 @@
 //! A runbook: read the settings, start the logs, build, run, drain, exit code. It must not know how any of it is done.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::app::App;
 use crate::config::{Config, Host, reference};
 use crate::http::Listen;
+use crate::repository::Repository;
 use crate::telemetry;
 
 /// Serves.
@@ -31,21 +33,32 @@ pub(super) fn run(vars: Vars) -> ExitCode {
             Listen::Unix(path) => tracing::info!(path = %path.display(), "listening"),
         }
     }
-    match app.run(asked_to_stop()) {
+    let repository = app.repository();
+    match app.run(asked_to_stop(repository)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error),
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
-async fn asked_to_stop() {
+/// Resolves at the first SIGTERM or SIGINT. Until then, SIGHUP loads the models' files anew.
+async fn asked_to_stop(repository: Arc<Repository>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signal handlers are refused by the system; stop this process by SIGKILL");
         return std::future::pending().await;
     };
+    let reloading = async move {
+        let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return std::future::pending().await };
+        while hang_up.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "models are loaded anew");
+            let repository = Arc::clone(&repository);
+            // Its failures are told by the repository itself.
+            let _ = tokio::task::spawn_blocking(move || repository.reload()).await;
+        }
+    };
     tokio::select! {
+        () = reloading => {}
         _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stop asked for"),
         _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stop asked for"),
     }

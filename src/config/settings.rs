@@ -186,6 +186,9 @@ table! {
         Or { word: "auto", means: "the cgroup's limit, if there is one", kind: Bytes { min: 1 << 20, max: 1024 * GIB } },
         "Memory against which use is watched: at 85 % caches are halved, at 92 % new work is refused, at 97 % new connections \
          wait.";
+    MODEL_CONTROL: Words<bool>, Open, "off", Words { of: &[("off", false), ("on", true)] },
+        "Whether models are loaded, unloaded and swapped over HTTP (`POST /v2/repository/...`): by holders of a key, and \
+         without keys from this host only; SIGHUP loads changed files in any case.";
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
         "How long accepted requests may take to finish after SIGTERM or SIGINT.";
     LOG: Filter, Open, "info,actix_server=warn", Filter,

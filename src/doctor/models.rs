@@ -97,6 +97,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
         }
         OpenError::NoGraph { .. } => format!("rescored compile {id} --provider NAME, as the message says"),
         OpenError::CoreMl(_) => format!("rescored compile {id} --provider coreml, or RESCORED_PROVIDER=cpu"),
+        OpenError::Golden(_) => "mend the file of golden pairs, or take it away".to_owned(),
         OpenError::Precision { asked, .. } => format!("rescored compile {id} --precision {asked}"),
         OpenError::ShapeOnly { .. } => {
             "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()

@@ -31,7 +31,7 @@ const STUCK_FACTOR: u32 = 20;
 
 /// What all workers share.
 pub(super) struct Crew {
-    pub(super) models: Arc<[Model]>,
+    pub(super) models: Arc<[Arc<Model>]>,
     batches: Receiver<Part>,
     idle: Sender<Free>,
     pub(super) ledger: Arc<Ledger>,
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Crew {
 /// Starts the workers that the options ask for.
 pub(super) fn spawn(
     options: &Options,
-    models: &Arc<[Model]>,
+    models: &Arc<[Arc<Model>]>,
     ledger: &Arc<Ledger>,
     around: &Surroundings,
 ) -> std::io::Result<Workers> {
@@ -160,17 +160,15 @@ impl Crew {
     /// A worker takes work from now on.
     pub(super) fn came_up(&self, number: usize) {
         self.desks[number].was_up.store(true, Ordering::Release);
-        self.count(self.up.fetch_add(1, Ordering::AcqRel) + 1);
+        // Counted up and down: while models are swapped, two engines' workers share the figure.
+        self.around.metrics.workers_alive.inc();
+        self.ledger.workers(self.up.fetch_add(1, Ordering::AcqRel) + 1);
     }
 
     /// A worker takes no work for now.
     pub(super) fn went_down(&self) {
-        self.count(self.up.fetch_sub(1, Ordering::AcqRel) - 1);
-    }
-
-    fn count(&self, up: u32) {
-        self.around.metrics.workers_alive.set(up.into());
-        self.ledger.workers(up);
+        self.around.metrics.workers_alive.dec();
+        self.ledger.workers(self.up.fetch_sub(1, Ordering::AcqRel) - 1);
     }
 
     /// Whether the engine's handle is gone.

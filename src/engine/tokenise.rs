@@ -55,7 +55,7 @@ pub(super) struct Tokenisers {
 }
 
 /// Starts `count` threads.
-pub(super) fn spawn(count: usize, models: &Arc<[Model]>, around: &Surroundings) -> std::io::Result<Tokenisers> {
+pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Tokenisers> {
     let (texts, taken) = bounded::<Texts>(0);
     // Room for every thread's result: none waits for the planner thread.
     let (done, tokenised) = bounded(count.max(1));
@@ -76,7 +76,7 @@ pub(super) fn spawn(count: usize, models: &Arc<[Model]>, around: &Surroundings) 
     Ok(Tokenisers { ends: Ends { texts, tokenised }, threads })
 }
 
-fn tokenise(texts: Texts, models: &[Model]) -> Tokenised {
+fn tokenise(texts: Texts, models: &[Arc<Model>]) -> Tokenised {
     let job = texts.job;
     let units = models.get(texts.model).map(|model| {
         // A tokenizer that panics on some text must not take its thread, and so its neighbours' requests, along.

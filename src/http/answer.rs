@@ -149,7 +149,8 @@ async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> R
 async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Result<(Answer, ModelCard), Refusal> {
     record.face = call.dialect.name;
     record.pairs = call.texts.pairs.len();
-    let card = shared.reranker.model(call.model.as_deref())?.clone();
+    let now = shared.reranker.now();
+    let card = now.model(call.model.as_deref())?.clone();
     record.model.clone_from(&card.id);
     if call.cut.long_documents == LongDocuments::Truncate && !call.refuse_cut {
         call.cut.long_documents = shared.long_documents;
@@ -165,9 +166,9 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
         priority: Priority::Live,
     };
     let answer = if call.allow_partial {
-        shared.reranker.score_what_it_can(request, &mut record.work).await?
+        now.score_what_it_can(request, &mut record.work).await?
     } else {
-        shared.reranker.score_noting(request, &mut record.work).await?
+        now.score_noting(request, &mut record.work).await?
     };
     record.partial = Partial::of(&answer);
     record.stats = Some(answer.stats);

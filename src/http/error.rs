@@ -135,6 +135,20 @@ pub(super) enum Refusal {
     /// No key, or one that is not in force.
     #[error("authorization: no key that is accepted here; send `Authorization: Bearer KEY`")]
     Unauthorized,
+    /// Nobody may do this here, or not from there.
+    #[error("{what}")]
+    Forbidden {
+        /// What is not allowed, and what would allow it.
+        what: &'static str,
+    },
+    /// A change of the models was not made.
+    #[error("{told}")]
+    Change {
+        /// Whether there is such a model.
+        is_known: bool,
+        /// Why, with its causes.
+        told: String,
+    },
     /// The process does not take work (yet).
     #[error("not ready: {word}; ask /readyz and retry")]
     NotReady {
@@ -196,6 +210,9 @@ impl Refusal {
             Self::Fault(fault) => fault_status(fault),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
+            Self::Change { is_known: false, .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Change { is_known: true, .. } => (StatusCode::CONFLICT, "Conflict"),
             Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
@@ -210,7 +227,12 @@ impl Refusal {
             Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => {
                 Some(Duration::from_secs(1))
             }
-            Self::Reject(_) | Self::Fault(_) | Self::Unauthorized | Self::Internal => None,
+            Self::Reject(_)
+            | Self::Fault(_)
+            | Self::Unauthorized
+            | Self::Forbidden { .. }
+            | Self::Change { .. }
+            | Self::Internal => None,
         }
     }
 

@@ -52,6 +52,11 @@ impl Keys {
         Ok(Self(Some(Guarded { path: path.to_owned(), known })))
     }
 
+    /// Whether callers must name a key.
+    pub(super) const fn are_asked_for(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether the caller names a key that is in force.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(guarded) = &self.0 else { return Ok(()) };

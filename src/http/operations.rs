@@ -292,7 +292,8 @@ fn kserve_ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusa
 }
 
 fn kserve_model_ready(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let card = shared.reranker.model(request.match_info().get("model"))?;
+    let now = shared.reranker.now();
+    let card = now.model(request.match_info().get("model"))?;
     require_ready(shared)?;
     body(&json!({"name": card.id, "ready": true}))
 }
@@ -302,7 +303,8 @@ fn kserve_server(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
 }
 
 fn kserve_model(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let card = shared.reranker.model(request.match_info().get("model"))?;
+    let now = shared.reranker.now();
+    let card = now.model(request.match_info().get("model"))?;
     let texts = |name| json!({"name": name, "datatype": "BYTES", "shape": [-1, 1]});
     body(&json!({
         "name": card.id,
@@ -315,7 +317,8 @@ fn kserve_model(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, 
 
 fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     require_started(shared)?;
-    let card = shared.reranker.model(None)?;
+    let now = shared.reranker.now();
+    let card = now.model(None)?;
     body(&Info {
         model_id: if card.source.is_empty() { &card.id } else { &card.source },
         model_sha: &card.fingerprint,
@@ -327,13 +330,13 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         auto_truncate: true,
         version: env!("CARGO_PKG_VERSION"),
         readiness: shared.health.readiness().word(),
-        models: shared.reranker.models().iter().map(Card::from).collect(),
+        models: now.models().iter().map(Card::from).collect(),
     })
 }
 
 fn meta(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     require_started(shared)?;
-    body(&Card::from(shared.reranker.model(None)?))
+    body(&Card::from(shared.reranker.now().model(None)?))
 }
 
 fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -348,14 +351,14 @@ fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
             "max_model_len": card.max_length,
         })
     };
-    let data: Vec<Value> = shared.reranker.models().iter().map(model).collect();
+    let data: Vec<Value> = shared.reranker.now().models().iter().map(model).collect();
     body(&json!({"object": "list", "data": data}))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
 fn metrics(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let states =
-        || shared.reranker.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
+    let now = shared.reranker.now();
+    let states = || now.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
     let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     shared.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
     shared.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));

@@ -15,7 +15,7 @@ use super::error::{Refusal, Reject};
 use super::face::Partial;
 use super::server::Shared;
 use crate::domain::{Cut, Priority, Scored};
-use crate::rerank::{Request, Stats};
+use crate::rerank::{Generation, Request, Stats};
 use crate::rescore::{Counters, Engine, Job, Malformed, Options, StageRequest};
 
 /// One engine's path.
@@ -129,12 +129,13 @@ impl Desk {
         let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
         let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);
         let (mut stats, mut pairs, mut model) = (Stats::default(), 0, String::new());
+        let now = self.shared.reranker.now();
         while let Some(stage) = job.next_stage() {
             pairs += stage.texts.pairs.len();
-            let card = self.shared.reranker.model(stage.model.as_deref())?;
+            let card = now.model(stage.model.as_deref())?;
             model.clone_from(&card.id);
             let cut = answer::within(job.terms().cut, card.max_length);
-            let (activation, part) = (card.activation, self.stage(&stage, &job, (cut, deadline)).await?);
+            let (activation, part) = (card.activation, self.stage((&now, &stage), &job, (cut, deadline)).await?);
             stats += part.1;
             job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
         }
@@ -152,7 +153,7 @@ impl Desk {
 
     async fn stage(
         &self,
-        stage: &StageRequest<'_>,
+        (now, stage): (&Generation, &StageRequest<'_>),
         job: &Job<'_>,
         (cut, deadline): (Cut, Instant),
     ) -> Result<(Vec<Option<Scored>>, Stats), Refusal> {
@@ -165,10 +166,10 @@ impl Desk {
             priority: Priority::Live,
         };
         if job.terms().allow_partial {
-            let part = self.shared.reranker.score_in_time(request).await?;
+            let part = now.score_in_time(request).await?;
             return Ok((part.scored, part.stats));
         }
-        let answer = self.shared.reranker.score(request).await?;
+        let answer = now.score(request).await?;
         Ok((answer.scored.into_iter().map(Some).collect(), answer.stats))
     }
 }

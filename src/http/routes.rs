@@ -10,7 +10,7 @@ use super::error::{Reject, printable};
 use super::face::FACES;
 use super::operations::{OPERATIONS, Operation};
 use super::options::Ui;
-use super::{answer, cache, rescore, ui};
+use super::{answer, cache, repository, rescore, ui};
 
 /// What a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,7 @@ fn scores(config: &mut web::ServiceConfig) {
         config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
     }
     cache::routes(config);
+    repository::routes(config);
 }
 
 fn operations(config: &mut web::ServiceConfig, served: Served) {

@@ -27,6 +27,7 @@ use super::{body, cache};
 use crate::domain::LongDocuments;
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::repository::Repository;
 use crate::rerank::Reranker;
 
 /// Connection threads. Reading and printing JSON is all they do; the cores belong to inference.
@@ -51,6 +52,8 @@ pub struct State {
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Loads and unloads models when asked over HTTP; `None` refuses.
+    pub repository: Option<Arc<Repository>>,
 }
 
 /// What every handler sees.
@@ -64,6 +67,8 @@ pub(super) struct Shared {
     pub(super) deadline: Duration,
     pub(super) long_documents: LongDocuments,
     pub(super) keys: Keys,
+    /// `None` where models are not changed over HTTP.
+    pub(super) repository: Option<Arc<Repository>>,
     pub(super) client_pause: Duration,
     /// Places at which large bodies are read and printed.
     pub(super) desks: Semaphore,
@@ -231,6 +236,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         reranker: state.reranker,
         health: state.health,
         metrics: state.metrics,
+        repository: state.repository,
         scene: Scene { max_documents: options.max_documents },
         max_body: options.max_body,
         deadline: options.deadline,

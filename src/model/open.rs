@@ -12,6 +12,7 @@ use super::compiled::{self, Storage};
 use super::coreml::device::Cast;
 use super::coreml::open::{Opened, Source};
 use super::coreml::scorer::PoolFactory;
+use super::golden::{self, Golden, GoldenError};
 use super::manifest::{Manifest, ManifestError};
 use super::options::{Graphs, Kind, Options, Precision, ProviderOptions, Shapes};
 use super::provider::register::LibraryProbe;
@@ -32,6 +33,9 @@ pub enum OpenError {
     /// The folder or its description.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The pairs that it must score as noted.
+    #[error(transparent)]
+    Golden(#[from] GoldenError),
     /// The runtime library that `fetch` should have brought.
     #[error(transparent)]
     Installed(#[from] InstalledError),
@@ -118,15 +122,28 @@ impl Model {
     pub fn open_all(options: &Options) -> Result<Vec<Self>, OpenError> {
         let runtime = runtime(options)?;
         let roster = roster(options, &runtime)?;
-        options
-            .ids
-            .iter()
-            .map(|id| {
-                let manifest = Manifest::open(&options.dir, id)?;
-                manifest.verify()?;
-                Self::open(&manifest, options, (&runtime, &roster))
-            })
-            .collect()
+        options.ids.iter().map(|id| Self::open_verified(options, id, (&runtime, &roster))).collect()
+    }
+
+    /// Opens one of the models that the options name as its files are now, with what it must score.
+    ///
+    /// # Errors
+    /// As [`Model::open_all`].
+    pub fn open_again(options: &Options, id: &str) -> Result<(Self, Vec<Golden>), OpenError> {
+        let runtime = runtime(options)?;
+        let roster = roster(options, &runtime)?;
+        let named = |name: &&String| Manifest::open(&options.dir, name).is_ok_and(|manifest| manifest.id == id);
+        // A configured name may be the path of the folder whose name is the id.
+        let name = options.ids.iter().find(|name| *name == id).or_else(|| options.ids.iter().find(named));
+        let name = name.map_or(id, String::as_str);
+        let golden = golden::read(&Manifest::open(&options.dir, name)?.dir)?;
+        Ok((Self::open_verified(options, name, (&runtime, &roster))?, golden))
+    }
+
+    fn open_verified(options: &Options, id: &str, place: (&Runtime, &Roster)) -> Result<Self, OpenError> {
+        let manifest = Manifest::open(&options.dir, id)?;
+        manifest.verify()?;
+        Self::open(&manifest, options, place)
     }
 
     /// Opens one model: on the first provider of the roster that has a graph for it, the graph that `compile` wrote for

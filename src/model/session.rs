@@ -135,6 +135,8 @@ impl Feed {
 pub struct SessionFactory {
     runtime: Runtime,
     graph: PathBuf,
+    /// What the file held when it was opened.
+    hash: blake3::Hash,
     weights: SharedWeights,
     place: Place,
     /// One value a device, held once more by each scorer on it.
@@ -167,8 +169,8 @@ impl SessionFactory {
             Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => Vec::new(),
         };
         let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
-        let building = Mutex::new(());
-        Ok(Self { runtime, graph, weights: SharedWeights::new(weights)?, place, seats, building })
+        let (building, hash) = (Mutex::new(()), blake3::hash(onnx));
+        Ok(Self { runtime, graph, hash, weights: SharedWeights::new(weights)?, place, seats, building })
     }
 
     /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.
@@ -190,7 +192,15 @@ impl SessionFactory {
                 register::register(builder, (kind, device), &self.place.options)?
             }
         };
-        self.profiled(builder)?.commit_from_file(&self.graph)
+        let session = self.profiled(builder)?.commit_from_file(&self.graph)?;
+        // Asked after the library has read it: a file that was put in its place meanwhile is another model's.
+        let bytes = std::fs::read(&self.graph).map_err(|error| ort::Error::new(error.to_string()))?;
+        if blake3::hash(&bytes) != self.hash {
+            return Err(ort::Error::new(
+                "the graph's file has changed since the model was opened; load the model anew",
+            ));
+        }
+        Ok(session)
     }
 
     /// The first session notes what runs where; see [`SessionScorer::note_placement`].

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::flights::{Joined, Lead, Waiter};
-use super::{Fault, Late, Request, Reranker, Shelf};
+use super::generation::Generation;
+use super::{Fault, Late, Request, Shelf};
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
 use crate::engine::{Gone, Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
 pub(super) struct Course<'r> {
-    reranker: &'r Reranker,
+    generation: &'r Generation,
     model: usize,
+    /// The model's place in the cache.
+    scope: usize,
     request: &'r Request<'r>,
     keys: Vec<Key>,
     /// What the cache's tiers held, by the caller's index.
@@ -38,7 +41,7 @@ struct Waiting(Arc<Board>);
 /// The pairs that one request leads through the engine, and where their outcomes go.
 struct Crew {
     shelf: Arc<Shelf>,
-    model: usize,
+    scope: usize,
     lead: Lead,
     /// Cache keys by the engine's slot.
     keys: Vec<Key>,
@@ -63,14 +66,14 @@ impl Lane {
 
 impl<'r> Course<'r> {
     /// Hashes every pair of the request.
-    pub(super) fn new(reranker: &'r Reranker, model: usize, request: &'r Request<'r>, late: Late) -> Self {
-        let identity = &reranker.identities[model];
+    pub(super) fn new(generation: &'r Generation, model: usize, (request, late): (&'r Request<'r>, Late)) -> Self {
+        let (identity, scope) = (&generation.identities[model], generation.scopes[model]);
         let texts = request.texts;
         let queries: Vec<QueryKey> =
             texts.queries.iter().map(|query| QueryKey::new(identity, &request.cut, query)).collect();
         let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
         let found = vec![None; keys.len()];
-        Self { reranker, model, request, keys, found, late }
+        Self { generation, model, scope, request, keys, found, late }
     }
 
     /// Looks every pair up: in the first tier, and what is not there in the second, all at once.
@@ -78,19 +81,19 @@ impl<'r> Course<'r> {
         for index in 0..self.keys.len() {
             self.found[index] = self.held(self.keys[index]);
         }
-        let cache = &self.reranker.shelf.cache;
+        let cache = &self.generation.shelf.cache;
         if cache.is_shared() {
             let missing: Vec<usize> = (0..self.keys.len()).filter(|&index| self.found[index].is_none()).collect();
             let keys: Vec<Key> = missing.iter().map(|&index| self.keys[index]).collect();
             if !keys.is_empty() {
-                let brought = cache.fetch(self.model, &keys).await;
+                let brought = cache.fetch(self.scope, &keys).await;
                 for (&index, scored) in missing.iter().zip(brought) {
                     self.found[index] = scored.filter(|scored| self.serves(*scored));
                 }
             }
         }
         let hits = self.found.iter().flatten().count();
-        cache.count(self.model, hits, self.found.len() - hits);
+        cache.count(self.scope, hits, self.found.len() - hits);
     }
 
     /// What the cache's tiers held, by the caller's index.
@@ -100,7 +103,7 @@ impl<'r> Course<'r> {
 
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
     pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
-        let (flights, lane, priority) = (&self.reranker.shelf.flights, self.lane(), self.request.priority);
+        let (flights, lane, priority) = (&self.generation.shelf.flights, self.lane(), self.request.priority);
         let name = flights.lead(priority);
         let desk = Waiting(Arc::new(Board::new(missing.len())));
         let board = &desk.0;
@@ -122,7 +125,7 @@ impl<'r> Course<'r> {
             }
         }
         let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name)?) };
-        Ok(Attempt { waiting: desk, ticket, cached, gone: self.reranker.engine.gone() })
+        Ok(Attempt { waiting: desk, ticket, cached, gone: self.generation.engine.gone() })
     }
 
     const fn lane(&self) -> Lane {
@@ -130,7 +133,7 @@ impl<'r> Course<'r> {
     }
 
     fn held(&self, key: Key) -> Option<Scored> {
-        self.reranker.shelf.cache.get(self.model, key).filter(|scored| self.serves(*scored))
+        self.generation.shelf.cache.get(self.scope, key).filter(|scored| self.serves(*scored))
     }
 
     /// Whether a score answers this request: one of a document that was cut does not when that is refused.
@@ -160,9 +163,9 @@ impl<'r> Course<'r> {
         };
         let keys: Vec<Key> = mine.iter().map(|&index| self.keys[index]).collect();
         let crew =
-            Crew { shelf: Arc::clone(&self.reranker.shelf), model: self.model, lead: name, keys, lane: self.lane() };
+            Crew { shelf: Arc::clone(&self.generation.shelf), scope: self.scope, lead: name, keys, lane: self.lane() };
         let crew = Arc::new(crew);
-        self.reranker.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
+        self.generation.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
             for slot in 0..crew.keys.len() {
                 crew.settle(slot, Err(PairFault::Abandoned));
             }
@@ -203,7 +206,7 @@ impl Sink for Crew {
         let Some(&key) = self.keys.get(slot) else { return };
         if let Ok(scored) = outcome {
             // Before landing: whoever asks after the landing finds it here.
-            self.shelf.cache.insert(self.model, key, scored);
+            self.shelf.cache.insert(self.scope, key, scored);
         }
         self.shelf.flights.land(self.lane.of(key), self.lead, outcome);
     }

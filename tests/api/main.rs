@@ -16,6 +16,8 @@ mod openapi;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod repository;
+#[cfg(test)]
 mod rerank;
 #[cfg(test)]
 mod rescore;

@@ -14,10 +14,11 @@ use rescored::app::Core;
 use rescored::domain::LongDocuments;
 use rescored::health::Health;
 use rescored::http::{self, Listen, Stop, Ui};
+use rescored::repository::Opener;
 use rescored::{cache, engine};
 
 pub(crate) use client::{Connection, Response};
-pub(crate) use fake::Pace;
+pub(crate) use fake::{Nature, Pace, version};
 
 /// What a test may want different.
 pub(crate) struct Setup {
@@ -37,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) exposure: http::Exposure,
     pub(crate) patience: http::Patience,
     pub(crate) ui: Ui,
+    /// Who opens models anew; `None` leaves them unchanged for ever.
+    pub(crate) opener: Option<Box<dyn Opener>>,
 }
 
 impl Default for Setup {
@@ -58,6 +61,7 @@ impl Default for Setup {
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
             ui: Ui::On,
+            opener: None,
         }
     }
 }
@@ -109,8 +113,10 @@ impl App {
             patience: setup.patience,
             ui: setup.ui,
         };
+        let mut core = core;
+        let repository = setup.opener.map(|opener| core.repository(opener, &engine));
         let Core { reranker, health, metrics, .. } = core;
-        Self::serve(&options, http::State { reranker, health, metrics })
+        Self::serve(&options, http::State { reranker, health, metrics, repository })
     }
 
     fn serve(options: &http::Options, state: http::State) -> Result<Self, http::BindError> {

@@ -16,6 +16,7 @@
 #[expect(dead_code, reason = "the tests of the server send more kinds of requests")]
 mod client;
 #[path = "../api/support/fake.rs"]
+#[expect(dead_code, reason = "only the tests of the server swap versions of the model")]
 mod fake;
 #[path = "../cache/redis.rs"]
 #[expect(dead_code, reason = "the tests of the shared tier do more to it")]

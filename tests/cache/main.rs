@@ -11,6 +11,7 @@ mod client;
 mod coalescing;
 #[cfg(test)]
 #[path = "../api/support/fake.rs"]
+#[expect(dead_code, reason = "only the tests of the server swap versions of the model")]
 mod fake;
 #[cfg(test)]
 mod redis;

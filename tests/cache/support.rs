@@ -109,7 +109,8 @@ impl Server {
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
-        let bound = http::bind(&options, http::State { reranker, health, metrics }).expect("a free port");
+        let bound =
+            http::bind(&options, http::State { reranker, health, metrics, repository: None }).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();
         let serve = move || actix_web::rt::System::new().block_on(bound.serve()).expect("serves");

@@ -21,3 +21,5 @@ mod process;
 mod readme;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod swap;

@@ -5,6 +5,8 @@
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use super::link::Link;
 use super::{Around, VALUE, Write, name, value};
 use crate::cache::held;
@@ -46,7 +48,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn entry(&self, scope: usize, key: crate::cache::Key, held: held::Held) -> Option<Entry> {
-        let name = name(self.around.prefixes.get(scope)?, key);
+        let name = name(&self.around.prefixes.get(scope)?.load(), key);
         let left = self.around.ttl.map(|ttl| ttl.saturating_sub(held.age(held::now())).as_secs().max(1));
         let value = value(&name, held);
         Some((name, value, left))
@@ -64,8 +66,8 @@ impl Writer<'_> {
     }
 
     fn forget(&mut self, scope: usize) {
-        let Some(prefix) = self.around.prefixes.get(scope) else { return };
-        if let Some(removed) = self.exchange(|link| link.remove(prefix)) {
+        let Some(prefix) = self.around.prefixes.get(scope).map(ArcSwap::load_full) else { return };
+        if let Some(removed) = self.exchange(|link| link.remove(&prefix)) {
             tracing::info!(removed, "forgotten in the shared cache tier");
         } else {
             tracing::warn!("the shared cache tier was asked to forget a model and did not");

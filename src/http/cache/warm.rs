@@ -29,7 +29,7 @@ use crate::http::connections::Busy;
 use crate::http::error::{Refusal, Reject, printable};
 use crate::http::face::{Call, FACES, Scene};
 use crate::http::server::Shared;
-use crate::rerank::{Answer, Fault, Request};
+use crate::rerank::{Answer, Fault, Generation, Request};
 
 /// Streams at once; more are refused with 429.
 const STREAMS: usize = 4;
@@ -232,7 +232,8 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
     } else {
         read(&line, scene)?.into_owned()
     };
-    let card = shared.reranker.model(call.model.as_deref())?;
+    let now = shared.reranker.now();
+    let card = now.model(call.model.as_deref())?;
     let request = Request {
         model: call.model.as_deref(),
         texts: &call.texts,
@@ -242,7 +243,7 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
         priority: Priority::WarmUp,
     };
     loop {
-        match offer(shared, &request).await {
+        match offer(&now, &request).await {
             Err(Fault::Overloaded { retry_after, .. }) => tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await,
             Err(Fault::Memory) => tokio::time::sleep(LONGEST_PAUSE).await,
             other => return Ok(other?),
@@ -250,8 +251,8 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
     }
 }
 
-fn offer<'a>(shared: &'a Shared, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {
-    shared.reranker.score(request.clone())
+fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {
+    now.score(request.clone())
 }
 
 /// A line is a body that `POST /v1/rerank` takes, so that it means the same pairs.

@@ -23,7 +23,32 @@ pub(crate) struct Pace {
     pub(crate) token: Duration,
 }
 
+/// What is peculiar about a version of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Nature {
+    /// Its scores are those of the texts.
+    #[default]
+    Sound,
+    /// They are higher by this.
+    Shifted(f32),
+    /// None of them is a number.
+    NonFinite,
+    /// All of them are the same.
+    Constant,
+    /// A pair's score depends on how many others there are.
+    Sociable,
+    /// It cannot be loaded.
+    Unloadable,
+    /// Loading it panics.
+    Explosive,
+}
+
 pub(crate) fn model(id: &str, pace: Pace) -> Model {
+    version(id, pace, Nature::Sound)
+}
+
+/// The model as some other files would make it.
+pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("tokenizer.json");
     std::fs::write(&path, tokenizer()).expect("a file");
@@ -32,7 +57,7 @@ pub(crate) fn model(id: &str, pace: Pace) -> Model {
             id: id.into(),
             source: format!("tests/{id}"),
             licence: "Apache-2.0".into(),
-            fingerprint: format!("fingerprint of {id}"),
+            fingerprint: format!("fingerprint of {id}, {nature:?}"),
             precision: "fp32".into(),
             provider: "cpu".into(),
             runtime: "none".into(),
@@ -41,17 +66,21 @@ pub(crate) fn model(id: &str, pace: Pace) -> Model {
             execution: Execution::default(),
         },
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
-        scorers: Box::new(Factory(pace)),
+        scorers: Box::new(Factory { pace, nature }),
         company: Company::SameLength,
         batching: Batching::CPU,
     }
 }
 
 #[derive(Debug)]
-struct Factory(Pace);
+struct Factory {
+    pace: Pace,
+    nature: Nature,
+}
 
 struct Fake {
     pace: Pace,
+    nature: Nature,
     told_to_stop: Arc<Flag>,
 }
 
@@ -70,7 +99,14 @@ impl Brake for Flag {
 
 impl ScorerFactory for Factory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        Ok(Box::new(Fake { pace: self.0, told_to_stop: Arc::default() }))
+        let &Self { pace, nature } = self;
+        match nature {
+            Nature::Unloadable => Err(ScorerError::Graph { message: "told to be broken".into() }),
+            Nature::Explosive => panic!("told to by a test"),
+            Nature::Sound | Nature::Shifted(_) | Nature::NonFinite | Nature::Constant | Nature::Sociable => {
+                Ok(Box::new(Fake { pace, nature, told_to_stop: Arc::default() }))
+            }
+        }
     }
 }
 
@@ -100,7 +136,14 @@ impl Scorer for Fake {
                 Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
                 _ => {}
             }
-            logits.push(logit(&query, &document));
+            let logit = logit(&query, &document);
+            logits.push(match self.nature {
+                Nature::Shifted(by) => logit + by,
+                Nature::NonFinite => f32::NAN,
+                Nature::Constant => 1.0,
+                Nature::Sociable => logit + f32::from(u8::try_from(pairs).expect("a small batch")),
+                Nature::Sound | Nature::Unloadable | Nature::Explosive => logit,
+            });
         }
         Ok(logits)
     }

@@ -1,0 +1,110 @@
+//! The models' repository over HTTP, in the words of KServe's and Triton's repository extension:
+//! `POST /v2/repository/index`, `POST /v2/repository/models/{model}/load` and `…/unload`.
+//!
+//! Owns the routes and who may use them: nobody unless the process was told so; then holders of a key, and where there
+//! are no keys, this host alone. It must not know how a model is loaded.
+
+use std::sync::Arc;
+
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::answer::{InFlight, Record, caught};
+use super::error::Refusal;
+use super::routes::wrong_method;
+use super::server::Shared;
+use super::{body, json};
+use crate::repository::{ChangeError, Loaded, Repository, State, told};
+
+/// The name in logs and metrics.
+const NAME: &str = "repository";
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Index,
+    Load,
+    Unload,
+}
+
+/// Adds the routes.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    for (path, asked) in [
+        ("/v2/repository/index", Asked::Index),
+        ("/v2/repository/models/{model}/load", Asked::Load),
+        ("/v2/repository/models/{model}/unload", Asked::Unload),
+    ] {
+        let handler = web::post().to(move |request, payload| answer(asked, request, payload));
+        let wrong = web::to(|request, payload| wrong_method((request, payload), "POST"));
+        config.service(web::resource(path).route(handler).default_service(wrong));
+    }
+}
+
+async fn answer(asked: Asked, request: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Refusal::Internal.response();
+    };
+    let _in_flight = InFlight::enter(&shared.metrics);
+    let record = Record::new(NAME, request.headers());
+    let outcome = caught(changed(asked, &request, &shared)).await;
+    body::discard(&mut payload).await;
+    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+}
+
+async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result<HttpResponse, Refusal> {
+    let repository = admitted(request, shared)?;
+    let name = request.match_info().get("model").unwrap_or_default().to_owned();
+    if asked == Asked::Index {
+        return printed(&index(&repository));
+    }
+    // A change takes seconds, and a client that goes away does not stop it half-way.
+    let changed = web::block(move || change(asked, &name, &repository)).await.map_err(|_| Refusal::Internal)?;
+    printed(&changed.map_err(|error| Refusal::from(&error))?)
+}
+
+fn change(asked: Asked, name: &str, repository: &Repository) -> Result<Value, ChangeError> {
+    if asked == Asked::Unload {
+        repository.unload(name)?;
+        return Ok(json!({"name": name, "state": State::Unavailable.word()}));
+    }
+    let loaded = repository.load(name)?;
+    Ok(json!({"name": name, "state": State::Ready.word(), "changed": loaded == Loaded::Switched}))
+}
+
+/// The repository, once it is sure that the caller may change it.
+fn admitted(request: &HttpRequest, shared: &Shared) -> Result<Arc<Repository>, Refusal> {
+    let Some(repository) = &shared.repository else {
+        return Err(Refusal::Forbidden { what: "models are not changed over http; set RESCORED_MODEL_CONTROL=on" });
+    };
+    shared.keys.admit(request.headers())?;
+    // Without an address it came through a UNIX socket, whose file says who may.
+    let here = request.peer_addr().is_none_or(|address| address.ip().to_canonical().is_loopback());
+    if !here && !shared.keys.are_asked_for() {
+        let what = "without keys, models are changed from this host only; name keys by RESCORED_API_KEYS_FILE";
+        return Err(Refusal::Forbidden { what });
+    }
+    Ok(Arc::clone(repository))
+}
+
+fn index(repository: &Repository) -> Vec<Value> {
+    let listed = repository.list().into_iter();
+    listed.map(|one| json!({"name": one.id, "version": "1", "state": one.state.word(), "reason": one.reason})).collect()
+}
+
+fn printed(value: &impl serde::Serialize) -> Result<HttpResponse, Refusal> {
+    let text = json::text(value).ok_or(Refusal::Internal)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(text))
+}
+
+impl From<&ChangeError> for Refusal {
+    fn from(error: &ChangeError) -> Self {
+        match error {
+            ChangeError::Unknown { .. } => Self::Change { is_known: false, told: told(error) },
+            ChangeError::Default(_)
+            | ChangeError::Open { .. }
+            | ChangeError::Start { .. }
+            | ChangeError::Unproved { .. } => Self::Change { is_known: true, told: told(error) },
+        }
+    }
+}

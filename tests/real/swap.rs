@@ -1,0 +1,176 @@
+//! A real model's files swapped while it serves: shapes of one and two layers take turns, so scores tell which one answered.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rescored::app::App;
+use rescored::compile::{Options, Scheme, compile};
+use rescored::config::{Config, Host};
+use rescored::health::Readiness;
+use rescored::http::Listen;
+use rescored::model::compiled::Storage;
+use rescored::model::options::{Precision, Shapes};
+use rescored::repository::Repository;
+
+use crate::support::{Connection, config, logits, models};
+
+const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
+const SWAPS: usize = 20;
+const QUERY: &str = "how many people live in berlin";
+const DOCUMENTS: [&str; 3] = [
+    "Berlin had a population of 3,520,031 registered inhabitants.",
+    "New York City is famous for its museums.",
+    "Bread is baked from flour, water, salt and yeast.",
+];
+
+/// A model folder of this test's own; the shapes of one and two layers lie in it, and one of them under the name served.
+struct Bench {
+    folder: tempfile::TempDir,
+    shapes: [String; 2],
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
+        std::os::unix::fs::symlink(models().join(MODEL), folder.path().join(MODEL)).expect("a link");
+        let shape = |layers: usize| {
+            let model = rescored::model::Options {
+                dir: folder.path().to_owned(),
+                precision: Precision::Fp32,
+                shapes: Shapes::Served,
+                ..config(&[]).model
+            };
+            let options = Options {
+                model,
+                id: MODEL.to_owned(),
+                scheme: Scheme::default(),
+                slots: 4,
+                layers: Some(layers),
+                weights: Storage::of_host(),
+            };
+            let done = compile(&options).expect("the real model compiles");
+            let name = done.path.parent().and_then(Path::file_name).expect("a folder of its own");
+            name.to_string_lossy().into_owned()
+        };
+        let shapes = [shape(1), shape(2)];
+        let bench = Self { folder, shapes };
+        bench.put(0);
+        bench
+    }
+
+    /// Puts a shape's files in the place of those that are served, one after the other, as a deployment does.
+    fn put(&self, shape: usize) {
+        let (from, to) = (self.folder.path().join(&self.shapes[shape]), self.folder.path().join("served"));
+        std::fs::create_dir_all(&to).expect("a folder");
+        for entry in std::fs::read_dir(from).expect("a shape") {
+            let path = entry.expect("a file").path();
+            let unfinished = to.join("unfinished");
+            std::fs::copy(&path, &unfinished).expect("a copy");
+            std::fs::rename(unfinished, to.join(path.file_name().expect("a name"))).expect("a rename");
+        }
+    }
+
+    fn damage(&self, file: &str) {
+        let path = self.folder.path().join("served").join(file);
+        let bytes = std::fs::read(&path).expect("a file");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::write(path, &bytes[..bytes.len() / 2]).expect("half of it");
+    }
+}
+
+fn serve(bench: &Bench) -> (SocketAddr, Arc<Repository>) {
+    let dir = bench.folder.path().display().to_string();
+    let vars = [
+        ("RESCORED_LISTEN", "127.0.0.1:0"),
+        ("RESCORED_MODEL_DIR", dir.as_str()),
+        ("RESCORED_MODELS", "served"),
+        ("RESCORED_SHAPES", "served"),
+        ("RESCORED_WORKERS", "2"),
+        ("RESCORED_MODEL_CONTROL", "on"),
+    ];
+    let config = Config::from_vars(vars, &Host { cores: 2 }).expect("good settings");
+    let app = App::build(&config).expect("the shape opens");
+    let Listen::Tcp(address) = app.addresses()[0] else { panic!("the only address is TCP") };
+    let (health, repository) = (Arc::clone(&app.core().health), app.repository());
+    std::thread::Builder::new()
+        .name("swapped".into())
+        .spawn(move || app.run(std::future::pending()).expect("serves until the tests end"))
+        .expect("a thread");
+    while health.readiness() != Readiness::Ready {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (address, repository)
+}
+
+fn bits(connection: &mut Connection) -> Vec<u32> {
+    logits(connection, QUERY, &DOCUMENTS).into_iter().map(f32::to_bits).collect()
+}
+
+/// Resident bytes, from the metrics page.
+fn resident(connection: &mut Connection) -> u64 {
+    let page = connection.send("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let line = page.text().lines().find_map(|line| line.strip_prefix("rescored_process_resident_memory_bytes "));
+    line.expect("a figure").parse().expect("a number")
+}
+
+#[test]
+fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change_nothing() {
+    let bench = Bench::new();
+    let (address, _repository) = serve(&bench);
+    let mut control = Connection::open(address);
+    let load = |control: &mut Connection| control.post("/v2/repository/models/served/load", "{}", "");
+    let first = bits(&mut control);
+    bench.put(1);
+    load(&mut control).ok();
+    let known = [first, bits(&mut control)];
+    assert_ne!(known[0], known[1], "one layer and two score differently");
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut settled = 0;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(address);
+                while !over.load(Ordering::Acquire) {
+                    let got = bits(&mut connection);
+                    assert!(known.contains(&got), "an answer of neither: {got:?}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for swap in 0..SWAPS {
+            bench.put(swap % 2);
+            load(&mut control).ok();
+            assert_eq!(bits(&mut control), known[swap % 2], "stale after swap {swap}");
+            if swap == 3 {
+                settled = resident(&mut control);
+            }
+        }
+        over.store(true, Ordering::Release);
+    });
+    assert!(answered.into_inner() > SWAPS, "there was load");
+    let grown = resident(&mut control).saturating_sub(settled) / (1 << 20);
+    assert!(grown < 96, "former models are given back: {grown} MiB more after {SWAPS} swaps than after four");
+    // The last swap left the second shape; half a graph and half a tokenizer leave it serving.
+    for file in ["model.onnx", "tokenizer.json"] {
+        bench.put(0);
+        bench.damage(file);
+        let refused = load(&mut control);
+        assert!(refused.status == 409 && refused.text().contains("serves on"), "{file}: {refused:?}");
+        assert_eq!(bits(&mut control), known[1], "{file}: the old model serves");
+    }
+    // Noted scores of the other shape: its files would load, and do not prove themselves.
+    bench.put(0);
+    let golden = serde_json::json!({
+        "query": QUERY, "document": DOCUMENTS[0], "logit": f32::from_bits(known[1][0]), "within": 1e-4,
+    });
+    let path = bench.folder.path().join("served").join("golden.jsonl");
+    std::fs::write(&path, golden.to_string()).expect("a file");
+    let refused = load(&mut control);
+    assert!(refused.status == 409 && refused.text().contains("golden pair 1 scores"), "{refused:?}");
+    bench.put(1);
+    assert_eq!(load(&mut control).ok()["changed"], false, "what serves is what lies there");
+}
