@@ -126,7 +126,8 @@ fn modes(setup: &Setup<'_>, options: &Options) -> Vec<Mode> {
             all.push(("RESCORED_PROVIDER", provider.to_owned()));
             setup.watch.say(&format!("starting rescored, {provider}, {name}"));
             let served = setup.serve(&all).map_err(|error| error.to_string());
-            let gone = served.as_ref().is_err_and(|why| why.contains("RESCORED_PROVIDER"));
+            // What does not start with the settings that every host knows does not run here.
+            let gone = settings.first().is_some_and(|(name, _)| *name == "RESCORED_BATCH_TOKENS") && served.is_err();
             modes.push(Mode { provider, name, settings, served });
             if gone {
                 break;
@@ -141,6 +142,7 @@ fn missing(section: &mut Section, modes: &[Mode]) {
     for mode in modes {
         if let Err(why) = &mode.served {
             let why = why.split_once("does not run here: ").map_or(why.as_str(), |(_, why)| why);
+            let why = why.trim_start_matches("rescored does not start: ");
             section.notes.push(format!("not measured: {}, {}: {why}", mode.provider, mode.name));
         }
     }

@@ -19,8 +19,11 @@ use super::texts::Request;
 
 /// Settings of the operator that would keep a candidate from being measured: another address, a cache that answers in
 /// its place, keys, logs.
-const NOT_OURS: [&str; 9] = [
+const NOT_OURS: [&str; 12] = [
     "RESCORED_LISTEN",
+    "RESCORED_OPERATIONS_LISTEN",
+    "RESCORED_SOCKET_MODE",
+    "RESCORED_UI",
     "RESCORED_CACHE",
     "RESCORED_API_KEYS",
     "RESCORED_TLS",

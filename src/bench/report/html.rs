@@ -107,8 +107,14 @@ fn table(table: &Table) -> String {
             Tone::Aside => " class=\"aside\"",
             Tone::Plain => "",
         };
+        let blank = cells.iter().skip(1).take_while(|cell| *cell != "-").count() + 1;
+        let dashes = cells.iter().skip(blank).take_while(|cell| *cell == "-").count();
+        // Where nothing but a reason is left, it gets the room of the figures that are missing.
+        let spans = dashes > 1 && blank + dashes + 1 == cells.len();
         let cells = cells.iter().enumerate().map(|(at, cell)| match at {
             0 => format!("<th scope=\"row\">{}</th>", escaped(cell)),
+            _ if spans && (blank..blank + dashes).contains(&at) => String::new(),
+            _ if spans && at == blank + dashes => format!("<td colspan=\"{}\">{}</td>", dashes + 1, escaped(cell)),
             _ => format!("<td>{}</td>", escaped(cell)),
         });
         format!("<tr{class}>{}</tr>\n", cells.collect::<String>())
@@ -139,6 +145,17 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::super::tests::sample;
     use super::*;
+
+    #[test]
+    fn a_reason_takes_the_room_of_the_figures_that_are_missing() {
+        let mut table = Table::new("", &["backend", "arithmetic", "pairs/s", "p99 ms", "note"]);
+        let cells = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        table.push(Tone::Aside, cells(["mps", "fp16", "-", "-", "needs macOS"]));
+        table.push(Tone::Plain, cells(["ours", "fp32", "10", "-", "v 1"]));
+        let text = self::table(&table);
+        assert!(text.contains("<td>fp16</td><td colspan=\"3\">needs macOS</td>"), "{text}");
+        assert!(text.contains("<td>10</td><td>-</td><td>v 1</td>"), "{text}");
+    }
 
     #[test]
     fn the_page_stands_alone_and_holds_everything() {
