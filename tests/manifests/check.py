@@ -67,7 +67,8 @@ def check_flags_exist():
     """Every `rescored` command line that a file under docker/ runs is understood by the program."""
     program = os.environ.get("RESCORED_BIN") or str(ROOT / "target/debug/rescored")
     commands = set()
-    for path in files():
+    # Prose says `rescored answers`; what is run stands in these.
+    for path in (path for path in files() if path.suffix not in {".md", ".txt"}):
         text = path.read_text()
         commands |= {tuple(found.split()) for found in re.findall(r"(?:^|&& |RUN )rescored ((?:[a-z][a-z-]*)(?: --[a-z=-]+)*)", text, re.M)}
         commands |= {tuple(re.findall(r"[a-z=-]+", found)) for found in re.findall(r"command: \[rescored, ([^\]]*)\]", text)}
