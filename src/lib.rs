@@ -8,7 +8,7 @@
 //! - [`config`]: settings out of the environment, into each component's own options.
 //! - [`fetch`]: brings the runtime library and models here.
 //! - [`compile`]: writes a faster graph of a model and proves it.
-//! - [`bench`]: measures this program, and others beside it.
+//! - [`mod@bench`]: measures this program, and others beside it.
 //! - [`eval`]: measures ranking quality and its cost on a data set.
 //! - [`telemetry`]: logs, and panics as log lines.
 //! - [`warm`]: the warm-up client.
