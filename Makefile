@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache test-manifests
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-calm fuzz test-manifests
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ bench: fetch .venv-bench ## Measure throughput against other programs (needs the
 
 bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tiers (redis-server is used where it is)
 	$(CARGO) bench --locked --bench cache
+
+bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
+	$(CARGO) bench --locked --bench calm -- $(PART)
+
+fuzz: ## Fuzz every parser for FUZZ_SECONDS each (20), or for FUZZ_RUNS inputs each
+	tests/fuzz/run.sh
 
 bench-report: ## Measure, and keep the table in tests/bench/reports
 	BENCH_REPORT=tests/bench/reports/cpu-throughput.md $(MAKE) --no-print-directory bench

@@ -119,13 +119,10 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
             socket_mode: read.value(&settings::SOCKET_MODE, raw.socket_mode),
             tls: tls(read, raw.tls_cert, raw.tls_key),
         },
-        patience: http::Patience {
-            connections: read.value(&settings::MAX_CONNECTIONS, raw.max_connections),
-            keep_alive: read.value(&settings::KEEP_ALIVE, raw.keep_alive),
-            client: read.value(&settings::CLIENT_TIMEOUT, raw.client_timeout),
-        },
+        patience: patience(read, (raw.max_connections, raw.keep_alive, raw.client_timeout)),
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
+        max_text: usize::try_from(read.value(&settings::MAX_TEXT, raw.max_text)).unwrap_or(usize::MAX),
         deadline: read.value(&settings::DEADLINE, raw.deadline),
         long_documents: read.value(&settings::LONG_DOCUMENTS, raw.long_documents),
         api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
@@ -171,6 +168,17 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         drain,
         telemetry,
         effective: Vec::new(),
+    }
+}
+
+fn patience(
+    read: &mut Reader,
+    (connections, keep_alive, client): (Option<String>, Option<String>, Option<String>),
+) -> http::Patience {
+    http::Patience {
+        connections: read.value(&settings::MAX_CONNECTIONS, connections),
+        keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
+        client: read.value(&settings::CLIENT_TIMEOUT, client),
     }
 }
 

@@ -92,8 +92,18 @@ impl Ladder {
 #[derive(Clone, Debug)]
 pub(super) struct Gauge {
     limit: u64,
-    /// The cgroup's folder, where its limit is the one in force.
-    cgroup: Option<PathBuf>,
+    /// Where the cgroup keeps its numbers, when its limit is the one in force.
+    cgroup: Option<Cgroup>,
+}
+
+/// A cgroup's folder and the names of its numbers, which differ between the versions.
+#[derive(Clone, Debug)]
+struct Cgroup {
+    folder: PathBuf,
+    limit: &'static str,
+    used: &'static str,
+    /// In `memory.stat`: file pages that the system takes back by itself.
+    reclaimable: &'static str,
 }
 
 impl Gauge {
@@ -101,10 +111,7 @@ impl Gauge {
     pub(super) fn new(limit: Option<u64>) -> Option<Self> {
         match limit {
             Some(limit) => Some(Self { limit, cgroup: None }),
-            None => cgroup_folder().and_then(|folder| {
-                let limit = read(&folder.join("memory.max"))?;
-                Some(Self { limit, cgroup: Some(folder) })
-            }),
+            None => Cgroup::own().and_then(|cgroup| Some(Self { limit: cgroup.limit()?, cgroup: Some(cgroup) })),
         }
     }
 
@@ -113,34 +120,67 @@ impl Gauge {
         self.limit
     }
 
-    /// What is in use: of the cgroup, less file pages that the system takes back by itself; else resident memory.
+    /// What is in use: of the cgroup, less what the system takes back by itself; else resident memory.
     pub(super) fn used(&self) -> Option<u64> {
-        let Some(folder) = &self.cgroup else {
-            return memory_stats::memory_stats().map(|memory| memory.physical_mem as u64);
+        match &self.cgroup {
+            Some(cgroup) => cgroup.used(),
+            None => memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
+        }
+    }
+}
+
+impl Cgroup {
+    /// The nearest cgroup of this process that sets a limit.
+    fn own() -> Option<Self> {
+        let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Self::nearest(&membership, Path::new("/sys/fs/cgroup"))
+    }
+
+    fn nearest(membership: &str, root: &Path) -> Option<Self> {
+        let second =
+            |folder| Self { folder, limit: "memory.max", used: "memory.current", reclaimable: "inactive_file " };
+        let first = |folder| Self {
+            folder,
+            limit: "memory.limit_in_bytes",
+            used: "memory.usage_in_bytes",
+            reclaimable: "total_inactive_file ",
         };
-        let current = read(&folder.join("memory.current"))?;
-        let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-        let files = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse().ok()).unwrap_or(0);
-        Some(current.saturating_sub(files))
+        // Inside a container the path may be the host's, and the root the container's own.
+        let nearest = |root: PathBuf, path: &str, at: fn(PathBuf) -> Self| {
+            let own = root.join(path.trim_start_matches('/'));
+            own.ancestors()
+                .take_while(|at| at.starts_with(&root))
+                .map(|folder| at(folder.to_owned()))
+                .find(|at| at.limit().is_some())
+        };
+        membership.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+                return None;
+            };
+            match controllers {
+                "" => nearest(root.to_owned(), path, second),
+                _ if controllers.split(',').any(|one| one == "memory") => nearest(root.join("memory"), path, first),
+                _ => None,
+            }
+        })
+    }
+
+    /// The limit; the first version writes a number near 2^63 for none.
+    fn limit(&self) -> Option<u64> {
+        read(&self.folder.join(self.limit)).filter(|limit| *limit < 1 << 60)
+    }
+
+    fn used(&self) -> Option<u64> {
+        let stat = fs::read_to_string(self.folder.join("memory.stat")).unwrap_or_default();
+        let reclaimable = stat.lines().find_map(|line| line.strip_prefix(self.reclaimable)?.parse().ok()).unwrap_or(0);
+        Some(read(&self.folder.join(self.used))?.saturating_sub(reclaimable))
     }
 }
 
 /// A number in a file; `max` and anything else is none.
 fn read(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// The nearest folder of this process's cgroup (version 2) that sets a limit.
-fn cgroup_folder() -> Option<PathBuf> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let root = Path::new("/sys/fs/cgroup");
-    let folder = root.join(path.trim_start_matches('/'));
-    folder
-        .ancestors()
-        .take_while(|at| at.starts_with(root))
-        .find(|at| read(&at.join("memory.max")).is_some())
-        .map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -174,6 +214,30 @@ mod tests {
         assert!(!ladder.look(10, 100).shrink);
         let shrinkings = (0..25).filter(|_| ladder.look(90, 100).shrink).count();
         assert_eq!(shrinkings, 3);
+    }
+
+    #[test]
+    fn the_nearest_limit_counts_in_either_version_of_cgroups() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| {
+            let path = root.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert!(Cgroup::nearest("0::/pod/box\n", root.path()).is_none(), "no limit anywhere");
+        write("pod/memory.max", "4000\n");
+        write("pod/box/memory.max", "max\n");
+        write("pod/memory.current", "3000\n");
+        write("pod/memory.stat", "anon 1\ninactive_file 500\n");
+        let second = Cgroup::nearest("0::/pod/box\n", root.path()).unwrap();
+        assert_eq!((second.limit(), second.used()), (Some(4000), Some(2500)));
+        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/box/memory.limit_in_bytes", "2000\n");
+        write("memory/box/memory.usage_in_bytes", "1500\n");
+        write("memory/box/memory.stat", "inactive_file 7\ntotal_inactive_file 100\n");
+        let first = Cgroup::nearest("5:cpu,cpuacct:/box\n4:memory:/box\n", root.path()).unwrap();
+        assert_eq!((first.limit(), first.used()), (Some(2000), Some(1400)));
+        assert!(Cgroup::nearest("4:memory:/\n", root.path()).is_none(), "a number near 2^63 is no limit");
     }
 
     #[test]

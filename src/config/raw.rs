@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) client_timeout: Option<String>,
     pub(super) max_documents: Option<String>,
     pub(super) max_body: Option<String>,
+    pub(super) max_text: Option<String>,
     pub(super) deadline: Option<String>,
     pub(super) long_documents: Option<String>,
     pub(super) api_keys_file: Option<String>,

@@ -91,6 +91,8 @@ table! {
         "Documents of one request at most; more are refused with 413.";
     MAX_BODY: Bytes, Open, "64MiB", Bytes { min: KIB, max: 4 * GIB },
         "Size of a request's body at most; a larger one is refused with 413.";
+    MAX_TEXT: Bytes, Open, "4MiB", Bytes { min: KIB, max: 4 * GIB },
+        "Size of one query or document at most; a larger one is refused with 413, but not when it is a hit of an engine's result.";
     DEADLINE: Period, Open, "30s", Period { min: Duration::from_millis(1), max: HOUR },
         "How long a request may take when its caller names no deadline of its own.";
     LONG_DOCUMENTS: Words<LongDocuments>, Open, "truncate", Words { of: &[

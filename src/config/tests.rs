@@ -24,6 +24,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_CLIENT_TIMEOUT", "3s"),
     ("RESCORED_MAX_DOCUMENTS", "200"),
     ("RESCORED_MAX_BODY", "2MiB"),
+    ("RESCORED_MAX_TEXT", "1MiB"),
     ("RESCORED_DEADLINE", "1500ms"),
     ("RESCORED_LONG_DOCUMENTS", "maxp"),
     ("RESCORED_API_KEYS_FILE", "/run/keys"),

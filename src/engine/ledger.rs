@@ -191,32 +191,26 @@ impl Books {
     /// harmed, and a rate that has become wrong is learnt anew.
     fn in_time(&self, asked: &Asked, now: Instant) -> Result<(), Denied> {
         let Some(rate) = self.rate() else { return Ok(()) };
-        let mut shares: Vec<Share> = self
-            .entries
-            .values()
-            .filter(|entry| entry.priority == Priority::Live)
-            .map(|entry| Share::of(entry, now))
-            .collect();
-        if shares.is_empty() {
+        let live = self.entries.values().filter(|entry| entry.priority == Priority::Live);
+        let shares = Shares::of(live.map(|entry| Share::of(entry, now)).collect());
+        if shares.sorted.is_empty() {
             return Ok(());
         }
-        let before = shares.clone();
-        let slack = asked.deadline.saturating_duration_since(now).as_secs_f64();
-        shares.push(Share { left: asked.tokens, slack, partial: asked.partial });
         let grain = self.speed.grain() * f64::from(GRAINS);
-        let finish = |shares: &[Share], left: u64| served(shares, left) as f64 / rate + grain;
+        let finish = |tokens: u64| tokens as f64 / rate + grain;
         let part_of = |slack: f64, percent: u32| slack * f64::from(percent) / 100.0;
-        let own = finish(&shares, asked.tokens);
-        let promised = part_of(slack, PROMISED_PERCENT);
+        let own = finish(shares.served(asked.tokens) + asked.tokens);
+        let promised = part_of(asked.deadline.saturating_duration_since(now).as_secs_f64(), PROMISED_PERCENT);
         if !asked.partial && own > promised {
             return Err(self.denied(Why::Late(seconds(own)), seconds(own - promised)));
         }
-        let broken = before.iter().find(|one| {
-            let hopeless = finish(&before, one.left) - grain > part_of(one.slack, HOPELESS_PERCENT);
-            !one.partial && !hopeless && finish(&shares, one.left) > one.slack
+        let broken = shares.sorted.iter().find(|one| {
+            let before = shares.served(one.left);
+            let hopeless = finish(before) - grain > part_of(one.slack, HOPELESS_PERCENT);
+            !one.partial && !hopeless && finish(before + asked.tokens.min(one.left)) > one.slack
         });
         match broken {
-            Some(one) => Err(self.denied(Why::Crowded, seconds(finish(&before, one.left)))),
+            Some(one) => Err(self.denied(Why::Crowded, seconds(finish(shares.served(one.left))))),
             None => Ok(()),
         }
     }
@@ -290,9 +284,32 @@ impl Share {
     }
 }
 
-/// Tokens that are served under equal sharing until a request with `left` tokens is done.
-fn served(shares: &[Share], left: u64) -> u64 {
-    shares.iter().map(|share| share.left.min(left)).sum()
+/// All requests that share, the smallest first.
+#[derive(Debug)]
+struct Shares {
+    sorted: Vec<Share>,
+    /// The sum of what the first ones have left, for none of them, the first, the first two...
+    sums: Vec<u64>,
+}
+
+impl Shares {
+    fn of(mut sorted: Vec<Share>) -> Self {
+        sorted.sort_unstable_by_key(|share| share.left);
+        let mut sums = vec![0];
+        sums.extend(sorted.iter().scan(0, |sum, share| {
+            *sum += share.left;
+            Some(*sum)
+        }));
+        Self { sorted, sums }
+    }
+
+    /// Tokens of these that are served under equal sharing until one with `left` tokens is done: of each, all it has left
+    /// or as many as that one's, whichever is less.
+    fn served(&self, left: u64) -> u64 {
+        let smaller = self.sorted.partition_point(|share| share.left <= left);
+        let larger = (self.sorted.len() - smaller) as u64;
+        self.sums.get(smaller).copied().unwrap_or(0) + larger * left
+    }
 }
 
 /// Never negative, never beyond what a caller can be told.

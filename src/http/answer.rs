@@ -18,7 +18,7 @@ use super::server::Shared;
 use super::timing::Laps;
 use super::wire::lenient::Millis;
 use super::{body, request_id};
-use crate::domain::{Cut, LongDocuments, ModelCard, Priority};
+use crate::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
 use crate::health::Readiness;
 use crate::metrics::{self, Metrics};
 use crate::rerank::{Answer, Request, Stats};
@@ -139,6 +139,16 @@ pub(super) fn admit(readiness: Readiness) -> Result<(), Refusal> {
     }
 }
 
+/// Only the beginning of a text enters the model, but some ways of cutting read all of it.
+fn admit_texts(texts: &Texts<'_>, limit: usize) -> Result<(), Reject> {
+    let queries = texts.queries.iter().enumerate().map(|(at, query)| ("queries", at, query.len()));
+    let documents = texts.pairs.iter().enumerate().map(|(at, pair)| ("documents", at, pair.document.len()));
+    match queries.chain(documents).find(|(.., bytes)| *bytes > limit) {
+        Some((list, at, found)) => Err(Reject::TextTooLong { field: format!("{list}[{at}]"), found, limit }),
+        None => Ok(()),
+    }
+}
+
 async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> Result<Call<'static>, Refusal> {
     let scene = shared.scene;
     let _desk = shared.desks.acquire().await;
@@ -149,6 +159,7 @@ async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> R
 async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Result<(Answer, ModelCard), Refusal> {
     record.face = call.dialect.name;
     record.pairs = call.texts.pairs.len();
+    admit_texts(&call.texts, shared.max_text)?;
     let now = shared.reranker.now();
     let card = now.model(call.model.as_deref())?.clone();
     record.model.clone_from(&card.id);

@@ -82,6 +82,16 @@ pub(super) enum Reject {
         /// The limit in force.
         limit: usize,
     },
+    /// One text is longer than configured.
+    #[error("{field}: {found} bytes, the limit of one text is {limit}; send less of it or raise RESCORED_MAX_TEXT")]
+    TextTooLong {
+        /// Which text.
+        field: String,
+        /// Its bytes.
+        found: usize,
+        /// The limit in force.
+        limit: usize,
+    },
     /// More documents than configured.
     #[error("{field}: {found} documents, the limit is {limit}; send fewer or raise RESCORED_MAX_DOCUMENTS")]
     TooManyDocuments {
@@ -194,9 +204,10 @@ impl Reject {
             Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
             Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),
-            Self::BodyTooLarge { .. } | Self::TooManyDocuments { .. } | Self::TooMany { .. } => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge")
-            }
+            Self::BodyTooLarge { .. }
+            | Self::TextTooLong { .. }
+            | Self::TooManyDocuments { .. }
+            | Self::TooMany { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
             Self::BodyUnread { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
         }
     }

@@ -34,6 +34,8 @@ pub struct Options {
     pub max_body: usize,
     /// Documents of one request at most.
     pub max_documents: usize,
+    /// Bytes of one query or document at most.
+    pub max_text: usize,
     /// How long a request may take when its caller names no deadline.
     pub deadline: Duration,
     /// What happens to documents that do not fit, when the caller says nothing of it.

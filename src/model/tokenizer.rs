@@ -145,12 +145,13 @@ impl PairTokenizer {
         self.max_length
     }
 
-    /// Tokenises a query, once for all its documents.
+    /// Tokenises a query, once for all its documents. Of one that is longer than the model takes, no more is read than can
+    /// enter it.
     ///
     /// # Errors
     /// [`EncodeError::Refused`].
     pub fn query(&self, text: &str) -> Result<QueryIds, EncodeError> {
-        self.ids(text).map(Vec::into_boxed_slice)
+        self.document(text, &Cut::MODEL).map(Vec::into_boxed_slice)
     }
 
     /// Tokenises a document and joins it to its query.

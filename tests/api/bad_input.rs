@@ -237,6 +237,21 @@ fn more_documents_than_the_limit_are_refused_and_the_limit_named() {
 }
 
 #[test]
+fn a_text_beyond_the_limit_is_refused_and_named() {
+    let app = App::start();
+    let (fits, too_long) = ("w ".repeat(1 << 19), "w ".repeat((1 << 19) + 1));
+    app.post("/v1/rerank", format!("{{\"query\":\"q\",\"documents\":[\"{fits}\"]}}")).ok();
+    for (body, field) in [
+        (format!("{{\"query\":\"q\",\"documents\":[\"a\",\"{too_long}\"]}}"), "documents[1]: 1048578 bytes"),
+        (format!("{{\"query\":\"{too_long}\",\"documents\":[\"a\"]}}"), "queries[0]: 1048578 bytes"),
+    ] {
+        let response = app.post("/v1/rerank", body);
+        assert_is_refusal(&response, 413, field, field);
+        assert!(response.text().contains("RESCORED_MAX_TEXT"), "{response:?}");
+    }
+}
+
+#[test]
 fn strange_texts_are_scored() {
     let app = App::start();
     let huge = "w".repeat(100_000);

@@ -106,6 +106,7 @@ impl App {
             listen,
             max_body: setup.max_body,
             max_documents: setup.max_documents,
+            max_text: 1 << 20,
             deadline: setup.deadline,
             long_documents: setup.long_documents,
             api_keys: setup.api_keys,

@@ -100,6 +100,7 @@ impl Server {
             listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))],
             max_body: 1 << 20,
             max_documents: 1000,
+            max_text: 1 << 20,
             deadline: Duration::from_secs(30),
             long_documents: rescored::domain::LongDocuments::Truncate,
             api_keys: None,

@@ -14,8 +14,10 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 ${RUSTFLAGS:-}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-../../target/fuzz}"
 host=$(rustc -vV | sed -n 's/^host: //p')
+# The versions that rescored is built with; cargo adds libFuzzer's.
+cp ../../Cargo.lock Cargo.lock
 # With a target named, the flags are not for build scripts.
-cargo build --release --locked --target "$host" "${targets[@]/#/--bin=}"
+cargo build --release --target "$host" "${targets[@]/#/--bin=}"
 
 for target in "${targets[@]}"; do
     found="$CARGO_TARGET_DIR/corpus/$target"

@@ -18,17 +18,22 @@ fn program(vars: &[(&str, &str)]) -> Command {
 struct Server {
     child: Child,
     address: SocketAddr,
-    log: BufReader<ChildStderr>,
+    /// `None` once a test has taken it.
+    log: Option<BufReader<ChildStderr>>,
 }
 
 impl Server {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(more: &[(&str, &str)]) -> Self {
         let dir = models().display().to_string();
         let vars = [("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_MODEL_DIR", &dir), ("RESCORED_LOG_FORMAT", "json")];
-        let mut child = program(&vars).spawn().expect("the program starts");
+        let mut child = program(&[&vars, more].concat()).spawn().expect("the program starts");
         let log = BufReader::new(child.stderr.take().expect("a pipe"));
         // Whatever comes next, dropping it ends the program.
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log };
+        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Some(log) };
         server.wait_until_ready();
         server
     }
@@ -36,7 +41,7 @@ impl Server {
     fn wait_until_ready(&mut self) {
         loop {
             let mut line = String::new();
-            assert!(self.log.read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
+            assert!(self.log().read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
             let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
             if line["message"] == "listening" {
                 self.address = line["address"].as_str().expect("an address").parse().expect("an address");
@@ -45,6 +50,10 @@ impl Server {
                 return;
             }
         }
+    }
+
+    fn log(&mut self) -> &mut BufReader<ChildStderr> {
+        self.log.as_mut().expect("nobody took the log")
     }
 
     fn terminate(&self) {
@@ -79,9 +88,56 @@ fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
     assert_eq!(status.code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(25), "within the grace period");
     let mut rest = String::new();
-    server.log.read_to_string(&mut rest).expect("the log ends");
+    server.log().read_to_string(&mut rest).expect("the log ends");
     assert!(rest.contains("stop asked for") && rest.contains("draining"), "{rest}");
     assert!(!rest.contains("passage number"), "texts stay out of the log");
+}
+
+#[test]
+fn at_the_most_talkative_level_the_log_holds_neither_texts_nor_keys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "sesame-4711\n").expect("a file");
+    let keys = keys.display().to_string();
+    let mut server = Server::with(&[("RESCORED_LOG", "trace"), ("RESCORED_API_KEYS_FILE", &keys)]);
+    // The log is read while it is written: a full pipe would stop the program.
+    let mut log = server.log.take().expect("the log");
+    let reading = std::thread::Builder::new()
+        .spawn(move || {
+            let mut rest = String::new();
+            log.read_to_string(&mut rest).expect("the log ends");
+            rest
+        })
+        .expect("a thread");
+    let mut connection = Connection::open(server.address);
+    let key = "authorization: Bearer sesame-4711\r\n";
+    let hit = serde_json::json!({"_id": "1", "_score": 1.0, "_source": {"text": "zebrafinch document"}});
+    let engine = serde_json::json!({
+        "query": "quokka query", "fields": ["text"], "rescore": {"window_size": 1},
+        "response": {"hits": {"max_score": 1.0, "hits": [hit]}},
+    });
+    for (path, body, status) in [
+        ("/v1/rerank", r#"{"query":"quokka query","documents":["zebrafinch document"]}"#.to_owned(), 200),
+        (
+            "/v1/rerank",
+            r#"{"query":"quokka query","documents":["zebrafinch document"],"truncate":"none","top_n":"x"}"#.to_owned(),
+            400,
+        ),
+        ("/v1/rerank", r#"{"query":"quokka query","documents":["zebrafinch document""#.to_owned(), 400),
+        ("/rescore/opensearch", engine.to_string(), 200),
+    ] {
+        assert_eq!(connection.post(path, body, key).status, status, "{path}");
+    }
+    let wrong = "authorization: Bearer sesame-wrong\r\n";
+    assert_eq!(connection.post("/v1/rerank", r#"{"query":"quokka"}"#, wrong).status, 401);
+    server.terminate();
+    assert_eq!(server.child.wait().expect("the program ends").code(), Some(0));
+    let log = reading.join().expect("the log");
+    assert!(log.contains("answered") && log.contains("\"level\":\"TRACE\""), "it is talkative");
+    for secret in ["quokka", "zebrafinch", "sesame"] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "`{secret}` is in the log: {line:?}");
+    }
 }
 
 fn fails(vars: &[(&str, &str)]) -> (Option<i32>, String) {

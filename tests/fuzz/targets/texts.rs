@@ -11,6 +11,9 @@ use rescored::model::PairTokenizer;
 
 const MAX_LENGTH: u32 = 64;
 
+/// Two texts of one token each and three special ones: no pair is cut below that.
+const LEAST: u32 = 5;
+
 static TOKENIZER: LazyLock<PairTokenizer> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tokenizer.json");
     PairTokenizer::open(&file, MAX_LENGTH).expect("a tokenizer")
@@ -21,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let (query, document) = texts.split_at(usize::from(split).min(texts.len()));
     let (query, document) = (String::from_utf8_lossy(query), String::from_utf8_lossy(document));
     let cut = Cut {
-        max_length: (terms & 1 > 0).then(|| u32::from(length).max(4)),
+        max_length: (terms & 1 > 0).then(|| u32::from(length).max(LEAST)),
         max_document: (terms & 2 > 0).then(|| u32::from(length).max(1)),
         side: if terms & 4 > 0 { CutSide::Left } else { CutSide::Right },
         long_documents: if terms & 8 > 0 { LongDocuments::MaxPassage { windows: 5 } } else { LongDocuments::Truncate },
