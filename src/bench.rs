@@ -5,6 +5,7 @@
 //! - `arms`: several loads in turn, round after round; `accelerator`: how busy those are.
 //! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`: what those are.
 //! - `batch`, `concurrency`, `batching`, `isolation`: what this program's settings and its callers do.
+//! - `cache`: what the score cache is worth.
 //! - `served`: this program, serving; `host`: what it runs on.
 //! - `stats`, `random`: the arithmetic; pure.
 //! - `report`: what was found, and the ways to print it; pure.
@@ -18,6 +19,7 @@ pub mod arms;
 pub mod backends;
 pub mod batch;
 pub mod batching;
+pub mod cache;
 pub mod candidates;
 pub mod compare;
 pub mod concurrency;

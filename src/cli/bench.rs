@@ -5,6 +5,7 @@
 
 mod all;
 mod backends;
+mod cache;
 mod compare;
 mod output;
 mod shown;
@@ -46,7 +47,9 @@ enum Verb {
     Models(Box<sweeps::Models>),
     /// Compare dynamic batching, its waits and none, over arrival rates.
     Batching(Box<sweeps::Batching>),
-    /// Every experiment, in one report; its rounds take 12 minutes unless --minutes says otherwise.
+    /// Measure the score cache: hits, searches through its tiers, searches beside a warm-up job.
+    Cache(Box<cache::Flags>),
+    /// Every other experiment, in one report; its rounds take 12 minutes unless --minutes says otherwise.
     All(Box<all::Flags>),
     /// Compare two reports; says what has changed by more than noise, and exits with 2 when something is worse.
     Compare(compare::Flags),
@@ -106,6 +109,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         Verb::Batching(flags) => {
             measure("batching", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
         }
+        Verb::Cache(flags) => measure("cache", &flags.common, vars, |setup| flags.run(setup)),
         Verb::All(flags) => measure("all", &flags.common, vars, |setup| flags.run(setup)),
         Verb::Compare(flags) => return compare::run(flags),
     };

@@ -1,0 +1,87 @@
+//! What the score cache is worth on this host, over HTTP: a request that is all hits, a replay of searches through one, two
+//! and three tiers, and searches beside a warm-up job at full speed.
+//!
+//! - `hot`, `replay`, `beside`: the experiments.
+//! - `zipf`: which query comes next; pure.
+//! - `redis`: a tier to share, for as long as a replay takes.
+//! - `wire`: the smallest client, so that the load takes as little of the host as it can.
+//!
+//! Owns the experiments' sizes. It must not know how scores are kept.
+
+mod beside;
+mod hot;
+mod redis;
+mod replay;
+mod wire;
+mod zipf;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::report::Section;
+use super::served::{Served, Setting};
+use super::{BenchError, Setup};
+
+/// Sizes of the experiments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// How long a round takes, where the experiment does not end by itself.
+    pub length: Duration,
+    /// Connections that repeat the hot request.
+    pub connections: usize,
+    /// Documents of the hot request.
+    pub documents: usize,
+    /// Distinct queries of the replay.
+    pub queries: usize,
+    /// Searches of the replay.
+    pub searches: usize,
+    /// Documents of a search.
+    pub hits: usize,
+    /// The exponent of the queries' popularity.
+    pub exponent: f64,
+    /// A Valkey or Redis to share; `None` starts a redis-server, where there is one.
+    pub redis: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            length: Duration::from_secs(3),
+            connections: 4,
+            documents: 100,
+            queries: 1000,
+            searches: 5000,
+            hits: 10,
+            exponent: 1.0,
+            redis: None,
+        }
+    }
+}
+
+/// A server with a cache, and whatever else an experiment sets.
+fn serve(setup: &Setup<'_>, settings: &[Setting]) -> Result<Served, String> {
+    let mut all: Vec<Setting> =
+        vec![("RESCORED_MODELS", setup.model.clone()), ("RESCORED_CACHE_BYTES", "256MiB".to_owned())];
+    all.extend_from_slice(settings);
+    setup.program.serve(&all)
+}
+
+/// All experiments, one after the other.
+///
+/// # Errors
+/// [`BenchError`].
+pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Vec<Section>, BenchError> {
+    let answered = BenchError::Answer;
+    setup.watch.step((0, 3), "a request that is all hits");
+    let hot = hot::run(setup, options).map_err(answered)?;
+    setup.watch.step((1, 3), "searches through the tiers");
+    let replay = replay::run(setup, options).map_err(answered)?;
+    setup.watch.step((2, 3), "searches beside a warm-up job");
+    let beside = beside::run(setup, options).map_err(answered)?;
+    Ok(vec![hot, replay, beside])
+}
+
+/// A word that no earlier run's texts hold, so that nothing is a hit that this run has not put there.
+fn nonce() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}", now.as_nanos())
+}
