@@ -10,6 +10,7 @@
 
 mod memory;
 mod pressure;
+mod tuned;
 
 use std::future::Future;
 use std::io;
@@ -142,8 +143,13 @@ impl App {
     /// # Errors
     /// What kept it from that; nothing is left running then.
     pub fn build(config: &Config) -> Result<Self, AppError> {
-        let models = Model::open_all(&config.model)?;
-        Self::over(models, config)
+        let mut models = Model::open_all(&config.model)?;
+        let decided = tuned::decide(config, &models);
+        if decided.model != config.model {
+            models = Model::open_all(&decided.model)?;
+        }
+        decided.note(&mut models);
+        Self::sized(models, config, (&decided.model, &decided.engine))
     }
 
     /// As [`App::build`], over models that are open already.
@@ -151,8 +157,16 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn over(models: Vec<Model>, config: &Config) -> Result<Self, AppError> {
-        let mut core = Core::sharing(models, &config.engine, (&config.cache, &config.shared))?;
-        let repository = core.repository(Box::new(Files(config.model.clone())), &config.engine);
+        Self::sized(models, config, (&config.model, &config.engine))
+    }
+
+    fn sized(
+        models: Vec<Model>,
+        config: &Config,
+        (model, engine): (&model::Options, &engine::Options),
+    ) -> Result<Self, AppError> {
+        let mut core = Core::sharing(models, engine, (&config.cache, &config.shared))?;
+        let repository = core.repository(Box::new(Files(model.clone())), engine);
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, .. } = core.clone();
         let over_http = config.model_control.then(|| Arc::clone(&repository));

@@ -9,6 +9,7 @@
 //! - `served`: this program, serving; `host`: what it runs on.
 //! - `stats`, `random`: the arithmetic; pure.
 //! - `report`: what was found, and the ways to print it; pure.
+//! - `tune`: which settings score most on this host.
 //! - `compare`: two reports against each other; pure.
 //!
 //! Owns experiments. It must not know the server's insides: this program is measured as everybody uses it, as a process
@@ -34,6 +35,7 @@ pub mod report;
 pub mod served;
 pub mod stats;
 pub mod texts;
+pub mod tune;
 
 use crate::model::catalogue::installed_runtime;
 use crate::model::options::Provider;

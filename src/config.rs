@@ -30,6 +30,9 @@ pub use reader::{Effective, Origin};
 use raw::RawConfig;
 use reader::Reader;
 
+/// The setting of [`engine::Options::workers`].
+pub const WORKERS: &str = settings::WORKERS.name;
+
 /// What every variable of ours begins with.
 pub const PREFIX: &str = "RESCORED_";
 
@@ -110,6 +113,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether a setting was left to us.
+    pub fn is_auto(&self, name: &str) -> bool {
+        self.effective.iter().any(|one| one.name == name && one.origin == Origin::Derived)
+    }
+}
+
 /// One line a setting, in the table's order.
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let http = http::Options {
@@ -139,6 +149,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
         shapes: read.value(&settings::SHAPES, raw.shapes),
         coreml: coreml(read, raw.coreml_units, raw.coreml_cache),
+        threads: read.value(&settings::THREADS, raw.threads),
     };
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {

@@ -11,7 +11,7 @@ pub mod ranking;
 pub mod score;
 pub mod window;
 
-pub use card::{Execution, ModelCard, Nodes, PassedOver};
+pub use card::{Execution, ModelCard, Nodes, PassedOver, Sizing};
 pub use score::{Activation, Logit};
 
 /// One (query, document) pair of a request; the unit of work and of caching.

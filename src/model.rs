@@ -17,6 +17,7 @@ pub mod runner;
 pub mod session;
 mod shared;
 pub mod tokenizer;
+pub mod tuned;
 
 use std::sync::Arc;
 use std::time::Duration;

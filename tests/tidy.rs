@@ -90,7 +90,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const NARROW: &[(&str, &str, &[&str])] = &[
     ("config", "*", &["options", "Options", "filter", "LongDocuments"]),
     ("fetch", "model", &["catalogue", "checksum", "manifest"]),
-    ("bench", "model", &["catalogue", "checksum", "open", "options"]),
+    ("bench", "model", &["catalogue", "checksum", "open", "options", "tuned"]),
 ];
 
 /// Where a foreign crate may be named: `http*` is `src/http.rs` and all below it, `*` everywhere.

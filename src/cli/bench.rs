@@ -10,6 +10,7 @@ mod compare;
 mod output;
 mod shown;
 mod sweeps;
+mod tune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,9 +31,14 @@ use shown::Shown;
 
 /// The flags of `bench`.
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub(super) struct Flags {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
+    /// Find the arithmetic, workers, threads and size of a pass that score most here within a minute, and keep them in
+    /// tuned.json beside the model, where serve looks for whatever is left at `auto`.
+    #[arg(long, required = true)]
+    tune: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,7 +103,8 @@ enum RunError {
 
 /// Measures, or compares.
 pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
-    let done = match &flags.verb {
+    let Some(verb) = &flags.verb else { return tune::run(vars) };
+    let done = match verb {
         Verb::Backends(flags) => {
             measure("backends", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
         }

@@ -139,8 +139,15 @@ table! {
          the fastest for each shape; a named one is used alone, and the CPU only where it fails or gives wrong scores.";
     COREML_CACHE: Or<Path>, Open, "auto", Or { word: "auto", means: "beside the model's graphs", kind: Path },
         "The folder in which CoreML keeps what it compiled, 4 GiB at most.";
+    THREADS: Or<Count<usize>>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "1, or what `rescored bench --tune` found best",
+            kind: Count { min: 1, max: 1024 },
+        },
+        "Threads of one worker's forward pass on the CPU.";
     WORKERS: Or<Count<usize>>, Open, "auto",
-        Or { word: "auto", means: "one per core that the cgroup allows", kind: Count { min: 1, max: 1024 } },
+        Or { word: "auto", means: "one per core that the cgroup allows, or what `rescored bench --tune` found best", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
     BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
         Or {

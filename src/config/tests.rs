@@ -40,6 +40,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_SHAPES", "served"),
     ("RESCORED_COREML_UNITS", "gpu"),
     ("RESCORED_COREML_CACHE", "/var/cache/coreml"),
+    ("RESCORED_THREADS", "3"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_BATCH_TOKENS", "1024"),
     ("RESCORED_BATCH_WAIT", "2ms"),

@@ -3,6 +3,7 @@
 //! It must not know files, sessions or providers beyond their names.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::Activation;
 use super::accelerator::Accelerator;
@@ -46,6 +47,23 @@ pub struct Execution {
     pub nodes: Nodes,
     /// Tells what runs where while it serves, when that may change.
     pub accelerator: Option<Arc<dyn Accelerator>>,
+    /// How large and how many its forward passes are.
+    pub sizing: Sizing,
+}
+
+/// How a model is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizing {
+    /// Inference workers.
+    pub workers: usize,
+    /// Threads of one worker's forward pass.
+    pub threads: usize,
+    /// Tokens of one forward pass at most.
+    pub batch_tokens: usize,
+    /// How long one that is not full waits for company.
+    pub batch_wait: Duration,
+    /// Where these come from where they were left to us, in words.
+    pub tuning: String,
 }
 
 /// A provider that was not taken.

@@ -13,7 +13,7 @@ use super::error::Refusal;
 use super::server::Shared;
 use super::{json, openapi};
 use crate::domain::accelerator::{Accelerator, Program, Refused, State};
-use crate::domain::{Activation, ModelCard, PassedOver};
+use crate::domain::{Activation, ModelCard, PassedOver, Sizing};
 use crate::health::Readiness;
 
 /// Every operation served.
@@ -188,6 +188,8 @@ struct Card<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<Value>,
     runtime: &'s str,
+    /// How it is run, and whether that was measured.
+    sizing: Value,
     max_length: u32,
     activation: &'static str,
 }
@@ -208,6 +210,7 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
             passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
             accelerator: card.execution.accelerator.as_deref().map(accelerator),
             runtime: &card.runtime,
+            sizing: sizing(&card.execution.sizing),
             max_length: card.max_length,
             activation: match card.activation {
                 Activation::Sigmoid => "sigmoid",
@@ -236,6 +239,17 @@ fn accelerator(accelerator: &dyn Accelerator) -> Value {
         "programs": programs.into_iter().map(program).collect::<Vec<_>>(),
         "refused": refused.into_iter().map(refusal).collect::<Vec<_>>(),
         "detours": detours,
+    })
+}
+
+fn sizing(sizing: &Sizing) -> Value {
+    let Sizing { workers, threads, batch_tokens, batch_wait, tuning } = sizing;
+    json!({
+        "workers": workers,
+        "threads": threads,
+        "batch_tokens": batch_tokens,
+        "batch_wait_ms": batch_wait.as_secs_f64() * 1000.0,
+        "tuning": tuning,
     })
 }
 

@@ -174,8 +174,7 @@ impl Model {
             passed_over,
             ..Execution::default()
         };
-        let place =
-            Place { usable: usable.clone(), options: ProviderOptions::default(), nodes: Arc::clone(&execution.nodes) };
+        let place = Place::new(&usable, options.threads, &execution.nodes);
         let files: [&[u8]; 2] = [&graph.bytes, &read(manifest, &manifest.tokenizer)?];
         let card = ModelCard {
             id: manifest.id.clone(),

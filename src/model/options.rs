@@ -28,6 +28,8 @@ pub struct Options {
     pub shapes: Shapes,
     /// What the way through CoreML is told.
     pub coreml: CoreMl,
+    /// Threads of one session's forward pass on the CPU; `None` leaves it to us: one, or what was measured best.
+    pub threads: Option<usize>,
 }
 
 /// Which graph of a model runs.

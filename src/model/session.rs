@@ -152,8 +152,18 @@ pub struct Place {
     pub usable: Usable,
     /// What providers are told.
     pub options: ProviderOptions,
+    /// Threads of one forward pass on the CPU.
+    pub threads: usize,
     /// Filled by the first session's first run.
     pub nodes: Nodes,
+}
+
+impl Place {
+    /// Sessions of a provider that is told nothing special; so many threads on the CPU, or one.
+    pub fn new(usable: &Usable, threads: Option<usize>, nodes: &Nodes) -> Self {
+        let (usable, options, nodes) = (usable.clone(), ProviderOptions::default(), Arc::clone(nodes));
+        Self { usable, options, threads: threads.unwrap_or(1), nodes }
+    }
 }
 
 impl SessionFactory {
@@ -181,7 +191,7 @@ impl SessionFactory {
     fn session(&self, device: u32) -> ort::Result<Session> {
         let builder = Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
+            .with_intra_threads(self.place.threads)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             // Lengths change with every batch: a plan made for one shape is no use for the next.

@@ -59,6 +59,51 @@ pub(crate) fn table(contenders: &[Contender<'_>], figures: &[Figures], base: &st
     text
 }
 
+/// One contender's median ratio to the base.
+pub(crate) struct Row {
+    name: String,
+    ratio: f64,
+}
+
+/// Every contender that ran the same model, with its ratio.
+pub(crate) fn rows(contenders: &[Contender<'_>], figures: &[Figures], base: &str) -> Vec<Row> {
+    let base = contenders.iter().position(|one| one.name == base);
+    let ran = contenders.iter().zip(figures).filter(|(one, own)| !own.rates.is_empty() && ranked(one, own));
+    ran.filter_map(|(one, own)| {
+        let ratio = lead(own, &figures[base?]);
+        Some(Row { name: format!("{}, {}", one.name, word(one.precision)), ratio })
+    })
+    .collect()
+}
+
+/// The short table: a row a contender, a column a shape, the quickest first.
+pub(crate) fn summary(shapes: &[(u16, Vec<Row>)]) -> String {
+    let heads: Vec<String> = shapes.iter().map(|(layers, _)| format!("{layers} layers, × PyTorch")).collect();
+    let mut text = format!("| | {} |\n|---|{}\n", heads.join(" | "), "---|".repeat(shapes.len()));
+    let mut names: Vec<&Row> = shapes.iter().flat_map(|(_, rows)| rows).collect();
+    names.sort_by(|a, b| b.ratio.total_cmp(&a.ratio));
+    let mut written = Vec::new();
+    for Row { name, .. } in names {
+        if written.contains(&name) {
+            continue;
+        }
+        written.push(name);
+        let cell = |(_, rows): &(u16, Vec<Row>)| {
+            rows.iter().find(|row| row.name == *name).map_or_else(String::new, |row| format!("{:.1}", row.ratio))
+        };
+        let cells: Vec<String> = shapes.iter().map(cell).collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
+    text
+}
+
+/// A page with the table between its marks written anew; `None` when a mark is missing.
+pub(crate) fn replaced(page: &str, table: &str) -> Option<String> {
+    let (before, rest) = page.split_once("<!-- throughput -->")?;
+    let (_, after) = rest.split_once("<!-- /throughput -->")?;
+    Some(format!("{before}<!-- throughput -->\n\n{table}\n<!-- /throughput -->{after}"))
+}
+
 /// A line on the best peer of the same arithmetic.
 fn against_the_best(
     contender: &Contender<'_>,

@@ -6,7 +6,8 @@
 //! medians of the rounds' own ratios, which a busy neighbour disturbs less than rates.
 //!
 //! `BENCH_ROUNDS`, `BENCH_REQUESTS` and `BENCH_SHAPES` (layers, comma-separated) shorten it; `RESCORED_BIN` names another
-//! server; `BENCH_REPORT` names a file to write as well.
+//! server; `BENCH_REPORT` names a file to write as well, `BENCH_README` a page whose table between `<!-- throughput -->` and
+//! `<!-- /throughput -->` is written anew.
 
 #![expect(
     clippy::unwrap_used,
@@ -54,7 +55,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const BASE: &str = "sentence-transformers, PyTorch";
 
 /// Peers: name, arithmetic, script, what it is told between the model's folder and the threads.
-const PEERS: [(&str, Precision, &str, &str); 11] = [
+const PEERS: [(&str, Precision, &str, &str); 13] = [
     (BASE, Precision::Fp32, "sentence_transformers_.py", "torch"),
     ("sentence-transformers, torch.compile", Precision::Fp32, "sentence_transformers_.py", "torch-compile"),
     ("sentence-transformers, onnx", Precision::Fp32, "sentence_transformers_.py", "onnx"),
@@ -63,6 +64,8 @@ const PEERS: [(&str, Precision, &str, &str); 11] = [
     ("ONNX Runtime in Python, sorted, batches of 8", Precision::Fp32, "onnxruntime_sorted.py", FP32),
     ("FlashRank", Precision::Fp32, "flashrank_.py", FP32),
     ("fastembed", Precision::Fp32, "fastembed_.py", FP32),
+    ("fastembed for Rust", Precision::Fp32, "fastembed_rs_.py", FP32),
+    ("text-embeddings-inference", Precision::Fp32, "tei_.py", "url"),
     ("ONNX Runtime in Python, padded", Precision::Int8, "onnxruntime_padded.py", INT8),
     ("ONNX Runtime in Python, sorted, batches of 8", Precision::Int8, "onnxruntime_sorted.py", INT8),
     ("FlashRank", Precision::Int8, "flashrank_.py", INT8),
@@ -81,16 +84,25 @@ fn main() {
     let mut out = Printed { all: String::new() };
     out.print(&heading(&texts));
     let mut efficiency = String::new();
+    let mut summaries = Vec::new();
     for layers in setting("BENCH_SHAPES").unwrap_or_else(|| "12,6".to_owned()).split(',') {
         let layers = layers.trim().parse().expect("BENCH_SHAPES: layers, comma-separated");
         let shape = Shape::prepare(layers).unwrap_or_else(|error| panic!("{error}; `make fetch` first"));
-        out.print(&compare(&shape, &texts));
+        let (text, summary) = compare(&shape, &texts);
+        out.print(&text);
+        summaries.push((layers, summary));
         let line = efficiency::measure(&shape, texts.of(0, 1), rounds)
             .unwrap_or_else(|why| format!("- not measured: {why}\n"));
         efficiency.push_str(&line);
     }
     out.print(&format!("## Share of the CPU's product rate\n\n{efficiency}\n"));
     out.print(&format!("## From the cache\n\n{}\n\nLoad at the end: {}.\n", hot(&texts.requests), host::load()));
+    if let Some(page) = setting("BENCH_README") {
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("BENCH_README: {page}: {error}"));
+        let text =
+            report::replaced(&text, &report::summary(&summaries)).expect("BENCH_README: the page has both marks");
+        std::fs::write(&page, text).unwrap_or_else(|error| panic!("BENCH_README: {page}: {error}"));
+    }
 }
 
 /// All texts of a run.
@@ -143,7 +155,8 @@ fn heading(Texts { requests, count, rounds }: &Texts) -> String {
     )
 }
 
-fn compare(shape: &Shape, texts: &Texts) -> String {
+/// The table of a shape, and its rows' ratios to the base.
+fn compare(shape: &Shape, texts: &Texts) -> (String, Vec<report::Row>) {
     let [fp32, int8] = ["fp32", "int8"].map(|precision| Server::start(&shape.served(precision)));
     let source = shape.is_whole().then(|| {
         let mut vars: Vec<_> = shape.served("int8").into();
@@ -166,12 +179,13 @@ fn compare(shape: &Shape, texts: &Texts) -> String {
     contenders.iter_mut().for_each(Contender::settle);
     let before = host::load();
     let figures = race(&mut contenders, texts);
-    format!(
+    let text = format!(
         "## {} layers\n\n{}\nLoad: {before} before, {} after.\n\n",
         shape.layers,
         report::table(&contenders, &figures, BASE),
         host::load()
-    )
+    );
+    (text, report::rows(&contenders, &figures, BASE))
 }
 
 /// Round after round, each contender in turn on the round's texts. The first round only warms up. Scores are compared with

@@ -1,0 +1,72 @@
+//! What was left to us, as `bench --tune` measured it on this host.
+//!
+//! Owns which settings a measurement may decide: those that the operator left at `auto`, for models on the CPU. What the
+//! operator set is never changed. It must not know how anything is measured.
+
+use crate::config::{Config, WORKERS};
+use crate::domain::Sizing;
+use crate::engine;
+use crate::model::checksum::Sha256;
+use crate::model::manifest::Manifest;
+use crate::model::options::{Kind, Precision};
+use crate::model::tuned::{self, Tuned};
+use crate::model::{self, Model};
+
+/// Settings of models and engine, and where they come from in words.
+pub(super) struct Decided {
+    pub(super) model: model::Options,
+    pub(super) engine: engine::Options,
+    origin: String,
+}
+
+/// Decides what `auto` is, by the file beside the default model if there is one that holds here. `models` are those that
+/// were opened without it.
+pub(super) fn decide(config: &Config, models: &[Model]) -> Decided {
+    let (mut model, mut engine) = (config.model.clone(), config.engine.clone());
+    let on_cpu = models.iter().all(|model| model.card.provider == Kind::Cpu.word());
+    let found = if on_cpu { read(config) } else { Err("measured on the CPU only".to_owned()) };
+    let origin = match found {
+        Ok(Some(Tuned { best, .. })) => {
+            if config.is_auto(WORKERS) {
+                engine.workers = best.workers;
+            }
+            if model.precision == Precision::Auto {
+                model.precision = best.precision.into();
+            }
+            model.threads = Some(model.threads.unwrap_or(best.threads));
+            engine.batch_tokens = Some(engine.batch_tokens.unwrap_or(best.batch_tokens));
+            format!("measured by bench --tune, {:.1} pairs/s then", best.pairs_per_second)
+        }
+        Ok(None) => "not measured; run: rescored bench --tune".to_owned(),
+        Err(why) => why,
+    };
+    Decided { model, engine, origin }
+}
+
+/// The file beside the default model; what keeps it from being used, in words.
+fn read(config: &Config) -> Result<Option<Tuned>, String> {
+    // A model that cannot be opened is told where it is opened.
+    let Some(manifest) = config.model.ids.first().and_then(|id| Manifest::open(&config.model.dir, id).ok()) else {
+        return Ok(None);
+    };
+    let Ok((source, _)) = Sha256::of_file(&manifest.graph) else { return Ok(None) };
+    tuned::find(&manifest.dir, source).map_err(|error| {
+        tracing::warn!(%error, "tuning passed over");
+        error.to_string()
+    })
+}
+
+impl Decided {
+    /// Writes into each model's card how it runs.
+    pub(super) fn note(&self, models: &mut [Model]) {
+        for model in models {
+            model.card.execution.sizing = Sizing {
+                workers: self.engine.workers,
+                threads: self.model.threads.unwrap_or(1),
+                batch_tokens: self.engine.batch_tokens.unwrap_or(model.batching.tokens),
+                batch_wait: self.engine.batch_wait.unwrap_or(model.batching.wait),
+                tuning: self.origin.clone(),
+            };
+        }
+    }
+}
