@@ -6,7 +6,8 @@
 //! 3. finish what was accepted, within the grace period;
 //! 4. let go of the engine: its threads end after the work they hold;
 //! 5. write the cache's last snapshot;
-//! 6. say what was cut, if anything was.
+//! 6. send the last spans;
+//! 7. say what was cut, if anything was.
 
 mod memory;
 mod pressure;
@@ -31,6 +32,7 @@ use crate::model::open::OpenError;
 use crate::model::{self, Model};
 use crate::repository::{Opener, Repository};
 use crate::rerank::{self, Reranker};
+use crate::telemetry::traces::{Traces, TracesError};
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
 
@@ -40,6 +42,9 @@ pub enum AppError {
     /// A model or the runtime library.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The receiver of traces.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// An address.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -77,6 +82,9 @@ pub struct Core {
 /// after the models are warm. Past this bound the process is ready, and reading goes on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
+/// How long the last spans may take to be sent.
+const PATIENCE_FOR_TRACES: Duration = Duration::from_secs(3);
+
 /// The models' folders.
 #[derive(Debug)]
 struct Files(model::Options);
@@ -94,6 +102,7 @@ pub struct App {
     bound: Bound,
     repository: Arc<Repository>,
     keeper: Option<Keeper>,
+    traces: Traces,
     gauge: Option<Gauge>,
     drain: Duration,
 }
@@ -170,9 +179,12 @@ impl App {
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, .. } = core.clone();
         let over_http = config.model_control.then(|| Arc::clone(&repository));
-        let bound = http::bind(&config.http, State { reranker, health, metrics, repository: over_http })?;
+        let traces = Traces::start(&config.traces, &metrics)?;
+        let state = State { reranker, health, metrics, repository: over_http, traces: traces.clone() };
+        let bound = http::bind(&config.http, state)?;
         raise_file_limit(config.http.patience.connections);
-        Ok(Self { core, bound, repository, keeper, gauge: Gauge::new(config.memory_limit), drain: config.drain })
+        let gauge = Gauge::new(config.memory_limit);
+        Ok(Self { core, bound, repository, keeper, traces, gauge, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -199,7 +211,7 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, repository, keeper, gauge, drain } = self;
+        let Self { core, bound, repository, keeper, traces, gauge, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
         let warm = warm_up(&core, keeper.clone());
@@ -225,6 +237,8 @@ impl App {
         drop(repository);
         drop(core);
         drop(keeper);
+        // It waits for its own thread; nothing else runs here any more.
+        tokio::task::spawn_blocking(move || traces.stop(PATIENCE_FOR_TRACES)).await.map_err(io::Error::other)?;
         if finished { Ok(()) } else { Err(AppError::Cut { grace: drain }) }
     }
 }

@@ -65,6 +65,8 @@ pub struct Config {
     pub drain: Duration,
     /// Logs.
     pub telemetry: telemetry::Options,
+    /// Traces.
+    pub traces: telemetry::TraceOptions,
     /// Every setting as it took effect, in the table's order; secrets are redacted. [`reference::summary`] prints it.
     pub effective: Vec<Effective>,
 }
@@ -167,6 +169,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let model_control = read.value(&settings::MODEL_CONTROL, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
     let telemetry = telemetry(read, raw.log, raw.log_format);
+    let traces = traces(read, raw.otlp_endpoint, raw.otlp_percent);
     Config {
         http,
         model,
@@ -178,6 +181,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         model_control,
         drain,
         telemetry,
+        traces,
         effective: Vec::new(),
     }
 }
@@ -190,6 +194,13 @@ fn patience(
         connections: read.value(&settings::MAX_CONNECTIONS, connections),
         keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
         client: read.value(&settings::CLIENT_TIMEOUT, client),
+    }
+}
+
+fn traces(read: &mut Reader, endpoint: Option<String>, percent: Option<String>) -> telemetry::TraceOptions {
+    telemetry::TraceOptions {
+        endpoint: read.value(&settings::OTLP_ENDPOINT, endpoint),
+        percent: read.value(&settings::OTLP_PERCENT, percent),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`: its parts.
 //! - `answer`: the way of one request, the same for all faces.
-//! - `timing`: where a request's time went.
+//! - `timing`: where a request's time went; `spans`: the same for traces.
 //! - `face`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
@@ -31,6 +31,7 @@ mod rescore;
 mod routes;
 mod server;
 mod sockets;
+mod spans;
 mod timing;
 mod tls;
 mod ui;

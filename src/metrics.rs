@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -49,7 +50,22 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
+/// Label of spans on their way out.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Outcome {
+    /// `sent`, `failed` or `dropped`.
+    pub outcome: &'static str,
+}
+
+/// What an exemplar of a latency names.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Traced {
+    /// The trace, in hexadecimal digits.
+    pub trace_id: String,
+}
+
 type Count = Counter<u64, AtomicU64>;
+type Latencies = HistogramWithExemplars<Traced>;
 /// A number that goes up and down.
 pub type Level = Gauge<i64, AtomicI64>;
 
@@ -60,7 +76,7 @@ pub struct Metrics {
     /// Requests answered, by face and status.
     pub requests: Family<Answered, Count>,
     /// Time from the first byte of a request's body read to its answer written out.
-    pub request_seconds: Family<Face, Histogram, fn() -> Histogram>,
+    pub request_seconds: Family<Face, Latencies, fn() -> Latencies>,
     /// How short memory is: 0 not at all, 1 caches are given up, 2 new work is refused, 3 new connections wait.
     pub memory_pressure: Level,
     /// Connections that are open.
@@ -149,13 +165,24 @@ pub struct Metrics {
     pub model_changes: Family<Reason, Count>,
     /// Pairs that failed, by reason.
     pub pair_failures: Family<Reason, Count>,
+    /// Spans, by what became of them.
+    pub trace_spans: Family<Outcome, Count>,
     /// Resident memory of the process, read when metrics are scraped.
     resident_bytes: Level,
 }
 
 /// From 100 µs, the time of a cached answer, to a minute.
+fn latencies() -> impl Iterator<Item = f64> {
+    exponential_buckets(0.0001, 2.0, 20)
+}
+
 fn latency() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 2.0, 20))
+    Histogram::new(latencies())
+}
+
+/// The same, with traces to show for it.
+fn traced_latency() -> Latencies {
+    Latencies::new(latencies())
 }
 
 impl Default for Metrics {
@@ -176,7 +203,7 @@ impl Metrics {
         let mut all = Self {
             registry: Registry::default(),
             requests: Family::default(),
-            request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            request_seconds: Family::new_with_constructor(traced_latency as fn() -> Latencies),
             memory_pressure: Level::default(),
             connections: Level::default(),
             connections_shut: Family::default(),
@@ -221,6 +248,7 @@ impl Metrics {
             model_inference_microseconds: Family::default(),
             model_changes: Family::default(),
             pair_failures: Family::default(),
+            trace_spans: Family::default(),
             resident_bytes: Level::default(),
         };
         let mut root = std::mem::take(&mut all.registry);
@@ -287,6 +315,7 @@ impl Metrics {
             "model_inference_microseconds", "forward passes that a model's requests took part in", self.model_inference_microseconds;
             "model_changes", "models loaded, unloaded, found unchanged or refused while serving", self.model_changes;
             "pair_failures", "pairs that failed, by reason", self.pair_failures;
+                   "trace_spans", "spans, by what became of them on their way out", self.trace_spans;
                    "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
                }
     }

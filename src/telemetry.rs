@@ -1,4 +1,4 @@
-//! Logs: one subscriber for the process, lines of JSON or text on standard error.
+//! Logs and traces: one subscriber for the process, lines of JSON or text on standard error.
 //!
 //! Owns the subscriber, the shape of a line and the panic hook; the only user of `tracing-subscriber`. Standard output
 //! stays free for the results of sub-commands. It must not know what is logged.
@@ -13,8 +13,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 pub mod filter;
 pub mod options;
+pub mod traces;
 
-pub use options::{Format, Options};
+pub use options::{Format, Options, TraceOptions};
 
 use filter::FilterError;
 

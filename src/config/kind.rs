@@ -17,7 +17,7 @@ pub(super) use duration::Period;
 pub(super) use mode::Mode;
 pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
-pub(super) use url::Address;
+pub(super) use url::{Address, Endpoint};
 pub(super) use weights::Weights;
 pub(super) use word::{Filter, Ids, Or, Path, Words};
 

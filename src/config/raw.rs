@@ -56,6 +56,8 @@ pub(super) struct RawConfig {
     pub(super) drain: Option<String>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<String>,
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) otlp_percent: Option<String>,
 }
 
 /// The table lists a variable that [`RawConfig`] has no field for.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::error::{Fault, Shown};
 use super::kind::{
-    Address, Addresses, Bytes, Count, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Weights, Words, Wrong,
+    Address, Addresses, Bytes, Count, Endpoint, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Weights, Words,
+    Wrong,
 };
 use crate::domain::LongDocuments;
 use crate::http::options::Ui;
@@ -206,6 +207,10 @@ table! {
         ("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text),
     ] },
         "The shape of a log line on standard error; `auto` is text on a terminal and JSON elsewhere.";
+    OTLP_ENDPOINT: Or<Endpoint>, Open, "none", Or { word: "none", means: "nothing is traced", kind: Endpoint },
+        "Where traces are sent, by OTLP as protobuf over HTTP; a receiver that is late or down costs spans, never answers.";
+    OTLP_PERCENT: Count<u32>, Open, "100", Count { min: 0, max: 100 },
+        "Of a hundred requests that come without `traceparent`, how many are traced; with it, the caller has decided.";
 }
 
 /// The row with this full name.

@@ -58,6 +58,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_DRAIN", "0s"),
     ("RESCORED_LOG", "rescored=debug"),
     ("RESCORED_LOG_FORMAT", "json"),
+    ("RESCORED_OTLP_ENDPOINT", "http://collector:4318"),
+    ("RESCORED_OTLP_PERCENT", "5"),
 ];
 
 fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {

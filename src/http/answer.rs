@@ -6,7 +6,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Payload};
@@ -17,11 +17,12 @@ use super::face::{Call, Face, Partial, Reply};
 use super::server::Shared;
 use super::timing::Laps;
 use super::wire::lenient::Millis;
-use super::{body, request_id};
+use super::{body, request_id, spans};
 use crate::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
 use crate::health::Readiness;
 use crate::metrics::{self, Metrics};
 use crate::rerank::{Answer, Request, Stats};
+use crate::telemetry::traces::Trace;
 
 /// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
 /// one and back. Larger ones would hold up the other connections of the thread.
@@ -36,8 +37,10 @@ const CUT_TOLD: usize = 100;
 /// What is told of one request when it is over.
 #[derive(Debug)]
 pub(super) struct Record {
-    id: String,
-    face: &'static str,
+    pub(super) id: String,
+    pub(super) face: &'static str,
+    /// The path's pattern, of requests for scores.
+    pub(super) route: String,
     pub(super) model: String,
     pub(super) pairs: usize,
     /// Set by an answer; what was done before a refusal is in `work`.
@@ -48,6 +51,7 @@ pub(super) struct Record {
     /// The caller's indexes of documents that were cut.
     cut: Vec<usize>,
     pub(super) laps: Laps,
+    trace: Option<Trace>,
 }
 
 /// Counts a request for as long as it is worked on, however it ends.
@@ -72,7 +76,7 @@ pub(super) async fn face(face: &'static Face, request: HttpRequest, mut payload:
         return Refusal::Internal.response();
     };
     let _in_flight = InFlight::enter(&shared.metrics);
-    let mut record = Record::new(face.name, request.headers());
+    let mut record = Record::of_scores(face.name, &request, &shared);
     let outcome = caught(scored(face, &request, &mut payload, &mut record)).await;
     body::discard(&mut payload).await;
     let begun = record.laps.begun;
@@ -234,11 +238,19 @@ impl Record {
     pub(super) fn new(face: &'static str, headers: &HeaderMap) -> Self {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
         let (stats, partial, work) = (None, None, Stats::default());
-        Self { id, face, model: String::new(), pairs: 0, stats, partial, work, cut: Vec::new(), laps: Laps::begin() }
+        let (model, route, cut) = (String::new(), String::new(), Vec::new());
+        Self { id, face, route, model, pairs: 0, stats, partial, work, cut, laps: Laps::begin(), trace: None }
     }
 
-    /// Adds the headers, counts, writes the log line.
-    pub(super) fn finish(self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
+    /// The record of a request for scores, which may be traced.
+    pub(super) fn of_scores(face: &'static str, request: &HttpRequest, shared: &Shared) -> Self {
+        let record = Self::new(face, request.headers());
+        let trace = spans::begin(&shared.traces, request.headers(), record.laps.begun);
+        Self { route: request.match_pattern().unwrap_or_default(), trace, ..record }
+    }
+
+    /// Adds the headers, counts, writes the log line, ends the trace.
+    pub(super) fn finish(mut self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
         let refusal = outcome.as_ref().err().cloned();
         let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
         let total = self.laps.begun.elapsed();
@@ -246,8 +258,15 @@ impl Record {
         let status = response.status().as_u16();
         metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
         metrics.requests.get_or_create(&metrics::Answered { face: self.face, status }).inc();
-        metrics.request_seconds.get_or_create(&metrics::Face { face: self.face }).observe(total.as_secs_f64());
+        let traced = self.trace.as_ref().map(|trace| metrics::Traced { trace_id: trace.id() });
+        let at = traced.is_some().then(SystemTime::now);
+        let latencies = metrics.request_seconds.get_or_create(&metrics::Face { face: self.face });
+        latencies.observe(total.as_secs_f64(), traced, at);
+        drop(latencies);
         self.log(status, refusal.as_ref(), total);
+        if let Some(trace) = self.trace.take() {
+            spans::finish(trace, &self, (status, refusal.as_ref()));
+        }
         response
     }
 
@@ -259,6 +278,11 @@ impl Record {
             && let Ok(value) = HeaderValue::from_str(&format!("{scored}/{documents}"))
         {
             headers.insert(HeaderName::from_static("x-rescored-partial"), value);
+        }
+        if let Some(trace) = &self.trace
+            && let Ok(value) = HeaderValue::try_from(trace.response())
+        {
+            headers.insert(HeaderName::from_static("traceresponse"), value);
         }
         let Some(stats) = self.stats else { return };
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -287,12 +311,15 @@ impl Record {
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let work = self.stats.unwrap_or_default();
         let (id, face) = (self.id.as_str(), self.face);
+        let trace = self.trace.as_ref().map(Trace::id);
+        let trace = trace.as_deref();
         match refusal {
             None if self.stats.is_none() => {
                 tracing::debug!(request.id = id, face, status, total_ms = millis(total), "answered");
             }
             None => tracing::info!(
                 request.id = id,
+                trace.id = trace,
                 face,
                 model.id = self.model,
                 pairs.count = self.pairs,
@@ -309,9 +336,9 @@ impl Record {
             Some(refusal) => {
                 let (model, pairs, total_ms) = (self.model.as_str(), self.pairs, millis(total));
                 if status >= 500 {
-                    tracing::warn!(request.id = id, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::warn!(request.id = id, trace.id = trace, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 } else {
-                    tracing::info!(request.id = id, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::info!(request.id = id, trace.id = trace, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 }
             }
         }

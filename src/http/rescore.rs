@@ -59,7 +59,7 @@ pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut pay
         return Refusal::Internal.response();
     };
     let _in_flight = InFlight::enter(&shared.metrics);
-    let mut record = Record::new(route.name, request.headers());
+    let mut record = Record::of_scores(route.name, &request, &shared);
     let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
     let outcome = answer::caught(desk.answer(&request, &mut payload, &mut record)).await;
     body::discard(&mut payload).await;

@@ -29,6 +29,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::repository::Repository;
 use crate::rerank::Reranker;
+use crate::telemetry::traces::Traces;
 
 /// Connection threads. Reading and printing JSON is all they do; the cores belong to inference.
 const THREADS: usize = 2;
@@ -54,6 +55,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Loads and unloads models when asked over HTTP; `None` refuses.
     pub repository: Option<Arc<Repository>>,
+    /// What is traced.
+    pub traces: Traces,
 }
 
 /// What every handler sees.
@@ -62,6 +65,7 @@ pub(super) struct Shared {
     pub(super) reranker: Arc<Reranker>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
     pub(super) scene: Scene,
     pub(super) max_body: usize,
     pub(super) max_text: usize,
@@ -238,6 +242,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         health: state.health,
         metrics: state.metrics,
         repository: state.repository,
+        traces: state.traces,
         scene: Scene { max_documents: options.max_documents },
         max_body: options.max_body,
         max_text: options.max_text,

@@ -12,6 +12,8 @@ mod conformance;
 #[cfg(test)]
 mod exposure;
 #[cfg(test)]
+mod observability;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod operations;
@@ -23,6 +25,8 @@ mod rerank;
 mod rescore;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod transport;
 #[cfg(test)]

@@ -15,6 +15,8 @@ use rescored::domain::LongDocuments;
 use rescored::health::Health;
 use rescored::http::{self, Listen, Stop, Ui};
 use rescored::repository::Opener;
+use rescored::telemetry::TraceOptions;
+use rescored::telemetry::traces::Traces;
 use rescored::{cache, engine};
 
 pub(crate) use client::{Connection, Response};
@@ -40,6 +42,7 @@ pub(crate) struct Setup {
     pub(crate) ui: Ui,
     /// Who opens models anew; `None` leaves them unchanged for ever.
     pub(crate) opener: Option<Box<dyn Opener>>,
+    pub(crate) traces: TraceOptions,
 }
 
 impl Default for Setup {
@@ -62,6 +65,7 @@ impl Default for Setup {
             patience: http::Patience::default(),
             ui: Ui::On,
             opener: None,
+            traces: TraceOptions::default(),
         }
     }
 }
@@ -70,6 +74,7 @@ impl Default for Setup {
 pub(crate) struct App {
     pub(crate) address: SocketAddr,
     pub(crate) health: Arc<Health>,
+    pub(crate) traces: Traces,
     pub(crate) stop: Stop,
     pub(crate) addresses: Vec<Listen>,
     thread: Option<JoinHandle<()>>,
@@ -117,11 +122,12 @@ impl App {
         let mut core = core;
         let repository = setup.opener.map(|opener| core.repository(opener, &engine));
         let Core { reranker, health, metrics, .. } = core;
-        Self::serve(&options, http::State { reranker, health, metrics, repository })
+        let traces = Traces::start(&setup.traces, &metrics).expect("a receiver's address");
+        Self::serve(&options, http::State { reranker, health, metrics, repository, traces })
     }
 
     fn serve(options: &http::Options, state: http::State) -> Result<Self, http::BindError> {
-        let health = Arc::clone(&state.health);
+        let (health, traces) = (Arc::clone(&state.health), state.traces.clone());
         let bound = http::bind(options, state)?;
         let addresses = bound.addresses().to_vec();
         let Listen::Tcp(address) = addresses[0] else { panic!("the first address is TCP") };
@@ -132,7 +138,7 @@ impl App {
                 actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
             })
             .expect("a thread");
-        Ok(Self { address, health, stop, addresses, thread: Some(thread) })
+        Ok(Self { address, health, traces, stop, addresses, thread: Some(thread) })
     }
 
     pub(crate) fn connect(&self) -> Connection {

@@ -11,6 +11,7 @@ use rescored::domain::{Cut, Priority, Texts};
 use rescored::engine;
 use rescored::http::{self, Listen, Stop};
 use rescored::rerank::{Answer, Fault, Request};
+use rescored::telemetry::traces::Traces;
 
 use crate::client::Connection;
 use crate::fake;
@@ -110,8 +111,8 @@ impl Server {
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
-        let bound =
-            http::bind(&options, http::State { reranker, health, metrics, repository: None }).expect("a free port");
+        let state = http::State { reranker, health, metrics, repository: None, traces: Traces::default() };
+        let bound = http::bind(&options, state).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();
         let serve = move || actix_web::rt::System::new().block_on(bound.serve()).expect("serves");

@@ -1,7 +1,8 @@
-//! The address of a shared cache.
+//! Addresses of other services: a shared cache, a receiver of traces.
 
 use super::{Kind, Wrong};
 use crate::cache::options;
+use crate::telemetry::options as telemetry;
 
 /// An address as the cache takes it; it may hold a password.
 pub(in crate::config) struct Address;
@@ -22,5 +23,25 @@ impl Kind for Address {
         "`redis://user:password@host:port/db`, `rediss://` and `valkey://` likewise, `unix:///path`, \
          `redis+cluster://host:port,host:port`, `redis+sentinel://host:port,host:port/master`"
             .to_owned()
+    }
+}
+
+/// An address that traces are sent to.
+pub(in crate::config) struct Endpoint;
+
+impl Kind for Endpoint {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, Wrong> {
+        telemetry::check_endpoint(text).map_err(|why| Wrong::new(why).hint("write `http://localhost:4318`"))?;
+        Ok(text.to_owned())
+    }
+
+    fn render(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn values(&self) -> String {
+        "`http://host:port` or `https://host:port`, and a path where it is not `/v1/traces`".to_owned()
     }
 }

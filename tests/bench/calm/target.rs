@@ -122,6 +122,7 @@ impl Target {
             health: Arc::clone(&core.health),
             metrics: Arc::clone(&core.metrics),
             repository: None,
+            traces: rescored::telemetry::traces::Traces::default(),
         };
         let bound = http::bind(&options, state).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the only address is TCP") };
