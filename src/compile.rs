@@ -17,8 +17,8 @@ use crate::model::catalogue::PrecisionName;
 use crate::model::checksum::Sha256;
 use crate::model::compiled::{self, Record, Storage, WriteError};
 use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
-use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
-use crate::model::options::{Kind, Options as ModelOptions, Precision};
+use crate::model::open::{OpenError, is_dynamically_quantised, roster, runtime};
+use crate::model::options::{Kind, Options as ModelOptions, Precision, Provider};
 use crate::model::runner::SessionRunner;
 use crate::model::tokenizer::{EncodeError, TokenizerError};
 use crate::model::{Encoding, PairTokenizer};
@@ -34,6 +34,8 @@ pub struct Options {
     pub model: ModelOptions,
     /// The model.
     pub id: String,
+    /// What the graph is for.
+    pub provider: Kind,
     /// How the rows that enter an 8-bit product are quantised.
     pub scheme: Scheme,
     /// How 8-bit weights are stored; [`Storage::of_host`] suits this processor.
@@ -131,14 +133,23 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
     }
     let samples = samples(&manifest)?;
     let provenance = provenance(source_sha256);
-    let mut runner = SessionRunner(runtime(&options.model)?);
+    let mut runner = runner(options)?;
     let compiled = graph::compile(&source, (&target, &provenance), &samples, &mut runner)?;
-    let record = record(&compiled, source_sha256);
+    let record = record(&compiled, source_sha256, options.provider);
     let path = match options.layers {
         None => compiled::keep(&manifest.dir, &record, &compiled.onnx)?,
         Some(layers) => keep_shape(&manifest, layers, &compiled, options)?,
     };
     Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
+}
+
+/// What graphs are proved on. A graph for a device proves itself on that device: it is refused where there is none.
+fn runner(options: &Options) -> Result<SessionRunner, CompileError> {
+    let wanted = ModelOptions { provider: Provider::Only(options.provider), ..options.model.clone() };
+    let runtime = runtime(&wanted)?;
+    let roster = roster(&wanted, &runtime)?;
+    let device = roster.usable.first().and_then(|usable| usable.devices.first()).copied().unwrap_or(0);
+    Ok(SessionRunner { runtime, device: (options.provider, device) })
 }
 
 /// The same graph, written before from the same source.
@@ -147,7 +158,7 @@ fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha2
         return None;
     }
     let (path, record) =
-        compiled::find(&manifest.dir, source, (Kind::Cpu, name(&target.precision).into()), options.weights)?;
+        compiled::find(&manifest.dir, source, (options.provider, name(&target.precision).into()), options.weights)?;
     (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
 }
 
@@ -195,6 +206,7 @@ fn provenance(source: Sha256) -> Provenance {
 
 fn target(options: &Options, source: &[u8]) -> Target {
     let asked = match options.model.precision {
+        Precision::Auto if options.provider == Kind::Cuda => Precision::Fp16,
         Precision::Auto if is_dynamically_quantised(source) => Precision::Int8,
         Precision::Auto => Precision::Fp32,
         asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
@@ -216,7 +228,8 @@ fn target(options: &Options, source: &[u8]) -> Target {
     };
     let alone = matches!(precision, Arithmetic::Int8 { activations: Activations::PerPair, .. });
     let slots = if alone { 1 } else { options.slots };
-    Target { layout: Layout::Packed { slots }, precision, layers: options.layers }
+    let layout = if options.provider == Kind::Cuda { Layout::Ragged } else { Layout::Packed { slots } };
+    Target { layout, precision, layers: options.layers }
 }
 
 /// How the weights of a target are stored, when they are integers.
@@ -247,17 +260,18 @@ fn sample(encoding: &Encoding) -> Sample {
     Sample { ids: encoding.ids().iter().map(|&id| i64::from(id)).collect(), types }
 }
 
-fn record(compiled: &Compiled, source_sha256: Sha256) -> Record {
+fn record(compiled: &Compiled, source_sha256: Sha256, provider: Kind) -> Record {
     Record {
         graph: file(&compiled.target),
         sha256: Sha256::of(&compiled.onnx),
         source_sha256,
-        provider: Kind::Cpu,
+        provider,
         precision: name(&compiled.target.precision),
         weights: storage(&compiled.target),
         proof_max: compiled.proof.max,
         loss_mean: compiled.loss.mean,
         loss_max: compiled.loss.max,
+        company_max: compiled.company.max,
     }
 }
 
@@ -277,7 +291,8 @@ fn keep_shape(
     options: &Options,
 ) -> Result<PathBuf, CompileError> {
     let precision = name(&compiled.target.precision);
-    let id = format!("{}-{layers}-layers-{}", options.id, Precision::from(precision).word());
+    let graphics = if options.provider == Kind::Cpu { String::new() } else { format!("-{}", options.provider.word()) };
+    let id = format!("{}-{layers}-layers-{}{graphics}", options.id, Precision::from(precision).word());
     let folder = options.model.dir.join(&id);
     let at = |path: &Path| {
         let path = path.to_owned();

@@ -30,9 +30,6 @@ pub use reader::{Effective, Origin};
 use raw::RawConfig;
 use reader::Reader;
 
-/// The setting of [`engine::Options::workers`].
-pub const WORKERS: &str = settings::WORKERS.name;
-
 /// What every variable of ours begins with.
 pub const PREFIX: &str = "RESCORED_";
 
@@ -115,13 +112,6 @@ impl Config {
     }
 }
 
-impl Config {
-    /// Whether a setting was left to us.
-    pub fn is_auto(&self, name: &str) -> bool {
-        self.effective.iter().any(|one| one.name == name && one.origin == Origin::Derived)
-    }
-}
-
 /// One line a setting, in the table's order.
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let http = http::Options {
@@ -155,7 +145,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     };
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {
-        workers: read.value_or(&settings::WORKERS, raw.workers, host.cores),
+        workers: read.value(&settings::WORKERS, raw.workers),
         tokenisers: host.cores,
         batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
         batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),

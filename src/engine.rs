@@ -42,7 +42,7 @@ use crate::model::{Model, ScorerError};
 
 use claim::{Arrival, Job};
 use crew::{Crew, Watchdog};
-use dispatcher::{Callers, Hands};
+use dispatcher::{Callers, Hands, Waits};
 use ledger::{Asked, Books, Denied, Ledger, Why};
 pub use options::Options;
 pub use timeline::Timeline;
@@ -260,20 +260,24 @@ impl Engine {
         around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
         // One look serves whoever went away before it.
         let (gone, told) = bounded(1);
-        let books = Books::new(options.queue_tokens, options.workers);
+        let count = options.count(models.iter().map(|model| model.batching));
+        let books = Books::new(options.queue_tokens, count);
         let ledger = Arc::new(Ledger::new(books, Arc::clone(&around.metrics)));
-        let workers = crew::spawn(options, models, &ledger, around)?;
+        let workers = crew::spawn((count, options.stuck_after), models, &ledger, around)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
         let batching = |(model, wait): (&Arc<Model>, &Duration)| planner::Batching {
             company: model.company,
             tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
             // Whoever waits for company wants passes to be large.
-            spread: if wait.is_zero() { options.workers } else { 1 },
+            spread: if wait.is_zero() { count } else { 1 },
         };
-        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>());
+        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>())
+            .with_readers(options.tokenisers);
         let callers = Callers { arrivals: taken, gone: told };
         let hands = Hands { ends: workers.ends, crew: Arc::clone(&workers.crew) };
+        // Who sets a time wants it waited; of our own accord we keep no device idle.
+        let waits = Waits { longest: waits, whatever: options.batch_wait.is_some() };
         let mut threads = vec![dispatcher::spawn((planner, waits), callers, tokenisers.ends, hands)?];
         threads.extend(tokenisers.threads);
         Ok(Self {
@@ -286,7 +290,7 @@ impl Engine {
             limit: options.queue_tokens,
             health: Arc::clone(&around.health),
             started: workers.started,
-            workers: options.workers,
+            workers: count,
             lengths: models.iter().map(|model| model.card.max_length).collect(),
         })
     }

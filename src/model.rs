@@ -8,11 +8,13 @@ pub mod catalogue;
 pub mod checksum;
 pub mod compiled;
 pub mod coreml;
+mod device;
 pub mod golden;
 pub mod manifest;
 pub mod open;
 pub mod options;
 pub mod provider;
+pub mod ragged;
 pub mod runner;
 pub mod session;
 mod shared;
@@ -90,15 +92,24 @@ pub struct Batching {
     pub tokens: usize,
     /// How long a pass that is not full waits for company.
     pub wait: Duration,
+    /// Workers that run its passes; `None` means one a core.
+    pub workers: Option<usize>,
 }
 
 impl Batching {
     /// About what a core's cache holds beside the weights that stream past; waiting would gain nothing, as passes are
     /// short and whatever comes meanwhile shares the next one.
-    pub const CPU: Self = Self { tokens: 512, wait: Duration::ZERO };
+    pub const CPU: Self = Self { tokens: 512, wait: Duration::ZERO, workers: None };
 
     /// An accelerator runs thousands of tokens in the time of one, so a pass is better large than early.
-    pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1) };
+    pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1), workers: None };
+
+    /// A GPU needs some ten thousand tokens to be busy and gains little past thirty thousand; two workers on each, so that
+    /// one copies and launches while the other computes (DECISIONS).
+    #[must_use]
+    pub const fn gpus(devices: usize) -> Self {
+        Self { workers: Some(2 * devices), ..Self::ACCELERATOR }
+    }
 }
 
 impl Company {

@@ -3,7 +3,7 @@
 //! Owns which settings a measurement may decide: those that the operator left at `auto`, for models on the CPU. What the
 //! operator set is never changed. It must not know how anything is measured.
 
-use crate::config::{Config, WORKERS};
+use crate::config::Config;
 use crate::domain::Sizing;
 use crate::engine;
 use crate::model::checksum::Sha256;
@@ -27,9 +27,7 @@ pub(super) fn decide(config: &Config, models: &[Model]) -> Decided {
     let found = if on_cpu { read(config) } else { Err("measured on the CPU only".to_owned()) };
     let origin = match found {
         Ok(Some(Tuned { best, .. })) => {
-            if config.is_auto(WORKERS) {
-                engine.workers = best.workers;
-            }
+            engine.workers = Some(engine.workers.unwrap_or(best.workers));
             if model.precision == Precision::Auto {
                 model.precision = best.precision.into();
             }
@@ -59,9 +57,10 @@ fn read(config: &Config) -> Result<Option<Tuned>, String> {
 impl Decided {
     /// Writes into each model's card how it runs.
     pub(super) fn note(&self, models: &mut [Model]) {
+        let workers = self.engine.count(models.iter().map(|model| model.batching));
         for model in models {
             model.card.execution.sizing = Sizing {
-                workers: self.engine.workers,
+                workers,
                 threads: self.model.threads.unwrap_or(1),
                 batch_tokens: self.engine.batch_tokens.unwrap_or(model.batching.tokens),
                 batch_wait: self.engine.batch_wait.unwrap_or(model.batching.wait),

@@ -12,7 +12,7 @@ use super::{FAILURE, USAGE, Vars, fail};
 use crate::compile::{Done, Options, Scheme, compile, coreml, export};
 use crate::config::{Config, Host};
 use crate::model::compiled::Storage;
-use crate::model::options::Precision;
+use crate::model::options::{Kind, Precision};
 
 /// The flags of `compile`.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub(super) struct Flags {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: u16,
     /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100), conflicts_with = "provider")]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     layers: Option<u16>,
     /// Write the model as other runtimes read it (safetensors, padded fp32 ONNX) into this folder instead.
     #[arg(long, value_name = "DIR")]
@@ -47,6 +47,8 @@ pub(super) struct Flags {
 enum Target {
     /// ONNX Runtime's own kernels.
     Cpu,
+    /// NVIDIA's GPUs: a graph in fp16, proved on the GPU.
+    Cuda,
     /// Apple's GPUs and Neural Engines: graphs in fp32 and fp16, a table of embeddings, and on a Mac the measured units.
     Coreml,
 }
@@ -73,6 +75,11 @@ enum Quantisation {
     Static,
 }
 
+/// Shapes for benchmarks are for providers that a shape is measured on.
+#[derive(Debug, thiserror::Error)]
+#[error("--layers: `--provider coreml` writes whole models only; leave one of the two out")]
+struct NoShape;
+
 /// Compiles and says what was measured.
 pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     let config = match Config::from_vars(vars, &Host::detect()) {
@@ -88,6 +95,11 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     };
     let options = Options {
         id: flags.model.clone().or_else(|| model.ids.first().cloned()).unwrap_or_default(),
+        provider: match flags.provider {
+            Target::Cpu => Kind::Cpu,
+            Target::Cuda => Kind::Cuda,
+            Target::Coreml => Kind::CoreMl,
+        },
         scheme: match flags.scheme {
             Quantisation::PerPair => Scheme::PerPair,
             Quantisation::PerToken => Scheme::PerToken,
@@ -102,6 +114,9 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         layers: flags.layers.map(usize::from),
         model,
     };
+    if flags.layers.is_some() && flags.provider == Target::Coreml {
+        return fail(USAGE, &NoShape);
+    }
     let outcome = match &flags.export {
         Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
         None if flags.provider == Target::Coreml => coreml::compile(&options).map(|done| told_of_coreml(&done)),
@@ -123,8 +138,14 @@ fn told(done: &Done) -> String {
     if *samples == 0 {
         return format!("{target}: is there: {path}");
     }
+    let company = match record.provider {
+        Kind::Cpu => "the same bits in company".to_owned(),
+        Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => {
+            format!("within {:.4} in company", record.company_max)
+        }
+    };
     format!(
-        "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, over {samples} pairs)",
+        "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, {company}, over {samples} pairs)",
         record.proof_max, record.loss_mean, record.loss_max,
     )
 }

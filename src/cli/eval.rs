@@ -169,7 +169,7 @@ fn evaluate(flags: &Flags, config: &Config) -> Result<Report, EvalError> {
         os: std::env::consts::OS,
         arch: std::env::consts::ARCH,
         cores: Host::detect().cores,
-        workers: config.engine.workers,
+        workers: config.engine.workers.unwrap_or(config.engine.tokenisers),
     };
     let draws = Draws { count: flags.draws, seed: flags.seed };
     Ok(Report::new(command(), machine, (&data, &outcomes), draws))

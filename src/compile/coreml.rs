@@ -23,7 +23,7 @@ use crate::model::coreml::table::Table;
 use crate::model::coreml::units::{Place, Way};
 use crate::model::manifest::Manifest;
 use crate::model::open::runtime;
-use crate::model::options::Precision;
+use crate::model::options::{Kind, Precision};
 use crate::model::runner::SessionRunner;
 use crate::model::session::Runtime;
 
@@ -130,8 +130,9 @@ fn known(source: &[u8], ids: &[Ids], runtime: &Runtime) -> Result<Vec<Sample>, C
     let twin = graph::float_twin(source).map_err(Refused::from)?;
     let runs: Vec<Vec<Feed>> = ids.iter().map(padded).collect();
     let run = |error| Refused::Run { what: "source", source: Box::new(error) };
-    let answers =
-        SessionRunner(runtime.clone()).run(twin.as_deref().unwrap_or(source), &runs, "logits").map_err(run)?;
+    let answers = SessionRunner { runtime: runtime.clone(), device: (Kind::Cpu, 0) }
+        .run(twin.as_deref().unwrap_or(source), &runs, "logits")
+        .map_err(run)?;
     let index = |value: i64| u32::try_from(value).unwrap_or(0);
     let sample = |(ids, answer): (&Ids, Vec<f32>)| Sample {
         ids: ids.ids.iter().map(|&id| index(id)).collect(),

@@ -148,7 +148,7 @@ table! {
         },
         "Threads of one worker's forward pass on the CPU.";
     WORKERS: Or<Count<usize>>, Open, "auto",
-        Or { word: "auto", means: "one per core that the cgroup allows, or what `rescored bench --tune` found best", kind: Count { min: 1, max: 1024 } },
+        Or { word: "auto", means: "one per core that the cgroup allows, two per GPU, or what `rescored bench --tune` found best", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
     BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
         Or {
@@ -160,7 +160,7 @@ table! {
     BATCH_WAIT: Or<Period>, Open, "auto",
         Or {
             word: "auto",
-            means: "`0ms` on the CPU, `1ms` on accelerators",
+            means: "`0ms` on the CPU, `1ms` on accelerators that have work",
             kind: Period { min: Duration::ZERO, max: Duration::from_secs(1) },
         },
         "How long a forward pass that is not full waits for more pairs, of the same request or of others.";

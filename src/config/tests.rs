@@ -83,7 +83,7 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!(config.model.ids, ["ms-marco-MiniLM-L-12-v2"]);
     assert_eq!((config.model.dir.as_path(), config.model.runtime), (PathBuf::from("models").as_path(), None));
     assert_eq!((config.model.provider, config.model.precision), (Provider::Auto, Precision::Auto));
-    assert_eq!((config.model.max_length, config.engine.workers), (512, HOST.cores));
+    assert_eq!((config.model.max_length, config.engine.workers, config.engine.tokenisers), (512, None, HOST.cores));
     assert_eq!(
         (config.engine.batch_tokens, config.engine.batch_wait, config.engine.queue_tokens),
         (None, None, 8_000_000)

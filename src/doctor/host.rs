@@ -29,7 +29,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 /// Estimated bytes that `serve` takes under these settings.
 fn needed(config: &Config) -> u64 {
     let weights: u64 = config.model.ids.iter().map(|id| super::models::weight(&config.model.dir, id)).sum();
-    let workers = config.engine.workers as u64 * WORKER_BYTES * config.model.ids.len() as u64;
+    let workers =
+        config.engine.workers.unwrap_or(config.engine.tokenisers) as u64 * WORKER_BYTES * config.model.ids.len() as u64;
     BASE_BYTES + weights + workers + config.cache.bytes
 }
 

@@ -116,7 +116,7 @@ fn scored(id: &str, models: Vec<Model>, config: &Config) -> Finding {
     let check = "scores";
     let remedy = format!("rm -r the model's folder `compiled`, then: rescored fetch {id} && rescored compile {id}");
     // One worker: what it scores is what all score.
-    let engine = engine::Options { workers: 1, ..config.engine.clone() };
+    let engine = engine::Options { workers: Some(1), ..config.engine.clone() };
     let nothing = cache::Options { bytes: 0, ..config.cache.clone() };
     let started = Instant::now();
     let core = match Core::start(models, &engine, &nothing) {

@@ -18,14 +18,14 @@ use super::planner::Spent;
 use super::quarantine::Quarantine;
 use super::slot::{Part, Seen, Slot};
 use super::worker::Worker;
-use super::{Options, PairFault, Surroundings};
+use super::{PairFault, Surroundings};
 use crate::metrics::{Metrics, Reason};
 use crate::model::{Model, ScorerError};
 
 /// How often the watchdog looks: a small part of the shortest time after which a pass is stuck.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A pass is stuck when it takes this many times what its size lets expect (and [`Options::stuck_after`] besides): neighbours
+/// A pass is stuck when it takes this many times what its size lets expect (and [`super::Options::stuck_after`] besides): neighbours
 /// on the machine slow a pass down a few times over, not twenty.
 const STUCK_FACTOR: u32 = 20;
 
@@ -93,16 +93,16 @@ impl std::fmt::Debug for Crew {
     }
 }
 
-/// Starts the workers that the options ask for.
+/// Starts so many workers.
 pub(super) fn spawn(
-    options: &Options,
+    (count, stuck_after): (usize, Duration),
     models: &Arc<[Arc<Model>]>,
     ledger: &Arc<Ledger>,
     around: &Surroundings,
 ) -> std::io::Result<Workers> {
-    let (batches, taken) = bounded::<Part>(options.workers);
-    let (idle, free) = bounded(options.workers);
-    let (report, started) = bounded(options.workers);
+    let (batches, taken) = bounded::<Part>(count);
+    let (idle, free) = bounded(count);
+    let (report, started) = bounded(count);
     let desk = |_| Desk { slot: Slot::default(), thread: Mutex::new(None), was_up: AtomicBool::new(false) };
     let crew = Arc::new(Crew {
         models: Arc::clone(models),
@@ -111,13 +111,13 @@ pub(super) fn spawn(
         ledger: Arc::clone(ledger),
         quarantine: Quarantine::default(),
         around: around.clone(),
-        stuck_after: options.stuck_after,
-        desks: (0..options.workers).map(desk).collect(),
+        stuck_after,
+        desks: (0..count).map(desk).collect(),
         up: AtomicU32::new(0),
         left_behind: AtomicU32::new(0),
         closing: AtomicBool::new(false),
     });
-    for number in 0..options.workers {
+    for number in 0..count {
         let report = report.clone();
         crew.start(number, 0, move |worker| worker.first_shift(&report))?;
     }
@@ -144,6 +144,11 @@ impl Crew {
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
         *self.desks[number].thread() = Some(thread);
         Ok(())
+    }
+
+    /// How many workers there are.
+    pub(super) fn size(&self) -> usize {
+        self.desks.len()
     }
 
     /// Says that a worker is free and waits for its next pass; `None` once the planner thread is gone.

@@ -27,6 +27,15 @@ pub(super) struct Callers {
     pub(super) gone: Receiver<()>,
 }
 
+/// How long a pass that is not full waits for company.
+#[derive(Debug)]
+pub(super) struct Waits {
+    /// By model.
+    pub(super) longest: Vec<Duration>,
+    /// Whether a pass waits though every worker is idle and nothing more is being read.
+    pub(super) whatever: bool,
+}
+
 /// The workers, as this thread sees them.
 #[derive(Debug)]
 pub(super) struct Hands {
@@ -34,9 +43,9 @@ pub(super) struct Hands {
     pub(super) crew: Arc<Crew>,
 }
 
-/// Starts the thread. `waits` says for each model how long a pass that is not full waits for company.
+/// Starts the thread.
 pub(super) fn spawn(
-    (planner, waits): (Planner, Vec<Duration>),
+    (planner, waits): (Planner, Waits),
     callers: Callers,
     tokenisers: Ends,
     hands: Hands,
@@ -67,7 +76,7 @@ pub(super) fn spawn(
 /// See the module.
 struct Dispatcher {
     planner: Planner,
-    waits: Vec<Duration>,
+    waits: Waits,
     /// `None` once the engine's handle is gone.
     arrivals: Option<Receiver<Arrival>>,
     gone: Receiver<()>,
@@ -172,7 +181,8 @@ impl Dispatcher {
                 return false;
             }
             Outlook::Full => Duration::ZERO,
-            Outlook::Room { model } => self.waits.get(model).copied().unwrap_or_default(),
+            Outlook::Room { .. } if self.is_idle() && !self.waits.whatever => Duration::ZERO,
+            Outlook::Room { model } => self.waits.longest.get(model).copied().unwrap_or_default(),
         };
         if wait.is_zero() {
             self.ripens = None;
@@ -184,6 +194,11 @@ impl Dispatcher {
             self.ripens = None;
         }
         ripens <= now
+    }
+
+    /// Whether every worker waits, and all that was asked has been read.
+    fn is_idle(&self) -> bool {
+        self.free == self.crew.size() && !self.planner.expects_more()
     }
 
     /// Takes what was planned out of what waits, and leaves out what nobody wants any more.

@@ -44,9 +44,11 @@ pub(super) type JobId = usize;
 /// Names an encoding of a request, counted in the order they became ready.
 pub(super) type UnitId = usize;
 
-/// Documents tokenised in one go: long enough to be worth a hand-over, short enough that the first forward pass of a
-/// small request starts after a millisecond.
+/// Documents tokenised in one go, at most: long enough to be worth a hand-over, short enough that the first forward pass of
+/// a small request starts after a millisecond. Where there are threads enough, the documents of one request are spread over
+/// them, but no chunk is smaller than the least: the hand-over would take as long.
 const CHUNK: usize = 16;
+const LEAST_CHUNK: usize = 2;
 
 /// The same of a warm-up request: a live one that arrives waits for the chunks that tokenizer threads are at.
 const WARM_UP_CHUNK: usize = 4;
@@ -121,6 +123,8 @@ pub(super) struct Planner {
     ready: BTreeSet<Turn>,
     live: Class,
     warm_up: Class,
+    /// Threads that read texts.
+    readers: usize,
 }
 
 /// A model as the planner sees it.
@@ -159,7 +163,18 @@ impl Planner {
             ready: BTreeSet::new(),
             live: Class::default(),
             warm_up: Class::default(),
+            readers: 1,
         }
+    }
+
+    /// The planner with so many threads that read texts.
+    pub(super) fn with_readers(self, readers: usize) -> Self {
+        Self { readers: readers.max(1), ..self }
+    }
+
+    /// Whether texts of admitted requests are still to become encodings.
+    pub(super) fn expects_more(&self) -> bool {
+        !self.textual.is_empty() || self.jobs.values().any(|flow| flow.chunks_out > 0)
     }
 
     /// A request was admitted.
@@ -179,6 +194,10 @@ impl Planner {
             model: arrived.model,
             unread: 0..arrived.documents,
             unread_tokens: arrived.tokens,
+            chunk: arrived
+                .documents
+                .div_ceil(self.readers)
+                .clamp(LEAST_CHUNK, if is_warm_up { WARM_UP_CHUNK } else { CHUNK }),
             chunks_out: 0,
             units: 0,
             served: 0,
@@ -202,7 +221,7 @@ impl Planner {
         if class.ready >= BATCHES_AHEAD * limit {
             return None;
         }
-        let (documents, tokens) = flow.read(if turn.0 { WARM_UP_CHUNK } else { CHUNK });
+        let (documents, tokens) = flow.read();
         let chunk = Chunk { job: turn.2, model: flow.model, documents };
         if flow.unread.is_empty() {
             self.textual.remove(&turn);

@@ -20,6 +20,10 @@ use crate::model::{Batch, Encoding, Scorer, ScorerError};
 /// The pause before a scorer is built again when the last one served nothing: the first, and the longest.
 const REBUILD_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
 
+/// Passes that fail one after the other before the scorer itself is blamed: halving a pass of any size down to one bad pair
+/// takes fewer, while a device that is lost fails them all.
+const LOST: u32 = 24;
+
 /// How often a pause looks whether it is still worth pausing.
 const PAUSE_STEP: Duration = Duration::from_millis(20);
 
@@ -39,11 +43,21 @@ pub(super) struct Worker {
     batch: Batch,
     /// The pause before the next rebuild; zero after a success.
     pause: Duration,
+    /// Passes that failed since the last one that did not.
+    failures: u32,
 }
 
 impl Worker {
     pub(super) fn new(crew: Arc<Crew>, number: usize, generation: u64) -> Self {
-        Self { crew, number, generation, scorers: Vec::new(), batch: Batch::default(), pause: Duration::ZERO }
+        Self {
+            crew,
+            number,
+            generation,
+            scorers: Vec::new(),
+            batch: Batch::default(),
+            pause: Duration::ZERO,
+            failures: 0,
+        }
     }
 
     /// The first worker of a desk: reports whether it could be built.
@@ -209,6 +223,7 @@ impl Worker {
         match outcome {
             Ok(Ok(logits)) if logits.len() == part.units.len() => {
                 self.pause = Duration::ZERO;
+                self.failures = 0;
                 crew.ledger.ran(tokens, spent);
                 let spent = self.account(&part, started, spent);
                 for (unit, logit) in part.units.iter().zip(logits) {
@@ -222,7 +237,7 @@ impl Worker {
     }
 
     /// The pass failed as a whole, or gave another number of logits than pairs.
-    fn failed(&self, part: &Part, error: Option<ScorerError>, stopped: Option<Stopped>) -> Result<(), Replaced> {
+    fn failed(&mut self, part: &Part, error: Option<ScorerError>, stopped: Option<Stopped>) -> Result<(), Replaced> {
         let pairs = part.units.len();
         match (stopped, error) {
             // Nobody waited. Those who came since wait for another try.
@@ -236,6 +251,13 @@ impl Worker {
                 self.crew.fault("wrong_length");
                 tracing::error!(worker = self.number, pairs, "forward pass gave another number of logits than pairs");
             }
+        }
+        self.failures += 1;
+        if self.failures >= LOST {
+            self.failures = 0;
+            self.crew.fault("lost");
+            tracing::error!(worker = self.number, passes = LOST, "no pass succeeds any more; building the model anew");
+            self.scorers.clear();
         }
         self.halve(part)
     }

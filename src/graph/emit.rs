@@ -16,6 +16,7 @@ use super::{
     bert::{Activation, Bert, Norm, Table},
     half, proto,
     proto::kind,
+    summary::PROVIDER,
     target::{Activations, LayerRanges, Layout, Precision, Provenance, Range, Target},
 };
 
@@ -23,7 +24,11 @@ mod attention;
 pub(super) mod coreml;
 mod embeddings;
 mod products;
+mod ragged;
 mod writer;
+
+/// The provider of the ragged layout, as its word stands in a graph's metadata.
+const CUDA: &str = "cuda";
 
 /// Operator set with `Attention` and `Gelu`, and the first IR version that carries it.
 const OPSET: i64 = 23;
@@ -50,6 +55,9 @@ pub enum Unfit {
         /// Layers of the model.
         layers: usize,
     },
+    /// The packed operators of GPUs take floats.
+    #[error("precision: the graph for GPUs computes in fp16 or fp32; use one of them")]
+    Integers,
     /// There is nothing to compute.
     #[error("{what}: must be at least 1, and layers at most those of the model")]
     Count {
@@ -104,6 +112,9 @@ fn write(
         ("rescored.tool", provenance.tool.clone()),
         ("rescored.target", target.to_string()),
     ];
+    if target.layout == Layout::Ragged {
+        entries.push((PROVIDER, CUDA.into()));
+    }
     if shape_only {
         entries.push(("rescored.shape_only", "true".into()));
     }
@@ -131,6 +142,7 @@ fn check(bert: &Bert, target: &Target) -> Result<usize, Unfit> {
         (Precision::Int8 { activations: Activations::PerPair, .. }, Layout::Packed { slots }) if slots > 1 => {
             Err(Unfit::SharedRange { slots })
         }
+        (Precision::Int8 { .. }, Layout::Ragged) => Err(Unfit::Integers),
         (Precision::Int8 { activations: Activations::Static(ranges), .. }, _) if ranges.layers.len() < layers => {
             Err(Unfit::Ranges { ranges: ranges.layers.len(), layers })
         }
@@ -140,10 +152,10 @@ fn check(bert: &Bert, target: &Target) -> Result<usize, Unfit> {
 
 impl Emitter<'_> {
     fn graph(&mut self, layers: usize) {
-        let (mut rows, pairs) = self.embeddings();
-        for at in 0..layers {
-            rows = self.layer(at, &rows, &pairs.rows(at + 1 == layers));
-        }
+        let rows = match self.target.layout {
+            Layout::Ragged => self.ragged(layers),
+            Layout::Padded | Layout::Packed { .. } => self.rows_of(layers),
+        };
         let head = &self.bert.head;
         let x = self.float_dense("head.dense", &head.dense, &rows);
         let x = self.activation("head.activation", head.activation, &x);
@@ -157,6 +169,15 @@ impl Emitter<'_> {
             self.writer.op("ranges", &Op::plain("Concat").with(&axis), &extremes);
             self.writer.output("ranges", &["extremes"]);
         }
+    }
+
+    /// The `[CLS]` rows after the last layer.
+    fn rows_of(&mut self, layers: usize) -> String {
+        let (mut rows, pairs) = self.embeddings();
+        for at in 0..layers {
+            rows = self.layer(at, &rows, &pairs.rows(at + 1 == layers));
+        }
+        rows
     }
 
     /// One encoder layer; the last one computes the `[CLS]` rows only.
@@ -253,9 +274,12 @@ mod tests {
     #[test]
     fn every_value_is_made_before_it_is_read_and_nothing_is_left_over() {
         let precisions = [Precision::Fp32, Precision::Fp16, int8(Activations::PerToken), int8(Activations::PerPair)];
-        for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 3 }] {
+        for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 3 }, Layout::Ragged] {
             for precision in precisions.clone() {
-                if (layout, &precision) == (Layout::Packed { slots: 3 }, &precisions[3]) {
+                let integers = matches!(precision, Precision::Int8 { .. });
+                if (layout, &precision) == (Layout::Packed { slots: 3 }, &precisions[3])
+                    || (layout == Layout::Ragged && integers)
+                {
                     continue;
                 }
                 let case = format!("{layout:?} {precision:?}");
@@ -284,6 +308,31 @@ mod tests {
         assert_eq!(reads("layer.1.attention.key"), "layer.0.norm", "keys are those of all tokens");
         assert_eq!(reads("layer.0.attention.query"), "embeddings.norm");
         assert_eq!(count(&graph, "Attention"), 2 * 3, "one a layer and slot");
+    }
+
+    #[test]
+    fn a_graph_for_gpus_has_one_packed_attention_a_layer_but_the_last_and_reads_32_bit_integers() {
+        let graph = written(&tiny(3), Layout::Ragged, Precision::Fp16).graph.unwrap();
+        for (op, wanted) in [
+            ("PackedMultiHeadAttention", 2),
+            ("RestorePadding", 1),
+            ("SkipLayerNormalization", 6),
+            ("BiasGelu", 3),
+            ("EmbedLayerNormalization", 1),
+            ("Softmax", 1),
+            ("Split", 0),
+            ("Shape", 0),
+        ] {
+            assert_eq!(count(&graph, op), wanted, "{op}");
+        }
+        let kind_of = |input: &proto::ValueInfo| input.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().elem_type;
+        assert!(graph.input.iter().all(|input| kind_of(input) == kind::INT32));
+        let halves = graph.initializer.iter().filter(|tensor| tensor.data_type == kind::FLOAT16).count();
+        let floats = graph.initializer.iter().filter(|tensor| tensor.data_type == kind::FLOAT).count();
+        assert!(halves > 40 && floats == 0, "{halves} half tensors, {floats} float ones");
+        let keys = graph.initializer.iter().find(|tensor| tensor.name == "layer.2.attention.key.weight").unwrap();
+        assert_eq!(keys.dims.len(), 3, "a matrix a head: the last layer's queries meet the tokens themselves");
+        assert!(graph.initializer.iter().all(|tensor| !tensor.name.ends_with("key.bias")), "it changes no share");
     }
 
     #[test]

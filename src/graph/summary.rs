@@ -20,6 +20,8 @@ pub struct Summary {
     pub operators: HashSet<Operator>,
     /// Pairs of one forward pass when it takes them packed: the size of its input `lengths`.
     pub slots: Option<u32>,
+    /// Whether it takes any number of packed pairs, as graphs for GPUs do: it reads where they lie in padded rows.
+    pub is_ragged: bool,
     /// Entries that its writer left.
     pub metadata: HashMap<String, String>,
 }
@@ -45,8 +47,9 @@ pub fn summary(onnx: &[u8]) -> Result<Summary, NotOnnx> {
     let mut operators = HashSet::new();
     collect_operators(graph.as_ref(), &mut operators);
     let slots = graph.iter().flat_map(|graph| &graph.input).find(|input| input.name == "lengths").and_then(slots);
+    let is_ragged = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "token_offset");
     let metadata = metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    Ok(Summary { operators, slots, metadata })
+    Ok(Summary { operators, slots, is_ragged, metadata })
 }
 
 fn slots(lengths: &ValueInfo) -> Option<u32> {

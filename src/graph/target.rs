@@ -27,6 +27,10 @@ pub enum Layout {
         /// Pairs of one forward pass, at least 1.
         slots: usize,
     },
+    /// Pairs one after the other, any number of them, for NVIDIA GPUs: 32-bit integers, with the bounds and offsets that
+    /// ONNX Runtime's packed operators read. Kernels differ with the number of tokens, so a pair's logit depends on its
+    /// neighbours by rounding.
+    Ragged,
 }
 
 /// The arithmetic of a graph.
@@ -153,6 +157,7 @@ impl fmt::Display for Target {
         match self.layout {
             Layout::Padded => write!(f, ".padded")?,
             Layout::Packed { slots } => write!(f, ".packed{slots}")?,
+            Layout::Ragged => write!(f, ".ragged")?,
         }
         self.layers.map_or(Ok(()), |layers| write!(f, ".layers{layers}"))
     }

@@ -67,6 +67,9 @@ pub struct Record {
     pub loss_mean: f32,
     /// Largest difference, in logits, between it and fp32.
     pub loss_max: f32,
+    /// Largest difference, in logits, between a pair alone and in company; zero but on GPUs.
+    #[serde(default)]
+    pub company_max: f32,
 }
 
 /// Why a written graph could not be kept.
@@ -179,6 +182,7 @@ mod tests {
                 proof_max: 0.0,
                 loss_mean: 0.0,
                 loss_max: 0.0,
+                company_max: 0.0,
             };
             keep(folder.path(), &record, &onnx).unwrap();
             let file =

@@ -190,12 +190,17 @@ impl Model {
         };
         let company = match graph.summary.slots {
             Some(slots) => Company::Packed { slots: Some(slots) },
+            None if graph.summary.is_ragged => Company::Packed { slots: None },
             None if quantises_dynamically(&graph.summary) => Company::Alone,
             None => Company::SameLength,
         };
         tell(&card, &graph.path, company);
         let scorers = Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes), place)?);
-        let batching = if usable.kind == Kind::Cpu { Batching::CPU } else { Batching::ACCELERATOR };
+        let batching = match usable.kind {
+            Kind::Cpu | Kind::OpenVino => Batching::CPU,
+            Kind::Cuda | Kind::Tensorrt => Batching::gpus(usable.devices.len()),
+            Kind::CoreMl => Batching::ACCELERATOR,
+        };
         Ok(Self { card, tokenizer, scorers, company, batching })
     }
 
@@ -337,7 +342,7 @@ fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, 
     let own = look_at(manifest, manifest.graph.clone(), None)?;
     let own = Chosen { precision: manifest.precision.unwrap_or(own.precision), ..own };
     let asked = match (options.precision, kind) {
-        (Precision::Auto, Kind::Cuda | Kind::Tensorrt) if options.graphs == Graphs::Best => Precision::Fp16,
+        (Precision::Auto, Kind::Cuda) if options.graphs == Graphs::Best => Precision::Fp16,
         (Precision::Auto, _) => own.precision,
         (asked, _) => asked,
     };
@@ -370,8 +375,8 @@ fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, 
 /// Whether a provider runs graphs that were not written for it.
 const fn runs_any(kind: Kind) -> bool {
     match kind {
-        Kind::Cpu | Kind::OpenVino => true,
-        Kind::Cuda | Kind::Tensorrt | Kind::CoreMl => false,
+        Kind::Cpu | Kind::OpenVino | Kind::Tensorrt => true,
+        Kind::Cuda | Kind::CoreMl => false,
     }
 }
 

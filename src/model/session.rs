@@ -11,6 +11,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{TensorRef, ValueType};
 
+use super::device::{self, DeviceScorer};
 use super::options::{Kind, ProviderOptions};
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
@@ -213,7 +214,7 @@ impl SessionFactory {
         Ok(session)
     }
 
-    /// The first session notes what runs where; see [`SessionScorer::note_placement`].
+    /// The first session notes what runs where; see [`Placed::note`].
     fn profiled(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         if self.place.nodes.get().is_some() {
             return Ok(builder);
@@ -228,31 +229,40 @@ impl ScorerFactory for SessionFactory {
         let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let seat = self.seat();
         let session = self.session(*seat).map_err(|error| runtime(&error))?;
-        let feeds = session
-            .inputs()
-            .iter()
-            .map(|input| {
-                let feed = Feed::of(input.name()).ok_or_else(|| ScorerError::Graph {
-                    message: format!(
-                        "input `{}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths",
-                        input.name()
-                    ),
-                })?;
-                Ok((input.name().to_owned(), feed))
-            })
-            .collect::<Result<Vec<_>, ScorerError>>()?;
-        let output = session
-            .outputs()
-            .iter()
-            .position(|output| output.name() == "logits")
-            .or_else(|| (session.outputs().len() == 1).then_some(0))
-            .ok_or_else(|| ScorerError::Graph { message: "no output is called `logits`".to_owned() })?;
-        one_label(session.outputs()[output].dtype())?;
-        let output = session.outputs()[output].name().to_owned();
+        let output = logits(&session)?;
+        let is_ragged = session.inputs().iter().any(|input| input.name() == device::MARK);
         let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
         let terms = Arc::new(RunOptions::new().map_err(|error| runtime(&error))?);
-        Ok(Box::new(SessionScorer { session, feeds, output, unplaced, terms, _seat: seat }))
+        let placed = Placed { session, unplaced, terms, _seat: seat };
+        if is_ragged {
+            return Ok(Box::new(DeviceScorer::new(placed, output)?));
+        }
+        let feeds = feeds(&placed.session)?;
+        Ok(Box::new(SessionScorer { placed, feeds, output }))
     }
+}
+
+/// What each input of a graph is fed with.
+fn feeds(session: &Session) -> Result<Vec<(String, Feed)>, ScorerError> {
+    let known = |name: &str| {
+        let message =
+            || format!("input `{name}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths");
+        let feed = Feed::of(name).ok_or_else(|| ScorerError::Graph { message: message() })?;
+        Ok((name.to_owned(), feed))
+    };
+    session.inputs().iter().map(|input| known(input.name())).collect()
+}
+
+/// The name of the output with one logit a pair.
+fn logits(session: &Session) -> Result<String, ScorerError> {
+    let outputs = session.outputs();
+    let output = outputs
+        .iter()
+        .find(|output| output.name() == "logits")
+        .or_else(|| outputs.first().filter(|_| outputs.len() == 1))
+        .ok_or_else(|| ScorerError::Graph { message: "no output is called `logits`".to_owned() })?;
+    one_label(output.dtype())?;
+    Ok(output.name().to_owned())
 }
 
 /// A cross-encoder has one label; a graph that says otherwise is refused before it answers nonsense.
@@ -266,22 +276,22 @@ fn one_label(kind: &ValueType) -> Result<(), ScorerError> {
     }
 }
 
-/// A session and what it is fed.
-struct SessionScorer {
-    session: Session,
-    feeds: Vec<(String, Feed)>,
-    output: String,
+/// A session at its place.
+pub(super) struct Placed {
+    /// The session.
+    pub(super) session: Session,
     /// Where the nodes of the first run are to be written down, if that was not done.
     unplaced: Option<Nodes>,
     /// Of every run; others may set its flag that ends a run.
-    terms: Arc<RunOptions>,
+    pub(super) terms: Arc<RunOptions>,
+    /// Its device, taken for as long as the session lives.
     _seat: Arc<u32>,
 }
 
-impl SessionScorer {
+impl Placed {
     /// Ends the profile that the first run wrote, and keeps what it says of providers. Best effort: without a place for
     /// temporary files nothing is known.
-    fn note_placement(&mut self) {
+    pub(super) fn note(&mut self) {
         let Some(nodes) = self.unplaced.take() else { return };
         let profile = self.session.end_profiling().unwrap_or_default();
         let found = placement::nodes(&std::fs::read_to_string(&profile).unwrap_or_default());
@@ -310,15 +320,22 @@ impl Brake for RunOptions {
     }
 }
 
+/// A session and what it is fed.
+struct SessionScorer {
+    placed: Placed,
+    feeds: Vec<(String, Feed)>,
+    output: String,
+}
+
 impl Scorer for SessionScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
         let logits = self.run(batch);
-        self.note_placement();
+        self.placed.note();
         logits
     }
 
     fn brake(&self) -> Option<Arc<dyn Brake>> {
-        Some(Arc::clone(&self.terms) as Arc<dyn Brake>)
+        Some(Arc::clone(&self.placed.terms) as Arc<dyn Brake>)
     }
 }
 
@@ -333,7 +350,8 @@ impl SessionScorer {
             })
             .collect::<ort::Result<Vec<_>>>()
             .map_err(|error| runtime(&error))?;
-        let outputs = self.session.run_with_options(inputs, &self.terms).map_err(|error| runtime(&error))?;
+        let outputs =
+            self.placed.session.run_with_options(inputs, &self.placed.terms).map_err(|error| runtime(&error))?;
         let (_, logits) = outputs
             .get(&self.output)
             .ok_or_else(|| ScorerError::Graph { message: format!("no output `{}`", self.output) })?
@@ -347,6 +365,7 @@ impl SessionScorer {
     }
 }
 
-fn runtime(error: &ort::Error) -> ScorerError {
+/// What ONNX Runtime said.
+pub(super) fn runtime(error: &ort::Error) -> ScorerError {
     ScorerError::Runtime { message: error.to_string() }
 }

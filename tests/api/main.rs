@@ -10,6 +10,8 @@ mod chaos;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod device;
+#[cfg(test)]
 mod exposure;
 #[cfg(test)]
 mod observability;

@@ -92,7 +92,7 @@ impl App {
     pub(crate) fn try_with(setup: Setup) -> Result<Self, http::BindError> {
         let models = setup.models.iter().map(|id| fake::model(id, setup.pace)).collect();
         let engine = engine::Options {
-            workers: 2,
+            workers: Some(2),
             tokenisers: 2,
             batch_tokens: Some(setup.batch_tokens),
             batch_wait: setup.batch_wait,

@@ -309,7 +309,7 @@ fn beside() {
     let mut model = fake::model("fake", fake::Pace::default());
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
     let engine = engine::Options {
-        workers: 2,
+        workers: Some(2),
         tokenisers: 2,
         batch_tokens: Some(512),
         batch_wait: None,

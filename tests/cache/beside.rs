@@ -41,7 +41,7 @@ fn core(queue_tokens: u64) -> (Core, Counting) {
     let mut model = fake::model("fake", fake::Pace::default());
     (model.scorers, model.company) = (Box::new(counting.clone()), Company::Alone);
     let engine = engine::Options {
-        workers: 2,
+        workers: Some(2),
         tokenisers: 2,
         batch_tokens: Some(512),
         batch_wait: None,

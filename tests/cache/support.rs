@@ -31,7 +31,7 @@ pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
 pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Duration)) -> Core {
     let models = ["fake", "other"].map(|id| fake::model(id, fake::Pace::default())).into();
     let engine = engine::Options {
-        workers: 2,
+        workers: Some(2),
         tokenisers: 2,
         batch_tokens: Some(4096),
         batch_wait: None,

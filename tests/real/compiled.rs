@@ -36,6 +36,7 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
         let options = Options {
             model,
             id: MODEL.to_owned(),
+            provider: Kind::Cpu,
             scheme: Scheme::default(),
             weights: Storage::of_host(),
             slots: 4,
@@ -57,7 +58,7 @@ fn open(precision: Precision) -> Model {
 
 /// Logits of all pairs in one request through an engine of so many workers.
 fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, String)]) -> Vec<f32> {
-    let engine = rescored::engine::Options { workers, ..config(&[]).engine };
+    let engine = rescored::engine::Options { workers: Some(workers), ..config(&[]).engine };
     let cache = rescored::cache::Options { bytes: 0, ..config(&[]).cache };
     let core = Core::start(vec![open(precision)], &engine, &cache).expect("threads");
     core.reranker.wait_until_warm().expect("the model runs");

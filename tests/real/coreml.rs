@@ -55,6 +55,7 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
     }
     let model = options(&folder);
     let options = Options {
+        provider: Kind::CoreMl,
         model,
         id: MODEL.to_owned(),
         scheme: Scheme::default(),

@@ -47,6 +47,7 @@ impl Bench {
             let options = Options {
                 model,
                 id: MODEL.to_owned(),
+                provider: rescored::model::options::Kind::Cpu,
                 scheme: Scheme::default(),
                 slots: 4,
                 layers: Some(layers),

@@ -19,6 +19,8 @@ pub(super) struct Flow {
     pub(super) unread: Range<usize>,
     /// Estimated tokens of what is unread.
     pub(super) unread_tokens: u64,
+    /// Texts of one chunk.
+    pub(super) chunk: usize,
     pub(super) chunks_out: usize,
     /// Encodings so far, those that went out included.
     pub(super) units: usize,
@@ -35,10 +37,10 @@ pub(super) enum Ready {
 }
 
 impl Flow {
-    /// Takes up to `most` unread texts out, and says how many tokens they were expected to be.
-    pub(super) fn read(&mut self, most: usize) -> (Range<usize>, u64) {
+    /// Takes a chunk of unread texts out, and says how many tokens they were expected to be.
+    pub(super) fn read(&mut self) -> (Range<usize>, u64) {
         let start = self.unread.start;
-        let end = (start + most).min(self.unread.end);
+        let end = (start + self.chunk).min(self.unread.end);
         let share = self.unread_tokens * (end - start) as u64 / self.unread.len().max(1) as u64;
         self.unread.start = end;
         self.unread_tokens -= share;

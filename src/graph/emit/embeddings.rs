@@ -13,7 +13,7 @@ impl Emitter<'_> {
         let embeddings = &self.bert.embeddings;
         let (dims, packed): (&[&str], _) = match self.target.layout {
             Layout::Padded => (&["batch", "sequence"], false),
-            Layout::Packed { .. } => (&["tokens"], true),
+            Layout::Packed { .. } | Layout::Ragged => (&["tokens"], true),
         };
         let ids = self.writer.input("input_ids", dims);
         let words = self.gather("embeddings.words", &embeddings.words, &ids);
@@ -63,7 +63,8 @@ impl Emitter<'_> {
                 let starts = self.writer.op("starts", &op, &[&lengths, &axis]);
                 Arrangement::Packed { slots, lengths, starts }
             }
-            Layout::Padded => {
+            // The ragged layout has a way of its own and does not come here.
+            Layout::Padded | Layout::Ragged => {
                 let mask = self.writer.input("attention_mask", &["batch", "sequence"]);
                 let to = [("to", Attribute::Int(i64::from(kind::BOOL)))];
                 let mask = self.writer.op("mask.real", &Op::plain("Cast").with(&to), &[&mask]);

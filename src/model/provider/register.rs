@@ -31,7 +31,8 @@ impl Probe for LibraryProbe<'_> {
         if !is_built_in(kind) {
             return Err(format!("the runtime library has no {}; {}", kind.word(), remedy(kind)));
         }
-        run_small(self.runtime, kind, device, self.options).map_err(|error| format!("{error}; {}", remedy(kind)))
+        let told = |error: ort::Error| format!("{}; {}", error.to_string().trim().replace('\n', " "), remedy(kind));
+        run_small(self.runtime, kind, device, self.options).map_err(told)
     }
 }
 
@@ -88,7 +89,10 @@ fn is_built_in(kind: Kind) -> bool {
 fn remedy(kind: Kind) -> String {
     match kind {
         Kind::Cpu => "run: rescored fetch".to_owned(),
-        Kind::Cuda => "run: rescored fetch --provider cuda, and check the driver by nvidia-smi".to_owned(),
+        Kind::Cuda => {
+            "run: rescored fetch --provider cuda, put CUDA 13's libraries on LD_LIBRARY_PATH, check the driver by nvidia-smi"
+                .to_owned()
+        }
         Kind::Tensorrt => "it needs the libraries of --provider cuda and TensorRT's own".to_owned(),
         Kind::OpenVino => "run: rescored fetch --provider openvino".to_owned(),
         Kind::CoreMl => "it runs on macOS".to_owned(),

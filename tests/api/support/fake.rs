@@ -81,6 +81,8 @@ struct Factory {
 struct Fake {
     pace: Pace,
     nature: Nature,
+    /// Like a device that is gone: nothing succeeds any more.
+    lost: bool,
     told_to_stop: Arc<Flag>,
 }
 
@@ -104,7 +106,7 @@ impl ScorerFactory for Factory {
             Nature::Unloadable => Err(ScorerError::Graph { message: "told to be broken".into() }),
             Nature::Explosive => panic!("told to by a test"),
             Nature::Sound | Nature::Shifted(_) | Nature::NonFinite | Nature::Constant | Nature::Sociable => {
-                Ok(Box::new(Fake { pace, nature, told_to_stop: Arc::default() }))
+                Ok(Box::new(Fake { pace, nature, lost: false, told_to_stop: Arc::default() }))
             }
         }
     }
@@ -130,11 +132,18 @@ impl Scorer for Fake {
                 Some("panic") => panic!("told to by a document"),
                 Some("error") => return Err(ScorerError::Runtime { message: "told to by a document".into() }),
                 Some("short") => return Ok(logits),
+                Some("lost") => self.lost = true,
+                Some("greedy") if pairs > 1 => {
+                    return Err(ScorerError::Runtime { message: "out of memory, as told by a document".into() });
+                }
                 // Until it is told to stop.
                 Some("hang") => self.spend(Duration::from_mins(1))?,
                 // Whatever it is told.
                 Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
                 _ => {}
+            }
+            if self.lost {
+                return Err(ScorerError::Runtime { message: "the device is lost".into() });
             }
             let logit = logit(&query, &document);
             logits.push(match self.nature {

@@ -93,7 +93,7 @@ impl Target {
     pub(crate) fn timed() -> Self {
         let model = fake::model("timed", Pace { pass: Duration::ZERO, token: Duration::from_micros(10) });
         let options = engine::Options {
-            workers: 2,
+            workers: Some(2),
             tokenisers: 2,
             batch_tokens: Some(512),
             batch_wait: None,

@@ -1,0 +1,252 @@
+//! The graph for NVIDIA GPUs: pairs of any lengths and any number, one after the other without padding.
+//!
+//! Owns ONNX Runtime's own packed operators, which run on CUDA alone, and what makes few of them enough: biases of keys
+//! are gone (they add the same to all scores of a query), those of values enter the output's bias (a row of attention
+//! sums to one), and the last layer, of which the `[CLS]` rows alone are wanted, multiplies each query into the key and
+//! value weights, so that neither keys nor values of all tokens are computed. The mask of that layer is made on the
+//! device; all inputs are 32-bit integers.
+
+use super::{Emitter, Precision};
+use crate::graph::{
+    array::{Array, Data},
+    bert::{Activation, Dense, Layer, Norm, Table},
+    emit::writer::{Attribute, Op},
+    half,
+    proto::kind,
+};
+
+/// What a score of a token that is not there is made of: its exponential is zero, in half floats too.
+const NEVER: f32 = -1e4;
+
+impl Emitter<'_> {
+    /// Declares the inputs and writes the layers; answers with the `[CLS]` rows after the last one.
+    pub(super) fn ragged(&mut self, layers: usize) -> String {
+        let mut rows = self.ragged_embeddings();
+        let offset = self.writer.input_of(kind::INT32, "token_offset", &["pairs", "longest"]);
+        if layers > 1 {
+            self.writer.input_of(kind::INT32, "cumulative_lengths", &["bounds"]);
+        }
+        for at in 0..layers - 1 {
+            let layer = &self.bert.layers[at];
+            let name = format!("layer.{at}");
+            let context = self.packed_attention(&format!("{name}.attention"), layer, [&rows, &offset]);
+            rows = self.after_attention(&name, layer, [&context, &rows]);
+        }
+        let at = layers - 1;
+        let layer = &self.bert.layers[at];
+        let name = format!("layer.{at}");
+        let (context, first) = self.first_attention(&format!("{name}.attention"), layer, [&rows, &offset]);
+        self.after_attention(&name, layer, [&context, &first])
+    }
+
+    /// All tables' rows summed and normalised in one operator.
+    fn ragged_embeddings(&mut self) -> String {
+        let embeddings = &self.bert.embeddings;
+        let zero = self.writer.ints(&[0]);
+        let input = |emitter: &mut Self, name: &str| {
+            let given = emitter.writer.input_of(kind::INT32, name, &["tokens"]);
+            emitter.writer.op(&format!("{name}.row"), &Op::plain("Unsqueeze"), &[&given, &zero])
+        };
+        let ids = input(self, "input_ids");
+        let types = embeddings.types.as_ref().map(|table| (input(self, "token_type_ids"), table));
+        let positions = input(self, "position_ids");
+        let words = self.table("embeddings.words.weight", &embeddings.words);
+        let places = self.table("embeddings.positions.weight", &embeddings.positions);
+        let (types, segments) = match types {
+            Some((types, table)) => (types, self.table("embeddings.types.weight", table)),
+            None => (String::new(), String::new()),
+        };
+        let [scale, bias] = self.norm_weights("embeddings.norm", &embeddings.norm);
+        let epsilon = [("epsilon", Attribute::Float(embeddings.norm.epsilon))];
+        let op = Op::microsoft("EmbedLayerNormalization").with(&epsilon).outputs(2);
+        let inputs = [&ids, &types, &words, &places, &segments, &scale, &bias, "", &positions].map(AsRef::as_ref);
+        let outputs = self.writer.many("embeddings.norm", &op, &inputs);
+        let flat = self.writer.ints(&[-1, as_int(embeddings.words.columns)]);
+        let rows = self.writer.op("embeddings.rows", &Op::plain("Reshape"), &[&outputs[0], &flat]);
+        match &embeddings.projection {
+            Some(projection) => self.float_dense("embeddings.projection", projection, &rows),
+            None => rows,
+        }
+    }
+
+    /// Attention of every token to those of its pair.
+    fn packed_attention(&mut self, name: &str, layer: &Layer, [rows, offset]: [&str; 2]) -> String {
+        // `FusedMatMul` rather than `MatMul`: with that, optimisers put the bias into a `Gemm`, which writes it into every
+        // row beforehand and takes three times as long as adding it.
+        let queries = self.product(&format!("{name}.query"), &Op::microsoft("FusedMatMul"), (&layer.query, rows));
+        let bias = self.floats(&format!("{name}.query.bias"), &[layer.query.bias.len()], &layer.query.bias);
+        let queries = self.writer.op(&format!("{name}.query.sum"), &Op::plain("Add"), &[&queries, &bias]);
+        let keys = self.product(&format!("{name}.key"), &Op::plain("MatMul"), (&layer.key, rows));
+        let values = self.product(&format!("{name}.value"), &Op::plain("MatMul"), (&layer.value, rows));
+        let heads = [("num_heads", Attribute::Int(as_int(self.bert.heads)))];
+        let op = Op::microsoft("PackedMultiHeadAttention").with(&heads);
+        self.writer.op(name, &op, &[&queries, &keys, &values, "", offset, "cumulative_lengths"])
+    }
+
+    /// Attention of the `[CLS]` tokens alone, `[pairs, hidden]`, and their rows. A query times the key weights is a row as
+    /// wide as a token's, so it meets the tokens as they are; what comes of them meets the value weights in turn.
+    fn first_attention(&mut self, name: &str, layer: &Layer, [rows, offset]: [&str; 2]) -> (String, String) {
+        let starts = self.writer.input_of(kind::INT32, "starts", &["pairs"]);
+        let first = self.writer.op(&format!("{name}.first"), &Op::plain("Gather"), &[rows, &starts]);
+        let queries = self.float_dense(&format!("{name}.query"), &self.scaled(&layer.query), &first);
+        let queries = self.heads_first(&format!("{name}.query"), &queries);
+        let keys = self.by_head(&format!("{name}.key"), &layer.key, Turn::Turned);
+        let met = self.writer.op(&format!("{name}.query.met"), &Op::plain("MatMul"), &[&queries, &keys]);
+        let met = self.transposed(&format!("{name}.query.pairs"), &met);
+        let deep = self.writer.op(&format!("{name}.rows"), &Op::microsoft("RestorePadding"), &[rows, offset]);
+        let turned = [("transB", Attribute::Int(1))];
+        let scores = Op::microsoft("FusedMatMul").with(&turned);
+        let scores = self.writer.op(&format!("{name}.scores"), &scores, &[&met, &deep]);
+        let mask = self.mask();
+        let scores = self.writer.op(&format!("{name}.masked"), &Op::plain("Add"), &[&scores, &mask]);
+        let last = [("axis", Attribute::Int(-1))];
+        let shares = self.writer.op(&format!("{name}.shares"), &Op::plain("Softmax").with(&last), &[&scores]);
+        let mixed = self.writer.op(&format!("{name}.mixed"), &Op::plain("MatMul"), &[&shares, &deep]);
+        let mixed = self.transposed(&format!("{name}.mixed.heads"), &mixed);
+        let values = self.by_head(&format!("{name}.value"), &layer.value, Turn::Straight);
+        let context = self.writer.op(&format!("{name}.met"), &Op::plain("MatMul"), &[&mixed, &values]);
+        let context = self.transposed(&format!("{name}.pairs"), &context);
+        let flat = self.writer.ints(&[-1, as_int(self.bert.hidden)]);
+        (self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &flat]), first)
+    }
+
+    /// The rest of a layer, from attention's context and the rows that it is added to.
+    fn after_attention(&mut self, name: &str, layer: &Layer, [context, residual]: [&str; 2]) -> String {
+        let plain = Op::plain("MatMul");
+        let x = self.product(&format!("{name}.attention.output"), &plain, (&layer.output, context));
+        let bias = output_bias(layer);
+        let middle = self.skip_norm(&format!("{name}.attention.norm"), [&x, residual], (&layer.attention_norm, &bias));
+        let x = self.up(name, layer, &middle);
+        let x = self.product(&format!("{name}.down"), &plain, (&layer.down, &x));
+        self.skip_norm(&format!("{name}.norm"), [&x, &middle], (&layer.norm, &layer.down.bias))
+    }
+
+    fn up(&mut self, name: &str, layer: &Layer, x: &str) -> String {
+        let name = format!("{name}.up");
+        let fused = match layer.activation {
+            Activation::Gelu => "BiasGelu",
+            Activation::GeluTanh => "FastGelu",
+            Activation::Relu | Activation::Tanh => {
+                let x = self.float_dense(&name, &layer.up, x);
+                return self.activation(&format!("{name}.activation"), layer.activation, &x);
+            }
+        };
+        let x = self.product(&name, &Op::plain("MatMul"), (&layer.up, x));
+        let bias = self.floats(&format!("{name}.bias"), &[layer.up.bias.len()], &layer.up.bias);
+        self.writer.op(&format!("{name}.activation"), &Op::microsoft(fused), &[&x, &bias])
+    }
+
+    /// The sum of two rows and a bias, normalised.
+    fn skip_norm(&mut self, name: &str, [x, residual]: [&str; 2], (norm, bias): (&Norm, &[f32])) -> String {
+        let [scale, shift] = self.norm_weights(name, norm);
+        let bias = self.floats(&format!("{name}.sum.bias"), &[bias.len()], bias);
+        let epsilon = [("epsilon", Attribute::Float(norm.epsilon))];
+        let op = Op::microsoft("SkipLayerNormalization").with(&epsilon);
+        self.writer.op(name, &op, &[x, residual, &scale, &shift, &bias])
+    }
+
+    fn norm_weights(&mut self, name: &str, norm: &Norm) -> [String; 2] {
+        [("scale", &norm.scale), ("bias", &norm.bias)]
+            .map(|(part, values)| self.floats(&format!("{name}.{part}"), &[values.len()], values))
+    }
+
+    /// A product without its bias.
+    fn product(&mut self, name: &str, op: &Op<'_>, (dense, x): (&Dense, &str)) -> String {
+        let weight = self.table(&format!("{name}.weight"), &dense.weight);
+        self.writer.op(name, op, &[x, &weight])
+    }
+
+    fn table(&mut self, name: &str, table: &Table) -> String {
+        self.floats(name, &[table.rows, table.columns], &table.values)
+    }
+
+    /// Zero where a pair has a token, [`NEVER`] where it has none, `[pairs, 1, longest]`.
+    fn mask(&mut self) -> String {
+        let lengths = self.writer.input_of(kind::INT32, "lengths", &["pairs", "1", "1"]);
+        let columns = self.writer.input_of(kind::INT32, "columns", &["longest"]);
+        let there = self.writer.op("mask.there", &Op::plain("Less"), &[&columns, &lengths]);
+        let [zero, never] = [0.0, NEVER].map(|value| {
+            let data = if self.target.precision == Precision::Fp16 {
+                Data::F16(vec![half::narrow(value)])
+            } else {
+                Data::F32(vec![value])
+            };
+            self.writer.constant(&Array { dims: Vec::new(), data })
+        });
+        self.writer.op("mask", &Op::plain("Where"), &[&there, &zero, &never])
+    }
+
+    /// `[pairs, hidden]` as `[heads, pairs, head]`.
+    fn heads_first(&mut self, name: &str, x: &str) -> String {
+        let shape = self.writer.ints(&[-1, as_int(self.bert.heads), as_int(self.head())]);
+        let deep = self.writer.op(&format!("{name}.deep"), &Op::plain("Reshape"), &[x, &shape]);
+        self.transposed(&format!("{name}.heads"), &deep)
+    }
+
+    /// The first two of three dimensions exchanged.
+    fn transposed(&mut self, name: &str, x: &str) -> String {
+        let order = [("perm", Attribute::Ints(&[1, 0, 2]))];
+        self.writer.op(name, &Op::plain("Transpose").with(&order), &[x])
+    }
+
+    /// A product's weight with one matrix a head, `[heads, head, inputs]` when turned, else `[heads, inputs, head]`.
+    fn by_head(&mut self, name: &str, dense: &Dense, turn: Turn) -> String {
+        let (heads, head, inputs) = (self.bert.heads, self.head(), dense.weight.rows);
+        let at = |input: usize, output: usize| dense.weight.values[input * dense.weight.columns + output];
+        let values: Vec<f32> = (0..heads)
+            .flat_map(|number| {
+                let outputs = number * head..(number + 1) * head;
+                match turn {
+                    Turn::Turned => {
+                        outputs.flat_map(|output| (0..inputs).map(move |input| at(input, output))).collect()
+                    }
+                    Turn::Straight => (0..inputs)
+                        .flat_map(|input| outputs.clone().map(move |output| at(input, output)))
+                        .collect::<Vec<_>>(),
+                }
+            })
+            .collect();
+        let dims = match turn {
+            Turn::Turned => [heads, head, inputs],
+            Turn::Straight => [heads, inputs, head],
+        };
+        self.floats(&format!("{name}.weight"), &dims, &values)
+    }
+
+    /// The query product with the scale of attention inside.
+    fn scaled(&self, query: &Dense) -> Dense {
+        let scale = 1.0 / (self.head() as f32).sqrt();
+        let mut query = query.clone();
+        query.weight.integers = None;
+        query.weight.values.iter_mut().chain(&mut query.bias).for_each(|value| *value *= scale);
+        query
+    }
+
+    fn head(&self) -> usize {
+        self.bert.hidden / self.bert.heads.max(1)
+    }
+}
+
+/// Which way a head's matrix stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Straight,
+    Turned,
+}
+
+/// The bias of attention's output product, and that of the values after it: every row of attention sums to one.
+fn output_bias(layer: &Layer) -> Vec<f32> {
+    let weight = &layer.output.weight;
+    let mut sums: Vec<f64> = layer.output.bias.iter().map(|&value| f64::from(value)).collect();
+    for (row, &bias) in weight.values.chunks_exact(weight.columns).zip(&layer.value.bias) {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += f64::from(value) * f64::from(bias);
+        }
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "rounded to the graph's floats")]
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
+fn as_int(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

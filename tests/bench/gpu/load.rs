@@ -1,0 +1,107 @@
+//! Texts over HTTP: clients that keep their connections, requests that no cache has seen.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::client::Connection;
+use super::{list, number};
+
+/// Characters of a passage on average; with its query such a pair is about 76 tokens of English WordPiece long.
+const CHARACTERS: usize = 205;
+/// Requests that each client has ready, and repeats with other words in front of the query.
+const READY: usize = 24;
+
+pub(crate) fn run() {
+    let address: SocketAddr = list("BENCH_ADDRESS", "127.0.0.1:8787")[0].parse().expect("an address");
+    let seconds = Duration::from_secs(number("BENCH_SECONDS", 5) as u64);
+    let passages = passages();
+    for documents in list("BENCH_DOCUMENTS", "32") {
+        for clients in list("BENCH_CLIENTS", "1,16") {
+            measure(
+                address,
+                (clients.parse().expect("clients"), documents.parse().expect("documents")),
+                &passages,
+                seconds,
+            );
+        }
+    }
+}
+
+fn measure(address: SocketAddr, (clients, documents): (usize, usize), passages: &[String], seconds: Duration) {
+    let began = Instant::now();
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients)
+            .map(|number| scope.spawn(move || client(address, (number, documents), passages, began + seconds)))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
+    });
+    let elapsed = began.elapsed();
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64 * 1e3;
+    println!(
+        "http: {clients} clients, {documents} documents a request: {:.0} pairs/s; {mean:.2} ms on average, {:.2} p50, {:.2} p99, {} requests",
+        (times.len() * documents) as f64 / elapsed.as_secs_f64(),
+        at(0.5),
+        at(0.99),
+        times.len()
+    );
+}
+
+/// Times of one client's requests.
+fn client(
+    address: SocketAddr,
+    (number, documents): (usize, usize),
+    passages: &[String],
+    until: Instant,
+) -> Vec<Duration> {
+    let mut connection = Connection::open(address);
+    let lists: Vec<String> = (0..READY)
+        .map(|at| {
+            let first = (number * READY + at) * documents;
+            let chosen: Vec<&String> = (0..documents).map(|n| &passages[(first + n * 7) % passages.len()]).collect();
+            serde_json::to_string(&chosen).expect("JSON")
+        })
+        .collect();
+    let mut times = Vec::new();
+    // The query names its request, so no two pairs are the same.
+    while Instant::now() < until {
+        let count = times.len();
+        let query = format!("which treatment of case {number} {count} has the better outcome");
+        let body =
+            format!("{{\"query\":\"{query}\",\"return_documents\":false,\"documents\":{}}}", lists[count % READY]);
+        let started = Instant::now();
+        let answer = connection.post("/v1/rerank", body, "");
+        times.push(started.elapsed());
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    }
+    times
+}
+
+/// Runs of sentences of real text, ragged.
+fn passages() -> Vec<String> {
+    let folder = PathBuf::from(std::env::var("BENCH_TEXTS").unwrap_or_else(|_| "../shared/data".to_owned()));
+    let mut sentences = Vec::new();
+    for file in ["pubmedqa/corpus.jsonl", "xquad-en/corpus.jsonl"] {
+        let Ok(text) = std::fs::read_to_string(folder.join(file)) else { continue };
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line).expect("a line of JSON");
+            sentences.extend(value["text"].as_str().expect("a text").split_inclusive(". ").map(str::to_owned));
+        }
+    }
+    assert!(!sentences.is_empty(), "no corpus in {}", folder.display());
+    let mut passages = Vec::new();
+    let mut passage = String::new();
+    for (at, sentence) in sentences.iter().enumerate() {
+        passage.push_str(sentence);
+        // Between a third and five thirds of the mean.
+        let enough = CHARACTERS / 3 + (at * 2_654_435_761 % 97) * CHARACTERS * 4 / 3 / 97;
+        if passage.len() >= enough {
+            passages.push(std::mem::take(&mut passage));
+        }
+    }
+    passages
+}
