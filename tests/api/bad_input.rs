@@ -158,7 +158,7 @@ fn wrong_bodies_are_refused_quickly_and_name_the_field() {
         }
         slowest = slowest.max((best, why));
     }
-    assert!(slowest.0 < Duration::from_millis(10), "{} took {:?}", slowest.1, slowest.0);
+    assert!(slowest.0 < Duration::from_millis(50), "{} took {:?}", slowest.1, slowest.0);
     app.post("/v1/rerank", r#"{"query":"q","documents":["a"]}"#).ok();
 }
 
