@@ -17,8 +17,9 @@ use crate::model::catalogue::PrecisionName;
 use crate::model::checksum::Sha256;
 use crate::model::compiled::{self, Record, Storage, WriteError};
 use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
-use crate::model::open::{OpenError, is_dynamically_quantised, roster, runtime};
+use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
 use crate::model::options::{Kind, Options as ModelOptions, Precision, Provider};
+use crate::model::provider::register::roster;
 use crate::model::runner::SessionRunner;
 use crate::model::tokenizer::{EncodeError, TokenizerError};
 use crate::model::{Encoding, PairTokenizer};
@@ -147,7 +148,7 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
 fn runner(options: &Options) -> Result<SessionRunner, CompileError> {
     let wanted = ModelOptions { provider: Provider::Only(options.provider), ..options.model.clone() };
     let runtime = runtime(&wanted)?;
-    let roster = roster(&wanted, &runtime)?;
+    let roster = roster(&wanted, &runtime).map_err(OpenError::from)?;
     let device = roster.usable.first().and_then(|usable| usable.devices.first()).copied().unwrap_or(0);
     Ok(SessionRunner { runtime, device: (options.provider, device) })
 }

@@ -14,9 +14,9 @@ use super::coreml::open::{Opened, Source};
 use super::coreml::scorer::PoolFactory;
 use super::golden::{self, Golden, GoldenError};
 use super::manifest::{Manifest, ManifestError};
-use super::options::{Graphs, Kind, Options, Precision, ProviderOptions, Shapes};
-use super::provider::register::LibraryProbe;
-use super::provider::{self, ProviderError, Roster, Usable};
+use super::options::{Graphs, Kind, Options, Precision, Shapes};
+use super::provider::register::roster;
+use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
 use super::{Batching, Company, Model, ScorerError, coreml};
@@ -303,16 +303,6 @@ fn first(
         }
     }
     Err(OpenError::NoGraph { id: manifest.id.clone(), reason: "no provider runs it".to_owned() })
-}
-
-/// The providers that run on this host.
-///
-/// # Errors
-/// [`OpenError::Provider`] when the one that is named does not.
-pub fn roster(options: &Options, runtime: &Runtime) -> Result<Roster, OpenError> {
-    let settings = ProviderOptions::default();
-    let mut probe = LibraryProbe { runtime, options: &settings };
-    Ok(provider::muster(options.provider, options.devices.as_deref(), &mut probe)?)
 }
 
 /// Loads the runtime library that the options name, or the one that `fetch` brought.

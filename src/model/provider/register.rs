@@ -8,9 +8,10 @@ use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 use ort::value::TensorRef;
 
-use super::Probe;
 use super::options::{OpenVino, Options};
+use super::{Probe, ProviderError, Roster, muster};
 use crate::graph;
+use crate::model;
 use crate::model::options::Kind;
 use crate::model::session::Runtime;
 
@@ -21,6 +22,16 @@ pub struct LibraryProbe<'a> {
     pub runtime: &'a Runtime,
     /// What the providers are told.
     pub options: &'a Options,
+}
+
+/// The providers that run on this host.
+///
+/// # Errors
+/// [`ProviderError`] when the one that is named does not.
+pub fn roster(options: &model::Options, runtime: &Runtime) -> Result<Roster, ProviderError> {
+    let settings = Options::default();
+    let mut probe = LibraryProbe { runtime, options: &settings };
+    muster(options.provider, options.devices.as_deref(), &mut probe)
 }
 
 impl Probe for LibraryProbe<'_> {
