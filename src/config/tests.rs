@@ -150,7 +150,7 @@ fn what_the_start_up_print_says_is_read_back() {
     assert_eq!(again, config);
     let default = read(&[]).expect("defaults");
     let summary = reference::summary(&default.effective);
-    assert!(summary.contains("RESCORED_WORKERS=3 (auto)"), "{summary}");
+    assert!(summary.contains("RESCORED_QUEUE_TOKENS=8000000 (auto)"), "{summary}");
     assert!(summary.contains("RESCORED_DRAIN=25s (default)"), "{summary}");
     assert!(reference::summary(&config.effective).contains("RESCORED_DRAIN=0s (set)"));
 }
