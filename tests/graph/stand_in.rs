@@ -45,5 +45,5 @@ fn unsqueezed(from: &str, to: &str) -> proto::Node {
 }
 
 fn operator(kind: &str, input: Vec<String>, output: Vec<String>) -> proto::Node {
-    proto::Node { op_type: kind.into(), name: output[0].clone(), input, output, ..Default::default() }
+    proto::Node { op_type: kind.into(), name: format!("{}.{kind}", output[0]), input, output, ..Default::default() }
 }
