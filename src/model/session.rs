@@ -189,7 +189,7 @@ impl SessionFactory {
         self.seats.iter().min_by_key(|seat| Arc::strong_count(seat)).map_or_else(Arc::default, Arc::clone)
     }
 
-    fn session(&self, device: u32) -> ort::Result<Session> {
+    fn session(&self, device: u32, unplaced: Option<&Nodes>) -> ort::Result<Session> {
         let builder = Session::builder(&self.runtime.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.place.threads)?
@@ -203,7 +203,8 @@ impl SessionFactory {
                 register::register(builder, (kind, device), &self.place.options)?
             }
         };
-        let session = self.profiled(builder)?.commit_from_file(&self.graph)?;
+        let mut builder = if unplaced.is_some() { profiled(builder)? } else { builder };
+        let session = builder.commit_from_file(&self.graph)?;
         // Asked after the library has read it: a file that was put in its place meanwhile is another model's.
         let bytes = std::fs::read(&self.graph).map_err(|error| ort::Error::new(error.to_string()))?;
         if blake3::hash(&bytes) != self.hash {
@@ -213,25 +214,24 @@ impl SessionFactory {
         }
         Ok(session)
     }
+}
 
-    /// The first session notes what runs where; see [`Placed::note`].
-    fn profiled(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-        if self.place.nodes.get().is_some() {
-            return Ok(builder);
-        }
-        let file = std::env::temp_dir().join(format!("rescored-placement-{}", std::process::id()));
-        Ok(builder.with_profiling(file)?)
-    }
+/// A session whose first run notes what runs where; [`Placed::note`] ends it.
+fn profiled(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+    let file = std::env::temp_dir().join(format!("rescored-placement-{}", std::process::id()));
+    Ok(builder.with_profiling(file)?)
 }
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
         let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
         let seat = self.seat();
-        let session = self.session(*seat).map_err(|error| runtime(&error))?;
+        // Asked once: another worker may note it while this session is built, and a profile that was begun must be ended.
+        // One that goes on keeps an event an operator, two gigabytes of them, and halves the worker's pace.
+        let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
+        let session = self.session(*seat, unplaced.as_ref()).map_err(|error| runtime(&error))?;
         let output = logits(&session)?;
         let is_ragged = session.inputs().iter().any(|input| input.name() == device::MARK);
-        let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
         let terms = Arc::new(RunOptions::new().map_err(|error| runtime(&error))?);
         let placed = Placed { session, unplaced, terms, _seat: seat };
         if is_ragged {

@@ -70,6 +70,19 @@ impl Drop for Server {
 }
 
 #[test]
+fn no_worker_goes_on_profiling_once_it_is_warm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().display().to_string();
+    let server = Server::with(&[("TMPDIR", &place), ("RESCORED_WORKERS", "4")]);
+    let names = std::fs::read_dir(folder.path()).expect("readable").map(|file| file.expect("an entry").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    // A profile that goes on holds its file, gigabytes of memory and half the worker's pace. The runtime has files too.
+    let profiles: Vec<String> = names.filter(|name| name.starts_with("rescored-placement")).collect();
+    assert!(profiles.is_empty(), "{profiles:?}");
+    drop(server);
+}
+
+#[test]
 fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
     let mut server = Server::start();
     let documents: Vec<String> =
