@@ -141,26 +141,32 @@ fn page() -> String {
     let traces = TraceOptions { endpoint: Some("http://127.0.0.1:9".into()), percent: 100 };
     let app = App::with(Setup { queue_tokens: 150, traces, ..Setup::default() });
     app.post("/v1/rerank", r#"{"query":"q","documents":["=nan"]}"#);
-    let slow: Vec<String> = (0..40).map(|n| format!("=slow {n}")).collect();
-    let body = serde_json::json!({"query": "q", "documents": slow}).to_string();
-    let address = app.address;
-    let busy = std::thread::Builder::new()
-        .spawn(move || {
-            crate::support::Connection::open(address).post("/v1/rerank", body, "x-request-timeout-ms: 900\r\n").status
-        })
-        .expect("a thread");
-    // Another document each time: one that was admitted before the queue was full is in the cache.
-    let refused = |turn: usize| {
-        let document = format!("{turn} {}", "x".repeat(4000));
-        app.post("/v1/rerank", serde_json::json!({"query": "q", "documents": [document]}).to_string()).status == 429
-    };
+    // A request that holds the queue, and others beside it until one is refused; again where the holder was through before.
+    // Other documents each time: what was scored once is in the cache and takes no place.
     let begun = std::time::Instant::now();
-    let mut turns = 0..;
-    while !turns.next().is_some_and(refused) {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the queue fills");
-        std::thread::sleep(Duration::from_millis(20));
+    let mut turns = 0_u64..;
+    let mut refused = false;
+    while !refused {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the queue fills");
+        let first = turns.next().unwrap_or_default() * 1000;
+        let slow: Vec<String> = (first..first + 40).map(|n| format!("=slow {n}")).collect();
+        let body = serde_json::json!({"query": "q", "documents": slow}).to_string();
+        let address = app.address;
+        let holder = std::thread::Builder::new()
+            .spawn(move || {
+                crate::support::Connection::open(address)
+                    .post("/v1/rerank", body, "x-request-timeout-ms: 900\r\n")
+                    .status
+            })
+            .expect("a thread");
+        while !refused && !holder.is_finished() {
+            let document = format!("{} {}", turns.next().unwrap_or_default(), "x".repeat(4000));
+            let body = serde_json::json!({"query": "q", "documents": [document]}).to_string();
+            refused = app.post("/v1/rerank", body).status == 429;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        holder.join().expect("an answer");
     }
-    busy.join().expect("an answer");
     app.traces.stop(Duration::from_secs(5));
     app.get("/metrics").text().to_owned()
 }
