@@ -19,6 +19,8 @@ use crate::support::{Connection, config, logits, models};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 const SWAPS: usize = 20;
+/// Swaps after which memory is compared: a former model that stayed would add its embeddings alone, 45 MiB in fp32, each time.
+const SETTLED: usize = 13;
 const QUERY: &str = "how many people live in berlin";
 const DOCUMENTS: [&str; 3] = [
     "Berlin had a population of 3,520,031 registered inhabitants.",
@@ -146,7 +148,8 @@ fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change
             bench.put(swap % 2);
             load(&mut control).ok();
             assert_eq!(bits(&mut control), known[swap % 2], "stale after swap {swap}");
-            if swap == 3 {
+            // By then the allocator holds what swapping under load needs; over eighty swaps it stayed within 65 MiB from there.
+            if swap == SETTLED {
                 settled = resident(&mut control);
             }
         }
@@ -154,7 +157,7 @@ fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change
     });
     assert!(answered.into_inner() > SWAPS, "there was load");
     let grown = resident(&mut control).saturating_sub(settled) / (1 << 20);
-    assert!(grown < 96, "former models are given back: {grown} MiB more after {SWAPS} swaps than after four");
+    assert!(grown < 96, "former models are given back: {grown} MiB more after {SWAPS} swaps than after {SETTLED}");
     // The last swap left the second shape; half a graph and half a tokenizer leave it serving.
     for file in ["model.onnx", "tokenizer.json"] {
         bench.put(0);
