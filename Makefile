@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-calm fuzz test-manifests
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-calm fuzz test-manifests deny
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -59,6 +59,11 @@ bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tier
 
 bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
 	$(CARGO) bench --locked --bench calm -- $(PART)
+
+deny: ## Judge licences, sources and known faults of the dependencies by cargo-deny (which is built where it is missing)
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	$(CARGO) deny check licenses bans sources
+	$(CARGO) deny check advisories
 
 fuzz: ## Fuzz every parser for FUZZ_SECONDS each (20), or for FUZZ_RUNS inputs each
 	tests/fuzz/run.sh
