@@ -55,7 +55,7 @@ fn warm() -> Value {
             {"name": "skip", "in": "query", "required": false, "description": skip,
              "schema": {"type": "integer", "minimum": 0}},
         ],
-        "requestBody": {"required": true, "content": lines(
+        "requestBody": {"required": false, "content": lines(
             request,
             "{\"query\":\"how many people live in berlin\",\"documents\":[\"Berlin has 3,520,031 inhabitants.\"]}\n",
         )},
