@@ -24,6 +24,7 @@ mod reader;
 pub mod reference;
 pub mod settings;
 
+use error::Shown;
 pub use error::{ConfigError, Fault};
 pub use reader::{Effective, Origin};
 
@@ -36,7 +37,7 @@ pub const PREFIX: &str = "RESCORED_";
 /// The exit code of a process that was configured wrongly (`EX_USAGE` of sysexits).
 pub const EXIT_CODE: u8 = 64;
 
-/// Least number of waiting tokens under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
+/// Least number of waiting tokens of a model under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
 const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 
 /// Everything that the process was told.
@@ -143,13 +144,13 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         coreml: coreml(read, raw.coreml_units, raw.coreml_cache),
         threads: read.value(&settings::THREADS, raw.threads),
     };
-    let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     let engine = engine::Options {
         workers: read.value(&settings::WORKERS, raw.workers),
         tokenisers: host.cores,
         batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
         batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),
-        queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, AUTO_QUEUE_TOKENS.max(largest_request)),
+        queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, queue_left_to_us(&http, &model)),
+        weights: read.value(&settings::MODEL_WEIGHTS, raw.model_weights).unwrap_or_default(),
         stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
     let cache = cache(read, (raw.cache_bytes, raw.cache_weights, raw.cache_ttl));
@@ -174,6 +175,12 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         traces,
         effective: Vec::new(),
     }
+}
+
+/// Room for the largest request, for each model.
+fn queue_left_to_us(http: &http::Options, model: &model::Options) -> u64 {
+    let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
+    AUTO_QUEUE_TOKENS.max(largest_request).saturating_mul(model.ids.len().max(1) as u64)
 }
 
 fn patience(
@@ -238,8 +245,28 @@ fn telemetry(read: &mut Reader, filter: Option<String>, format: Option<String>) 
     telemetry::Options { filter: read.value(&settings::LOG, filter), format: read.value(&settings::LOG_FORMAT, format) }
 }
 
+/// A weight that is meant for nobody is a weight that somebody lacks.
+fn check_weights(read: &mut Reader, config: &Config) {
+    let (name, models) = (settings::MODEL_WEIGHTS.name, settings::MODELS.name);
+    if !read.understood(name) || !read.understood(models) {
+        return;
+    }
+    let ids: Vec<&str> = config.model.ids.iter().map(|id| model_id(id)).collect();
+    let strangers = config.engine.weights.iter().filter(|(id, _)| !ids.contains(&id.as_str()));
+    for (stranger, _) in strangers {
+        let valid = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        read.fault(Fault::Stranger { name, given: Shown::open(stranger), other: models, valid });
+    }
+}
+
+/// What requests call a model that is configured by this text: a path's last part.
+fn model_id(text: &str) -> &str {
+    std::path::Path::new(text).file_name().and_then(std::ffi::OsStr::to_str).unwrap_or(text)
+}
+
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
 fn check_together(read: &mut Reader, config: &Config) {
+    check_weights(read, config);
     let queue = config.engine.queue_tokens;
     let batch = u64::try_from(config.engine.batch_tokens.unwrap_or(0)).unwrap_or(u64::MAX);
     let length = u64::from(config.model.max_length);

@@ -44,7 +44,7 @@ use claim::{Arrival, Job};
 use crew::{Crew, Watchdog};
 use dispatcher::{Callers, Hands, Waits};
 use ledger::{Asked, Books, Denied, Ledger, Why};
-pub use options::Options;
+pub use options::{Options, Quota};
 pub use timeline::Timeline;
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
@@ -139,11 +139,11 @@ impl PairFault {
 /// Why work was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Too many tokens are waiting.
+    /// Too many tokens of its model are waiting.
     Full {
         /// Estimated tokens waiting.
         queued: u64,
-        /// Estimated tokens that may wait.
+        /// Estimated tokens of the model that may wait.
         limit: u64,
         /// When room for this work is expected, from the recent drain rate.
         retry_after: Duration,
@@ -233,7 +233,7 @@ pub struct Engine {
     // Below the crew: it looks after the workers until the last has ended.
     _watchdog: Watchdog,
     ledger: Arc<Ledger>,
-    limit: u64,
+    quotas: Vec<Quota>,
     health: Arc<Health>,
     started: Receiver<Result<(), ScorerError>>,
     workers: usize,
@@ -261,19 +261,21 @@ impl Engine {
         // One look serves whoever went away before it.
         let (gone, told) = bounded(1);
         let count = options.count(models.iter().map(|model| model.batching));
-        let books = Books::new(options.queue_tokens, count);
-        let ledger = Arc::new(Ledger::new(books, Arc::clone(&around.metrics)));
+        let quotas = options.quotas(&models.iter().map(|model| model.card.id.as_str()).collect::<Vec<_>>());
+        let names = models.iter().map(|model| model.card.id.clone());
+        let ledger = Arc::new(Ledger::new(Books::new(&quotas, count), names, Arc::clone(&around.metrics)));
         let workers = crew::spawn((count, options.stuck_after), models, &ledger, around)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
-        let batching = |(model, wait): (&Arc<Model>, &Duration)| planner::Batching {
+        let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {
             company: model.company,
             tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
             // Whoever waits for company wants passes to be large.
             spread: if wait.is_zero() { count } else { 1 },
+            weight: quota.weight,
         };
-        let planner = planner::Planner::new(&models.iter().zip(&waits).map(batching).collect::<Vec<_>>())
-            .with_readers(options.tokenisers);
+        let batchings: Vec<_> = models.iter().zip(&waits).zip(&quotas).map(batching).collect();
+        let planner = planner::Planner::new(&batchings).with_readers(options.tokenisers);
         let callers = Callers { arrivals: taken, gone: told };
         let hands = Hands { ends: workers.ends, crew: Arc::clone(&workers.crew) };
         // Who sets a time wants it waited; of our own accord we keep no device idle.
@@ -287,7 +289,7 @@ impl Engine {
             crew: workers.crew,
             _watchdog: workers.watchdog,
             ledger,
-            limit: options.queue_tokens,
+            quotas,
             health: Arc::clone(&around.health),
             started: workers.started,
             workers: count,
@@ -315,26 +317,27 @@ impl Engine {
         let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
         let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
         let asked = Asked {
+            model: work.model,
             tokens: work.estimated_tokens(most),
             deadline: work.deadline,
             priority: work.priority,
             partial: work.order == Order::AsGiven,
         };
         if self.health.is_short_of_memory() {
-            self.ledger.refused("memory");
+            self.ledger.refused(asked.model, "memory");
             return Err(Refusal::Memory);
         }
-        let entry = self.ledger.admit(&asked).map_err(|denied| self.refusal(denied))?;
+        let entry = self.ledger.admit(&asked).map_err(Refusal::from)?;
         let job = Arc::new(Job::new((work, most), sink, (Arc::clone(&self.ledger), entry)));
         let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
             Ok(()) => return Ok(Ticket { job }),
             Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
             Err(TrySendError::Full(arrival)) => {
-                let (queued, retry_after) = (self.ledger.queued(), Duration::from_secs(1));
-                (arrival, Refusal::Full { queued, limit: self.limit, retry_after })
+                let limit = self.quotas.get(asked.model).map_or(0, |quota| quota.queue_tokens);
+                (arrival, Refusal::Full { queued: self.ledger.queued(), limit, retry_after: Duration::from_secs(1) })
             }
         };
-        self.ledger.refused("intake");
+        self.ledger.refused(asked.model, "intake");
         arrival.defuse();
         self.ledger.leave(entry, asked.tokens);
         Err(refusal)
@@ -345,12 +348,19 @@ impl Engine {
         self.gone.clone()
     }
 
-    const fn refusal(&self, denied: Denied) -> Refusal {
-        let Denied { why, queued, retry_after } = denied;
+    /// What each model has of what they share.
+    pub fn quotas(&self) -> &[Quota] {
+        &self.quotas
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let Denied { why, queued, limit, retry_after } = denied;
         match why {
-            Why::Full => Refusal::Full { queued, limit: self.limit, retry_after },
-            Why::Late(predicted) => Refusal::Late { queued, predicted: Some(predicted), retry_after },
-            Why::Crowded => Refusal::Late { queued, predicted: None, retry_after },
+            Why::Full => Self::Full { queued, limit, retry_after },
+            Why::Late(predicted) => Self::Late { queued, predicted: Some(predicted), retry_after },
+            Why::Crowded => Self::Late { queued, predicted: None, retry_after },
         }
     }
 }

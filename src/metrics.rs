@@ -50,6 +50,15 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
+/// Labels of a refusal that is kept per model.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Refused {
+    /// The model's id.
+    pub model: String,
+    /// A short fixed word.
+    pub reason: &'static str,
+}
+
 /// Label of spans on their way out.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Outcome {
@@ -161,6 +170,14 @@ pub struct Metrics {
     pub model_tokens: Family<Served, Count>,
     /// Forward passes that these took part in, summed.
     pub model_inference_microseconds: Family<Served, Count>,
+    /// Estimated tokens admitted and not yet scored, by model.
+    pub model_queue_tokens: Family<Served, Level>,
+    /// Estimated tokens that may wait, by model that is loaded.
+    pub model_queue_limit_tokens: Family<Served, Level>,
+    /// Share of forward passes while others have work too, by model that is loaded.
+    pub model_weight: Family<Served, Level>,
+    /// Requests refused before any work, by model and reason.
+    pub model_refusals: Family<Refused, Count>,
     /// Models loaded, unloaded, found unchanged, or refused, while serving.
     pub model_changes: Family<Reason, Count>,
     /// Pairs that failed, by reason.
@@ -246,6 +263,10 @@ impl Metrics {
             model_cached_pairs: Family::default(),
             model_tokens: Family::default(),
             model_inference_microseconds: Family::default(),
+            model_queue_tokens: Family::default(),
+            model_queue_limit_tokens: Family::default(),
+            model_weight: Family::default(),
+            model_refusals: Family::default(),
             model_changes: Family::default(),
             pair_failures: Family::default(),
             trace_spans: Family::default(),
@@ -258,6 +279,7 @@ impl Metrics {
     }
 
     fn declare(&self, r: &mut Registry) {
+        self.declare_by_model(r);
         r.register_with_unit(
             "request",
             "time from a request's head to its answer",
@@ -308,16 +330,26 @@ impl Metrics {
                    "accelerator_detours", "batches that went another way because the best one failed", self.accelerator_detours;
                    "accelerator_refused", "ways of accelerators that are not used", self.accelerator_refused;
                    "refusals", "requests refused before any work, by reason", self.refusals;
-                   "model_requests", "requests answered, by model", self.model_requests;
-            "model_pairs", "pairs of answered requests, by model", self.model_pairs;
-            "model_cached_pairs", "pairs of answered requests that the cache answered, by model", self.model_cached_pairs;
-            "model_tokens", "tokens of answered requests, by model", self.model_tokens;
-            "model_inference_microseconds", "forward passes that a model's requests took part in", self.model_inference_microseconds;
-            "model_changes", "models loaded, unloaded, found unchanged or refused while serving", self.model_changes;
             "pair_failures", "pairs that failed, by reason", self.pair_failures;
                    "trace_spans", "spans, by what became of them on their way out", self.trace_spans;
                    "process_resident_memory_bytes", "resident memory of the process", self.resident_bytes;
                }
+    }
+
+    /// What is kept per model.
+    fn declare_by_model(&self, r: &mut Registry) {
+        declare! { r,
+            "model_requests", "requests answered, by model", self.model_requests;
+            "model_pairs", "pairs of answered requests, by model", self.model_pairs;
+            "model_cached_pairs", "pairs of answered requests that the cache answered, by model", self.model_cached_pairs;
+            "model_tokens", "tokens of answered requests, by model", self.model_tokens;
+            "model_inference_microseconds", "forward passes that a model's requests took part in", self.model_inference_microseconds;
+            "model_queue_tokens", "estimated tokens admitted and not yet scored, by model", self.model_queue_tokens;
+            "model_queue_limit_tokens", "estimated tokens that may wait, by model", self.model_queue_limit_tokens;
+            "model_weight", "share of forward passes while other models have work too", self.model_weight;
+            "model_refusals", "requests refused before any work, by model and reason", self.model_refusals;
+            "model_changes", "models loaded, unloaded, found unchanged or refused while serving", self.model_changes;
+        }
     }
 
     /// The text of `GET /metrics`.

@@ -21,7 +21,7 @@ use crate::engine::{Engine, StartError};
 use crate::metrics::Metrics;
 
 pub use crate::cache::{Forgotten, Report as CacheReport};
-pub use crate::engine::Timeline;
+pub use crate::engine::{Quota, Timeline};
 pub use fault::Fault;
 
 pub use generation::Generation;
@@ -145,6 +145,7 @@ impl Reranker {
         let shelf = Arc::new(Shelf { cache, flights: Flights::default() });
         let scopes = (0..models.len()).collect();
         let first = Generation::new((models, scopes), engine, (Arc::clone(&shelf), Arc::clone(&metrics)));
+        first.show();
         Self { now: ArcSwap::from_pointee(first), shelf, metrics }
     }
 
@@ -165,6 +166,7 @@ impl Reranker {
         for (scope, identity) in next.identities() {
             self.shelf.cache.assign(scope, identity);
         }
+        next.show();
         self.now.swap(Arc::new(next))
     }
 

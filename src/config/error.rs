@@ -69,6 +69,18 @@ pub enum Fault {
         /// What would happen.
         consequence: &'static str,
     },
+    /// A value that names a model which is none of those configured.
+    #[error("{name}: {given} is none of {other}; name one of {valid}, or add it to {other}")]
+    Stranger {
+        /// The variable's full name.
+        name: &'static str,
+        /// The model that it names.
+        given: Shown,
+        /// The full name of the variable that lists models.
+        other: &'static str,
+        /// Models that it may name.
+        valid: String,
+    },
     /// A variable that is of no use without another.
     #[error("{name}: is not set, and {other} is of no use without it; set both or neither")]
     Lacking {

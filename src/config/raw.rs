@@ -29,6 +29,7 @@ pub(super) struct RawConfig {
     pub(super) ui: Option<String>,
     pub(super) models: Option<String>,
     pub(super) model_control: Option<String>,
+    pub(super) model_weights: Option<String>,
     pub(super) model_dir: Option<String>,
     pub(super) runtime: Option<String>,
     pub(super) provider: Option<String>,

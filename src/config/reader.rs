@@ -68,7 +68,11 @@ impl Reader {
             Fault::Value { name: wrong, .. } | Fault::NotUtf8 { name: wrong, .. } | Fault::Twice { name: wrong } => {
                 *wrong == name
             }
-            Fault::Unknown { .. } | Fault::Conflict { .. } | Fault::Lacking { .. } | Fault::Unreadable(_) => false,
+            Fault::Unknown { .. }
+            | Fault::Conflict { .. }
+            | Fault::Lacking { .. }
+            | Fault::Stranger { .. }
+            | Fault::Unreadable(_) => false,
         })
     }
 

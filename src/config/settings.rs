@@ -167,10 +167,13 @@ table! {
     QUEUE_TOKENS: Or<Count<u64>>, Open, "auto",
         Or {
             word: "auto",
-            means: "8,000,000, or `RESCORED_MAX_DOCUMENTS` x `RESCORED_MAX_LENGTH` where that is more",
+            means: "8,000,000 a model, or `RESCORED_MAX_DOCUMENTS` x `RESCORED_MAX_LENGTH` where that is more",
             kind: Count { min: 8, max: 1_000_000_000_000 },
         },
-        "Estimated tokens that may wait before new work is refused with 429.";
+        "Estimated tokens that may wait before new work is refused with 429; models share them by weight.";
+    MODEL_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
+        "Weights by which models share forward passes while several have work, counted in tokens, and the queue: each has its \
+         part of `RESCORED_QUEUE_TOKENS`, so that a burst on one cannot fill it for another; a model that is not named weighs 1.";
     STUCK_AFTER: Period, Open, "5s", Period { min: Duration::from_millis(10), max: HOUR },
         "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is told to \
          stop, and its worker is replaced where it does not.";

@@ -45,6 +45,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_BATCH_TOKENS", "1024"),
     ("RESCORED_BATCH_WAIT", "2ms"),
     ("RESCORED_QUEUE_TOKENS", "9000000"),
+    ("RESCORED_MODEL_WEIGHTS", "tiny=3,large=2"),
     ("RESCORED_STUCK_AFTER", "6s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
     ("RESCORED_CACHE_WEIGHTS", "tiny=3"),
@@ -115,8 +116,11 @@ fn every_variable_reaches_its_option_and_no_other() {
     assert_eq!(names, TABLE.iter().map(|row| row.name()).collect::<Vec<_>>(), "every variable needs an example here");
     for (name, value) in OTHER_THAN_DEFAULT {
         // Of no use alone.
-        let needs: &[(&str, &str)] =
-            if *name == "RESCORED_TLS_KEY" { &[("RESCORED_TLS_CERT", "/run/tls/all.pem")] } else { &[] };
+        let needs: &[(&str, &str)] = match *name {
+            "RESCORED_TLS_KEY" => &[("RESCORED_TLS_CERT", "/run/tls/all.pem")],
+            "RESCORED_MODEL_WEIGHTS" => &[("RESCORED_MODELS", "tiny,/opt/models/large")],
+            _ => &[],
+        };
         let default = read(needs).expect("defaults");
         let config = read(&[needs, &[(name, value)]].concat()).expect(name);
         let secret = TABLE.iter().any(|row| row.name() == *name && row.secrecy() == Secrecy::Secret);
@@ -129,7 +133,12 @@ fn every_variable_reaches_its_option_and_no_other() {
             .filter(|(now, before)| now.text != before.text)
             .map(|(now, _)| now.name)
             .collect();
-        let expected: &[&str] = if secret { &[] } else { &[*name] };
+        let expected: &[&str] = match *name {
+            _ if secret => &[],
+            // The queue left to us has room for each.
+            "RESCORED_MODELS" => &["RESCORED_MODELS", "RESCORED_QUEUE_TOKENS"],
+            _ => &[*name],
+        };
         assert_eq!(changed, expected, "{name} changes itself only");
         let options = |config: &Config| format!("{:?}", Config { effective: Vec::new(), ..config.clone() });
         assert_ne!(options(&config), options(&default), "{name} changes an option");
@@ -159,6 +168,26 @@ fn what_the_start_up_print_says_is_read_back() {
 fn the_queue_left_to_us_holds_the_largest_request() {
     let config = read(&[("RESCORED_MAX_DOCUMENTS", "1000000"), ("RESCORED_MAX_LENGTH", "8192")]).expect("valid");
     assert_eq!(config.engine.queue_tokens, 8_192_000_000);
+}
+
+#[test]
+fn weights_are_of_models_that_are_served_each_named_once() {
+    let models = ("RESCORED_MODELS", "a,/opt/models/b");
+    let weights = |text| read(&[models, ("RESCORED_MODEL_WEIGHTS", text)]).expect("valid").engine.weights;
+    assert_eq!(weights("a=3, b=1"), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
+    assert_eq!(weights("even"), []);
+    let name = "RESCORED_MODEL_WEIGHTS";
+    let valid = "valid: `model=weight` pairs, comma-separated, weights from 1 to 1000000, or `even` (all models alike)";
+    for (text, fault) in [
+        ("c=2", format!("{name}: `c` is none of RESCORED_MODELS; name one of `a`, `b`, or add it to RESCORED_MODELS")),
+        ("a=0", format!("{name}: `a=0` is too small; {valid}")),
+        ("a=1,a=2", format!("{name}: `a=1,a=2` names `a` twice; {valid}; keep one")),
+        ("a", format!("{name}: `a` has an item that is no weight; {valid}; write `model=3,other=1`")),
+    ] {
+        assert_eq!(faults(&[models, (name, text)]), [fault]);
+    }
+    // The queue left to us has room for each.
+    assert_eq!(read(&[models]).expect("valid").engine.queue_tokens, 16_000_000);
 }
 
 #[test]

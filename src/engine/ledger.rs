@@ -4,9 +4,12 @@
 //! request is admitted when the queue has room, when its own predicted finish lies before its deadline, and when nobody
 //! who was promised an answer would lose it.
 //!
-//! **Prediction.** The planner serves requests in equal shares, so by the time that one with `r` tokens left is done,
-//! every other has had `r` tokens or all of its own, whichever is less: it is done when the sum of these has been served.
-//! The rate is the workers' recent one ([`Speed`]), not an average since the start.
+//! **Prediction.** The planner serves a model's requests in equal shares, so by the time that one with `r` tokens left is
+//! done, every other of its model has had `r` tokens or all of its own, whichever is less. Models share by weight, so by
+//! the time that one has had so many tokens, every other has had as many by weight, or all of its own. The request is done
+//! when the sum of these has been served. The rate is the workers' recent one ([`Speed`]), not an average since the start.
+//!
+//! **Room.** Each model has its part of the queue ([`Quota`]), so that a burst on one cannot fill it for the others.
 //!
 //! **Promises.** A request is admitted when it is predicted to need no more than [`PROMISED_PERCENT`] of its time; later
 //! ones may use what that leaves. So small requests flow beside a large one, and a large one keeps its deadline.
@@ -14,12 +17,19 @@
 //! [`Books`] is pure: no clock, no locks. [`Ledger`] puts it under the one lock of the engine, which is held for
 //! arithmetic only and under which no other is taken. It must not know texts, batches or threads.
 
+mod shares;
+mod speed;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::options::Quota;
 use crate::domain::Priority;
-use crate::metrics::{Metrics, Reason};
+use crate::metrics::{Level, Metrics, Reason, Refused, Served};
+
+use shares::{Loads, Share};
+use speed::Speed;
 
 /// How much of its time a new request may be predicted to need.
 const PROMISED_PERCENT: u32 = 80;
@@ -27,18 +37,15 @@ const PROMISED_PERCENT: u32 = 80;
 /// Who is predicted to need more than this much of its time will be late whatever is refused to others.
 const HOPELESS_PERCENT: u32 = 150;
 
-/// The share of the queue that warm-up work may fill: the rest is there for searches whenever they come.
+/// The share of a model's queue that warm-up work may fill: the rest is there for searches whenever they come.
 const WARM_UP_SHARE: u64 = 2;
 
 /// Workers' time over which the rate is averaged: long enough to even batches out, short enough to follow a change.
 const MEMORY: Duration = Duration::from_secs(2);
 
-/// Forward passes that must have been seen before a rate is believed.
-const LEAST_PASSES: u32 = 3;
-
 /// A forward pass is handed out whole, so a request may wait for one more than its share says, and another request's
-/// last one: what is added to every prediction.
-const GRAINS: u32 = 2;
+/// last one: what is added to every prediction. Every other model that has work may have a pass out before, too.
+const GRAINS: usize = 2;
 
 /// The longest time that a refused caller is told to wait: past it the estimate says nothing.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
@@ -52,6 +59,8 @@ pub(super) type EntryId = u64;
 /// What a request asks of the engine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
+    /// Which of the engine's models.
+    pub(super) model: usize,
     /// Its estimated tokens.
     pub(super) tokens: u64,
     /// When its caller stops waiting.
@@ -66,8 +75,10 @@ pub(super) struct Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) why: Why,
-    /// Estimated tokens waiting.
+    /// Estimated tokens waiting: the model's where its part of the queue has no room, else everybody's.
     pub(super) queued: u64,
+    /// Estimated tokens of the model that may wait.
+    pub(super) limit: u64,
     pub(super) retry_after: Duration,
 }
 
@@ -92,68 +103,48 @@ impl Why {
     }
 }
 
-/// How fast workers go, from their recent forward passes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Speed {
-    tokens: f64,
-    seconds: f64,
-    passes: f64,
-    seen: u32,
-}
-
-impl Speed {
-    /// A worker got through `tokens` in `time`. `memory` is in workers' time.
-    fn ran(&mut self, tokens: u64, time: Duration, memory: Duration) {
-        let seconds = time.as_secs_f64();
-        let kept = (-seconds / memory.as_secs_f64().max(0.001)).exp();
-        self.tokens = self.tokens * kept + tokens as f64;
-        self.seconds = self.seconds * kept + seconds;
-        // Time without tokens is what a worker spends between two passes.
-        let pass = u32::from(tokens > 0);
-        self.passes = self.passes * kept + f64::from(pass);
-        self.seen = self.seen.saturating_add(pass);
-    }
-
-    /// Tokens a second of one worker, once enough was seen to say so.
-    fn of_one(&self) -> Option<f64> {
-        (self.seen >= LEAST_PASSES && self.seconds > 0.0 && self.tokens > 0.0).then(|| self.tokens / self.seconds)
-    }
-
-    /// Seconds of one forward pass.
-    fn grain(&self) -> f64 {
-        if self.passes > 0.0 { self.seconds / self.passes } else { 0.0 }
-    }
-}
-
 /// A request that was admitted and is not finished.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
+    model: usize,
     left: u64,
     deadline: Instant,
     priority: Priority,
     partial: bool,
 }
 
+impl Entry {
+    fn share(&self, now: Instant) -> Share {
+        let slack = self.deadline.saturating_duration_since(now).as_secs_f64();
+        Share { left: self.left, slack, partial: self.partial }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Books {
-    limit: u64,
+    models: Vec<Queue>,
     entries: HashMap<EntryId, Entry>,
     next: EntryId,
-    live: u64,
-    warm_up: u64,
     speed: Speed,
     workers: u32,
 }
 
+/// What waits for a model.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    quota: Quota,
+    live: u64,
+    warm_up: u64,
+}
+
 impl Books {
-    pub(super) fn new(limit: u64, workers: usize) -> Self {
+    /// Books of an engine whose models have these quotas.
+    pub(super) fn new(quotas: &[Quota], workers: usize) -> Self {
         Self {
-            limit,
+            models: quotas.iter().map(|&quota| Queue { quota, live: 0, warm_up: 0 }).collect(),
             entries: HashMap::new(),
             next: 0,
-            live: 0,
-            warm_up: 0,
             speed: Speed::default(),
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
         }
@@ -161,74 +152,98 @@ impl Books {
 
     /// Admits a request, or says why not.
     pub(super) fn admit(&mut self, asked: &Asked, now: Instant) -> Result<EntryId, Denied> {
-        self.room(asked)?;
+        let loads = self.loads(now);
+        self.room(asked, &loads)?;
         if asked.priority == Priority::Live {
-            self.in_time(asked, now)?;
+            self.in_time(asked, &loads, now)?;
         }
         let id = self.next;
         self.next += 1;
-        *self.queue(asked.priority) += asked.tokens;
-        let Asked { tokens: left, deadline, priority, partial } = *asked;
-        self.entries.insert(id, Entry { left, deadline, priority, partial });
+        let Asked { model, tokens: left, deadline, priority, partial } = *asked;
+        if let Some(waiting) = self.waiting(model, priority) {
+            *waiting += left;
+        }
+        self.entries.insert(id, Entry { model, left, deadline, priority, partial });
         Ok(id)
     }
 
-    /// A request larger than the whole limit is admitted when nothing else of its priority waits: refusing it for ever
-    /// would make the limit a size limit. Warm-up work never stands in the way of live work.
-    fn room(&self, asked: &Asked) -> Result<(), Denied> {
-        let (waiting, limit) = match asked.priority {
-            Priority::Live => (self.live, self.limit),
-            Priority::WarmUp => (self.warm_up, self.limit / WARM_UP_SHARE),
+    /// A request larger than the whole limit is admitted when nothing else of its model and priority waits: refusing it
+    /// for ever would make the limit a size limit. Warm-up work never stands in the way of live work.
+    fn room(&self, asked: &Asked, loads: &Loads) -> Result<(), Denied> {
+        let Some(queue) = self.models.get(asked.model) else { return Ok(()) };
+        let limit = queue.quota.queue_tokens;
+        let (waiting, most) = match asked.priority {
+            Priority::Live => (queue.live, limit),
+            Priority::WarmUp => (queue.warm_up, limit / WARM_UP_SHARE),
         };
-        if waiting == 0 || waiting.saturating_add(asked.tokens) <= limit {
+        if waiting == 0 || waiting.saturating_add(asked.tokens) <= most {
             return Ok(());
         }
-        let over = (waiting + asked.tokens).saturating_sub(limit);
-        Err(self.denied(Why::Full, self.time_for(over)))
+        let over = (waiting + asked.tokens).saturating_sub(most);
+        let retry_after = self.time_for(loads.until((asked.model, over), None)).min(LONGEST_RETRY);
+        Err(Denied { why: Why::Full, queued: queue.live + queue.warm_up, limit, retry_after })
     }
 
     /// Checks the new request's deadline and everybody else's. Alone in the engine, a request is always tried: nobody is
     /// harmed, and a rate that has become wrong is learnt anew.
-    fn in_time(&self, asked: &Asked, now: Instant) -> Result<(), Denied> {
+    fn in_time(&self, asked: &Asked, loads: &Loads, now: Instant) -> Result<(), Denied> {
         let Some(rate) = self.rate() else { return Ok(()) };
-        let live = self.entries.values().filter(|entry| entry.priority == Priority::Live);
-        let shares = Shares::of(live.map(|entry| Share::of(entry, now)).collect());
-        if shares.sorted.is_empty() {
+        let busy = loads.busy();
+        if busy == 0 {
             return Ok(());
         }
-        let grain = self.speed.grain() * f64::from(GRAINS);
+        #[expect(clippy::cast_precision_loss, reason = "models are few")]
+        let grain = self.speed.grain() * (GRAINS + busy - 1) as f64;
         let finish = |tokens: u64| tokens as f64 / rate + grain;
         let part_of = |slack: f64, percent: u32| slack * f64::from(percent) / 100.0;
-        let own = finish(shares.served(asked.tokens) + asked.tokens);
+        let own = finish(loads.until((asked.model, loads.served(asked.model, asked.tokens) + asked.tokens), None));
         let promised = part_of(asked.deadline.saturating_duration_since(now).as_secs_f64(), PROMISED_PERCENT);
         if !asked.partial && own > promised {
-            return Err(self.denied(Why::Late(seconds(own)), seconds(own - promised)));
+            return Err(self.denied(Why::Late(seconds(own)), asked, seconds(own - promised)));
         }
-        let broken = shares.sorted.iter().find(|one| {
-            let before = shares.served(one.left);
+        let broken = loads.all().find_map(|(model, one)| {
+            let served = loads.served(model, one.left);
+            let before = loads.until((model, served), None);
+            let with = if model == asked.model { served + asked.tokens.min(one.left) } else { served };
+            let after = loads.until((model, with), Some((asked.model, asked.tokens)));
             let hopeless = finish(before) - grain > part_of(one.slack, HOPELESS_PERCENT);
-            !one.partial && !hopeless && finish(before + asked.tokens.min(one.left)) > one.slack
+            (!one.partial && !hopeless && finish(after) > one.slack).then_some(before)
         });
         match broken {
-            Some(one) => Err(self.denied(Why::Crowded, seconds(finish(shares.served(one.left))))),
+            Some(before) => Err(self.denied(Why::Crowded, asked, seconds(finish(before)))),
             None => Ok(()),
         }
     }
 
-    fn denied(&self, why: Why, retry_after: Duration) -> Denied {
-        Denied { why, queued: self.live + self.warm_up, retry_after: retry_after.min(LONGEST_RETRY) }
+    fn denied(&self, why: Why, asked: &Asked, retry_after: Duration) -> Denied {
+        let limit = self.models.get(asked.model).map_or(0, |queue| queue.quota.queue_tokens);
+        Denied { why, queued: self.queued(), limit, retry_after: retry_after.min(LONGEST_RETRY) }
+    }
+
+    /// Live requests that share, by model.
+    fn loads(&self, now: Instant) -> Loads {
+        let mut shares: Vec<Vec<Share>> = vec![Vec::new(); self.models.len()];
+        for entry in self.entries.values().filter(|entry| entry.priority == Priority::Live) {
+            if let Some(shares) = shares.get_mut(entry.model) {
+                shares.push(entry.share(now));
+            }
+        }
+        let weights = self.models.iter().map(|queue| queue.quota.weight);
+        Loads::of(shares.into_iter().zip(weights))
     }
 
     /// Tokens of a request are off the queue, whatever came of them.
     pub(super) fn leave(&mut self, id: EntryId, tokens: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let gone = tokens.min(entry.left);
-        let priority = entry.priority;
+        let (model, priority) = (entry.model, entry.priority);
         entry.left -= gone;
         if entry.left == 0 {
             self.entries.remove(&id);
         }
-        *self.queue(priority) -= gone;
+        if let Some(waiting) = self.waiting(model, priority) {
+            *waiting -= gone;
+        }
     }
 
     /// A worker got through `tokens` in `time`.
@@ -242,8 +257,13 @@ impl Books {
     }
 
     /// Estimated tokens that wait.
-    pub(super) const fn queued(&self) -> u64 {
-        self.live + self.warm_up
+    pub(super) fn queued(&self) -> u64 {
+        self.by_model().sum()
+    }
+
+    /// The same by model.
+    pub(super) fn by_model(&self) -> impl Iterator<Item = u64> {
+        self.models.iter().map(|queue| queue.live + queue.warm_up)
     }
 
     /// Tokens a second of all workers together.
@@ -260,55 +280,12 @@ impl Books {
         self.rate().map_or(BLIND_RETRY, |rate| seconds(tokens as f64 / rate))
     }
 
-    const fn queue(&mut self, priority: Priority) -> &mut u64 {
-        match priority {
-            Priority::Live => &mut self.live,
-            Priority::WarmUp => &mut self.warm_up,
-        }
-    }
-}
-
-/// One request under equal sharing.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    left: u64,
-    /// Seconds until its deadline.
-    slack: f64,
-    partial: bool,
-}
-
-impl Share {
-    fn of(entry: &Entry, now: Instant) -> Self {
-        let slack = entry.deadline.saturating_duration_since(now).as_secs_f64();
-        Self { left: entry.left, slack, partial: entry.partial }
-    }
-}
-
-/// All requests that share, the smallest first.
-#[derive(Debug)]
-struct Shares {
-    sorted: Vec<Share>,
-    /// The sum of what the first ones have left, for none of them, the first, the first two...
-    sums: Vec<u64>,
-}
-
-impl Shares {
-    fn of(mut sorted: Vec<Share>) -> Self {
-        sorted.sort_unstable_by_key(|share| share.left);
-        let mut sums = vec![0];
-        sums.extend(sorted.iter().scan(0, |sum, share| {
-            *sum += share.left;
-            Some(*sum)
-        }));
-        Self { sorted, sums }
-    }
-
-    /// Tokens of these that are served under equal sharing until one with `left` tokens is done: of each, all it has left
-    /// or as many as that one's, whichever is less.
-    fn served(&self, left: u64) -> u64 {
-        let smaller = self.sorted.partition_point(|share| share.left <= left);
-        let larger = (self.sorted.len() - smaller) as u64;
-        self.sums.get(smaller).copied().unwrap_or(0) + larger * left
+    fn waiting(&mut self, model: usize, priority: Priority) -> Option<&mut u64> {
+        let queue = self.models.get_mut(model)?;
+        Some(match priority {
+            Priority::Live => &mut queue.live,
+            Priority::WarmUp => &mut queue.warm_up,
+        })
     }
 }
 
@@ -321,12 +298,19 @@ fn seconds(seconds: f64) -> Duration {
 #[derive(Debug)]
 pub(super) struct Ledger {
     books: Mutex<Books>,
+    /// By model.
+    served: Vec<Served>,
+    /// Estimated tokens that wait, by model.
+    levels: Vec<Level>,
     metrics: Arc<Metrics>,
 }
 
 impl Ledger {
-    pub(super) fn new(books: Books, metrics: Arc<Metrics>) -> Self {
-        Self { books: Mutex::new(books), metrics }
+    /// The books of an engine over models of these names.
+    pub(super) fn new(books: Books, models: impl Iterator<Item = String>, metrics: Arc<Metrics>) -> Self {
+        let served: Vec<Served> = models.map(|model| Served { model }).collect();
+        let levels = served.iter().map(|served| metrics.model_queue_tokens.get_or_create(served).clone()).collect();
+        Self { books: Mutex::new(books), served, levels, metrics }
     }
 
     /// Admits a request, or counts and tells why not.
@@ -336,11 +320,15 @@ impl Ledger {
         let admitted = books.admit(asked, now);
         self.show(&books);
         drop(books);
-        admitted.inspect_err(|denied| self.refused(denied.why.word()))
+        admitted.inspect_err(|denied| self.refused(asked.model, denied.why.word()))
     }
 
-    pub(super) fn refused(&self, reason: &'static str) {
+    pub(super) fn refused(&self, model: usize, reason: &'static str) {
         self.metrics.refusals.get_or_create(&Reason { reason }).inc();
+        if let Some(served) = self.served.get(model) {
+            let label = Refused { model: served.model.clone(), reason };
+            self.metrics.model_refusals.get_or_create(&label).inc();
+        }
     }
 
     pub(super) fn leave(&self, id: EntryId, tokens: u64) {
@@ -372,7 +360,11 @@ impl Ledger {
     }
 
     fn show(&self, books: &Books) {
-        self.metrics.queue_tokens.set(i64::try_from(books.queued()).unwrap_or(i64::MAX));
+        let level = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+        self.metrics.queue_tokens.set(level(books.queued()));
+        for (shown, tokens) in self.levels.iter().zip(books.by_model()) {
+            shown.set(level(tokens));
+        }
         #[expect(clippy::cast_possible_truncation, reason = "no machine does 2^63 tokens a second")]
         self.metrics.drain_tokens_per_second.set(books.rate().unwrap_or(0.0) as i64);
     }

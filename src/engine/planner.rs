@@ -9,6 +9,9 @@
 //! comes, and what fills up the one that it ends in. Warm-up requests are served only while no live one has anything
 //! ready, and never share its pass.
 //!
+//! **Models** share passes by weight (`sharing`), whatever the number of their requests; what is said above holds among
+//! the requests of one model, in the passes that its model is given.
+//!
 //! **Batching.** A pass takes from the request whose turn it is, then from the next in turn. Within a request the longest
 //! encodings go first, so that workers finish together, unless its caller takes a part of the answer: then they go as
 //! given. [`Company`] says which encodings may share a pass. Where some of a request wait that do not fit, later
@@ -20,22 +23,25 @@
 //!
 //! It must not know what an encoding holds beyond its length.
 
+mod class;
 mod cost;
 mod flow;
 mod fluid;
 mod pass;
+mod sharing;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Order;
 use crate::domain::Priority;
 use crate::model::Company;
 
+use class::{Class, Queue};
 use cost::Cost;
 pub(super) use cost::{Spent, work};
-use flow::{Flow, Ready, Turn};
-use fluid::{Fluid, VIRTUAL_SHIFT};
+use flow::{Flow, Ready};
+use fluid::VIRTUAL_SHIFT;
 use pass::Pass;
 
 /// Names a request inside the planner.
@@ -96,6 +102,8 @@ pub(super) struct Batching {
     pub(super) tokens: usize,
     /// Workers that few pairs are spread over; 1 where a pass is better large.
     pub(super) spread: usize,
+    /// Its share of passes while others have work too.
+    pub(super) weight: u32,
 }
 
 /// What would come of planning now.
@@ -117,10 +125,6 @@ pub(super) enum Outlook {
 pub(super) struct Planner {
     models: Vec<Served>,
     jobs: HashMap<JobId, Flow>,
-    /// Requests with texts not yet handed out, in serving order.
-    textual: BTreeSet<Turn>,
-    /// Requests with encodings ready, in serving order.
-    ready: BTreeSet<Turn>,
     live: Class,
     warm_up: Class,
     /// Threads that read texts.
@@ -134,18 +138,6 @@ struct Served {
     limit: u64,
     spread: u64,
     cost: Cost,
-    /// Encodings ready, and their tokens.
-    ready: (u64, u64),
-}
-
-/// Requests of one priority.
-#[derive(Debug, Default)]
-struct Class {
-    fluid: Fluid,
-    /// Tokens that are ready.
-    ready: u64,
-    /// The same, and those expected of unread texts.
-    waiting: u64,
 }
 
 impl Planner {
@@ -154,15 +146,13 @@ impl Planner {
         let served = |batching: &Batching| {
             let limit = batching.tokens.max(1) as u64;
             let spread = batching.spread.max(1) as u64;
-            Served { company: batching.company, limit, spread, cost: Cost::new(limit), ready: (0, 0) }
+            Served { company: batching.company, limit, spread, cost: Cost::new(limit) }
         };
         Self {
             models: models.iter().map(served).collect(),
             jobs: HashMap::new(),
-            textual: BTreeSet::new(),
-            ready: BTreeSet::new(),
-            live: Class::default(),
-            warm_up: Class::default(),
+            live: Class::new(models),
+            warm_up: Class::new(models),
             readers: 1,
         }
     }
@@ -174,30 +164,28 @@ impl Planner {
 
     /// Whether texts of admitted requests are still to become encodings.
     pub(super) fn expects_more(&self) -> bool {
-        !self.textual.is_empty() || self.jobs.values().any(|flow| flow.chunks_out > 0)
+        self.live.has_texts() || self.warm_up.has_texts() || self.jobs.values().any(|flow| flow.chunks_out > 0)
     }
 
-    /// A request was admitted.
+    /// A request was admitted. One for a model that there is not is done at once.
     pub(super) fn arrive(&mut self, arrived: Arrived) {
-        let is_warm_up = arrived.priority == Priority::WarmUp;
-        let class = self.class(is_warm_up);
-        let start = class.fluid.now();
-        let finish = class.fluid.join(arrived.job, arrived.tokens);
-        class.waiting += arrived.tokens;
-        let turn = (is_warm_up, finish, arrived.job);
+        let class = self.class(arrived.priority);
+        let Some(queue) = class.queues.get_mut(arrived.model) else { return };
+        let start = queue.fluid.now();
+        let turn = (queue.fluid.join(arrived.job, arrived.tokens), arrived.job);
         if arrived.documents > 0 {
-            self.textual.insert(turn);
+            queue.textual.insert(turn);
         }
+        class.waiting += arrived.tokens;
+        let most = if arrived.priority == Priority::WarmUp { WARM_UP_CHUNK } else { CHUNK };
         let flow = Flow {
             turn,
+            priority: arrived.priority,
             start,
             model: arrived.model,
             unread: 0..arrived.documents,
             unread_tokens: arrived.tokens,
-            chunk: arrived
-                .documents
-                .div_ceil(self.readers)
-                .clamp(LEAST_CHUNK, if is_warm_up { WARM_UP_CHUNK } else { CHUNK }),
+            chunk: arrived.documents.div_ceil(self.readers).clamp(LEAST_CHUNK, most),
             chunks_out: 0,
             units: 0,
             served: 0,
@@ -208,49 +196,52 @@ impl Planner {
 
     /// Whether a live request has texts not yet handed out.
     pub(super) fn has_live_texts(&self) -> bool {
-        self.textual.first().is_some_and(|turn| !turn.0)
+        self.live.has_texts()
     }
 
-    /// The next texts to tokenise; `None` when there are none or enough encodings are ready. What warm-up requests have
-    /// ready is not enough for a live one.
+    /// The next texts to tokenise: of the model whose ready encodings are used up first, of its request that is next in
+    /// turn. `None` when there are none or enough encodings are ready. What warm-up requests have ready is not enough for
+    /// a live one, nor is what one model has enough for another.
     pub(super) fn next_chunk(&mut self) -> Option<Chunk> {
-        let turn = *self.textual.first()?;
-        let flow = self.jobs.get_mut(&turn.2)?;
-        let limit = self.models.get(flow.model).map_or(1, |served| served.limit);
-        let class = if turn.0 { &self.warm_up } else { &self.live };
-        if class.ready >= BATCHES_AHEAD * limit {
-            return None;
-        }
+        let class = if self.live.has_texts() { &mut self.live } else { &mut self.warm_up };
+        let hungry = |(model, queue): &(usize, &Queue)| {
+            let limit = self.models.get(*model).map_or(1, |served| served.limit);
+            !queue.textual.is_empty() && queue.amount.1 < BATCHES_AHEAD * limit
+        };
+        let hungry = class.queues.iter().enumerate().filter(hungry);
+        let (model, _) = hungry.min_by_key(|(model, queue)| class.sharing.turn(*model, queue.amount.1))?;
+        let queue = class.queues.get_mut(model)?;
+        let turn = *queue.textual.first()?;
+        let flow = self.jobs.get_mut(&turn.1)?;
         let (documents, tokens) = flow.read();
-        let chunk = Chunk { job: turn.2, model: flow.model, documents };
         if flow.unread.is_empty() {
-            self.textual.remove(&turn);
+            queue.textual.remove(&turn);
         }
-        self.class(turn.0).waiting -= tokens;
-        Some(chunk)
+        class.waiting -= tokens;
+        Some(Chunk { job: turn.1, model, documents })
     }
 
     /// A chunk came back: encodings of these lengths are ready, numbered on from the ones before.
     pub(super) fn tokenised(&mut self, job: JobId, lengths: &[u32]) {
         let Some(flow) = self.jobs.get_mut(&job) else { return };
         flow.chunks_out -= 1;
-        let turn = flow.turn;
         let mut tokens = 0;
         for &length in lengths {
             flow.ready.push(flow.units, length);
             flow.units += 1;
             tokens += u64::from(length);
         }
-        if let Some(served) = self.models.get_mut(flow.model) {
-            served.ready.0 += lengths.len() as u64;
-            served.ready.1 += tokens;
-        }
-        if !flow.ready.is_empty() {
-            self.ready.insert(turn);
-        }
-        let class = self.class(turn.0);
-        class.ready += tokens;
+        let (turn, model, is_ready) = (flow.turn, flow.model, !flow.ready.is_empty());
+        let priority = flow.priority;
+        let class = self.class(priority);
         class.waiting += tokens;
+        if let Some(queue) = class.queues.get_mut(model) {
+            queue.amount.0 += lengths.len() as u64;
+            queue.amount.1 += tokens;
+            if is_ready {
+                queue.ready.insert(turn);
+            }
+        }
     }
 
     /// A forward pass is over.
@@ -262,49 +253,52 @@ impl Planner {
 
     /// What [`Planner::next_batch`] would give.
     pub(super) fn outlook(&self) -> Outlook {
-        let lead = self.ready.first().and_then(|turn| self.jobs.get(&turn.2));
-        let Some((flow, served)) = lead.and_then(|flow| Some((flow, self.models.get(flow.model)?))) else {
+        let Some((priority, model)) = self.next_model() else { return Outlook::Nothing };
+        let class = if priority == Priority::WarmUp { &self.warm_up } else { &self.live };
+        let Some((served, queue)) = self.models.get(model).zip(class.queues.get(model)) else {
             return Outlook::Nothing;
         };
-        if pass::fills(served.company, served.cost.budget(), served.ready) {
+        if pass::fills(served.company, served.cost.budget(), queue.amount) {
             Outlook::Full
         } else {
-            Outlook::Room { model: flow.model }
+            Outlook::Room { model }
         }
     }
 
     /// The encodings of the next forward pass. They are out of the planner then.
     pub(super) fn next_batch(&mut self) -> Option<Planned> {
-        let lead = *self.ready.first()?;
-        let model = self.jobs.get(&lead.2)?.model;
-        let served = self.models.get(model)?;
-        let class = if lead.0 { &self.warm_up } else { &self.live };
+        let (priority, model) = self.next_model()?;
+        let class = if priority == Priority::WarmUp { &self.warm_up } else { &self.live };
+        let (served, queue) = self.models.get(model).zip(class.queues.get(model))?;
+        let lead = *queue.ready.first()?;
         let share = class.waiting.div_ceil(served.spread);
         let mut pass = Pass::new(served.company, served.cost.budget(), share);
-        let now = class.fluid.now();
+        let now = queue.fluid.now();
         let mut overtakes = false;
         let mut emptied = Vec::new();
-        for &turn in self.ready.iter().take(REACH).take_while(|turn| turn.0 == lead.0) {
-            if pass.fitting().is_none() || (overtakes && lead.1 <= now) {
+        for &turn in queue.ready.iter().take(REACH) {
+            if pass.fitting().is_none() || (overtakes && lead.0 <= now) {
                 break;
             }
-            let Some(flow) = self.jobs.get_mut(&turn.2) else { continue };
-            if flow.model == model {
-                flow.give(&mut pass, overtakes.then_some(now));
-            }
+            let Some(flow) = self.jobs.get_mut(&turn.1) else { continue };
+            flow.give(&mut pass, overtakes.then_some(now));
             if flow.ready.is_empty() {
                 emptied.push(turn);
             } else {
                 overtakes = true;
             }
         }
-        for turn in emptied {
-            self.ready.remove(&turn);
-        }
         let tokens = pass.tokens();
         let units = pass.into_units();
-        self.take((model, lead.0), (units.len() as u64, tokens));
-        self.class(lead.0).fluid.serve(tokens);
+        let class = self.class(priority);
+        class.take(model, (units.len() as u64, tokens));
+        class.sharing.serve(model, tokens);
+        if let Some(queue) = class.queues.get_mut(model) {
+            for turn in emptied {
+                queue.ready.remove(&turn);
+            }
+            queue.fluid.serve(tokens);
+        }
         Some(Planned { model, units })
     }
 
@@ -316,27 +310,27 @@ impl Planner {
     /// Forgets a request, done or not.
     pub(super) fn forget(&mut self, job: JobId) {
         let Some(flow) = self.jobs.remove(&job) else { return };
-        self.textual.remove(&flow.turn);
-        self.ready.remove(&flow.turn);
-        self.take((flow.model, flow.turn.0), flow.ready.amount());
-        let class = self.class(flow.turn.0);
+        let class = self.class(flow.priority);
+        class.take(flow.model, flow.ready.amount());
         class.waiting -= flow.unread_tokens;
-        class.fluid.leave(flow.turn.1, job);
-    }
-
-    /// Encodings that were ready are gone.
-    fn take(&mut self, (model, is_warm_up): (usize, bool), (units, tokens): (u64, u64)) {
-        let class = self.class(is_warm_up);
-        class.ready -= tokens;
-        class.waiting -= tokens;
-        if let Some(served) = self.models.get_mut(model) {
-            served.ready.0 -= units;
-            served.ready.1 -= tokens;
+        if let Some(queue) = class.queues.get_mut(flow.model) {
+            queue.textual.remove(&flow.turn);
+            queue.ready.remove(&flow.turn);
+            queue.fluid.leave(flow.turn.0, job);
         }
     }
 
-    const fn class(&mut self, is_warm_up: bool) -> &mut Class {
-        if is_warm_up { &mut self.warm_up } else { &mut self.live }
+    /// Whose pass is next: live requests' before warm-up ones', then the model's whose turn it is.
+    fn next_model(&self) -> Option<(Priority, usize)> {
+        let of = |priority, class: &Class| Some((priority, class.next_model()?));
+        of(Priority::Live, &self.live).or_else(|| of(Priority::WarmUp, &self.warm_up))
+    }
+
+    const fn class(&mut self, priority: Priority) -> &mut Class {
+        match priority {
+            Priority::Live => &mut self.live,
+            Priority::WarmUp => &mut self.warm_up,
+        }
     }
 }
 
@@ -354,7 +348,7 @@ impl Flow {
             }
             let Some((unit, length)) = self.ready.pop(least..=most) else { return };
             self.served += u64::from(length);
-            pass.join(self.turn.2, unit, length);
+            pass.join(self.turn.1, unit, length);
         }
     }
 }

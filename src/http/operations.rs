@@ -15,6 +15,7 @@ use super::{json, openapi};
 use crate::domain::accelerator::{Accelerator, Program, Refused, State};
 use crate::domain::{Activation, ModelCard, PassedOver, Sizing};
 use crate::health::Readiness;
+use crate::rerank::{Generation, Quota};
 
 /// Every operation served.
 pub(super) static OPERATIONS: &[Operation] = &[
@@ -192,10 +193,19 @@ struct Card<'s> {
     sizing: Value,
     max_length: u32,
     activation: &'static str,
+    /// Its share of workers and queue beside other models.
+    weight: u32,
+    /// Estimated tokens of it that may wait before more is refused.
+    queue_tokens: u64,
 }
 
-impl<'s> From<&'s ModelCard> for Card<'s> {
-    fn from(card: &'s ModelCard) -> Self {
+impl<'s> Card<'s> {
+    /// Every model, the default first.
+    fn all(now: &'s Generation) -> impl Iterator<Item = Self> {
+        now.models().iter().zip(now.quotas()).map(|(card, quota)| Self::of(card, *quota))
+    }
+
+    fn of(card: &'s ModelCard, quota: Quota) -> Self {
         let nodes = card.execution.nodes.get().into_iter().flatten();
         let passed_over = |one: &PassedOver| json!({"provider": one.provider, "reason": one.reason});
         Self {
@@ -216,6 +226,8 @@ impl<'s> From<&'s ModelCard> for Card<'s> {
                 Activation::Sigmoid => "sigmoid",
                 Activation::Identity => "identity",
             },
+            weight: quota.weight,
+            queue_tokens: quota.queue_tokens,
         }
     }
 }
@@ -344,13 +356,14 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         auto_truncate: true,
         version: env!("CARGO_PKG_VERSION"),
         readiness: shared.health.readiness().word(),
-        models: now.models().iter().map(Card::from).collect(),
+        models: Card::all(&now).collect(),
     })
 }
 
 fn meta(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     require_started(shared)?;
-    body(&Card::from(shared.reranker.now().model(None)?))
+    let now = shared.reranker.now();
+    body(&Card::all(&now).next())
 }
 
 fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {

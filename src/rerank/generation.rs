@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::course::{Attempt, Course};
 use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
 use crate::domain::{Cut, Logit, ModelCard, Priority, Scored};
-use crate::engine::{Engine, Order, PairFault, Sink, StartError, Work};
+use crate::engine::{Engine, Order, PairFault, Quota, Sink, StartError, Work};
 use crate::metrics::{Metrics, Served};
 
 /// Characters of an unknown model's name that an error repeats.
@@ -45,6 +45,24 @@ impl Generation {
     /// The models served, the default first.
     pub fn models(&self) -> &[ModelCard] {
         &self.models
+    }
+
+    /// What each of them has of workers and queue, in their order.
+    pub fn quotas(&self) -> &[Quota] {
+        self.engine.quotas()
+    }
+
+    /// Shows what each model has, once these are the ones that answer.
+    pub(super) fn show(&self) {
+        let (weights, limits) = (&self.metrics.model_weight, &self.metrics.model_queue_limit_tokens);
+        // One that is loaded no more has nothing.
+        weights.clear();
+        limits.clear();
+        for (card, quota) in self.models.iter().zip(self.quotas()) {
+            let label = Served { model: card.id.clone() };
+            weights.get_or_create(&label).set(quota.weight.into());
+            limits.get_or_create(&label).set(i64::try_from(quota.queue_tokens).unwrap_or(i64::MAX));
+        }
     }
 
     /// The model that a request's `model` names.

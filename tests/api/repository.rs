@@ -191,10 +191,14 @@ fn a_model_that_is_unloaded_is_unknown_until_it_is_loaded() {
     assert_eq!(states(&app), ["READY", "UNAVAILABLE"]);
     assert_eq!(app.get("/v2/models/other/ready").status, 404);
     assert_eq!(app.get("/v1/models").ok()["data"].as_array().expect("models").len(), 1);
+    let part = |app: &App| app.get("/info").ok()["models"][0]["queue_tokens"].clone();
+    let weight = |app: &App| app.figure(r#"rescored_model_weight{model="other"}"#);
+    assert_eq!((part(&app), weight(&app)), (json!(50_000_000), 0), "who is left has all");
     app.post("/v2/repository/models/other/unload", "").ok();
     app.post("/v2/repository/models/other/load", "").ok();
     assert_eq!(logits(&mut connection, "other").expect("it is back"), expected(0));
     assert_eq!(states(&app), ["READY", "READY"]);
+    assert_eq!((part(&app), weight(&app)), (json!(25_000_000), 1), "and shares again");
     assert_eq!(app.figure(r#"rescored_model_requests_total{model="other"}"#), 1, "figures are kept by model");
     assert_eq!(app.figure(r#"rescored_model_pairs_total{model="fake"}"#), 2);
     let default = app.post("/v2/repository/models/fake/unload", "");

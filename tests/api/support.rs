@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) max_body: usize,
     pub(crate) deadline: Duration,
     pub(crate) queue_tokens: u64,
+    pub(crate) weights: Vec<(String, u32)>,
     pub(crate) stuck_after: Duration,
     pub(crate) batch_tokens: usize,
     pub(crate) pace: Pace,
@@ -52,6 +53,7 @@ impl Default for Setup {
             max_body: 64 << 20,
             deadline: Duration::from_secs(30),
             queue_tokens: 50_000_000,
+            weights: Vec::new(),
             stuck_after: Duration::from_secs(5),
             batch_tokens: 4096,
             batch_wait: None,
@@ -97,6 +99,7 @@ impl App {
             batch_tokens: Some(setup.batch_tokens),
             batch_wait: setup.batch_wait,
             queue_tokens: setup.queue_tokens,
+            weights: setup.weights,
             stuck_after: setup.stuck_after,
         };
         let cache = cache::Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };

@@ -314,6 +314,7 @@ fn beside() {
         batch_tokens: Some(512),
         batch_wait: None,
         queue_tokens: 50_000_000,
+        weights: Vec::new(),
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };

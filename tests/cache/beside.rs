@@ -46,6 +46,7 @@ fn core(queue_tokens: u64) -> (Core, Counting) {
         batch_tokens: Some(512),
         batch_wait: None,
         queue_tokens,
+        weights: Vec::new(),
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };

@@ -36,6 +36,7 @@ pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Dur
         batch_tokens: Some(4096),
         batch_wait: None,
         queue_tokens: 50_000_000,
+        weights: Vec::new(),
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url, timeout };

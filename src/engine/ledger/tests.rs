@@ -8,7 +8,13 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Books of an engine that does 1,000 tokens a second in passes of 10.
 fn books(limit: u64) -> Books {
-    let mut books = Books::new(limit, 1);
+    shared(&[(1, limit)])
+}
+
+/// The same, with models of these weights and limits.
+fn shared(models: &[(u32, u64)]) -> Books {
+    let quotas: Vec<Quota> = models.iter().map(|&(weight, queue_tokens)| Quota { weight, queue_tokens }).collect();
+    let mut books = Books::new(&quotas, 1);
     for _ in 0..500 {
         books.ran(10, Duration::from_millis(10));
     }
@@ -16,7 +22,7 @@ fn books(limit: u64) -> Books {
 }
 
 fn live(tokens: u64, deadline: Instant) -> Asked {
-    Asked { tokens, deadline, priority: Priority::Live, partial: false }
+    Asked { model: 0, tokens, deadline, priority: Priority::Live, partial: false }
 }
 
 #[test]
@@ -97,6 +103,48 @@ fn warm_up_work_leaves_room_and_time_for_searches() {
 }
 
 #[test]
+fn a_burst_on_one_model_fills_its_own_part_of_the_queue() {
+    let now = Instant::now();
+    let mut books = Books::new(&[Quota { weight: 3, queue_tokens: 750 }, Quota { weight: 1, queue_tokens: 250 }], 1);
+    let of = |model, tokens| Asked { model, ..live(tokens, now + SECOND) };
+    let mut admitted = Vec::new();
+    let denied = loop {
+        match books.admit(&of(1, 50), now) {
+            Ok(id) => admitted.push(id),
+            Err(denied) => break denied,
+        }
+    };
+    assert_eq!((admitted.len(), denied.why), (5, Why::Full));
+    assert_eq!((denied.queued, denied.limit), (250, 250), "its own figures");
+    books.admit(&of(0, 750), now).expect("the other's part is untouched");
+    assert_eq!(books.by_model().collect::<Vec<_>>(), [750, 250]);
+    assert_eq!(books.admit(&of(0, 1), now).unwrap_err().why, Why::Full);
+    books.leave(admitted[0], 50);
+    assert_eq!(books.queued(), 950);
+    assert!(books.admit(&of(1, 50), now).is_ok(), "what has left makes room in its own part");
+}
+
+#[test]
+fn a_burst_on_one_model_is_predicted_to_cost_another_its_share() {
+    let now = Instant::now();
+    let ask = |weights: [u32; 2], patience: Duration| {
+        let mut books = shared(&weights.map(|weight| (weight, 1_000_000)));
+        for _ in 0..100 {
+            books.admit(&Asked { model: 1, ..live(300, now + 600 * SECOND) }, now).unwrap();
+        }
+        books.admit(&live(1000, now + patience), now)
+    };
+    // 1,000 tokens of its own and, by weight, 1,000 or 500 or 3,000 of the 30,000 that wait for the other.
+    for (weights, millis) in [([1, 1], 2000), ([2, 1], 1500), ([1, 3], 4000)] {
+        // Of its time, 80 % may be predicted to be needed.
+        let needed = |part: f64| Duration::from_millis(millis).mul_f64(1.25 * part);
+        assert!(ask(weights, needed(1.1)).is_ok(), "{weights:?}: {:?} are enough", needed(1.1));
+        let denied = ask(weights, needed(0.95)).unwrap_err();
+        assert!(matches!(denied.why, Why::Late(_)), "{weights:?}: {denied:?}");
+    }
+}
+
+#[test]
 fn a_caller_that_takes_a_part_is_not_refused_for_its_deadline() {
     let now = Instant::now();
     let mut books = books(1_000_000);
@@ -108,7 +156,7 @@ fn a_caller_that_takes_a_part_is_not_refused_for_its_deadline() {
 #[test]
 fn before_anything_ran_only_the_queue_refuses() {
     let now = Instant::now();
-    let mut books = Books::new(100, 1);
+    let mut books = Books::new(&[Quota { weight: 1, queue_tokens: 100 }], 1);
     books.admit(&live(60, now), now).unwrap();
     books.admit(&live(40, now), now).unwrap();
     let denied = books.admit(&live(1, now), now).unwrap_err();
@@ -129,7 +177,7 @@ proptest! {
     fn promises_are_kept(arrivals in proptest::collection::vec((0u64..3000, 1u64..800, 50u64..2500), 1..60)) {
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
-        let mut books = Books::new(u64::MAX / 2, 1);
+        let mut books = Books::new(&[Quota { weight: 1, queue_tokens: u64::MAX / 2 }], 1);
         for _ in 0..500 {
             books.ran(10 * A_MILLISECOND, Duration::from_millis(10));
         }
@@ -154,6 +202,54 @@ proptest! {
                 prop_assert!(*left > 0 || *alone || millis <= *deadline + A_PASS, "promised {deadline} ms, done at {millis} ms");
             }
             active.retain(|(_, left, ..)| *left > 0);
+            if active.is_empty() && waiting.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(active.is_empty());
+        prop_assert_eq!(books.queued(), 0);
+    }
+
+    /// The same with several models that share by weight.
+    #[test]
+    fn promises_are_kept_beside_other_models(
+        weights in proptest::collection::vec(1u32..9, 2..4),
+        arrivals in proptest::collection::vec((0u64..3000, 0usize..4, 1u64..800, 50u64..2500), 1..60),
+    ) {
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let quotas: Vec<Quota> =
+            weights.iter().map(|&weight| Quota { weight, queue_tokens: u64::MAX / 8 }).collect();
+        let mut books = Books::new(&quotas, 1);
+        for _ in 0..500 {
+            books.ran(10 * A_MILLISECOND, Duration::from_millis(10));
+        }
+        let mut arrivals = arrivals;
+        arrivals.sort_unstable();
+        let mut waiting = std::collections::VecDeque::from(arrivals);
+        // In work: entry, model, tokens left, deadline in milliseconds, whether it was tried alone.
+        let mut active: Vec<(EntryId, usize, u64, u64, bool)> = Vec::new();
+        for millis in 0..60_000 {
+            while let Some(&(_, model, tokens, patience)) = waiting.front().filter(|(when, ..)| *when <= millis) {
+                waiting.pop_front();
+                let (alone, tokens, model) = (active.is_empty(), tokens * A_MILLISECOND, model % weights.len());
+                let asked = Asked { model, ..live(tokens, at(millis + patience)) };
+                if let Ok(id) = books.admit(&asked, at(millis)) {
+                    active.push((id, model, tokens, millis + patience, alone));
+                }
+            }
+            let of = |model: usize| active.iter().filter(|(_, its, ..)| *its == model).count() as u64;
+            let counts: Vec<u64> = (0..weights.len()).map(of).collect();
+            let busy: u64 = weights.iter().zip(&counts).filter(|(_, count)| **count > 0).map(|(w, _)| u64::from(*w)).sum();
+            for (id, model, left, deadline, alone) in &mut active {
+                let share = A_MILLISECOND * u64::from(weights[*model]) / busy / counts[*model];
+                let served = share.max(1).min(*left);
+                *left -= served;
+                books.leave(*id, served);
+                let late = *deadline + A_PASS * weights.len() as u64;
+                prop_assert!(*left > 0 || *alone || millis <= late, "promised {deadline} ms, done at {millis} ms");
+            }
+            active.retain(|(_, _, left, ..)| *left > 0);
             if active.is_empty() && waiting.is_empty() {
                 break;
             }

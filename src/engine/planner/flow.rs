@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Range, RangeInclusive};
 
 use super::{JobId, UnitId};
+use crate::domain::Priority;
 use crate::engine::Order;
 
-/// Serving order: live before warm-up, then virtual finish, then arrival.
-pub(super) type Turn = (bool, u128, JobId);
+/// Serving order among requests of one priority for one model: virtual finish, then arrival.
+pub(super) type Turn = (u128, JobId);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) turn: Turn,
+    pub(super) priority: Priority,
     /// The virtual time at which it came.
     pub(super) start: u128,
     pub(super) model: usize,

@@ -1,5 +1,6 @@
 //! Properties of the planner: nothing lost, nothing twice, budgets kept, shares fair.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn planner(company: Company, tokens: usize, spread: usize) -> Planner {
-    Planner::new(&[Batching { company, tokens, spread }])
+    Planner::new(&[Batching { company, tokens, spread, weight: 1 }])
 }
 
 fn arrived(job: JobId, tokens: u64, documents: usize) -> Arrived {
@@ -92,7 +93,7 @@ proptest! {
             prop_assert!(planner.is_done(job));
             planner.forget(job);
         }
-        prop_assert_eq!((planner.live.ready, planner.live.waiting, planner.models[0].ready), (0, 0, (0, 0)));
+        prop_assert_eq!((planner.live.waiting, planner.live.queues[0].amount), (0, (0, 0)));
     }
 
     /// The bound of the module's head, measured against equal sharing computed step by step.
@@ -163,6 +164,105 @@ impl Sharing {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    /// The bound of `sharing`, counted in tokens: over any stretch in which two models both have work, what they were given
+    /// differs, by weight, by no more than a pass of each, whatever the number and size of their requests.
+    #[test]
+    fn models_with_work_are_given_passes_by_weight(
+        (company, budget) in (company(), 60usize..400),
+        weights in proptest::collection::vec(1u32..9, 2..4),
+        requests in proptest::collection::vec((0usize..4, 0u64..30, proptest::collection::vec(1u32..60, 1..30)), 1..20),
+    ) {
+        let batching = |&weight: &u32| Batching { company, tokens: budget, spread: 1, weight };
+        let mut planner = Planner::new(&weights.iter().map(batching).collect::<Vec<_>>());
+        let requests: Vec<_> =
+            requests.into_iter().map(|(model, at, lengths)| (model % weights.len(), at * 50, lengths)).collect();
+        let mut coming: Vec<(usize, u64)> = requests.iter().enumerate().map(|(job, (_, at, _))| (job, *at)).collect();
+        coming.sort_by_key(|&(_, at)| at);
+        let mut coming = coming.into_iter().peekable();
+        let (mut left, mut given) = (vec![0usize; weights.len()], vec![0u64; weights.len()]);
+        // What both were given since both have had work.
+        let mut since: HashMap<(usize, usize), (u64, u64)> = HashMap::new();
+        let mut now = 0;
+        loop {
+            while let Some((job, _)) = coming.next_if(|&(_, at)| at <= now) {
+                let (model, _, lengths) = &requests[job];
+                let tokens = lengths.iter().map(|&length| u64::from(length)).sum();
+                planner.arrive(Arrived { model: *model, ..arrived(job, tokens, lengths.len()) });
+                left[*model] += lengths.len();
+            }
+            while let Some(chunk) = planner.next_chunk() {
+                planner.tokenised(chunk.job, &requests[chunk.job].2[chunk.documents]);
+            }
+            for one in 0..weights.len() {
+                for other in 0..one {
+                    let both = left[one] > 0 && left[other] > 0;
+                    let (a, b) = if both {
+                        *since.entry((one, other)).or_insert((given[one], given[other]))
+                    } else {
+                        since.remove(&(one, other));
+                        continue;
+                    };
+                    let pass = budget.max(60) as f64;
+                    let share = |model: usize, before| (given[model] - before) as f64 / f64::from(weights[model]);
+                    let bound = pass / f64::from(weights[one]) + pass / f64::from(weights[other]);
+                    let apart = (share(one, a) - share(other, b)).abs();
+                    prop_assert!(apart <= bound + 1.0, "{one} and {other}: {apart} apart, at most {bound}");
+                }
+            }
+            let amounts: Vec<u64> = planner.live.queues.iter().map(|queue| queue.amount.1).collect();
+            let Some(planned) = planner.next_batch() else {
+                match coming.peek() {
+                    Some(&(_, at)) => { now = now.max(at); continue; }
+                    None => break,
+                }
+            };
+            prop_assert!(planned.units.iter().all(|&(job, _)| requests[job].0 == planned.model), "a pass of two models");
+            // The lengths of what was chosen, counted as they were made ready.
+            let tokens: u64 = planned.units.iter().map(|&(job, unit)| u64::from(requests[job].2[unit])).sum();
+            prop_assert_eq!(amounts[planned.model] - planner.live.queues[planned.model].amount.1, tokens);
+            left[planned.model] -= planned.units.len();
+            given[planned.model] += tokens;
+            now += tokens;
+        }
+        prop_assert!(left.iter().all(|&left| left == 0));
+    }
+}
+
+#[test]
+fn a_burst_on_one_model_costs_another_its_share_and_no_more() {
+    // Passes of the burst that go before the last of the victim's 8.
+    let before = |weights: [u32; 2]| {
+        let batching = |weight| Batching { company: Company::Alone, tokens: 512, spread: 1, weight };
+        let mut planner = Planner::new(&weights.map(batching));
+        for job in 0..100 {
+            planner.arrive(Arrived { model: 1, ..arrived(job, 1000, 10) });
+        }
+        let mut victim_comes = true;
+        let mut order = Vec::new();
+        loop {
+            while let Some(chunk) = planner.next_chunk() {
+                planner.tokenised(chunk.job, &vec![100; chunk.documents.len()]);
+            }
+            let Some(pass) = planner.next_batch() else { break };
+            order.push(pass.model);
+            // In the midst of the burst, when all that the planner reads ahead of it is read.
+            if victim_comes && order.len() == 300 {
+                planner.arrive(Arrived { model: 0, ..arrived(1000, 800, 8) });
+                victim_comes = false;
+            }
+        }
+        assert_eq!(order.len(), 1008, "everything is served");
+        let last = order.iter().rposition(|&model| model == 0).expect("the victim is served");
+        last + 1 - 300 - 8
+    };
+    for (weights, share) in [([1, 1], 8), ([3, 1], 3), ([1, 3], 24)] {
+        let before = before(weights);
+        // The first of the victim's passes goes at once, and so does the second where the first has paid for nothing yet.
+        assert!(before <= share && before * 2 >= share, "{weights:?}: {before} passes before, its share is {share}");
     }
 }
 
@@ -241,7 +341,7 @@ fn pairs_of_one_length_are_found_in_later_requests_once_those_are_owed_something
 #[test]
 fn a_pass_is_of_one_model_and_of_one_class() {
     let company = Company::Packed { slots: None };
-    let mut planner = Planner::new(&[Batching { company, tokens: 512, spread: 1 }; 2]);
+    let mut planner = Planner::new(&[Batching { company, tokens: 512, spread: 1, weight: 1 }; 2]);
     for (job, model, priority) in [(0, 0, Priority::Live), (1, 1, Priority::Live), (2, 0, Priority::WarmUp)] {
         planner.arrive(Arrived { model, priority, ..arrived(job, 10, 1) });
         planner.next_chunk().unwrap();
@@ -284,7 +384,8 @@ fn a_forgotten_request_leaves_nothing_behind() {
     planner.next_batch().unwrap();
     planner.forget(0);
     assert!(planner.next_batch().is_none() && planner.next_chunk().is_none() && planner.is_done(0));
-    assert_eq!((planner.live.ready, planner.live.waiting, planner.outlook()), (0, 0, Outlook::Nothing));
+    assert_eq!((planner.live.waiting, planner.outlook()), (0, Outlook::Nothing));
+    assert_eq!(planner.live.queues[0].amount, (0, 0));
 }
 
 #[test]

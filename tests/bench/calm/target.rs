@@ -98,6 +98,7 @@ impl Target {
             batch_tokens: Some(512),
             batch_wait: None,
             queue_tokens: 8_000_000,
+            weights: Vec::new(),
             stuck_after: Duration::from_secs(5),
         };
         let core =
