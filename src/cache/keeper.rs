@@ -109,7 +109,7 @@ fn load(cache: &ScoreCache, path: &Path) {
         }
         Err(error) => {
             count(cache, "refused");
-            warn(&error, "the snapshot is not read");
+            warn(&error, "the snapshot is not read; it will be replaced by the next one");
         }
     }
 }
@@ -139,6 +139,7 @@ fn write(cache: &ScoreCache, path: &Path) {
             tracing::info!(entries, took_ms = started.elapsed().as_millis(), "snapshot written");
         }
         Err(error) => {
+            cache.inner.snapshot.failed();
             count(cache, "failed");
             warn(&error, "the snapshot is not written");
         }

@@ -2,7 +2,7 @@
 //!
 //! Plain data for whoever prints it. It must not know HTTP.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Inner, held};
@@ -62,6 +62,8 @@ pub struct SnapshotReport {
     pub entries: u64,
     /// How long ago the last one was written.
     pub age: Option<Duration>,
+    /// The last one that was due could not be written.
+    pub failed: bool,
 }
 
 /// The second tier's state.
@@ -87,12 +89,19 @@ pub(super) struct SnapshotState {
     entries: AtomicU64,
     /// Milliseconds from `started` to the last writing, plus one; 0 before the first.
     written: AtomicU64,
+    failed: AtomicBool,
 }
 
 impl Default for SnapshotState {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
-        Self { started: Instant::now(), restored: zero(), entries: zero(), written: zero() }
+        Self {
+            started: Instant::now(),
+            restored: zero(),
+            entries: zero(),
+            written: zero(),
+            failed: AtomicBool::new(false),
+        }
     }
 }
 
@@ -105,6 +114,11 @@ impl SnapshotState {
         let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.entries.store(entries, Ordering::Relaxed);
         self.written.store(at + 1, Ordering::Relaxed);
+        self.failed.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     fn report(&self) -> SnapshotReport {
@@ -113,6 +127,7 @@ impl SnapshotState {
             restored: self.restored.load(Ordering::Relaxed),
             entries: self.entries.load(Ordering::Relaxed),
             age: written.map(|at| self.started.elapsed().saturating_sub(at)),
+            failed: self.failed.load(Ordering::Relaxed),
         }
     }
 }

@@ -73,13 +73,13 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// Another kind of file.
-    #[error("snapshot: `{}` is no snapshot of scores; it will be replaced by the next one", path.display())]
+    #[error("snapshot: `{}` is no snapshot of scores", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// Written by another version of this program.
-    #[error("snapshot: `{}` has format {found}, this program reads {VERSION}; it will be replaced by the next one", path.display())]
+    #[error("snapshot: `{}` has format {found}, this program reads {VERSION}", path.display())]
     Version {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum SnapshotError {
         found: u32,
     },
     /// Not as it was written.
-    #[error("snapshot: `{}` is torn ({what}); it will be replaced by the next one", path.display())]
+    #[error("snapshot: `{}` is torn ({what})", path.display())]
     Torn {
         /// The file.
         path: PathBuf,

@@ -117,7 +117,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
             let job = |url| warm::run(input, &Options { url, ..options }, &shown);
             match offline::run(vars, snapshot, job) {
                 Ok(done) => done,
-                Err(error @ (OfflineError::Config(_) | OfflineError::Target(_))) => return fail(USAGE, &error),
+                Err(error @ (OfflineError::Config(_) | OfflineError::Target { .. })) => return fail(USAGE, &error),
                 Err(error) => return fail(FAILURE, &error),
             }
         }

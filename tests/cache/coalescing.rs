@@ -17,7 +17,7 @@ fn sixty_four_clients_with_the_same_cold_request_cost_each_distinct_pair_once() 
     let distinct = documents("cold", 20);
     let twice = [distinct.clone(), distinct.clone()].concat();
     let body = json!({"query": "q", "documents": twice}).to_string();
-    let before = core.metrics.pairs_scored.get();
+    let before = server.figure("rescored_pairs_scored_total");
     let gate = Arc::new(Barrier::new(64));
     let clients: Vec<_> = (0..64)
         .map(|_| {
@@ -32,7 +32,7 @@ fn sixty_four_clients_with_the_same_cold_request_cost_each_distinct_pair_once() 
     let answers: Vec<_> = clients.into_iter().map(|client| client.join().expect("answered")).collect();
     assert!(answers.iter().all(|answer| *answer == answers[0]), "all got the same");
     assert_eq!(answers[0].as_array().map(Vec::len), Some(40));
-    assert_eq!(core.metrics.pairs_scored.get() - before, distinct.len() as u64);
+    assert_eq!(server.figure("rescored_pairs_scored_total") - before, distinct.len() as u64);
 }
 
 #[test]

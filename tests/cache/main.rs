@@ -10,6 +10,8 @@ mod client;
 #[cfg(test)]
 mod coalescing;
 #[cfg(test)]
+mod command;
+#[cfg(test)]
 #[path = "../api/support/fake.rs"]
 #[expect(dead_code, reason = "only the tests of the server swap versions of the model")]
 mod fake;

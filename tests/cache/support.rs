@@ -1,6 +1,7 @@
 //! The parts behind a server, with a model that the tests can predict, and a server around them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -98,6 +99,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(core: &Core) -> Self {
+        Self::keyed(core, None)
+    }
+
+    /// One that asks for a key of this file.
+    pub(crate) fn keyed(core: &Core, api_keys: Option<PathBuf>) -> Self {
         let options = http::Options {
             listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))],
             max_body: 1 << 20,
@@ -105,7 +111,7 @@ impl Server {
             max_text: 1 << 20,
             deadline: Duration::from_secs(30),
             long_documents: rescored::domain::LongDocuments::Truncate,
-            api_keys: None,
+            api_keys,
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
             ui: http::Ui::Off,
@@ -122,6 +128,13 @@ impl Server {
 
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
+    }
+
+    /// A figure of `/metrics`.
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let page = self.connect().send("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+        let line = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} is on the page"))
     }
 }
 

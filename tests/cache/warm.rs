@@ -112,6 +112,32 @@ fn the_cache_tells_of_itself_and_forgets_on_demand() {
 }
 
 #[test]
+fn with_keys_set_the_cache_is_told_of_warmed_and_emptied_for_their_holders_alone() {
+    let core = core();
+    let keys = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(keys.path(), "opensesame\n").expect("a key");
+    let server = Server::keyed(&core, Some(keys.path().to_owned()));
+    score_as(&core, ("q", &documents("kept", 7)), Priority::Live).expect("scored");
+    let ask = |method: &str, header: &str| {
+        let (method, path) = method.split_once(' ').expect("a method and a path");
+        let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{header}content-length: 0\r\n\r\n");
+        server.connect().send(request)
+    };
+    for header in ["", "authorization: Bearer wrong\r\n", "authorization: opensesame\r\n"] {
+        for method in ["GET /v1/cache", "DELETE /v1/cache", "DELETE /v1/cache?model=fake", "POST /v1/cache/warm"] {
+            let refused = ask(method, header);
+            assert_eq!(refused.status, 401, "{method} with `{}`", header.trim());
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    let key = "authorization: Bearer opensesame\r\n";
+    assert_eq!(ask("GET /v1/cache", key).ok()["entries"], 7, "who has no key has emptied nothing");
+    assert_eq!(ask("DELETE /v1/cache?model=other", key).ok()["forgotten"], 0);
+    assert_eq!(ask("DELETE /v1/cache", key).ok()["forgotten"], 7);
+    assert_eq!(ask("GET /v1/cache", key).ok()["entries"], 0);
+}
+
+#[test]
 fn warm_up_work_fills_the_cache_for_searches() {
     let core = core();
     let documents = documents("later", 10);

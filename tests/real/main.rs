@@ -16,9 +16,15 @@ mod exactness;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
 mod readme;
+#[cfg(test)]
+mod restart;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

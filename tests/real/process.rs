@@ -1,73 +1,12 @@
 //! The program itself: start, bad settings, missing and damaged files, drain.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
+use crate::program::{Server, program};
 use crate::support::{Connection, models};
-
-fn program(vars: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rescored"));
-    command.env_clear().envs(vars.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-/// A running server that is ready.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    /// `None` once a test has taken it.
-    log: Option<BufReader<ChildStderr>>,
-}
-
-impl Server {
-    fn start() -> Self {
-        Self::with(&[])
-    }
-
-    fn with(more: &[(&str, &str)]) -> Self {
-        let dir = models().display().to_string();
-        let vars = [("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_MODEL_DIR", &dir), ("RESCORED_LOG_FORMAT", "json")];
-        let mut child = program(&[&vars, more].concat()).spawn().expect("the program starts");
-        let log = BufReader::new(child.stderr.take().expect("a pipe"));
-        // Whatever comes next, dropping it ends the program.
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), log: Some(log) };
-        server.wait_until_ready();
-        server
-    }
-
-    fn wait_until_ready(&mut self) {
-        loop {
-            let mut line = String::new();
-            assert!(self.log().read_line(&mut line).expect("a line") > 0, "the program ended before it was ready");
-            let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-            if line["message"] == "listening" {
-                self.address = line["address"].as_str().expect("an address").parse().expect("an address");
-            }
-            if line["message"] == "ready" {
-                return;
-            }
-        }
-    }
-
-    fn log(&mut self) -> &mut BufReader<ChildStderr> {
-        self.log.as_mut().expect("nobody took the log")
-    }
-
-    fn terminate(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(kill.success());
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
 
 #[test]
 fn no_worker_goes_on_profiling_once_it_is_warm() {
