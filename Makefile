@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-calm fuzz test-manifests deny
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm fuzz test-manifests deny
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,8 +54,13 @@ bless: ## Write generated files anew (CONFIG.md)
 bench: fetch .venv-bench ## Measure throughput against other programs (needs the shared test data; BENCH_ROUNDS, BENCH_REQUESTS shorten it)
 	$(CARGO) bench --locked --bench throughput
 
-bench-cache: ## Measure the score cache: bytes of an entry, hits over HTTP, tiers (redis-server is used where it is)
-	$(CARGO) bench --locked --bench cache
+bench-cache: ## Measure the score cache: entries, hits over HTTP, tiers, warm-up beside searches, a stalled tier (PART=entries, hot, replay, beside, stalled for one; BENCH_SHORT=1 tries it in a debug build)
+	$(CARGO) $(if $(BENCH_SHORT),test,bench) --locked --bench cache -- --bench $(PART)
+
+bench-cache-report: fetch ## Measure the score cache in full, also with the real model, and keep the tables in tests/bench/reports/cache.md
+	-BENCH_REPORT=tests/bench/reports/cache.md $(MAKE) --no-print-directory bench-cache
+	$(CARGO) build --release --locked
+	target/release/rescored bench cache --report tests/bench/reports/cache.md
 
 bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
 	$(CARGO) bench --locked --bench calm -- $(PART)

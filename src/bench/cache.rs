@@ -34,6 +34,8 @@ pub struct Options {
     pub queries: usize,
     /// Searches of the replay.
     pub searches: usize,
+    /// Searches alone, and beside a warm-up job, at least.
+    pub live: usize,
     /// Documents of a search.
     pub hits: usize,
     /// The exponent of the queries' popularity.
@@ -50,6 +52,7 @@ impl Default for Options {
             documents: 100,
             queries: 1000,
             searches: 5000,
+            live: 500,
             hits: 10,
             exponent: 1.0,
             redis: None,

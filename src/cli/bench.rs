@@ -79,6 +79,9 @@ struct Common {
     /// Write report.md, report.json, report.html and the charts into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Add the report as Markdown, with this command, to the end of this file.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// What goes to standard output.
     #[arg(long, default_value = "text")]
     format: Format,

@@ -1,7 +1,11 @@
-//! What the score cache costs and what it saves: bytes of an entry, time of a hit, a hot request over HTTP, a replay of
-//! searches through one, two and three tiers, and what a warm-up job does to searches. Run it by `make bench-cache`.
+//! `make bench-cache`: what the score cache costs and what it saves.
 //!
-//! The model is the tests' own, whose forward pass costs next to nothing unless said: what is measured is everything else.
+//! Parts, all of them unless arguments name some: `entries` (bytes of an entry, writing and reading a snapshot), `hot` (a
+//! request that is all hits, over HTTP), `replay` (searches through one, two and three tiers), `beside` (searches beside a
+//! warm-up job), `stalled` (searches while a shared tier stands still). The model is the tests' own, whose forward pass costs
+//! next to nothing unless said: what is measured is everything else. Figures are printed, and written to the file that
+//! `BENCH_REPORT` names; a bound that is not kept is said and ends with exit code 1. `BENCH_SHORT` set to anything shortens
+//! every part: enough to see that it runs.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +16,13 @@
     reason = "a bench prints its figures and dies when it cannot measure, as tests do"
 )]
 
+/// Prints a line and keeps it for the report.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::Printed::line(&format!($($text)*)) };
+}
+
+#[path = "cache/beside.rs"]
+mod beside;
 #[path = "../api/support/client.rs"]
 #[expect(dead_code, reason = "the tests of the server send more kinds of requests")]
 mod client;
@@ -21,34 +32,38 @@ mod fake;
 #[path = "../cache/redis.rs"]
 #[expect(dead_code, reason = "the tests of the shared tier do more to it")]
 mod redis;
+#[path = "cache/stalled.rs"]
+mod stalled;
 #[path = "../cache/support.rs"]
 #[expect(dead_code, reason = "the tests of the cache need more")]
 mod support;
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mimalloc::MiMalloc;
 use rescored::app::Core;
+use rescored::bench::host;
 use rescored::cache::keeper::Keeper;
 use rescored::cache::snapshot::Snapshot;
-use rescored::cache::{Options, QueryKey, Scope, ScoreCache, SharedOptions, SnapshotOptions};
-use rescored::domain::{Cut, Logit, Priority, Scored};
-use rescored::engine;
-use rescored::model::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored::cache::{Options, QueryKey, Scope, ScoreCache, SnapshotOptions};
+use rescored::domain::{Cut, Logit, Scored};
 use serde_json::json;
 
 use client::Connection;
 use redis::Redis;
-use support::{Server, core, core_with, score, score_as};
+use support::{Server, core, core_with, score};
 
 /// As in the program.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const MILLION: u32 = 1_000_000;
+const MILLION: usize = 1_000_000;
+/// What a hot request of 100 documents has to keep on two cores, the load generator included.
+const PROMISED: (f64, Duration) = (300_000.0, Duration::from_millis(5));
 /// Documents of the hot request, and bytes of each.
 const DOCUMENTS: usize = 100;
 const DOCUMENT_BYTES: usize = 300;
@@ -62,15 +77,88 @@ const HITS: usize = 20;
 const SEARCHES: usize = 20_000;
 const EXPONENT: f64 = 1.0;
 
-fn main() {
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Sizes {
+    /// One of so many of what the parts do in full.
+    part: usize,
+    /// Whether bounds are judged: a short run is too short for some.
+    judged: bool,
+}
+
+impl Sizes {
+    fn of(self, full: usize) -> usize {
+        full / self.part
+    }
+
+    fn time(self, full: Duration) -> Duration {
+        full / u32::try_from(self.part).expect("a small number")
+    }
+}
+
+/// Measures and says whether its bounds were kept.
+type Part = fn(Sizes) -> bool;
+
+/// What was printed so far.
+pub(crate) struct Printed;
+
+static PRINTED: Mutex<String> = Mutex::new(String::new());
+
+impl Printed {
+    /// Prints a line, and writes the file that `BENCH_REPORT` names anew.
+    pub(crate) fn line(line: &str) {
+        println!("{line}");
+        let mut all = PRINTED.lock().expect("nobody panicked");
+        all.push_str(line);
+        all.push('\n');
+        if let Some(path) = setting("BENCH_REPORT") {
+            std::fs::write(&path, &*all).unwrap_or_else(|error| panic!("BENCH_REPORT: {path}: {error}"));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench is told its sizes by the environment")]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn main() -> ExitCode {
     // `cargo test --benches` and `cargo bench` both come here; only the latter asks for figures.
     if !std::env::args().any(|argument| argument == "--bench") {
-        return;
+        return ExitCode::SUCCESS;
     }
-    entries();
-    hot();
-    replay();
-    beside();
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let short = setting("BENCH_SHORT").is_some();
+    let sizes = if short { Sizes { part: 10, judged: false } } else { Sizes { part: 1, judged: true } };
+    heading(&words, short);
+    let parts: [(&str, Part); 5] =
+        [("entries", entries), ("hot", hot), ("replay", replay), ("beside", beside::run), ("stalled", stalled::run)];
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
+    let unknown = words.iter().find(|word| parts.iter().all(|(name, _)| name != word));
+    assert!(unknown.is_none(), "`{}` is no part", unknown.map_or("", String::as_str));
+    let mut kept = true;
+    for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
+        tell!("\n## {name}\n");
+        kept &= part(sizes);
+    }
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn heading(words: &[String], short: bool) {
+    let part = if words.is_empty() { String::new() } else { format!(" PART='{}'", words.join(" ")) };
+    let build = if cfg!(debug_assertions) { "; a debug build: its times say nothing" } else { "" };
+    tell!("# The score cache\n");
+    tell!("- command: `{}make bench-cache{part}`{build}", if short { "BENCH_SHORT=1 " } else { "" });
+    for fact in host::facts() {
+        tell!("- {}: {}", fact.name, fact.value);
+    }
+}
+
+/// Says whether a bound was kept; in a run too short to judge it counts as kept.
+pub(crate) fn verdict(sizes: Sizes, kept: bool, what: &str) -> bool {
+    let word = if kept { "kept:" } else { "NOT KEPT:" };
+    tell!("- {word} {what}{}", if sizes.judged { "" } else { " (a short run: not judged)" });
+    kept || !sizes.judged
 }
 
 fn scored(number: u32) -> Scored {
@@ -88,7 +176,8 @@ fn resident() -> Option<u64> {
 }
 
 /// Bytes of an entry, with and without an age limit; writing and reading a snapshot.
-fn entries() {
+fn entries(sizes: Sizes) -> bool {
+    let count = u32::try_from(sizes.of(MILLION)).expect("a million at most");
     let keys = QueryKey::new("m", &Cut::MODEL, "q");
     // Kept to the end: what one gave back would be taken for what the next one did not need.
     let mut caches = Vec::new();
@@ -96,22 +185,23 @@ fn entries() {
         let before = resident();
         let cache = ScoreCache::new(&Options { bytes: 1 << 40, weights: Vec::new(), ttl }, scopes(), Arc::default());
         let started = Instant::now();
-        (0..MILLION).for_each(|number| cache.insert(0, keys.document(&number.to_string()), scored(number)));
+        (0..count).for_each(|number| cache.insert(0, keys.document(&number.to_string()), scored(number)));
         let took = started.elapsed();
         // What moka has put off is done by now and then looking.
         std::thread::sleep(Duration::from_millis(500));
         let report = cache.report();
-        let each = resident().zip(before).map_or(0, |(now, before)| now.saturating_sub(before) / u64::from(MILLION));
-        println!(
-            "a million entries, ttl {ttl:?}: {each} resident bytes each, {} estimated; {:.0} ns to insert one",
+        let each = resident().zip(before).map_or(0, |(now, before)| now.saturating_sub(before) / u64::from(count));
+        tell!(
+            "- {count} entries, ttl {ttl:?}: {each} resident bytes each, {} estimated; {:.0} ns to insert one",
             report.models[0].bytes / report.models[0].entries.max(1),
-            took.as_nanos() as f64 / f64::from(MILLION)
+            took.as_nanos() as f64 / f64::from(count)
         );
         caches.push(cache);
     }
     if let Some(cache) = caches.first() {
         snapshot(cache);
     }
+    true
 }
 
 fn snapshot(cache: &ScoreCache) {
@@ -125,15 +215,16 @@ fn snapshot(cache: &ScoreCache) {
     let snapshot = Snapshot::open(&path).expect("whole");
     let checked = started.elapsed();
     fresh.restore(snapshot).expect("read");
-    println!(
-        "a snapshot of {entries} entries: {} bytes, written in {wrote:.2?}, checked in {checked:.2?}, in use after {:.2?}",
+    tell!(
+        "- a snapshot of {entries} entries: {} bytes, written in {wrote:.2?}, checked in {checked:.2?}, in use after {:.2?}",
         std::fs::metadata(&path).map_or(0, |file| file.len()),
         started.elapsed()
     );
 }
 
 /// A hot request, over HTTP and in its parts.
-fn hot() {
+fn hot(sizes: Sizes) -> bool {
+    let length = sizes.time(HOT);
     let core = core();
     let server = Server::start(&core);
     let documents: Vec<String> =
@@ -154,19 +245,23 @@ fn hot() {
     };
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(client)).collect();
-        std::thread::sleep(HOT);
+        std::thread::sleep(length);
         over.store(true, Ordering::Relaxed);
         clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
     });
     times.sort();
-    println!(
-        "\na hot request of {DOCUMENTS} documents ({} bytes), {CONNECTIONS} connections: {:.0} pairs/s, median {:.2?}, p99 {:.2?}",
+    let (rate, p99) = ((times.len() * DOCUMENTS) as f64 / length.as_secs_f64(), times[times.len() * 99 / 100]);
+    tell!(
+        "- a hot request of {DOCUMENTS} documents ({} bytes), {CONNECTIONS} connections: {:.0} pairs/s, median {:.2?}, p99 {:.2?}",
         body.len(),
-        (times.len() * DOCUMENTS) as f64 / HOT.as_secs_f64(),
+        rate,
         times[times.len() / 2],
-        times[times.len() * 99 / 100]
+        p99
     );
-    parts(&core, (&body, &documents), HOT.as_secs_f64() * 2.0 / times.len() as f64);
+    parts(&core, (&body, &documents), length.as_secs_f64() * 2.0 / times.len() as f64);
+    let (wanted, longest) = PROMISED;
+    let what = format!("at least {wanted:.0} pairs/s and a p99 under {longest:?}, load generator on the same machine");
+    verdict(sizes, rate >= wanted && p99 < longest, &what)
 }
 
 /// The body, read as plainly as JSON can be.
@@ -207,8 +302,8 @@ fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
         black_box((request.query, request.documents.len()));
     });
     let whole = whole * 1e6;
-    println!(
-        "of {whole:.0} µs of both cores: reading JSON {read:.0} µs ({:.0} %), hashing {hash:.0} µs ({:.0} %), look-ups {look_up:.0} µs ({:.0} %); \
+    tell!(
+        "- of {whole:.0} µs of both cores: reading JSON {read:.0} µs ({:.0} %), hashing {hash:.0} µs ({:.0} %), look-ups {look_up:.0} µs ({:.0} %); \
          the rest is HTTP, the system, printing, and the load generator",
         100.0 * read / whole,
         100.0 * hash / whole,
@@ -232,26 +327,27 @@ impl Seeded {
 
 /// Searches whose query of rank `r` comes with a frequency of `1 / r^EXPONENT` (Zipf's law, by inversion of the summed
 /// frequencies).
-fn searches() -> Vec<usize> {
+fn searches(count: usize) -> Vec<usize> {
     let mut sums: Vec<f64> = Vec::with_capacity(QUERIES);
     for rank in 1..=QUERIES {
         sums.push(sums.last().copied().unwrap_or(0.0) + (rank as f64).powf(-EXPONENT));
     }
     let all = sums.last().copied().unwrap_or(1.0);
     let mut random = Seeded(42);
-    (0..SEARCHES).map(|_| sums.partition_point(|sum| *sum < random.next() * all).min(QUERIES - 1)).collect()
+    (0..count).map(|_| sums.partition_point(|sum| *sum < random.next() * all).min(QUERIES - 1)).collect()
 }
 
 /// The same searches through one, two and three tiers. The first tier holds a tenth of all pairs; in the middle the
 /// process is replaced, as a deployment does.
-fn replay() {
-    let searches = searches();
+fn replay(sizes: Sizes) -> bool {
+    let count = sizes.of(SEARCHES);
+    let searches = searches(count);
     let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 272, weights: Vec::new(), ttl: None };
     let folder = tempfile::tempdir().expect("a folder");
-    println!(
-        "\n{SEARCHES} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle"
+    tell!(
+        "{count} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle\n"
     );
-    println!("| tiers | hit share | pairs/s |\n|---|---|---|");
+    tell!("| tiers | hit share | pairs/s |\n|---|---|---|");
     for (name, redis, snapshot) in [
         ("memory", false, false),
         ("memory, shared", true, false),
@@ -265,7 +361,7 @@ fn replay() {
         let url = redis.as_ref().and_then(Option::as_ref).map(Redis::url);
         let path = snapshot.then(|| folder.path().join(name));
         let (mut hits, mut took) = (0, Duration::ZERO);
-        for half in searches.chunks(SEARCHES / 2) {
+        for half in searches.chunks(count / 2) {
             let core = core_with(&small, url.clone());
             if url.is_some() {
                 support::eventually("the tier is reached", || core.reranker.cache().shared.is_some_and(|tier| tier.up));
@@ -280,78 +376,8 @@ fn replay() {
             }
             took += started.elapsed();
         }
-        let pairs = SEARCHES * HITS;
-        println!("| {name} | {:.3} | {:.0} |", hits as f64 / pairs as f64, pairs as f64 / took.as_secs_f64());
+        let pairs = count * HITS;
+        tell!("| {name} | {:.3} | {:.0} |", hits as f64 / pairs as f64, pairs as f64 / took.as_secs_f64());
     }
-}
-
-/// A scorer whose forward pass takes five milliseconds.
-#[derive(Debug)]
-struct Slow;
-
-const FORWARD: Duration = Duration::from_millis(5);
-
-impl ScorerFactory for Slow {
-    fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        Ok(Box::new(Self))
-    }
-}
-
-impl Scorer for Slow {
-    fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
-        std::thread::sleep(FORWARD);
-        Ok(vec![1.0; batch.pairs()])
-    }
-}
-
-/// Cold searches alone, and beside a warm-up job at full speed.
-fn beside() {
-    let mut model = fake::model("fake", fake::Pace::default());
-    (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
-    let engine = engine::Options {
-        workers: Some(2),
-        tokenisers: 2,
-        batch_tokens: Some(512),
-        batch_wait: None,
-        queue_tokens: 50_000_000,
-        weights: Vec::new(),
-        stuck_after: Duration::from_secs(5),
-    };
-    let shared = SharedOptions { url: None, timeout: Duration::ZERO };
-    let core = Core::sharing(vec![model], &engine, (&support::CACHE, &shared)).expect("threads");
-    core.reranker.wait_until_warm().expect("warm");
-    let p99 = |name: &str| {
-        let mut times: Vec<Duration> = (0..300)
-            .map(|n| {
-                let started = Instant::now();
-                score(&core, name, &support::documents(&n.to_string(), 4)).expect("scored");
-                started.elapsed()
-            })
-            .collect();
-        times.sort();
-        (times[150], times[297])
-    };
-    let alone = p99("alone");
-    let over = AtomicBool::new(false);
-    let beside = std::thread::scope(|scope| {
-        for job in 0..8 {
-            let (core, over) = (&core, &over);
-            scope.spawn(move || {
-                for n in 0.. {
-                    if over.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let documents = support::documents(&format!("{job} {n}"), 20);
-                    score_as(core, ("warm-up", &documents), Priority::WarmUp).expect("scored");
-                }
-            });
-        }
-        let beside = p99("beside");
-        over.store(true, Ordering::Relaxed);
-        beside
-    });
-    println!(
-        "\na search of 4 cold pairs, {FORWARD:?} a forward pass: median {:.1?}, p99 {:.1?} alone; median {:.1?}, p99 {:.1?} beside a warm-up",
-        alone.0, alone.1, beside.0, beside.1
-    );
+    true
 }

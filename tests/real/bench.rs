@@ -65,6 +65,29 @@ fn a_run_makes_a_report_that_stands_alone_and_compares_with_itself() {
 }
 
 #[test]
+fn the_cache_is_measured_with_a_verdict_on_searches_beside_a_job() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("cache.md");
+    let kept = file.display().to_string();
+    let small =
+        ["--rounds", "1", "--seconds", "1", "--connections", "1", "--documents", "4", "--queries", "6", "--hits", "2"];
+    let more = ["--searches", "10", "--live", "6", "--report", &kept, "--format", "json"];
+    let said = bench(&[&["cache"][..], &small, &more].concat());
+    assert_eq!(code(&said), 0, "{}", String::from_utf8_lossy(&said.stderr));
+    let report: Report = serde_json::from_slice(&said.stdout).expect("a report");
+    let beside = report.sections.iter().find(|section| section.id == "cache-beside").expect("searches beside a job");
+    let finding = &beside.findings[0];
+    for part in ["ms alone", "ms beside the job", "a micro-batch takes", "is kept"] {
+        // `is not kept` is a verdict, too: this run is too short to judge.
+        assert!(finding.replace("is not kept", "is kept").contains(part), "`{part}` is missing: {finding}");
+    }
+    let counts = beside.tables[0].rows.iter().map(|row| row.cells[1].parse::<u64>().expect("a number"));
+    assert!(counts.clone().count() == 2 && counts.min() >= Some(6), "at least as many searches as were asked for");
+    let page = std::fs::read_to_string(&file).expect("kept");
+    assert!(page.contains("rescored bench cache") && page.contains(finding.as_str()), "{page}");
+}
+
+#[test]
 fn a_comparison_says_by_its_exit_code_what_became_worse() {
     let folder = tempfile::tempdir().expect("a folder");
     let fast = [100.0, 101.0, 99.0, 102.0, 98.0];

@@ -29,6 +29,9 @@ pub(super) struct Flags {
     /// Searches of the replay.
     #[arg(long, value_name = "N", default_value_t = 5000)]
     searches: u32,
+    /// Searches alone, and as many beside a warm-up job, at least; a p99 wants 500.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    live: u32,
     /// Documents of a search.
     #[arg(long, value_name = "N", default_value_t = 10)]
     hits: u16,
@@ -49,6 +52,7 @@ impl Flags {
             documents: usize::from(self.documents.max(1)),
             queries: many(self.queries),
             searches: many(self.searches),
+            live: many(self.live),
             hits: usize::from(self.hits.max(1)),
             exponent: self.exponent,
             redis: self.redis.clone(),

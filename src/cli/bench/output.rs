@@ -1,5 +1,6 @@
 //! Where a report goes: standard output, and a folder with the page, the figures and the charts.
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -79,8 +80,15 @@ impl Told {
         };
         // A closed pipe is no reason for another code.
         let _ = std::io::stdout().write_all(text.as_bytes());
+        common.report.as_deref().map_or(Ok(()), |file| append(&report, file))?;
         common.out.as_deref().map_or(Ok(()), |folder| write(&report, folder))
     }
+}
+
+fn append(report: &Report, file: &Path) -> Result<(), OutputError> {
+    let open = OpenOptions::new().create(true).append(true).open(file);
+    let written = open.and_then(|mut file| write!(file, "\n{}", markdown::page(report)));
+    written.map_err(|source| OutputError::File { path: file.to_owned(), source })
 }
 
 fn write(report: &Report, folder: &Path) -> Result<(), OutputError> {
