@@ -77,9 +77,9 @@ pub struct Core {
     pub models: Vec<Arc<Model>>,
 }
 
-/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes one
-/// to two seconds a million scores (`make bench-cache`); the default budget holds fewer, so it is nearly always over soon
-/// after the models are warm. Past this bound the process is ready, and reading goes on.
+/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes less
+/// time than they do: scores are found as soon as they are read, and the first tier takes them over afterwards
+/// (`src/cache/arriving.rs`). So this waits only where a disk is slow; past it the process is ready, and reading goes on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
 /// How long the last spans may take to be sent.

@@ -3,6 +3,7 @@
 //! - `key`: the identity of a pair's score.
 //! - `tier`: the first tier, in this process, weighed in bytes.
 //! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
+//! - `arriving`: a snapshot's entries while the first tier takes them over.
 //! - `exchange`: a snapshot as lines of JSON.
 //! - `shared`: the second tier, a Valkey or Redis that sidecars share.
 //! - `report`: what is told of all of them.
@@ -16,6 +17,7 @@ pub mod options;
 pub mod report;
 pub mod snapshot;
 
+mod arriving;
 mod held;
 mod key;
 mod shared;
@@ -26,7 +28,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::domain::Scored;
 use crate::metrics::Metrics;
@@ -35,6 +37,7 @@ pub use key::{Key, QueryKey};
 pub use options::{Options, SharedOptions, SnapshotOptions};
 pub use report::Report;
 
+use arriving::Arriving;
 use held::Held;
 use keeper::Order;
 use shared::Shared;
@@ -80,6 +83,8 @@ pub struct ScoreCache {
 struct Inner {
     scopes: ArcSwap<Vec<Scope>>,
     tiers: Vec<Tier>,
+    /// What a snapshot brings, until the tiers have it.
+    arriving: ArcSwapOption<Arriving>,
     shared: Option<Shared>,
     ttl: Option<Duration>,
     started: Instant,
@@ -123,6 +128,7 @@ impl ScoreCache {
         let inner = Inner {
             scopes: ArcSwap::from_pointee(scopes),
             tiers,
+            arriving: ArcSwapOption::empty(),
             shared,
             ttl: options.ttl,
             started: Instant::now(),
@@ -136,7 +142,14 @@ impl ScoreCache {
 
     /// The score of a pair, if the first tier holds it and it is not too old.
     pub fn get(&self, scope: usize, key: Key) -> Option<Scored> {
-        self.inner.tiers.get(scope)?.get(key).map(Held::scored)
+        // Looked at first: what leaves it meanwhile is in the tier.
+        let arriving = self.inner.arriving.load();
+        let held = self.inner.tiers.get(scope)?.get(key);
+        let on_its_way = || {
+            let held = arriving.as_ref()?.get(scope, key)?;
+            (!self.is_too_old(held, held::now())).then_some(held)
+        };
+        held.or_else(on_its_way).map(Held::scored)
     }
 
     /// Keeps a score in every tier.
@@ -153,6 +166,10 @@ impl ScoreCache {
             tier.insert(key, held);
             self.inner.changes.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn is_too_old(&self, held: Held, now: u32) -> bool {
+        self.inner.ttl.is_some_and(|ttl| held.age(now) >= ttl)
     }
 
     /// Whether there is a second tier to ask.
@@ -187,7 +204,7 @@ impl ScoreCache {
         let chosen = |position: &usize| scope.is_none_or(|scope| scope == *position);
         let mut forgotten = Forgotten { entries: 0, shared: self.inner.shared.as_ref().map(|_| true) };
         for position in (0..self.inner.tiers.len()).filter(chosen) {
-            forgotten.entries += self.inner.tiers.get(position).map_or(0, Tier::forget);
+            forgotten.entries += self.give_up(position);
             if let Some(shared) = &self.inner.shared {
                 let asked = shared.forget(position);
                 forgotten.shared = forgotten.shared.map(|before| before && asked);
@@ -224,8 +241,15 @@ impl ScoreCache {
         if let Some(shared) = &self.inner.shared {
             shared.assign(scope, identity);
         }
-        self.inner.tiers.get(scope).map(Tier::forget);
+        self.give_up(scope);
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives up what this process holds of a scope, or is about to hold; says how much that was.
+    fn give_up(&self, scope: usize) -> u64 {
+        let arriving = self.inner.arriving.load();
+        let on_their_way = arriving.as_ref().map_or(0, |arriving| arriving.forget(scope));
+        on_their_way + self.inner.tiers.get(scope).map_or(0, Tier::forget)
     }
 
     /// Brings the gauges up to date.
@@ -266,25 +290,56 @@ impl ScoreCache {
     /// # Errors
     /// When the file could not be read to its end; what was read until then is kept, for it is right.
     pub fn restore(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
+        let restored = self.announce(snapshot);
+        self.take_over();
+        restored
+    }
+
+    /// Reads the entries of a snapshot that belong here and are not too old: from now on they are found, and
+    /// [`ScoreCache::take_over`] has the first tier hold them.
+    ///
+    /// # Errors
+    /// As [`ScoreCache::restore`].
+    pub fn announce(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
         let scopes = self.inner.scopes.load_full();
         let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
         let homes: Vec<Option<usize>> = snapshot.identities().iter().map(home).collect();
         let now = held::now();
         let mut restored = Restored::default();
+        let mut read: Vec<Vec<(Key, Held)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
+        let mut failed = None;
         for record in snapshot {
-            let Record { scope, key, held } = record?;
-            let tier = homes.get(scope).copied().flatten().and_then(|home| self.inner.tiers.get(home));
-            match tier {
+            let Record { scope, key, held } = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            let home = homes.get(scope).copied().flatten();
+            match home.and_then(|home| read.get_mut(home)) {
                 None => restored.foreign += 1,
-                Some(_) if self.inner.ttl.is_some_and(|ttl| held.age(now) >= ttl) => restored.expired += 1,
-                Some(tier) => {
-                    tier.insert(key, held);
+                Some(_) if self.is_too_old(held, now) => restored.expired += 1,
+                Some(entries) => {
+                    entries.push((key, held));
                     restored.kept += 1;
                 }
             }
         }
+        // A tier without a budget holds nothing, on no way.
+        let off = self.inner.tiers.iter().zip(&mut read).filter(|(tier, _)| tier.budget() == 0);
+        off.for_each(|(_, entries)| entries.clear());
+        self.inner.arriving.store(Some(Arc::new(Arriving::new(read))));
+        failed.map_or(Ok(restored), Err)
+    }
+
+    /// Has the first tier hold what was announced.
+    pub fn take_over(&self) {
+        let Some(arriving) = self.inner.arriving.load_full() else { return };
+        let tier = |scope: usize| self.inner.tiers.get(scope);
+        arriving.take_over(|scope, key, held| tier(scope).map_or((), |tier| tier.insert(key, held)));
         self.inner.tiers.iter().for_each(Tier::settle);
-        Ok(restored)
+        self.inner.arriving.store(None);
     }
 }
 
@@ -364,6 +419,32 @@ mod tests {
         assert_eq!(cache.get(1, key("d")), Some(scored(2.0)), "what is scored afterwards is kept again");
         assert_eq!(cache.forget(None).entries, 2);
         assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, None));
+    }
+
+    #[test]
+    fn what_is_announced_is_found_before_the_tier_has_it_and_what_is_forgotten_then_stays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let before = cache(1 << 20);
+        for scope in [0, 1] {
+            before.insert(scope, key("d"), scored(1.0));
+        }
+        before.write_snapshot(&path).unwrap();
+        let announced = |bytes| {
+            let cache = cache(bytes);
+            let restored = cache.announce(Snapshot::open(&path).unwrap()).unwrap();
+            assert_eq!((restored.kept, cache.inner.tiers[0].get(key("d"))), (2, None), "the tier has nothing yet");
+            cache
+        };
+        let both = |cache: &ScoreCache| [0, 1].map(|scope| cache.get(scope, key("d")));
+        let after = announced(1 << 20);
+        assert_eq!(both(&after), [Some(scored(1.0)); 2]);
+        assert_eq!(after.forget(Some(1)).entries, 1);
+        assert_eq!(both(&after), [Some(scored(1.0)), None]);
+        after.take_over();
+        assert_eq!(both(&after), [Some(scored(1.0)), None]);
+        assert!(after.inner.arriving.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
+        assert_eq!(both(&announced(0)), [None; 2], "a cache that is off");
     }
 
     #[test]

@@ -54,13 +54,17 @@ impl Keeper {
         let work = move || {
             load(&cache, &path);
             told.tell();
+            let started = Instant::now();
+            cache.take_over();
+            tracing::debug!(took_ms = started.elapsed().as_millis(), "snapshot taken over");
             keep(&cache, (&path, every), &taken);
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(work)?;
         Ok(Some(Self { orders, loaded, thread: Some(thread) }))
     }
 
-    /// Waits until the snapshot has been read, or refused, but no longer than this; says whether it has.
+    /// Waits until the snapshot has been read, so that its scores are found, or refused, but no longer than this; says
+    /// whether it has.
     pub fn wait_until_loaded(&self, patience: Duration) -> bool {
         self.loaded.wait(patience)
     }
@@ -91,7 +95,7 @@ impl Loaded {
 
 fn load(cache: &ScoreCache, path: &Path) {
     let started = Instant::now();
-    let restored = Snapshot::open(path).and_then(|snapshot| cache.restore(snapshot));
+    let restored = Snapshot::open(path).and_then(|snapshot| cache.announce(snapshot));
     match restored {
         Ok(restored) => {
             cache.inner.snapshot.restored(restored.kept);

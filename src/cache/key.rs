@@ -22,6 +22,11 @@ impl Key {
         self.0.to_le_bytes()
     }
 
+    /// A number to sort keys by.
+    pub(super) const fn order(self) -> u128 {
+        self.0
+    }
+
     /// Another key, for a variant of the same pair that must not be mixed up with it.
     #[must_use]
     pub const fn variant(self) -> Self {

@@ -214,9 +214,11 @@ fn snapshot(cache: &ScoreCache) {
     let started = Instant::now();
     let snapshot = Snapshot::open(&path).expect("whole");
     let checked = started.elapsed();
-    fresh.restore(snapshot).expect("read");
+    fresh.announce(snapshot).expect("read");
+    let found = started.elapsed();
+    fresh.take_over();
     tell!(
-        "- a snapshot of {entries} entries: {} bytes, written in {wrote:.2?}, checked in {checked:.2?}, in use after {:.2?}",
+        "- a snapshot of {entries} entries: {} bytes, written in {wrote:.2?}, checked in {checked:.2?}, found after {found:.2?}, in the first tier after {:.2?}",
         std::fs::metadata(&path).map_or(0, |file| file.len()),
         started.elapsed()
     );
