@@ -9,6 +9,7 @@
 //! 6. send the last spans;
 //! 7. say what was cut, if anything was.
 
+mod guard;
 mod memory;
 mod pressure;
 mod tuned;
@@ -29,10 +30,13 @@ use crate::http::{self, BindError, Bound, Listen, State, Stop};
 use crate::metrics::Metrics;
 use crate::model::golden::Golden;
 use crate::model::open::OpenError;
+use crate::model::options::{DeviceLoss, Kind};
 use crate::model::{self, Model};
 use crate::repository::{Opener, Repository};
 use crate::rerank::{self, Reranker};
 use crate::telemetry::traces::{Traces, TracesError};
+
+pub use guard::Guard;
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
 
@@ -93,6 +97,14 @@ impl Opener for Files {
     fn open(&self, id: &str) -> Result<(Model, Vec<Golden>), Box<dyn std::error::Error + Send + Sync>> {
         Ok(Model::open_again(&self.0, id)?)
     }
+
+    fn open_on_cpu(
+        &self,
+        id: &str,
+        lost: &str,
+    ) -> Result<(Model, Vec<Golden>), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Model::open_on_cpu(&self.0, id, lost)?)
+    }
 }
 
 /// A server that holds its addresses, and the parts behind it.
@@ -101,6 +113,7 @@ pub struct App {
     core: Core,
     bound: Bound,
     repository: Arc<Repository>,
+    guard: Option<Guard>,
     keeper: Option<Keeper>,
     traces: Traces,
     gauge: Option<Gauge>,
@@ -175,7 +188,19 @@ impl App {
         (model, engine): (&model::Options, &engine::Options),
     ) -> Result<Self, AppError> {
         let mut core = Core::sharing(models, engine, (&config.cache, &config.shared))?;
+        let accelerated: Vec<_> =
+            core.models.iter().filter(|one| one.card.provider != Kind::Cpu.word()).cloned().collect();
         let repository = core.repository(Box::new(Files(model.clone())), engine);
+        let guard = match config.device_loss {
+            DeviceLoss::Cpu if !accelerated.is_empty() => {
+                for one in &accelerated {
+                    // Now rather than when it is needed: a model without a graph for the CPU stops the start.
+                    Model::open_on_cpu(model, &one.card.id, &one.card.provider)?;
+                }
+                Some(Guard::start(&repository, &core.health)?)
+            }
+            DeviceLoss::Cpu | DeviceLoss::Fail => None,
+        };
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, .. } = core.clone();
         let over_http = config.model_control.then(|| Arc::clone(&repository));
@@ -184,7 +209,7 @@ impl App {
         let bound = http::bind(&config.http, state)?;
         raise_file_limit(config.http.patience.connections);
         let gauge = Gauge::new(config.memory_limit);
-        Ok(Self { core, bound, repository, keeper, traces, gauge, drain: config.drain })
+        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -211,7 +236,7 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, repository, keeper, traces, gauge, drain } = self;
+        let Self { core, bound, repository, guard, keeper, traces, gauge, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
         let warm = warm_up(&core, keeper.clone());
@@ -233,6 +258,7 @@ impl App {
         }
         // The server's end drops its hold of the reranker; ours is the last, and with it goes the engine.
         serving.await.unwrap_or(Ok(()))?;
+        drop(guard);
         // It waits for the threads of former generations.
         drop(repository);
         drop(core);

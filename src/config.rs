@@ -57,6 +57,8 @@ pub struct Config {
     pub shared: cache::SharedOptions,
     /// Memory against which use is watched; `None` leaves it to the cgroup.
     pub memory_limit: Option<u64>,
+    /// What becomes of models whose accelerator is lost.
+    pub device_loss: model::DeviceLoss,
     /// Whether models may be changed over HTTP.
     pub model_control: bool,
     /// How long accepted requests may take to finish once a stop was asked for.
@@ -157,10 +159,10 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
     let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
     let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
-    let model_control = read.value(&settings::MODEL_CONTROL, raw.model_control);
+    let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let telemetry = telemetry(read, raw.log, raw.log_format);
-    let traces = traces(read, raw.otlp_endpoint, raw.otlp_percent);
+    let (telemetry, traces) =
+        (telemetry(read, raw.log, raw.log_format), traces(read, raw.otlp_endpoint, raw.otlp_percent));
     Config {
         http,
         model,
@@ -169,6 +171,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         snapshot,
         shared,
         memory_limit,
+        device_loss,
         model_control,
         drain,
         telemetry,
@@ -181,6 +184,11 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
 fn queue_left_to_us(http: &http::Options, model: &model::Options) -> u64 {
     let largest_request = u64::try_from(http.max_documents).unwrap_or(u64::MAX).saturating_mul(model.max_length.into());
     AUTO_QUEUE_TOKENS.max(largest_request).saturating_mul(model.ids.len().max(1) as u64)
+}
+
+/// What may put other models in the place of those that serve.
+fn changes(read: &mut Reader, loss: Option<String>, control: Option<String>) -> (model::DeviceLoss, bool) {
+    (read.value(&settings::DEVICE_LOSS, loss), read.value(&settings::MODEL_CONTROL, control))
 }
 
 fn patience(

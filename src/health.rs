@@ -3,6 +3,8 @@
 //! Owns a few facts that several threads set and probes read. It must not know HTTP status codes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Shared state of the process, read by probes.
 #[derive(Debug, Default)]
@@ -12,6 +14,16 @@ pub struct Health {
     workers_dead: AtomicUsize,
     gave_up: AtomicBool,
     short_of_memory: AtomicBool,
+    devices: Devices,
+}
+
+/// Whether accelerators still give scores.
+#[derive(Debug, Default)]
+struct Devices {
+    /// Somebody moves their models away when they do not.
+    guarded: AtomicBool,
+    lost: Mutex<bool>,
+    told: Condvar,
 }
 
 /// What a readiness probe is told.
@@ -63,6 +75,27 @@ impl Health {
     /// The process cannot mend itself: a restart is the way out. There is no way back.
     pub fn gave_up(&self) {
         self.gave_up.store(true, Ordering::Release);
+    }
+
+    /// Says whether somebody moves models away from devices that are lost, so that no restart is needed for them.
+    pub fn guard_devices(&self, guarded: bool) {
+        self.devices.guarded.store(guarded, Ordering::Release);
+    }
+
+    /// An accelerator gives no scores any more. Whether somebody is there to move its models away.
+    pub fn device_lost(&self) -> bool {
+        // A flag is whole whoever held it.
+        *self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.devices.told.notify_all();
+        self.devices.guarded.load(Ordering::Acquire)
+    }
+
+    /// Waits for a device to be lost, so long at most; tells whether one was since the last time.
+    pub fn wait_for_loss(&self, at_most: Duration) -> bool {
+        let lost = self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.devices.told.wait_timeout_while(lost, at_most, |lost| !*lost);
+        let (mut lost, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lost)
     }
 
     /// Whether a restart would change nothing for the better.

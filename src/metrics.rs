@@ -180,6 +180,8 @@ pub struct Metrics {
     pub model_refusals: Family<Refused, Count>,
     /// Models loaded, unloaded, found unchanged, or refused, while serving.
     pub model_changes: Family<Reason, Count>,
+    /// Models that answer from the CPU because their accelerator was lost.
+    pub models_moved: Level,
     /// Pairs that failed, by reason.
     pub pair_failures: Family<Reason, Count>,
     /// Spans, by what became of them.
@@ -268,6 +270,7 @@ impl Metrics {
             model_weight: Family::default(),
             model_refusals: Family::default(),
             model_changes: Family::default(),
+            models_moved: Level::default(),
             pair_failures: Family::default(),
             trace_spans: Family::default(),
             resident_bytes: Level::default(),
@@ -280,12 +283,8 @@ impl Metrics {
 
     fn declare(&self, r: &mut Registry) {
         self.declare_by_model(r);
-        r.register_with_unit(
-            "request",
-            "time from a request's head to its answer",
-            Unit::Seconds,
-            self.request_seconds.clone(),
-        );
+        let requests = self.request_seconds.clone();
+        r.register_with_unit("request", "time from a request's head to its answer", Unit::Seconds, requests);
         r.register_with_unit(
             "queue",
             "time a pair waited for a forward pass",
@@ -349,6 +348,7 @@ impl Metrics {
             "model_weight", "share of forward passes while other models have work too", self.model_weight;
             "model_refusals", "requests refused before any work, by model and reason", self.model_refusals;
             "model_changes", "models loaded, unloaded, found unchanged or refused while serving", self.model_changes;
+            "models_moved", "models that answer from the CPU because their accelerator was lost", self.models_moved;
         }
     }
 

@@ -15,6 +15,7 @@ pub mod open;
 pub mod options;
 pub mod provider;
 pub mod ragged;
+mod reopen;
 pub mod runner;
 pub mod session;
 mod shared;

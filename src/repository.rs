@@ -1,7 +1,8 @@
 //! The models' files while the process serves: load, unload, swap.
 //!
 //! Owns the order of a change: open the new files, start an engine over them beside the one that serves, have it prove
-//! itself, switch, and let the old one go when its last request is answered. Whatever fails before the switch leaves the
+//! itself, switch, and let the old one go when its last request is answered. A move to the CPU, when an accelerator was
+//! lost, is such a change too: other arithmetic is another generation, whose scores have keys of their own. Whatever fails before the switch leaves the
 //! old one serving, untouched. One change is made at a time. Only models that the process was configured with can be
 //! loaded, so budgets, weights and metrics stay bounded. It must not know HTTP, or how a model is opened.
 
@@ -21,6 +22,9 @@ use crate::rerank::{Generation, Reranker};
 
 pub use proof::Unproved;
 
+/// The provider that is always there.
+const CPU: &str = "cpu";
+
 /// How often it is looked whether the last request of a former generation has been answered.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -31,6 +35,14 @@ pub trait Opener: Send + Sync {
     /// # Errors
     /// What is missing or not understood.
     fn open(&self, id: &str) -> Result<(Model, Vec<Golden>), Box<dyn Error + Send + Sync>>;
+
+    /// The same on the CPU, after the devices of the provider that ran it were lost.
+    ///
+    /// # Errors
+    /// As [`Opener::open`]; where there is no way to the CPU, always.
+    fn open_on_cpu(&self, id: &str, lost: &str) -> Result<(Model, Vec<Golden>), Box<dyn Error + Send + Sync>> {
+        Err(format!("model `{id}`: there is no way from {lost} to the cpu here").into())
+    }
 }
 
 /// See the module.
@@ -230,6 +242,52 @@ impl Repository {
         }
     }
 
+    /// Has every model whose accelerator was lost answer from the CPU. Blocks until it does; a later [`Repository::load`]
+    /// goes back to the accelerator if it runs again. Answers with how many were moved.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; what served before serves on, as far as it does.
+    pub fn move_to_cpu(&self) -> Result<usize, ChangeError> {
+        let mut turn = lock(&self.turn);
+        let outcome = self.moved(&mut turn);
+        match &outcome {
+            Ok(0) => {}
+            Ok(_) => self.count("moved_to_cpu"),
+            Err(error) => {
+                self.count("failed");
+                tracing::error!(error = told(error), "models cannot move to the cpu");
+            }
+        }
+        outcome
+    }
+
+    fn moved(&self, turn: &mut Turn) -> Result<usize, ChangeError> {
+        let mut models = turn.loaded.clone();
+        let mut proofs = Vec::new();
+        for place in &mut models {
+            let Some(card) = place.as_ref().map(|model| model.card.clone()).filter(|card| card.provider != CPU) else {
+                continue;
+            };
+            let failed = |source| ChangeError::Open { id: card.id.clone(), source };
+            let (model, golden) = self.opener.open_on_cpu(&card.id, &card.provider).map_err(failed)?;
+            proofs.push((card, golden, model.card.precision.clone()));
+            *place = Some(Arc::new(model));
+        }
+        let Some((first, ..)) = proofs.first() else { return Ok(0) };
+        let next = self.start(&models, &first.id)?;
+        for (card, golden, _) in &proofs {
+            let unproved = |source| ChangeError::Unproved { id: card.id.clone(), source };
+            // Golden logits are those of the files; their bounds hold whatever computes.
+            proof::prove(&next, &card.id, golden).map_err(unproved)?;
+        }
+        self.switch(turn, models, next);
+        for (card, _, precision) in &proofs {
+            let (model, from) = (card.id.as_str(), card.provider.as_str());
+            tracing::warn!(model.id = model, from, before = card.precision, precision, "model moved to the cpu");
+        }
+        Ok(proofs.len())
+    }
+
     fn replace(&self, turn: &mut Turn, (scope, name): (usize, &str)) -> Result<Loaded, ChangeError> {
         let id = || name.to_owned();
         let (model, golden) = self.opener.open(name).map_err(|source| ChangeError::Open { id: id(), source })?;
@@ -263,6 +321,9 @@ impl Repository {
 
     fn switch(&self, turn: &mut Turn, models: Vec<Option<Arc<Model>>>, next: Generation) {
         let before = self.reranker.switch(next);
+        let is_moved = |model: &&Arc<Model>| model.card.execution.moved_from.is_some();
+        let moved = models.iter().flatten().filter(is_moved).count();
+        self.around.metrics.models_moved.set(i64::try_from(moved).unwrap_or(i64::MAX));
         turn.loaded = models;
         turn.retiring.retain(|thread| !thread.is_finished());
         let give_back = self.give_back;

@@ -1,8 +1,8 @@
 //! Gives memory back that loading took for a moment.
 //!
 //! ONNX Runtime parses each graph and lays its weights out anew while a session is built; what it frees then stays with
-//! glibc's allocator, which keeps large freed blocks in the arenas of the threads that loaded. The one `unsafe` call of
-//! this crate is here.
+//! glibc's allocator, which keeps large freed blocks in the arenas of the threads that loaded. The calls of
+//! this crate that are `unsafe` are here, in `model/coreml/table` and in `model/kernels/driver`.
 
 /// Asks the C library to return what it holds and does not use. Does nothing where there is no glibc.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -34,6 +34,7 @@ pub(super) struct RawConfig {
     pub(super) runtime: Option<String>,
     pub(super) provider: Option<String>,
     pub(super) devices: Option<String>,
+    pub(super) device_loss: Option<String>,
     pub(super) precision: Option<String>,
     pub(super) graph: Option<String>,
     pub(super) max_length: Option<String>,

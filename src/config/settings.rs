@@ -11,7 +11,7 @@ use super::kind::{
 };
 use crate::domain::LongDocuments;
 use crate::http::options::Ui;
-use crate::model::options::{Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
+use crate::model::options::{DeviceLoss, Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
 use crate::telemetry::options::Format;
 
 /// Windows of one document under `maxp`: at 512 tokens each they cover some 25,000 tokens.
@@ -199,6 +199,10 @@ table! {
         Or { word: "auto", means: "the cgroup's limit, if there is one", kind: Bytes { min: 1 << 20, max: 1024 * GIB } },
         "Memory against which use is watched: at 85 % caches are halved, at 92 % new work is refused, at 97 % new connections \
          wait.";
+    DEVICE_LOSS: Words<DeviceLoss>, Open, "fail", Words { of: &[("fail", DeviceLoss::Fail), ("cpu", DeviceLoss::Cpu)] },
+        "What becomes of models whose accelerator gives no scores any more: `fail` fails their requests and builds them anew \
+         until they work, `cpu` moves them to the CPU, whose scores have cache keys of their own; answers, `/info`, a metric \
+         and the log tell.";
     MODEL_CONTROL: Words<bool>, Open, "off", Words { of: &[("off", false), ("on", true)] },
         "Whether models are loaded, unloaded and swapped over HTTP (`POST /v2/repository/...`): by holders of a key, and \
          without keys from this host only; SIGHUP loads changed files in any case.";

@@ -55,6 +55,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_CACHE_REDIS", "redis://cache:6379/1"),
     ("RESCORED_CACHE_REDIS_TIMEOUT", "5ms"),
     ("RESCORED_MEMORY_LIMIT", "2GiB"),
+    ("RESCORED_DEVICE_LOSS", "cpu"),
     ("RESCORED_MODEL_CONTROL", "on"),
     ("RESCORED_DRAIN", "0s"),
     ("RESCORED_LOG", "rescored=debug"),

@@ -43,6 +43,8 @@ pub struct Execution {
     pub devices: Vec<u32>,
     /// Providers that would have come first and were not taken.
     pub passed_over: Vec<PassedOver>,
+    /// The provider that ran it before its devices were lost.
+    pub moved_from: Option<&'static str>,
     /// What runs its graph; known after the first forward pass.
     pub nodes: Nodes,
     /// Tells what runs where while it serves, when that may change.

@@ -29,6 +29,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// on the machine slow a pass down a few times over, not twenty.
 const STUCK_FACTOR: u32 = 20;
 
+/// The provider whose device is the process's own: it is not lost while the process is there.
+const CPU: &str = "cpu";
+
 /// What all workers share.
 pub(super) struct Crew {
     pub(super) models: Arc<[Arc<Model>]>,
@@ -44,6 +47,9 @@ pub(super) struct Crew {
     left_behind: AtomicU32,
     /// The engine's handle is gone: nothing is worth waiting for.
     closing: AtomicBool,
+    /// Workers that readiness has been told of as dead, below zero while one has returned before the watchdog could tell of
+    /// it; `None` once that does not matter any more.
+    dead: Mutex<Option<isize>>,
 }
 
 /// One worker's place.
@@ -116,6 +122,7 @@ pub(super) fn spawn(
         up: AtomicU32::new(0),
         left_behind: AtomicU32::new(0),
         closing: AtomicBool::new(false),
+        dead: Mutex::new(Some(0)),
     });
     for number in 0..count {
         let report = report.clone();
@@ -151,10 +158,24 @@ impl Crew {
         self.desks.len()
     }
 
-    /// Says that a worker is free and waits for its next pass; `None` once the planner thread is gone.
-    pub(super) fn next(&self, free: Free) -> Option<Part> {
-        self.idle.send(free).ok()?;
+    /// Says that a worker is free; `None` once the planner thread is gone.
+    pub(super) fn offer(&self, free: Free) -> Option<()> {
+        self.idle.send(free).ok()
+    }
+
+    /// Waits for the next pass of a worker that has said that it is free; `None` once the planner thread is gone.
+    pub(super) fn next(&self) -> Option<Part> {
         self.batches.recv().ok()
+    }
+
+    /// A worker that cannot work has said that it is free, and takes what it is given within this time.
+    pub(super) fn next_within(&self, time: Duration) -> Option<Part> {
+        self.batches.recv_timeout(time).ok()
+    }
+
+    /// Whether no worker takes work.
+    pub(super) fn nobody_works(&self) -> bool {
+        self.up.load(Ordering::Acquire) == 0
     }
 
     /// A worker's desk.
@@ -199,6 +220,31 @@ impl Crew {
         });
     }
 
+    /// Has readiness know of a worker that takes no work.
+    pub(super) fn worker_died(&self) {
+        if let Some(dead) = lock(&self.dead).as_mut() {
+            *dead += 1;
+            self.around.health.worker_died();
+        }
+    }
+
+    /// Has readiness know that such a worker takes work again.
+    pub(super) fn worker_returned(&self) {
+        if let Some(dead) = lock(&self.dead).as_mut() {
+            *dead -= 1;
+            self.around.health.worker_returned();
+        }
+    }
+
+    /// Says that an accelerator gives no scores any more. Whether somebody moves its models away; never for CPUs.
+    pub(super) fn device_lost(&self, why: &'static str) -> bool {
+        let provider = self.models.iter().map(|model| model.card.provider.as_str()).find(|provider| *provider != CPU);
+        let Some(provider) = provider else { return false };
+        self.fault("device_lost");
+        tracing::error!(provider, why, "the accelerator gives no scores any more");
+        self.around.health.device_lost()
+    }
+
     /// Counts a worker's fault.
     pub(super) fn fault(&self, reason: &'static str) {
         self.metrics().worker_faults.get_or_create(&Reason { reason }).inc();
@@ -231,7 +277,7 @@ impl Crew {
                 tracing::error!(worker, pairs, "forward pass is stuck; told to stop");
                 self.fault("stuck");
                 self.metrics().forwards_stopped.get_or_create(&Reason { reason: "stuck" }).inc();
-                self.around.health.worker_died();
+                self.worker_died();
             }
             Seen::Lost { generation, culprit } => {
                 tracing::error!(worker, "worker did not come back; another takes its place");
@@ -253,6 +299,9 @@ impl Crew {
         let left = self.left_behind.fetch_add(1, Ordering::AcqRel) + 1;
         self.metrics().workers_left_behind.set(left.into());
         if left as usize >= self.desks.len() {
+            if self.device_lost("as many workers hang as there are") {
+                return;
+            }
             tracing::error!(left, "as many workers hang as there are; the process should be restarted");
             self.around.health.gave_up();
         }
@@ -267,7 +316,7 @@ impl Crew {
         }
         tracing::error!(worker = number, "worker died; another takes its place");
         self.fault("died");
-        self.around.health.worker_died();
+        self.worker_died();
         self.went_down();
         let generation = desk.slot.succeed();
         self.hand_over(number, generation);
@@ -292,6 +341,14 @@ impl Crew {
     /// The engine's handle goes away: workers that cannot work give up what they hold.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        // What becomes of its workers is no more of the process's readiness.
+        let dead = lock(&self.dead).take().unwrap_or_default();
+        for _ in 0..dead {
+            self.around.health.worker_returned();
+        }
+        for _ in dead..0 {
+            self.around.health.worker_died();
+        }
     }
 
     /// Waits until every worker has ended, those left behind aside.
@@ -305,6 +362,11 @@ impl Crew {
             drop(desk.thread().take().map(JoinHandle::join));
         }
     }
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under this lock.
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Watchdog {

@@ -24,6 +24,9 @@ const REBUILD_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from
 /// takes fewer, while a device that is lost fails them all.
 const LOST: u32 = 24;
 
+/// Times in a row that a scorer is built in vain, or serves nothing once it is built, before its device is lost.
+const LOSSES: u32 = 3;
+
 /// How often a pause looks whether it is still worth pausing.
 const PAUSE_STEP: Duration = Duration::from_millis(20);
 
@@ -45,6 +48,21 @@ pub(super) struct Worker {
     pause: Duration,
     /// Passes that failed since the last one that did not.
     failures: u32,
+    /// Scorers built in vain since then.
+    losses: u32,
+    /// That was often enough to call the device lost, and nothing has succeeded since.
+    in_vain: bool,
+    /// It has said that it is free and was given nothing yet.
+    offered: bool,
+}
+
+/// How a worker was when its engine ended.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// It took work.
+    Up,
+    /// It could not, and had said so.
+    Down,
 }
 
 impl Worker {
@@ -57,6 +75,9 @@ impl Worker {
             batch: Batch::default(),
             pause: Duration::ZERO,
             failures: 0,
+            losses: 0,
+            in_vain: false,
+            offered: false,
         }
     }
 
@@ -82,19 +103,19 @@ impl Worker {
             return self.refuse_all();
         }
         self.crew.came_up(self.number);
-        self.crew.around.health.worker_returned();
+        self.crew.worker_returned();
         tracing::info!(worker = self.number, "worker replaced");
         self.serve();
     }
 
     fn serve(&mut self) {
         // A worker that was replaced ends here, without a word: its place is another's.
-        if self.take_turns() == Ok(()) {
+        if self.take_turns() == Ok(End::Up) {
             self.crew.went_down();
         }
     }
 
-    fn take_turns(&mut self) -> Result<(), Replaced> {
+    fn take_turns(&mut self) -> Result<End, Replaced> {
         loop {
             let mut spent = None;
             while let Some(part) = self.slot().take(self.generation)? {
@@ -103,11 +124,11 @@ impl Worker {
                 self.busy_for(started.elapsed());
                 if self.scorers.is_empty() && !self.restore() {
                     self.refuse_all();
-                    return Ok(());
+                    return Ok(End::Down);
                 }
             }
             let asked = Instant::now();
-            let Some(part) = self.crew.next(Free { spent }) else { return Ok(()) };
+            let Some(part) = self.next(spent) else { return Ok(End::Up) };
             if asked.elapsed() < HAND_OVER {
                 self.crew.ledger.ran(0, asked.elapsed());
             }
@@ -116,10 +137,35 @@ impl Worker {
     }
 
     /// Gives up whatever it is handed until the engine ends: each pair answers by being dropped.
-    fn refuse_all(&self) {
+    fn refuse_all(&mut self) {
         drop(self.slot().clear(self.generation));
-        while let Some(part) = self.crew.next(Free { spent: None }) {
+        while let Some(part) = self.next(None) {
             drop(part);
+        }
+    }
+
+    /// Its next pass; `None` when the engine ends.
+    fn next(&mut self, spent: Option<Spent>) -> Option<Part> {
+        if !self.offered {
+            self.crew.offer(Free { spent })?;
+        }
+        let part = self.crew.next();
+        self.offered = false;
+        part
+    }
+
+    /// A step of a pause. While nobody works and building has been in vain, whoever comes is refused at once rather than
+    /// kept until its deadline: there is nobody who might score it meanwhile.
+    fn pause_for(&mut self, time: Duration) {
+        if self.in_vain && self.crew.nobody_works() {
+            self.offered = self.offered || self.crew.offer(Free { spent: None }).is_some();
+        }
+        if !self.offered {
+            return std::thread::sleep(time);
+        }
+        if let Some(part) = self.crew.next_within(time) {
+            self.offered = false;
+            part.units.iter().for_each(|unit| unit.claim.refuse(PairFault::Failed));
         }
     }
 
@@ -154,12 +200,12 @@ impl Worker {
 
     /// Brings a worker back whose scorer panicked; `false` when the engine ends first.
     fn restore(&mut self) -> bool {
-        self.crew.around.health.worker_died();
+        self.crew.worker_died();
         self.crew.went_down();
         let rebuilt = self.rebuild();
         if rebuilt {
             self.crew.came_up(self.number);
-            self.crew.around.health.worker_returned();
+            self.crew.worker_returned();
             tracing::info!(worker = self.number, "worker rebuilt");
         }
         rebuilt
@@ -172,13 +218,14 @@ impl Worker {
             let until = Instant::now() + self.pause;
             self.pause = (self.pause * 2).clamp(first, longest);
             while Instant::now() < until && !self.crew.is_closing() {
-                std::thread::sleep(PAUSE_STEP.min(until.saturating_duration_since(Instant::now())));
+                self.pause_for(PAUSE_STEP.min(until.saturating_duration_since(Instant::now())));
             }
             match self.build() {
                 Ok(()) => return true,
                 Err(error) => {
                     self.crew.fault("rebuild");
                     tracing::error!(worker = self.number, %error, "worker cannot be rebuilt; trying again");
+                    self.lose();
                 }
             }
             if self.crew.is_closing() {
@@ -218,12 +265,12 @@ impl Worker {
         let stopped = crew.slot(self.number).end(self.generation)?;
         if stopped == Some(Stopped::Stuck) {
             // It came back: told to, or late. Either way the worker is well again.
-            crew.around.health.worker_returned();
+            crew.worker_returned();
         }
         match outcome {
             Ok(Ok(logits)) if logits.len() == part.units.len() => {
                 self.pause = Duration::ZERO;
-                self.failures = 0;
+                (self.failures, self.losses, self.in_vain) = (0, 0, false);
                 crew.ledger.ran(tokens, spent);
                 let spent = self.account(&part, started, spent);
                 for (unit, logit) in part.units.iter().zip(logits) {
@@ -258,8 +305,19 @@ impl Worker {
             self.crew.fault("lost");
             tracing::error!(worker = self.number, passes = LOST, "no pass succeeds any more; building the model anew");
             self.scorers.clear();
+            self.lose();
         }
         self.halve(part)
+    }
+
+    /// A scorer was built in vain.
+    fn lose(&mut self) {
+        self.losses += 1;
+        if self.losses >= LOSSES {
+            (self.losses, self.in_vain) = (0, true);
+            // Whether anybody moves the models or not: this worker goes on trying until its engine ends.
+            self.crew.device_lost("a worker's model was built anew in vain");
+        }
     }
 
     fn panicked(&mut self, part: &Part, stopped: Option<Stopped>) -> Result<(), Replaced> {

@@ -298,6 +298,9 @@ impl Record {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
         }
+        if let Some(provider) = stats.moved_from {
+            headers.insert(HeaderName::from_static("x-rescored-moved-from"), HeaderValue::from_static(provider));
+        }
         let cut = self.cut.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let timing = self.laps.header(&stats, total);
         for (name, value) in [("x-rescored-truncated-documents", cut), ("server-timing", timing)] {

@@ -186,6 +186,9 @@ struct Card<'s> {
     /// Nodes of the graph by the runtime's provider that runs them.
     nodes: BTreeMap<&'s str, usize>,
     passed_over: Vec<Value>,
+    /// The accelerator that was lost, where the CPU answers in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_from: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<Value>,
     runtime: &'s str,
@@ -218,6 +221,7 @@ impl<'s> Card<'s> {
             devices: &card.execution.devices,
             nodes: nodes.map(|(provider, count)| (provider.as_str(), *count)).collect(),
             passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
+            moved_from: card.execution.moved_from,
             accelerator: card.execution.accelerator.as_deref().map(accelerator),
             runtime: &card.runtime,
             sizing: sizing(&card.execution.sizing),

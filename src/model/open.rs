@@ -12,7 +12,7 @@ use super::compiled::{self, Storage};
 use super::coreml::device::Cast;
 use super::coreml::open::{Opened, Source};
 use super::coreml::scorer::PoolFactory;
-use super::golden::{self, Golden, GoldenError};
+use super::golden::GoldenError;
 use super::manifest::{Manifest, ManifestError};
 use super::options::{Graphs, Kind, Options, Precision, Shapes};
 use super::provider::register::roster;
@@ -125,22 +125,7 @@ impl Model {
         options.ids.iter().map(|id| Self::open_verified(options, id, (&runtime, &roster))).collect()
     }
 
-    /// Opens one of the models that the options name as its files are now, with what it must score.
-    ///
-    /// # Errors
-    /// As [`Model::open_all`].
-    pub fn open_again(options: &Options, id: &str) -> Result<(Self, Vec<Golden>), OpenError> {
-        let runtime = runtime(options)?;
-        let roster = roster(options, &runtime)?;
-        let named = |name: &&String| Manifest::open(&options.dir, name).is_ok_and(|manifest| manifest.id == id);
-        // A configured name may be the path of the folder whose name is the id.
-        let name = options.ids.iter().find(|name| *name == id).or_else(|| options.ids.iter().find(named));
-        let name = name.map_or(id, String::as_str);
-        let golden = golden::read(&Manifest::open(&options.dir, name)?.dir)?;
-        Ok((Self::open_verified(options, name, (&runtime, &roster))?, golden))
-    }
-
-    fn open_verified(options: &Options, id: &str, place: (&Runtime, &Roster)) -> Result<Self, OpenError> {
+    pub(super) fn open_verified(options: &Options, id: &str, place: (&Runtime, &Roster)) -> Result<Self, OpenError> {
         let manifest = Manifest::open(&options.dir, id)?;
         manifest.verify()?;
         Self::open(&manifest, options, place)
@@ -346,7 +331,8 @@ fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, 
     };
     match compiled {
         Some((path, _)) => look_at(manifest, path, Some(asked)),
-        None if asked != own.precision && kind == Kind::Cpu => {
+        // Never the model's own in another precision, whichever provider would run it.
+        None if asked != own.precision && (options.graphs == Graphs::Source || runs_any(kind)) => {
             Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() })
         }
         None if fits => Ok(own),

@@ -52,6 +52,16 @@ pub enum Shapes {
     Served,
 }
 
+/// What becomes of a model whose accelerator gives no scores any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DeviceLoss {
+    /// Its requests fail while it is tried again.
+    #[default]
+    Fail,
+    /// It is loaded on the CPU, as another generation.
+    Cpu,
+}
+
 /// The execution provider asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Provider {
@@ -80,6 +90,13 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The one of this word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Cpu, Self::Cuda, Self::Tensorrt, Self::OpenVino, Self::CoreMl]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+
     /// The word that settings, records and `/info` use.
     pub const fn word(self) -> &'static str {
         match self {

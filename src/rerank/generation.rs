@@ -182,6 +182,7 @@ impl Generation {
 
     async fn run(&self, request: &Request<'_>, late: Late, stats: &mut Stats) -> Result<Vec<Option<Scored>>, Fault> {
         let model = self.position(request.model)?;
+        stats.moved_from = self.models.get(model).and_then(|card| card.execution.moved_from);
         let pairs = request.texts.pairs.len();
         let begun = Instant::now();
         let mut course = Course::new(self, model, (request, late));

@@ -22,6 +22,8 @@ pub struct Stats {
     pub tokenise: Duration,
     /// Forward passes that this request's pairs took part in, summed over workers.
     pub inference: Duration,
+    /// The accelerator that would have scored, had it not been lost.
+    pub moved_from: Option<&'static str>,
     /// When the cache's tiers were asked: the first beginning, the last end.
     pub looked_up: Option<(Instant, Instant)>,
     /// When the engine did what.
@@ -50,6 +52,7 @@ impl std::ops::AddAssign for Stats {
         self.queue += other.queue;
         self.tokenise += other.tokenise;
         self.inference += other.inference;
+        self.moved_from = self.moved_from.or(other.moved_from);
         self.looked_up = match (self.looked_up, other.looked_up) {
             (Some(first), Some(last)) => Some((first.0, last.1)),
             (one, other) => one.or(other),

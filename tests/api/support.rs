@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rescored::app::Core;
+use rescored::app::{Core, Guard};
 use rescored::domain::LongDocuments;
 use rescored::health::Health;
 use rescored::http::{self, Listen, Stop, Ui};
@@ -20,7 +20,7 @@ use rescored::telemetry::traces::Traces;
 use rescored::{cache, engine};
 
 pub(crate) use client::{Connection, Response};
-pub(crate) use fake::{Nature, Pace, version};
+pub(crate) use fake::{ACCELERATED, Nature, Pace, version};
 
 /// What a test may want different.
 pub(crate) struct Setup {
@@ -41,6 +41,10 @@ pub(crate) struct Setup {
     pub(crate) exposure: http::Exposure,
     pub(crate) patience: http::Patience,
     pub(crate) ui: Ui,
+    /// What is peculiar about the models.
+    pub(crate) nature: Nature,
+    /// Whether models move to the CPU when their device is lost; for this there has to be an opener.
+    pub(crate) guarded: bool,
     /// Who opens models anew; `None` leaves them unchanged for ever.
     pub(crate) opener: Option<Box<dyn Opener>>,
     pub(crate) traces: TraceOptions,
@@ -66,6 +70,8 @@ impl Default for Setup {
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
             ui: Ui::On,
+            nature: Nature::Sound,
+            guarded: false,
             opener: None,
             traces: TraceOptions::default(),
         }
@@ -80,6 +86,7 @@ pub(crate) struct App {
     pub(crate) stop: Stop,
     pub(crate) addresses: Vec<Listen>,
     thread: Option<JoinHandle<()>>,
+    guard: Option<Guard>,
 }
 
 impl App {
@@ -92,7 +99,7 @@ impl App {
     }
 
     pub(crate) fn try_with(setup: Setup) -> Result<Self, http::BindError> {
-        let models = setup.models.iter().map(|id| fake::model(id, setup.pace)).collect();
+        let models = setup.models.iter().map(|id| version(id, setup.pace, setup.nature)).collect();
         let engine = engine::Options {
             workers: Some(2),
             tokenisers: 2,
@@ -124,9 +131,13 @@ impl App {
         };
         let mut core = core;
         let repository = setup.opener.map(|opener| core.repository(opener, &engine));
+        let guard = repository.as_ref().filter(|_| setup.guarded);
+        let guard = guard.map(|repository| Guard::start(repository, &core.health).expect("a thread"));
         let Core { reranker, health, metrics, .. } = core;
         let traces = Traces::start(&setup.traces, &metrics).expect("a receiver's address");
-        Self::serve(&options, http::State { reranker, health, metrics, repository, traces })
+        let mut app = Self::serve(&options, http::State { reranker, health, metrics, repository, traces })?;
+        app.guard = guard;
+        Ok(app)
     }
 
     fn serve(options: &http::Options, state: http::State) -> Result<Self, http::BindError> {
@@ -141,7 +152,7 @@ impl App {
                 actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
             })
             .expect("a thread");
-        Ok(Self { address, health, traces, stop, addresses, thread: Some(thread) })
+        Ok(Self { address, health, traces, stop, addresses, thread: Some(thread), guard: None })
     }
 
     pub(crate) fn connect(&self) -> Connection {

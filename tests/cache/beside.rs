@@ -38,7 +38,7 @@ impl Scorer for Counting {
 
 fn core(queue_tokens: u64) -> (Core, Counting) {
     let counting = Counting::default();
-    let mut model = fake::model("fake", fake::Pace::default());
+    let mut model = fake::version("fake", fake::Pace::default(), fake::Nature::Sound);
     (model.scorers, model.company) = (Box::new(counting.clone()), Company::Alone);
     let engine = engine::Options {
         workers: Some(2),

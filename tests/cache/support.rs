@@ -30,7 +30,7 @@ pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
 }
 
 pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Duration)) -> Core {
-    let models = ["fake", "other"].map(|id| fake::model(id, fake::Pace::default())).into();
+    let models = ["fake", "other"].map(|id| fake::version(id, fake::Pace::default(), fake::Nature::Sound)).into();
     let engine = engine::Options {
         workers: Some(2),
         tokenisers: 2,

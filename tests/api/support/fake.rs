@@ -41,11 +41,15 @@ pub(crate) enum Nature {
     Unloadable,
     /// Loading it panics.
     Explosive,
+    /// It runs on an accelerator, in another arithmetic: scores are higher by [`ACCELERATED`]. A document may end the
+    /// device for good (`=dead`), or fill its memory for good (`=full`).
+    Accelerated,
+    /// The same after its device was lost, on the CPU.
+    Moved,
 }
 
-pub(crate) fn model(id: &str, pace: Pace) -> Model {
-    version(id, pace, Nature::Sound)
-}
+/// By how much scores of the accelerator differ from those of the CPU.
+pub(crate) const ACCELERATED: f32 = 0.25;
 
 /// The model as some other files would make it.
 pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
@@ -58,15 +62,15 @@ pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
             source: format!("tests/{id}"),
             licence: "Apache-2.0".into(),
             fingerprint: format!("fingerprint of {id}, {nature:?}"),
-            precision: "fp32".into(),
-            provider: "cpu".into(),
+            precision: if nature == Nature::Accelerated { "fp16" } else { "fp32" }.into(),
+            provider: if nature == Nature::Accelerated { "cuda" } else { "cpu" }.into(),
             runtime: "none".into(),
             max_length: MAX_LENGTH,
             activation: Activation::Sigmoid,
-            execution: Execution::default(),
+            execution: Execution { moved_from: (nature == Nature::Moved).then_some("cuda"), ..Execution::default() },
         },
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
-        scorers: Box::new(Factory { pace, nature }),
+        scorers: Box::new(Factory { pace, nature, device: Arc::default() }),
         company: Company::SameLength,
         batching: Batching::CPU,
     }
@@ -76,6 +80,16 @@ pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
 struct Factory {
     pace: Pace,
     nature: Nature,
+    device: Arc<Device>,
+}
+
+/// What all scorers of an accelerated model share.
+#[derive(Debug, Default)]
+struct Device {
+    /// Nothing can be loaded on it.
+    dead: AtomicBool,
+    /// Nothing can run on it.
+    full: AtomicBool,
 }
 
 struct Fake {
@@ -83,6 +97,7 @@ struct Fake {
     nature: Nature,
     /// Like a device that is gone: nothing succeeds any more.
     lost: bool,
+    device: Arc<Device>,
     told_to_stop: Arc<Flag>,
 }
 
@@ -101,12 +116,22 @@ impl Brake for Flag {
 
 impl ScorerFactory for Factory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        let &Self { pace, nature } = self;
+        let &Self { pace, nature, ref device } = self;
         match nature {
             Nature::Unloadable => Err(ScorerError::Graph { message: "told to be broken".into() }),
             Nature::Explosive => panic!("told to by a test"),
-            Nature::Sound | Nature::Shifted(_) | Nature::NonFinite | Nature::Constant | Nature::Sociable => {
-                Ok(Box::new(Fake { pace, nature, lost: false, told_to_stop: Arc::default() }))
+            Nature::Accelerated if device.dead.load(Ordering::Acquire) => {
+                Err(ScorerError::Runtime { message: "no such device".into() })
+            }
+            Nature::Sound
+            | Nature::Shifted(_)
+            | Nature::NonFinite
+            | Nature::Constant
+            | Nature::Sociable
+            | Nature::Accelerated
+            | Nature::Moved => {
+                let device = Arc::clone(device);
+                Ok(Box::new(Fake { pace, nature, lost: false, device, told_to_stop: Arc::default() }))
             }
         }
     }
@@ -142,6 +167,17 @@ impl Scorer for Fake {
                 Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
                 _ => {}
             }
+            if self.nature == Nature::Accelerated {
+                self.device.dead.fetch_or(wanted(&document) == Some("dead"), Ordering::AcqRel);
+                self.device.full.fetch_or(wanted(&document) == Some("full"), Ordering::AcqRel);
+                // The pass that warms a worker up fits into what is left.
+                if self.device.full.load(Ordering::Acquire) && !document.is_empty() {
+                    return Err(ScorerError::Runtime { message: "out of memory, as told by a document".into() });
+                }
+                if self.device.dead.load(Ordering::Acquire) {
+                    return Err(ScorerError::Runtime { message: "the device is lost".into() });
+                }
+            }
             if self.lost {
                 return Err(ScorerError::Runtime { message: "the device is lost".into() });
             }
@@ -151,7 +187,8 @@ impl Scorer for Fake {
                 Nature::NonFinite => f32::NAN,
                 Nature::Constant => 1.0,
                 Nature::Sociable => logit + f32::from(u8::try_from(pairs).expect("a small batch")),
-                Nature::Sound | Nature::Unloadable | Nature::Explosive => logit,
+                Nature::Accelerated => logit + ACCELERATED,
+                Nature::Sound | Nature::Unloadable | Nature::Explosive | Nature::Moved => logit,
             });
         }
         Ok(logits)

@@ -46,7 +46,7 @@ impl Scorer for Slow {
 }
 
 fn core() -> Core {
-    let mut model = fake::model("fake", fake::Pace::default());
+    let mut model = fake::version("fake", fake::Pace::default(), fake::Nature::Sound);
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
     let engine = engine::Options {
         workers: Some(2),

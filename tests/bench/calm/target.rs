@@ -91,7 +91,11 @@ impl Target {
 
     /// Two workers that do 200,000 tokens a second together, in passes of 512.
     pub(crate) fn timed() -> Self {
-        let model = fake::model("timed", Pace { pass: Duration::ZERO, token: Duration::from_micros(10) });
+        let model = fake::version(
+            "timed",
+            Pace { pass: Duration::ZERO, token: Duration::from_micros(10) },
+            fake::Nature::Sound,
+        );
         let options = engine::Options {
             workers: Some(2),
             tokenisers: 2,
