@@ -134,5 +134,9 @@ pub enum BenchError {
 
 /// Says when the time allowed less than was asked for.
 fn shortened(share: f64) -> String {
-    if share < 1.0 { format!("; {:.0} % of that, to keep within the time", share * 100.0) } else { String::new() }
+    if share < 1.0 {
+        format!("; {:.0} % of that for the slowest, to keep within the time", share * 100.0)
+    } else {
+        String::new()
+    }
 }

@@ -154,7 +154,7 @@ fn of_provider(
             // What there is already is not written again.
             let compiled = match graph {
                 "source" => Ok(String::new()),
-                _ => program.run(&["compile", model, "--precision", arithmetic.word()], &settings),
+                _ => program.run(&compilation(model, provider, arithmetic), &settings),
             };
             let who = compiled.and_then(|_| program.serve(&settings));
             if let Err(why) = &who
@@ -173,6 +173,16 @@ fn of_provider(
         }
     }
     rows
+}
+
+/// What writes the graph of an arrangement: providers that run no other graphs have their own.
+fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: Arithmetic) -> Vec<&'a str> {
+    let mut told = vec!["compile", model, "--precision", arithmetic.word()];
+    // Elsewhere the one for Apple's devices would be written in vain, and it takes minutes.
+    if provider == "cuda" || (provider == "coreml" && cfg!(target_os = "macos")) {
+        told.extend(["--provider", provider]);
+    }
+    told
 }
 
 fn row(

@@ -37,6 +37,7 @@ struct Peer {
 }
 
 const TORCH: &[&str] = &["torch", "transformers"];
+const SENTENCE: &[&str] = &["sentence-transformers", "torch"];
 const SENTENCE_ONNX: &[&str] = &["sentence-transformers", "optimum-onnx", "onnxruntime"];
 const SENTENCE_OPENVINO: &[&str] = &["sentence-transformers", "optimum-intel", "openvino"];
 const PLAIN: &[&str] = &["onnxruntime", "tokenizers", "numpy"];
@@ -46,7 +47,7 @@ use Device::{Accelerator, Cpu, Metal};
 
 /// Every peer, those of the experiment that this project grew out of first.
 #[rustfmt::skip]
-const PEERS: [Peer; 16] = [
+const PEERS: [Peer; 18] = [
     Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", told: &["mps", "float16", "eager"], packages: TORCH },
     Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", told: &[], packages: MLX },
     Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", told: &["cpu", "float32", "eager"], packages: TORCH },
@@ -54,6 +55,8 @@ const PEERS: [Peer; 16] = [
     Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", told: &["cuda", "float32", "eager"], packages: TORCH },
     Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "eager"], packages: TORCH },
     Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "compiled"], packages: TORCH },
+    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float32"], packages: SENTENCE },
+    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float16"], packages: SENTENCE },
     Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["onnx"], packages: SENTENCE_ONNX },
     Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["openvino"], packages: SENTENCE_OPENVINO },
     Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", told: &[FP32], packages: &["FlashRank"] },

@@ -1,6 +1,7 @@
 """sentence-transformers' CrossEncoder at its defaults (batches of 32).
 
-Arguments: the model's folder, `torch`, `torch-compile`, `onnx` or `openvino`, threads.
+Arguments: the model's folder, `torch`, `torch-compile`, `torch-cuda-float32`, `torch-cuda-float16`, `onnx` or `openvino`,
+threads.
 """
 
 import os
@@ -14,14 +15,18 @@ def start(folder, backend, threads):
     import torch
 
     torch.set_num_threads(int(threads))
+    device = "cuda" if backend.startswith("torch-cuda") else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("this PyTorch finds no CUDA device")
     options = {
+        "torch-cuda-float16": {"torch_dtype": torch.float16},
         "onnx": {"provider": "CPUExecutionProvider", "file_name": "onnx/model.onnx", "export": False},
         "openvino": {"ov_config": {"INFERENCE_NUM_THREADS": int(threads), "INFERENCE_PRECISION_HINT": "f32"}},
     }
     model = sentence_transformers.CrossEncoder(
         folder,
         backend=backend.split("-")[0],
-        device="cpu",
+        device=device,
         max_length=512,
         model_kwargs=options.get(backend, {}),
     )
