@@ -119,11 +119,7 @@ impl Config {
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let http = http::Options {
         listen: read.value(&settings::LISTEN, raw.listen),
-        exposure: http::Exposure {
-            operations: read.value(&settings::OPERATIONS_LISTEN, raw.operations_listen).unwrap_or_default(),
-            socket_mode: read.value(&settings::SOCKET_MODE, raw.socket_mode),
-            tls: tls(read, raw.tls_cert, raw.tls_key),
-        },
+        exposure: exposure(read, (raw.operations_listen, raw.socket_mode), (raw.tls_cert, raw.tls_key)),
         patience: patience(read, (raw.max_connections, raw.keep_alive, raw.client_timeout)),
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
@@ -161,8 +157,8 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let (telemetry, traces) =
-        (telemetry(read, raw.log, raw.log_format), traces(read, raw.otlp_endpoint, raw.otlp_percent));
+    let telemetry = telemetry(read, raw.log, raw.log_format);
+    let traces = traces(read, raw.otlp_endpoint, raw.otlp_percent);
     Config {
         http,
         model,
@@ -189,6 +185,18 @@ fn queue_left_to_us(http: &http::Options, model: &model::Options) -> u64 {
 /// What may put other models in the place of those that serve.
 fn changes(read: &mut Reader, loss: Option<String>, control: Option<String>) -> (model::DeviceLoss, bool) {
     (read.value(&settings::DEVICE_LOSS, loss), read.value(&settings::MODEL_CONTROL, control))
+}
+
+fn exposure(
+    read: &mut Reader,
+    (operations, mode): (Option<String>, Option<String>),
+    (certificates, key): (Option<String>, Option<String>),
+) -> http::Exposure {
+    http::Exposure {
+        operations: read.value(&settings::OPERATIONS_LISTEN, operations).unwrap_or_default(),
+        socket_mode: read.value(&settings::SOCKET_MODE, mode),
+        tls: tls(read, certificates, key),
+    }
 }
 
 fn patience(

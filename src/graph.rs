@@ -14,6 +14,7 @@ pub mod coreml;
 mod dequantise;
 mod emit;
 mod half;
+pub mod own;
 pub mod proto;
 mod read;
 pub mod safetensors;

@@ -10,6 +10,7 @@ pub mod compiled;
 pub mod coreml;
 mod device;
 pub mod golden;
+mod kernels;
 pub mod manifest;
 pub mod open;
 pub mod options;

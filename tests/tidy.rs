@@ -101,6 +101,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["http/tls"]),
     ("rlimit", &["app*", "doctor/host"]),
     ("ort", &["model*"]),
+    ("libloading", &["model/kernels*"]),
     ("tokenizers", &["model/tokenizer*"]),
     ("crossbeam-channel", &["engine*"]),
     ("arc-swap", &["cache*", "rerank"]),

@@ -14,7 +14,7 @@ use self::{
 use super::{
     array::{Array, Data},
     bert::{Activation, Bert, Norm, Table},
-    half, proto,
+    half, own, proto,
     proto::kind,
     summary::PROVIDER,
     target::{Activations, LayerRanges, Layout, Precision, Provenance, Range, Target},
@@ -119,13 +119,17 @@ fn write(
         entries.push(("rescored.shape_only", "true".into()));
     }
     let entry = |(key, value): (&str, String)| proto::StringEntry { key: key.into(), value };
-    let sets = [("", OPSET), (writer::MICROSOFT, 1)];
+    let mut sets = vec![("", OPSET), (writer::MICROSOFT, 1)];
+    if ragged::has_own(target) {
+        sets.push((own::DOMAIN, 1));
+    }
+    let set = |(domain, version): (&str, i64)| proto::OperatorSet { domain: domain.into(), version };
     let model = proto::Model {
         ir_version: IR_VERSION,
         producer_name: "rescored".into(),
         producer_version: provenance.tool.clone(),
         graph: Some(emitter.writer.finish("cross-encoder")),
-        opset_import: sets.map(|(domain, version)| proto::OperatorSet { domain: domain.into(), version }).into(),
+        opset_import: sets.into_iter().map(set).collect(),
         metadata_props: entries.into_iter().map(entry).collect(),
     };
     Ok(model.encode_to_vec())

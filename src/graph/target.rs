@@ -157,6 +157,8 @@ impl fmt::Display for Target {
         match self.layout {
             Layout::Padded => write!(f, ".padded")?,
             Layout::Packed { slots } => write!(f, ".packed{slots}")?,
+            // With operators of our own: what earlier releases wrote under the other name is slower.
+            Layout::Ragged if self.precision == Precision::Fp16 => write!(f, ".ragged-own")?,
             Layout::Ragged => write!(f, ".ragged")?,
         }
         self.layers.map_or(Ok(()), |layers| write!(f, ".layers{layers}"))

@@ -1,17 +1,18 @@
 //! The graph for NVIDIA GPUs: pairs of any lengths and any number, one after the other without padding.
 //!
-//! Owns ONNX Runtime's own packed operators, which run on CUDA alone, and what makes few of them enough: biases of keys
+//! Owns ONNX Runtime's own packed operators, which run on CUDA alone, ours for biases and GELU, which take half the time of
+//! ONNX Runtime's, and what makes few of them enough: biases of keys
 //! are gone (they add the same to all scores of a query), those of values enter the output's bias (a row of attention
 //! sums to one), and the last layer, of which the `[CLS]` rows alone are wanted, multiplies each query into the key and
 //! value weights, so that neither keys nor values of all tokens are computed. The mask of that layer is made on the
 //! device; all inputs are 32-bit integers.
 
-use super::{Emitter, Precision};
+use super::{Emitter, Layout, Precision, Target};
 use crate::graph::{
     array::{Array, Data},
     bert::{Activation, Dense, Layer, Norm, Table},
     emit::writer::{Attribute, Op},
-    half,
+    half, own,
     proto::kind,
 };
 
@@ -75,7 +76,8 @@ impl Emitter<'_> {
         // row beforehand and takes three times as long as adding it.
         let queries = self.product(&format!("{name}.query"), &Op::microsoft("FusedMatMul"), (&layer.query, rows));
         let bias = self.floats(&format!("{name}.query.bias"), &[layer.query.bias.len()], &layer.query.bias);
-        let queries = self.writer.op(&format!("{name}.query.sum"), &Op::plain("Add"), &[&queries, &bias]);
+        let add = if self.takes(layer.query.bias.len()) { Op::own(own::BIAS) } else { Op::plain("Add") };
+        let queries = self.writer.op(&format!("{name}.query.sum"), &add, &[&queries, &bias]);
         let keys = self.product(&format!("{name}.key"), &Op::plain("MatMul"), (&layer.key, rows));
         let values = self.product(&format!("{name}.value"), &Op::plain("MatMul"), (&layer.value, rows));
         let heads = [("num_heads", Attribute::Int(as_int(self.bert.heads)))];
@@ -124,8 +126,9 @@ impl Emitter<'_> {
     fn up(&mut self, name: &str, layer: &Layer, x: &str) -> String {
         let name = format!("{name}.up");
         let fused = match layer.activation {
-            Activation::Gelu => "BiasGelu",
-            Activation::GeluTanh => "FastGelu",
+            Activation::Gelu if self.takes(layer.up.bias.len()) => Op::own(own::BIAS_GELU),
+            Activation::Gelu => Op::microsoft("BiasGelu"),
+            Activation::GeluTanh => Op::microsoft("FastGelu"),
             Activation::Relu | Activation::Tanh => {
                 let x = self.float_dense(&name, &layer.up, x);
                 return self.activation(&format!("{name}.activation"), layer.activation, &x);
@@ -133,7 +136,12 @@ impl Emitter<'_> {
         };
         let x = self.product(&name, &Op::plain("MatMul"), (&layer.up, x));
         let bias = self.floats(&format!("{name}.bias"), &[layer.up.bias.len()], &layer.up.bias);
-        self.writer.op(&format!("{name}.activation"), &Op::microsoft(fused), &[&x, &bias])
+        self.writer.op(&format!("{name}.activation"), &fused, &[&x, &bias])
+    }
+
+    /// Whether our own operators take rows of so many columns.
+    fn takes(&self, columns: usize) -> bool {
+        has_own(self.target) && own::takes(columns)
     }
 
     /// The sum of two rows and a bias, normalised.
@@ -225,6 +233,11 @@ impl Emitter<'_> {
     fn head(&self) -> usize {
         self.bert.hidden / self.bert.heads.max(1)
     }
+}
+
+/// Whether a target's graph may have operators of our own: they take half floats, on NVIDIA GPUs.
+pub(super) fn has_own(target: &Target) -> bool {
+    target.layout == Layout::Ragged && target.precision == Precision::Fp16
 }
 
 /// Which way a head's matrix stands.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use crate::graph::{
     array::Array,
+    own,
     proto::{self, kind},
 };
 
@@ -45,6 +46,11 @@ impl<'a> Op<'a> {
     /// One of ONNX Runtime's operators.
     pub(super) fn microsoft(kind: &'a str) -> Self {
         Self { domain: MICROSOFT, ..Self::plain(kind) }
+    }
+
+    /// One of our own operators, which run on NVIDIA GPUs.
+    pub(super) fn own(kind: &'a str) -> Self {
+        Self { domain: own::DOMAIN, ..Self::plain(kind) }
     }
 
     /// The operator with attributes.

@@ -1,6 +1,6 @@
 //! The table of embeddings, mapped into memory: pages are read when a token needs them, and shared by all workers.
 //!
-//! The one `unsafe` call outside of `app/memory`. It must not know models.
+//! It has one `unsafe` call. It must not know models.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

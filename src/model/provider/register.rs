@@ -11,9 +11,9 @@ use ort::value::TensorRef;
 use super::options::{OpenVino, Options};
 use super::{Probe, ProviderError, Roster, muster};
 use crate::graph;
-use crate::model;
 use crate::model::options::Kind;
 use crate::model::session::Runtime;
+use crate::model::{self, kernels};
 
 /// Asks the loaded library.
 #[derive(Clone, Debug)]
@@ -47,14 +47,17 @@ impl Probe for LibraryProbe<'_> {
     }
 }
 
-/// Puts a provider before the portable kernels of a session that is being built.
+/// Puts a provider before the portable kernels of a session that is being built, and with CUDA the operators of our own.
 pub(in crate::model) fn register(
     builder: SessionBuilder,
     (kind, device): (Kind, u32),
     options: &Options,
 ) -> ort::Result<SessionBuilder> {
     match dispatch(kind, device, options) {
-        Some(provider) => Ok(builder.with_execution_providers([provider.error_on_failure()])?),
+        Some(provider) => {
+            let builder = if kind == Kind::Cuda { builder.with_operators(kernels::domain()?)? } else { builder };
+            Ok(builder.with_execution_providers([provider.error_on_failure()])?)
+        }
         None => Ok(builder),
     }
 }
