@@ -44,7 +44,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", requires = "offline")]
     snapshot: Option<PathBuf>,
     /// A file whose first line is the sidecar's API key.
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     key_file: Option<PathBuf>,
     /// Chunks on their way at once, at most; a sidecar takes four streams.
     #[arg(long, value_name = "N", default_value_t = 4)]

@@ -133,8 +133,10 @@ fn a_sidecar_with_keys_takes_the_job_that_names_one() {
         assert!(ran.said.contains("--key-file: ") && ran.said.contains(hint), "{name}: {}", ran.said);
     }
     let key = file(folder.path(), "key", "opensesame\n").display().to_string();
-    let ran = warm(&["--offline", "--snapshot", "/tmp/x", "--key-file", &key], "");
+    let snapshot = folder.path().join("snapshot").display().to_string();
+    let ran = warm(&["--offline", "--snapshot", &snapshot, "--key-file", &key], "");
     assert_eq!(ran.code, Some(64), "a key is for a sidecar: {}", ran.said);
+    assert!(ran.said.contains("--key-file") && ran.said.contains("--offline"), "{}", ran.said);
 }
 
 #[test]
