@@ -3,7 +3,7 @@
 //! - `key`: the identity of a pair's score.
 //! - `tier`: the first tier, in this process, weighed in bytes.
 //! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
-//! - `arriving`: a snapshot's entries while the first tier takes them over.
+//! - `restore`: from a snapshot into the first tier and back; `arriving`: a snapshot's entries while the first tier takes them over.
 //! - `exchange`: a snapshot as lines of JSON.
 //! - `shared`: the second tier, a Valkey or Redis that sidecars share.
 //! - `report`: what is told of all of them.
@@ -20,12 +20,13 @@ pub mod snapshot;
 mod arriving;
 mod held;
 mod key;
+mod restore;
 mod shared;
 mod tier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -36,12 +37,12 @@ use crate::metrics::Metrics;
 pub use key::{Key, QueryKey};
 pub use options::{Options, SharedOptions, SnapshotOptions};
 pub use report::Report;
+pub use restore::Restored;
 
 use arriving::Arriving;
 use held::Held;
 use keeper::Order;
 use shared::Shared;
-use snapshot::{Record, Snapshot, SnapshotError};
 use tier::Tier;
 
 /// Whose scores are kept together: a model, and everything beside the texts that decides its scores.
@@ -51,17 +52,6 @@ pub struct Scope {
     pub model: String,
     /// Everything that decides a score: two scopes with the same identity give bit-equal scores.
     pub identity: String,
-}
-
-/// What became of a snapshot's entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Restored {
-    /// Entries that are valid here.
-    pub kept: u64,
-    /// Entries of models, or of arithmetic, that are not served here: they could never be hit.
-    pub foreign: u64,
-    /// Entries past their age.
-    pub expired: u64,
 }
 
 /// What became of the wish to forget.
@@ -85,6 +75,9 @@ struct Inner {
     tiers: Vec<Tier>,
     /// What a snapshot brings, until the tiers have it.
     arriving: ArcSwapOption<Arriving>,
+    /// How often each scope was forgotten. Held while one is, and while what a snapshot brings begins to be found, so that
+    /// what was forgotten while the file was read stays away.
+    forgotten: Mutex<Vec<u64>>,
     shared: Option<Shared>,
     ttl: Option<Duration>,
     started: Instant,
@@ -124,8 +117,9 @@ impl ScoreCache {
         let weights = scopes.iter().map(|scope| options.weight(&scope.model));
         let all: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
         let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
-        let tiers = weights.map(|weight| Tier::new(share(weight), options.ttl, &metrics)).collect();
+        let tiers: Vec<Tier> = weights.map(|weight| Tier::new(share(weight), options.ttl, &metrics)).collect();
         let inner = Inner {
+            forgotten: Mutex::new(vec![0; tiers.len()]),
             scopes: ArcSwap::from_pointee(scopes),
             tiers,
             arriving: ArcSwapOption::empty(),
@@ -247,9 +241,15 @@ impl ScoreCache {
 
     /// Gives up what this process holds of a scope, or is about to hold; says how much that was.
     fn give_up(&self, scope: usize) -> u64 {
+        let mut forgotten = self.forgotten();
+        forgotten.iter_mut().skip(scope).take(1).for_each(|times| *times += 1);
         let arriving = self.inner.arriving.load();
         let on_their_way = arriving.as_ref().map_or(0, |arriving| arriving.forget(scope));
         on_their_way + self.inner.tiers.get(scope).map_or(0, Tier::forget)
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Brings the gauges up to date.
@@ -268,83 +268,11 @@ impl ScoreCache {
     pub fn report(&self) -> Report {
         report::of(&self.inner)
     }
-
-    /// Writes the first tier to a file, atomically; says how many entries it holds.
-    ///
-    /// # Errors
-    /// What the file system said.
-    pub fn write_snapshot(&self, path: &std::path::Path) -> Result<u64, SnapshotError> {
-        let scopes = self.inner.scopes.load_full();
-        let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
-        let records = self
-            .inner
-            .tiers
-            .iter()
-            .enumerate()
-            .flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }));
-        snapshot::write(path, &identities, records)
-    }
-
-    /// Takes over the entries of a snapshot that belong here and are not too old.
-    ///
-    /// # Errors
-    /// When the file could not be read to its end; what was read until then is kept, for it is right.
-    pub fn restore(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
-        let restored = self.announce(snapshot);
-        self.take_over();
-        restored
-    }
-
-    /// Reads the entries of a snapshot that belong here and are not too old: from now on they are found, and
-    /// [`ScoreCache::take_over`] has the first tier hold them.
-    ///
-    /// # Errors
-    /// As [`ScoreCache::restore`].
-    pub fn announce(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
-        let scopes = self.inner.scopes.load_full();
-        let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
-        let homes: Vec<Option<usize>> = snapshot.identities().iter().map(home).collect();
-        let now = held::now();
-        let mut restored = Restored::default();
-        let mut read: Vec<Vec<(Key, Held)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
-        let mut failed = None;
-        for record in snapshot {
-            let Record { scope, key, held } = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            };
-            let home = homes.get(scope).copied().flatten();
-            match home.and_then(|home| read.get_mut(home)) {
-                None => restored.foreign += 1,
-                Some(_) if self.is_too_old(held, now) => restored.expired += 1,
-                Some(entries) => {
-                    entries.push((key, held));
-                    restored.kept += 1;
-                }
-            }
-        }
-        // A tier without a budget holds nothing, on no way.
-        let off = self.inner.tiers.iter().zip(&mut read).filter(|(tier, _)| tier.budget() == 0);
-        off.for_each(|(_, entries)| entries.clear());
-        self.inner.arriving.store(Some(Arc::new(Arriving::new(read))));
-        failed.map_or(Ok(restored), Err)
-    }
-
-    /// Has the first tier hold what was announced.
-    pub fn take_over(&self) {
-        let Some(arriving) = self.inner.arriving.load_full() else { return };
-        let tier = |scope: usize| self.inner.tiers.get(scope);
-        arriving.take_over(|scope, key, held| tier(scope).map_or((), |tier| tier.insert(key, held)));
-        self.inner.tiers.iter().for_each(Tier::settle);
-        self.inner.arriving.store(None);
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::snapshot::{Record, Snapshot};
     use super::*;
     use crate::domain::{Cut, Logit};
 
@@ -445,6 +373,25 @@ mod tests {
         assert_eq!(both(&after), [Some(scored(1.0)), None]);
         assert!(after.inner.arriving.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
         assert_eq!(both(&announced(0)), [None; 2], "a cache that is off");
+    }
+
+    #[test]
+    fn what_is_forgotten_while_a_snapshot_is_read_stays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let before = cache(1 << 20);
+        for scope in [0, 1] {
+            before.insert(scope, key("d"), scored(1.0));
+        }
+        before.write_snapshot(&path).unwrap();
+        let after = cache(1 << 20);
+        let snapshot = Snapshot::open(&path).unwrap();
+        let identities = snapshot.identities().to_vec();
+        let records = snapshot.inspect(|_| drop(after.forget(Some(1))));
+        let restored = after.announce_all(&identities, records).unwrap();
+        assert_eq!(restored.kept, 1);
+        after.take_over();
+        assert_eq!([0, 1].map(|scope| after.get(scope, key("d"))), [Some(scored(1.0)), None]);
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! The first tier as a snapshot, and a snapshot in the first tier.
+//!
+//! Owns which entries belong here, and that what is forgotten while a file is read stays away. It must not know the
+//! file's format, nor when it is read and written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ScoreCache;
+use super::arriving::Arriving;
+use super::held::{self, Held};
+use super::key::Key;
+use super::snapshot::{self, Record, Snapshot, SnapshotError};
+use super::tier::Tier;
+
+/// What became of a snapshot's entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Entries that are valid here.
+    pub kept: u64,
+    /// Entries of models, or of arithmetic, that are not served here: they could never be hit.
+    pub foreign: u64,
+    /// Entries past their age.
+    pub expired: u64,
+}
+
+impl ScoreCache {
+    /// Writes the first tier to a file, atomically; says how many entries it holds.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn write_snapshot(&self, path: &Path) -> Result<u64, SnapshotError> {
+        let scopes = self.inner.scopes.load_full();
+        let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
+        let records = self
+            .inner
+            .tiers
+            .iter()
+            .enumerate()
+            .flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }));
+        snapshot::write(path, &identities, records)
+    }
+
+    /// Takes over the entries of a snapshot that belong here and are not too old.
+    ///
+    /// # Errors
+    /// When the file could not be read to its end; what was read until then is kept, for it is right.
+    pub fn restore(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
+        let restored = self.announce(snapshot);
+        self.take_over();
+        restored
+    }
+
+    /// Reads the entries of a snapshot that belong here and are not too old: from now on they are found, and
+    /// [`ScoreCache::take_over`] has the first tier hold them.
+    ///
+    /// # Errors
+    /// As [`ScoreCache::restore`].
+    pub fn announce(&self, snapshot: Snapshot) -> Result<Restored, SnapshotError> {
+        let identities = snapshot.identities().to_vec();
+        self.announce_all(&identities, snapshot)
+    }
+
+    pub(super) fn announce_all(
+        &self,
+        identities: &[String],
+        records: impl Iterator<Item = Result<Record, SnapshotError>>,
+    ) -> Result<Restored, SnapshotError> {
+        let before = self.forgotten().clone();
+        let scopes = self.inner.scopes.load_full();
+        let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
+        let homes: Vec<Option<usize>> = identities.iter().map(home).collect();
+        let now = held::now();
+        let mut restored = Restored::default();
+        let mut read: Vec<Vec<(Key, Held)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
+        let mut failed = None;
+        for record in records {
+            let Record { scope, key, held } = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            let home = homes.get(scope).copied().flatten();
+            match home.and_then(|home| read.get_mut(home)) {
+                None => restored.foreign += 1,
+                Some(_) if self.is_too_old(held, now) => restored.expired += 1,
+                Some(entries) => {
+                    entries.push((key, held));
+                    restored.kept += 1;
+                }
+            }
+        }
+        // A tier without a budget holds nothing, on no way.
+        let off = self.inner.tiers.iter().zip(&mut read).filter(|(tier, _)| tier.budget() == 0);
+        off.for_each(|(_, entries)| entries.clear());
+        let forgotten = self.forgotten();
+        let since = forgotten.iter().zip(&before).zip(&mut read).filter(|((now, before), _)| now != before);
+        since.for_each(|(_, entries)| {
+            restored.kept -= entries.len() as u64;
+            entries.clear();
+        });
+        self.inner.arriving.store(Some(Arc::new(Arriving::new(read))));
+        failed.map_or(Ok(restored), Err)
+    }
+
+    /// Has the first tier hold what was announced.
+    pub fn take_over(&self) {
+        let Some(arriving) = self.inner.arriving.load_full() else { return };
+        let tier = |scope: usize| self.inner.tiers.get(scope);
+        arriving.take_over(|scope, key, held| tier(scope).map_or((), |tier| tier.insert(key, held)));
+        self.inner.tiers.iter().for_each(Tier::settle);
+        self.inner.arriving.store(None);
+    }
+}
