@@ -132,6 +132,9 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
         course.each = scaled(*each, *share).max(least(arm));
     }
     let share = shares.iter().copied().fold(1.0, f64::min);
+    // A round begins at the same text for every arm: those of a slow one are the first of a fast one's, so that times are of
+    // the same texts and logits can be compared.
+    let stride = courses.iter().map(|course| course.each).max().unwrap_or(0);
     let mut random = Seeded::new(arms.len() as u64);
     let mut order: Vec<usize> = (0..arms.len()).collect();
     for round in 0..rounds {
@@ -143,8 +146,8 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
             }
             watch.step((round * arms.len() + done, rounds * arms.len()), &arm.name);
             std::thread::sleep(PAUSE);
-            let measured =
-                measure(&Arm { each: course.each, ..arm.clone() }, (round + 1) * course.each, accelerators.as_ref());
+            let some = Arm { each: course.each, ..arm.clone() };
+            let measured = measure(&some, (round + 1) * stride, accelerators.as_ref());
             course.failure = failure(&measured.outcome);
             course.rounds.push(measured);
             course.resident = arm.process.and_then(|process| host::usage(process).resident).or(course.resident);
@@ -298,6 +301,17 @@ mod tests {
             assert_eq!(course.figures(|round| round.outcome.pairs as f64), [8.0; 3]);
             assert!(course.resident.is_some() && course.failure.is_none());
         }
+    }
+
+    #[test]
+    fn a_slow_arm_is_measured_on_the_first_of_a_fast_ones_texts() {
+        let (slow, fast, requests) =
+            (Fake { takes: Duration::from_millis(50), ..Fake::default() }, Fake::default(), requests(200));
+        let arms = [arm(&slow, &requests, 20), arm(&fast, &requests, 20)];
+        let race = race(&arms, Effort { rounds: 3, within: Some(Duration::from_secs(3)) }, &Nobody);
+        let firsts = |course: &Course| course.rounds.iter().map(|round| round.first).collect::<Vec<_>>();
+        assert!(race.courses[0].each < race.courses[1].each, "{} requests", race.courses[0].each);
+        assert_eq!(firsts(&race.courses[0]), firsts(&race.courses[1]));
     }
 
     #[test]

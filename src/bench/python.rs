@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::pipe::Pipe;
 
 /// Every script, by its name.
-const SCRIPTS: [(&str, &str); 10] = [
+const SCRIPTS: [(&str, &str); 11] = [
     ("protocol.py", include_str!("../../tests/bench/peers/protocol.py")),
+    ("mkl.py", include_str!("../../tests/bench/peers/mkl.py")),
     ("prepare.py", include_str!("../../tests/bench/peers/prepare.py")),
     ("pytorch.py", include_str!("../../tests/bench/peers/pytorch.py")),
     ("mlx_.py", include_str!("../../tests/bench/peers/mlx_.py")),

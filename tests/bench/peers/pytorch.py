@@ -5,6 +5,7 @@ Arguments: the model's folder, `cpu`, `cuda` or `mps`, `float32` or `float16`, `
 
 import os
 
+import mkl
 import protocol
 
 
@@ -34,7 +35,8 @@ def start(folder, device, arithmetic, mode, threads):
         return model(**batch.to(device)).logits.reshape(-1).float().cpu().tolist()
 
     name = torch.cuda.get_device_name() if device == "cuda" else device
-    return f"torch {torch.__version__}, {name}", score
+    return f"torch {torch.__version__}, {name}{mkl.note()}", score
 
 
+mkl.unchained()
 protocol.run(start)

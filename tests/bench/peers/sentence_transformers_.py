@@ -5,7 +5,9 @@ threads.
 """
 
 import os
+import sys
 
+import mkl
 import protocol
 
 
@@ -48,7 +50,9 @@ def of(backend):
         return f"openvino {openvino.__version__.split('-')[0]}"
     import torch
 
-    return f"torch {torch.__version__}"
+    return f"torch {torch.__version__}{mkl.note()}"
 
 
+if "torch" in sys.argv[2]:
+    mkl.unchained()
 protocol.run(start)
