@@ -60,6 +60,29 @@ impl Default for Options {
     }
 }
 
+/// What all experiments take at their default sizes, on two cores with the default model, roughly; starts included.
+const WHOLE: Duration = Duration::from_mins(3);
+
+impl Options {
+    /// The same, made smaller where that takes too long. Roughly: sizes are as those of [`WHOLE`] for each minute.
+    #[must_use]
+    pub fn within(&self, time: Duration) -> Self {
+        let share = (time.as_secs_f64() / WHOLE.as_secs_f64()).min(1.0);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+        let part = |count: usize, least: usize| ((count as f64 * share) as usize).max(least.min(count));
+        Self {
+            length: self.length.mul_f64(share).max(LEAST_LENGTH.min(self.length)),
+            queries: part(self.queries, 50),
+            searches: part(self.searches, 200),
+            live: part(self.live, 100),
+            ..self.clone()
+        }
+    }
+}
+
+/// A round shorter than this tells nothing.
+const LEAST_LENGTH: Duration = Duration::from_millis(500);
+
 /// A server with a cache, and whatever else an experiment sets.
 fn serve(setup: &Setup<'_>, settings: &[Setting]) -> Result<Served, String> {
     let mut all: Vec<Setting> =
@@ -87,4 +110,23 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Vec<Section>, BenchEr
 fn nonce() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{:x}", now.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_follow_the_time_and_never_grow_or_vanish() {
+        let whole = Options::default();
+        assert_eq!(whole.within(Duration::from_hours(1)), whole);
+        let half = whole.within(WHOLE / 2);
+        assert_eq!((half.queries, half.searches, half.live), (500, 2500, 250));
+        assert_eq!(half.length, whole.length / 2);
+        let least = whole.within(Duration::ZERO);
+        assert_eq!((least.queries, least.searches, least.live), (50, 200, 100));
+        assert_eq!(least.length, LEAST_LENGTH);
+        let small = Options { searches: 10, ..whole };
+        assert_eq!(small.within(Duration::ZERO).searches, 10, "what was asked for is not raised");
+    }
 }

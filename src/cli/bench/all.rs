@@ -9,6 +9,7 @@ use clap::{Args, Parser};
 
 use super::Common;
 use super::backends::{self, PeerFlags};
+use super::cache;
 use super::sweeps::{Batch, Batching, Concurrency, Models};
 use crate::bench::report::Section;
 use crate::bench::{BenchError, Setup};
@@ -26,7 +27,7 @@ pub(super) struct Flags {
 }
 
 /// One experiment.
-type Experiment<'f> = Box<dyn Fn(&Setup<'_>) -> Result<Section, BenchError> + 'f>;
+type Experiment<'f> = Box<dyn Fn(&Setup<'_>) -> Result<Vec<Section>, BenchError> + 'f>;
 
 /// An experiment's flags at their defaults.
 #[derive(Debug, Parser)]
@@ -44,12 +45,13 @@ impl Flags {
     pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Vec<Section>, BenchError> {
         let peers = self.peers.clone();
         // Name, share of the time, what is done.
-        let experiments: [(&str, u32, Experiment<'_>); 5] = [
-            ("backends", 40, Box::new(move |setup| default::<backends::Flags>()?.with(peers.clone()).run(setup))),
-            ("batch", 18, Box::new(|setup| default::<Batch>()?.run(setup))),
-            ("concurrency", 18, Box::new(|setup| default::<Concurrency>()?.run(setup))),
-            ("batching", 14, Box::new(|setup| default::<Batching>()?.run(setup))),
-            ("models", 10, Box::new(|setup| default::<Models>()?.run(setup))),
+        let experiments: [(&str, u32, Experiment<'_>); 6] = [
+            ("backends", 36, Box::new(move |setup| one(default::<backends::Flags>()?.with(peers.clone()).run(setup)))),
+            ("batch", 16, Box::new(|setup| one(default::<Batch>()?.run(setup)))),
+            ("concurrency", 16, Box::new(|setup| one(default::<Concurrency>()?.run(setup)))),
+            ("batching", 12, Box::new(|setup| one(default::<Batching>()?.run(setup)))),
+            ("models", 10, Box::new(|setup| one(default::<Models>()?.run(setup)))),
+            ("cache", 10, Box::new(|setup| default::<cache::Flags>()?.run(setup))),
         ];
         let mut sections = Vec::new();
         let mut failed = None;
@@ -58,7 +60,7 @@ impl Flags {
             let mut own = setup.clone();
             own.effort.within = Some(setup.effort.within.unwrap_or(WITHIN) * *percent / 100);
             match experiment(&own) {
-                Ok(section) => sections.push(section),
+                Ok(own) => sections.extend(own),
                 Err(error) => {
                     sections.push(missing(name, &error));
                     failed = failed.or(Some(error));
@@ -71,6 +73,10 @@ impl Flags {
             Some(_) | None => Ok(sections),
         }
     }
+}
+
+fn one(section: Result<Section, BenchError>) -> Result<Vec<Section>, BenchError> {
+    section.map(|section| vec![section])
 }
 
 fn missing(name: &str, error: &BenchError) -> Section {

@@ -57,6 +57,7 @@ impl Flags {
             exponent: self.exponent,
             redis: self.redis.clone(),
         };
+        let options = setup.effort.within.map_or_else(|| options.clone(), |within| options.within(within));
         cache::run(setup, &options)
     }
 }
