@@ -387,7 +387,9 @@ mod tests {
         let after = cache(1 << 20);
         let snapshot = Snapshot::open(&path).unwrap();
         let identities = snapshot.identities().to_vec();
-        let records = snapshot.inspect(|_| drop(after.forget(Some(1))));
+        let records = snapshot.inspect(|_| {
+            let _ = after.forget(Some(1));
+        });
         let restored = after.announce_all(&identities, records).unwrap();
         assert_eq!(restored.kept, 1);
         after.take_over();

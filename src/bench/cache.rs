@@ -64,7 +64,7 @@ impl Default for Options {
 const WHOLE: Duration = Duration::from_mins(3);
 
 impl Options {
-    /// The same, made smaller where that takes too long. Roughly: sizes are as those of [`WHOLE`] for each minute.
+    /// The same, made smaller where that takes too long. Roughly: sizes are as those of `WHOLE` for each minute.
     #[must_use]
     pub fn within(&self, time: Duration) -> Self {
         let share = (time.as_secs_f64() / WHOLE.as_secs_f64()).min(1.0);
