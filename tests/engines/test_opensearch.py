@@ -160,13 +160,24 @@ class OpenSearch(unittest.TestCase):
 
     def test_1_installer_run_twice_changes_nothing(self):
         self.assertIn("11 changes", self.first_install)
-        before = self.state()
+        before = self.settled()
         second = self.install()
         self.assertTrue(second.endswith("nothing to change\n"), second)
         self.assertEqual(self.state(), before)
         # Trusting the sidecar must not take away what the cluster trusted before.
         trusted = self.ask("GET", "/_cluster/settings?flat_settings=true")["persistent"]
         self.assertGreater(len(trusted["plugins.ml_commons.trusted_connector_endpoints_regex"]), 1)
+
+    def settled(self):
+        """The state once the node has left it alone for three seconds: it notes a model's deployment after it has answered,
+        and a search sees what was noted a second later."""
+        seen = [self.state()]
+        for _ in range(60):
+            time.sleep(1)
+            seen.append(self.state())
+            if len(seen) > 3 and all(state == seen[-1] for state in seen[-4:]):
+                return seen[-1]
+        self.fail("the node does not come to rest")
 
     def state(self):
         """Everything that the installer could change."""
