@@ -1,6 +1,6 @@
 """Measures shapes of one cross-encoder's graph against each other in ONNX Runtime on this machine.
 
-    python tests/bench/graphs.py MODEL.onnx GOLDEN_DIR [--only fp32|int8] [--variants a,b] [--reps N] [--pairs N]
+    python tests/bench/graphs.py MODEL.onnx GOLDEN_DIR [--only fp32|int8] [--variants 'a;b'] [--reps N] [--pairs N]
 
 MODEL.onnx is a dynamically quantised BERT cross-encoder as the catalogue's default model is; GOLDEN_DIR holds
 tokens.jsonl and golden-fp32.jsonl. Every variant is built from the same dequantised (fp32) or original (int8) weights,
@@ -60,7 +60,8 @@ class Builder:
     def __init__(self, model, **o):
         self.m, self.nodes, self.init, self.n = model, [], {}, 0
         d = dict(qkv="fused", attn="plain", ln="op", gelu="ms", mask=False, cls=True, flat=False, quant=None, layers=12,
-                 act="dyn", fold=True, slots=0, absorb=False, rowmitf=False, stats=None, fp32=(), eps=1e-12)
+                 act="dyn", fold=True, slots=0, absorb=False, rowmitf=False, stats=None, fp32=(), eps=1e-12, bits=8, signed=False,
+                 smooth=None, columns=False)
         d.update(o)
         self.o = type("O", (), d)
 
@@ -90,10 +91,13 @@ class Builder:
         zp = np.int8(0)
         if q == "u8":
             w, zp = (w.astype(np.int16) + 128).astype(np.uint8), np.uint8(128)
-        if q == "s8pc":  # per-column scales, requantised from the fp32 weights
-            s = np.abs(d.w).max(0) / 127
-            w = np.clip(np.round(d.w / s), -127, 127).astype(np.int8)
-            scale = s.astype(np.float32)
+        if q == "s8pc" or self.o.bits < 8 or self.o.smooth:  # requantised from the fp32 weights
+            full, most = d.w, 2 ** (self.o.bits - 1) - 1
+            if self.o.smooth:
+                full = full * self.smoothing(tag)[:, None]
+            s = np.abs(full).max(0 if q == "s8pc" else None) / most
+            w = np.clip(np.round(full / s), -most, most).astype(np.int8)
+            scale = np.asarray(s, np.float32)
         else:
             scale = np.asarray(d.scale, np.float32)
         if self.o.act == "row":
@@ -111,8 +115,31 @@ class Builder:
         y = self.op("Mul", self.op("Cast", y, to=T.FLOAT), self.op("Mul", s, self.c(scale)))
         return self.op("Add", y, self.c(d.b))
 
+    def smoothing(self, tag):
+        """What every column of a product's input is divided by, and its row of the weights multiplied by (SmoothQuant)."""
+        i, kind = tag.split(".")
+        l = self.m["layers"][int(i)]
+        rows = np.max([np.abs(d.w).max(1) for d in ((l.q, l.k, l.v) if kind == "qkv" else (getattr(l, kind),))], 0)
+        columns = np.abs(self.o.stats[tag + ":columns"]).max(0)
+        alpha = self.o.smooth
+        return (np.maximum(columns, 1e-5) ** alpha / np.maximum(rows, 1e-5) ** (1 - alpha)).astype(np.float32)
+
     def staticq(self, x, tag):
         lo, hi = self.o.stats[tag]
+        if self.o.smooth:
+            by = self.smoothing(tag)
+            ends = self.o.stats[tag + ":columns"] / by
+            lo, hi = min(ends[0].min(), 0), max(ends[1].max(), 0)
+            s = np.float32((hi - lo) / 255)
+            z = np.uint8(np.clip(round(-lo / s), 0, 255))
+            if self.o.columns:  # a scale a column in the quantising operator
+                q = self.op("QuantizeLinear", x, self.c(s * by), self.c(np.full(by.size, z, np.uint8)), axis=-1)
+            else:
+                q = self.op("QuantizeLinear", self.op("Mul", x, self.c(1 / by)), self.c(s), self.c(z))
+            return q, self.c(s), self.c(z)
+        if self.o.signed:
+            s = np.float32(max(-lo, hi) / 127)
+            return self.op("QuantizeLinear", x, self.c(s), self.c(np.int8(0))), self.c(s), self.c(np.int8(0))
         s = np.float32((max(hi, 0) - min(lo, 0)) / 255)
         z = np.uint8(np.clip(round(-min(lo, 0) / s), 0, 255))
         return self.op("QuantizeLinear", x, self.c(s), self.c(z)), self.c(s), self.c(z)
@@ -426,6 +453,21 @@ INT8 = {
     "s8 static absorb": dict(quant="s8", attn="attn23", act="static", opset=23, absorb=True),
     "s8 static packed": dict(quant="s8", attn="attn23", act="static", opset=23, absorb=True, flat=True),
     "s8 static packed plain": dict(quant="s8", attn="attn23", act="static", opset=23, flat=True),
+    "s8pc static packed plain": dict(quant="s8pc", attn="attn23", act="static", opset=23, flat=True),
+    "s7 static packed plain": dict(quant="s8", bits=7, attn="attn23", act="static", opset=23, flat=True),
+    "s8 x s8 static packed plain": dict(quant="s8", signed=True, attn="attn23", act="static", opset=23, flat=True),
+    "s8 smooth0.35 static packed plain": dict(quant="s8", smooth=0.35, attn="attn23", act="static", opset=23, flat=True),
+    "s8 smooth0.5 static packed plain": dict(quant="s8", smooth=0.5, attn="attn23", act="static", opset=23, flat=True),
+    "s8 smooth0.65 static packed plain": dict(quant="s8", smooth=0.65, attn="attn23", act="static", opset=23, flat=True),
+    "s8 smooth0.8 static packed plain": dict(quant="s8", smooth=0.8, attn="attn23", act="static", opset=23, flat=True),
+    "s8 smooth0.5 columns static packed plain": dict(
+        quant="s8", smooth=0.5, columns=True, attn="attn23", act="static", opset=23, flat=True),
+    "s8pc smooth0.5 static packed plain": dict(quant="s8pc", smooth=0.5, attn="attn23", act="static", opset=23, flat=True),
+    "s8 static packed plain, fp32 qkv": dict(quant="s8", fp32=("qkv",), attn="attn23", act="static", opset=23, flat=True),
+    "s8 static packed plain, fp32 o": dict(quant="s8", fp32=("o",), attn="attn23", act="static", opset=23, flat=True),
+    "s8 static packed plain, fp32 qkv+o": dict(quant="s8", fp32=("qkv", "o"), attn="attn23", act="static", opset=23, flat=True),
+    "s8 static packed plain, fp32 up": dict(quant="s8", fp32=("up",), attn="attn23", act="static", opset=23, flat=True),
+    "s8 static packed plain, fp32 down": dict(quant="s8", fp32=("down",), attn="attn23", act="static", opset=23, flat=True),
     "s8 row packed plain": dict(quant="s8", attn="attn23", act="row", rowmitf=True, opset=23, flat=True),
     "s8 row packed": dict(quant="s8", attn="attn23", act="row", rowmitf=True, opset=23, absorb=True, flat=True),
     "nbits8/32": dict(quant="nbits8", block=32),
@@ -496,6 +538,9 @@ def calibrate(model, rows, pct=100.0):
             lo, hi = seen.get(t, (0.0, 0.0))
             l, h = (y.min(), y.max()) if pct == 100 else np.percentile(y, [100 - pct, pct])
             seen[t] = (min(lo, float(l)), max(hi, float(h)))
+            flat = y.reshape(-1, y.shape[-1])
+            low, high = seen.get(t + ":columns", np.zeros((2, y.shape[-1]), np.float32))
+            seen[t + ":columns"] = np.stack([np.minimum(low, flat.min(0)), np.maximum(high, flat.max(0))])
     return seen
 
 
@@ -511,7 +556,7 @@ def main():
     rows = [json.loads(l) for l in open(os.path.join(o.golden, "tokens.jsonl"))]
     gold = {r["id"]: r["logit"] for r in map(json.loads, open(os.path.join(o.golden, "golden-fp32.jsonl")))}
     table = FP32 if o.only == "fp32" else INT8
-    pick = o.variants.split(",") if o.variants else list(table)
+    pick = o.variants.split(";") if o.variants else list(table)
     usual = [r for r in rows if o.shortest <= r["tokens"] <= o.longest]
     usual.sort(key=lambda r: r["tokens"])
     timed = [usual[int((i + 0.5) * len(usual) / o.pairs)] for i in range(o.pairs)]
@@ -557,7 +602,7 @@ def main():
         if "packed" in k:
             other, alone = mixed, np.array([score(s, [r])[0] for r in mixed])
         both = np.concatenate([score(s, other[i : i + o.slots]) for i in range(0, len(other), o.slots)])
-        print(f"{k:18} ratio {ratio:.3f}  {len(timed) / statistics.median(cost[k]):6.1f} pairs/s  |d| max {d.max():.2g} mean "
+        print(f"{k:40} ratio {ratio:.3f}  {len(timed) / statistics.median(cost[k]):6.1f} pairs/s  |d| max {d.max():.2g} mean "
               f"{d.mean():.2g}  batched: {'bit-equal' if (alone == both).all() else f'differs by {np.abs(alone - both).max():.2g}'}",
               flush=True)
 
