@@ -27,15 +27,17 @@ mod quarantine;
 mod slot;
 mod timeline;
 mod tokenise;
+mod underway;
+mod work;
 mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::domain::{Cut, LongDocuments, Priority, Scored};
+use crate::domain::Scored;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{Model, ScorerError};
@@ -46,44 +48,11 @@ use dispatcher::{Callers, Hands, Waits};
 use ledger::{Asked, Books, Denied, Ledger, Why};
 pub use options::{Options, Quota};
 pub use timeline::Timeline;
+pub use work::{Order, Work};
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
 /// not keep up, which is a refusal like a full queue.
 const INTAKE: usize = 1024;
-
-/// Bytes of text that make one token, for estimates before tokenisation. English WordPiece takes 4 to 5.
-const BYTES_PER_TOKEN: u64 = 4;
-
-/// What is to be scored: every document against its query. Owned, because it outlives the caller's body.
-#[derive(Debug)]
-pub struct Work {
-    /// Which of the engine's models.
-    pub model: usize,
-    /// The distinct queries.
-    pub queries: Vec<Box<str>>,
-    /// Every pair: its query's position, and the document.
-    pub documents: Vec<(u32, Box<str>)>,
-    /// How over-long documents are fitted.
-    pub cut: Cut,
-    /// Fail an over-long pair instead of cutting it.
-    pub refuse_cut: bool,
-    /// Work past this instant is not started.
-    pub deadline: Instant,
-    /// Who waits.
-    pub priority: Priority,
-    /// Which of its pairs go first.
-    pub order: Order,
-}
-
-/// Which pairs of a request go first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// The longest, so that all workers finish together: the quickest way to a whole answer.
-    #[default]
-    LongestFirst,
-    /// As given, so that whatever the deadline leaves undone is the end of the list.
-    AsGiven,
-}
 
 /// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.
 pub trait Sink: Send + Sync {
@@ -374,27 +343,5 @@ impl Drop for Engine {
             drop(thread.join());
         }
         self.crew.join();
-    }
-}
-
-impl Work {
-    /// Tokens that one pair can become at most with a model of this length.
-    fn most_tokens(&self, length: u32) -> u64 {
-        let length = self.cut.max_length.map_or(length, |asked| asked.min(length));
-        let windows = match self.cut.long_documents {
-            LongDocuments::Truncate => 1,
-            LongDocuments::MaxPassage { windows } => windows,
-        };
-        u64::from(length) * u64::from(windows)
-    }
-
-    /// Tokens that the whole work is expected to be, from its bytes; of each pair at most `most`.
-    fn estimated_tokens(&self, most: u64) -> u64 {
-        self.documents.iter().map(|(query, document)| self.estimate((*query, document), most)).sum()
-    }
-
-    fn estimate(&self, (query, document): (u32, &str), most: u64) -> u64 {
-        let query = self.queries.get(query as usize).map_or(0, |query| query.len());
-        (1 + (query + document.len()) as u64 / BYTES_PER_TOKEN).min(most)
     }
 }

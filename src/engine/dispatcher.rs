@@ -17,6 +17,7 @@ use super::crew::{self, Crew, Free};
 use super::planner::{Arrived, JobId, Outlook, Planned, Planner};
 use super::slot::Part;
 use super::tokenise::{Ends, Texts, Tokenised};
+use super::underway::Underway;
 
 /// What the engine's handle sends.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub(super) fn spawn(
         texts: None,
         parked: None,
         free: 0,
+        underway: Underway::default(),
         ripens: None,
     };
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
@@ -92,6 +94,7 @@ struct Dispatcher {
     parked: Option<Texts>,
     /// Workers that wait for a pass.
     free: usize,
+    underway: Underway,
     /// While a worker is free and a pass waits for company: when it goes all the same.
     ripens: Option<Instant>,
 }
@@ -135,6 +138,7 @@ impl Dispatcher {
                 Event::Sent => {}
                 Event::Free(free) => {
                     self.free += 1;
+                    self.underway.end();
                     free.spent.iter().for_each(|spent| self.planner.observe(spent));
                 }
                 Event::Deadline => self.expire(),
@@ -155,12 +159,15 @@ impl Dispatcher {
             self.texts = parked.or_else(|| self.next_texts()).or_else(|| self.parked.take());
         }
         while self.free > 0 && self.is_ripe() {
-            let Some(planned) = self.planner.next_batch() else { break };
-            let part = self.forward(planned);
+            let now = Instant::now();
+            let Some(planned) = self.planner.next_batch(self.underway.left(now)) else { break };
+            let size = (planned.tokens, planned.expected);
+            let part = self.forward(planned, now);
             if !part.units.is_empty() {
                 // There is room: a worker says that it is free before it gets its next pass.
                 self.workers.batches.send(part)?;
                 self.free -= 1;
+                self.underway.begin(now, size);
             }
         }
         Ok(())
@@ -202,8 +209,7 @@ impl Dispatcher {
     }
 
     /// Takes what was planned out of what waits, and leaves out what nobody wants any more.
-    fn forward(&mut self, planned: Planned) -> Part {
-        let now = Instant::now();
+    fn forward(&mut self, planned: Planned, now: Instant) -> Part {
         let mut units = Vec::with_capacity(planned.units.len());
         let mut last = None;
         for (job, unit) in planned.units {

@@ -18,8 +18,9 @@
 //! requests may fill the pass only out of what equal sharing owes them already, and only while nobody is late.
 //!
 //! **Size.** A pass holds as many tokens as were scored quickest so far (`cost`), and no more than a worker's share of
-//! all that waits, so that few pairs are spread over the workers that would be idle; not so on accelerators, whose passes
-//! are better large.
+//! all that waits and of what is left of the passes that others are at, so that few pairs are spread over the workers
+//! that would be idle, and the last ones of a request are not cut smaller than it takes to finish together; not so on
+//! accelerators, whose passes are better large.
 //!
 //! It must not know what an encoding holds beyond its length.
 
@@ -32,6 +33,7 @@ mod sharing;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::Order;
 use crate::domain::Priority;
@@ -92,6 +94,10 @@ pub(super) struct Chunk {
 pub(super) struct Planned {
     pub(super) model: usize,
     pub(super) units: Vec<(JobId, UnitId)>,
+    /// Real tokens in it.
+    pub(super) tokens: u64,
+    /// How long it will take, once passes of the model have been measured.
+    pub(super) expected: Option<Duration>,
 }
 
 /// How a model's passes are made up.
@@ -265,13 +271,14 @@ impl Planner {
         }
     }
 
-    /// The encodings of the next forward pass. They are out of the planner then.
-    pub(super) fn next_batch(&mut self) -> Option<Planned> {
+    /// The encodings of the next forward pass, while so many tokens are left of those that are going on. They are out of
+    /// the planner then.
+    pub(super) fn next_batch(&mut self, underway: u64) -> Option<Planned> {
         let (priority, model) = self.next_model()?;
         let class = if priority == Priority::WarmUp { &self.warm_up } else { &self.live };
         let (served, queue) = self.models.get(model).zip(class.queues.get(model))?;
         let lead = *queue.ready.first()?;
-        let share = class.waiting.div_ceil(served.spread);
+        let share = (class.waiting + underway).div_ceil(served.spread);
         let mut pass = Pass::new(served.company, served.cost.budget(), share);
         let now = queue.fluid.now();
         let mut overtakes = false;
@@ -289,6 +296,7 @@ impl Planner {
             }
         }
         let tokens = pass.tokens();
+        let expected = served.cost.expected(pass.work());
         let units = pass.into_units();
         let class = self.class(priority);
         class.take(model, (units.len() as u64, tokens));
@@ -299,7 +307,7 @@ impl Planner {
             }
             queue.fluid.serve(tokens);
         }
-        Some(Planned { model, units })
+        Some(Planned { model, units, tokens, expected })
     }
 
     /// Whether nothing of the request is left here: no text, no chunk on its way, no encoding.

@@ -94,6 +94,14 @@ impl Cost {
         self.size(best.0)
     }
 
+    /// How long a pass of so much work will take: as those of all sizes took. `None` until one was measured.
+    pub(super) fn expected(&self, work: f64) -> Option<Duration> {
+        let (seconds, done) =
+            self.levels.iter().fold((0.0, 0.0), |(seconds, done), level| (seconds + level.seconds, done + level.work));
+        // No work, no time; and never more than a duration holds.
+        Duration::try_from_secs_f64(work * seconds / done).ok()
+    }
+
     /// The largest pass of a level.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a limit")]
     fn size(&self, level: usize) -> u64 {

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{JobId, UnitId};
+use super::{JobId, UnitId, work};
 use crate::model::Company;
 
 /// See the module.
@@ -18,12 +18,13 @@ pub(super) struct Pass {
     share: u64,
     longest: u64,
     tokens: u64,
+    work: f64,
     units: Vec<(JobId, UnitId)>,
 }
 
 impl Pass {
     pub(super) const fn new(company: Company, budget: u64, share: u64) -> Self {
-        Self { company, budget, share, longest: 0, tokens: 0, units: Vec::new() }
+        Self { company, budget, share, longest: 0, tokens: 0, work: 0.0, units: Vec::new() }
     }
 
     /// Lengths that may join; `None` when it is full.
@@ -60,12 +61,18 @@ impl Pass {
     pub(super) fn join(&mut self, job: JobId, unit: UnitId, length: u32) {
         self.longest = self.longest.max(length.into());
         self.tokens += u64::from(length);
+        self.work += work(std::iter::once(length as usize));
         self.units.push((job, unit));
     }
 
     /// Real tokens that it holds.
     pub(super) const fn tokens(&self) -> u64 {
         self.tokens
+    }
+
+    /// Its arithmetic, see [`work`].
+    pub(super) const fn work(&self) -> f64 {
+        self.work
     }
 
     pub(super) fn into_units(self) -> Vec<(JobId, UnitId)> {

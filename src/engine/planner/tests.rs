@@ -27,7 +27,7 @@ fn admit(planner: &mut Planner, job: JobId, lengths: &[u32]) {
 /// The requests that pass after pass serves, one entry a pair.
 fn served(planner: &mut Planner) -> Vec<Vec<JobId>> {
     let jobs = |planned: Planned| planned.units.into_iter().map(|(job, _)| job).collect();
-    std::iter::from_fn(|| planner.next_batch()).map(jobs).collect()
+    std::iter::from_fn(|| planner.next_batch(0)).map(jobs).collect()
 }
 
 fn company() -> impl Strategy<Value = Company> {
@@ -61,7 +61,7 @@ proptest! {
                 planner.tokenised(chunk.job, lengths);
                 continue;
             }
-            let Some(planned) = planner.next_batch() else { break };
+            let Some(planned) = planner.next_batch(0) else { break };
             let lengths: Vec<u32> = planned.units.iter().map(|&(job, unit)| ready[job][unit]).collect();
             prop_assert!(!lengths.is_empty(), "an empty pass");
             for &(job, unit) in &planned.units {
@@ -115,7 +115,7 @@ proptest! {
                 admit(&mut planner, job, &requests[job].1);
                 sharing.left[job] = Some(requests[job].1.iter().map(|&length| f64::from(length)).sum());
             }
-            let Some(planned) = planner.next_batch() else {
+            let Some(planned) = planner.next_batch(0) else {
                 match coming.peek() {
                     Some(&(_, at)) => { now = now.max(at); continue; }
                     None => break,
@@ -214,7 +214,7 @@ proptest! {
                 }
             }
             let amounts: Vec<u64> = planner.live.queues.iter().map(|queue| queue.amount.1).collect();
-            let Some(planned) = planner.next_batch() else {
+            let Some(planned) = planner.next_batch(0) else {
                 match coming.peek() {
                     Some(&(_, at)) => { now = now.max(at); continue; }
                     None => break,
@@ -247,7 +247,7 @@ fn a_burst_on_one_model_costs_another_its_share_and_no_more() {
             while let Some(chunk) = planner.next_chunk() {
                 planner.tokenised(chunk.job, &vec![100; chunk.documents.len()]);
             }
-            let Some(pass) = planner.next_batch() else { break };
+            let Some(pass) = planner.next_batch(0) else { break };
             order.push(pass.model);
             // In the midst of the burst, when all that the planner reads ahead of it is read.
             if victim_comes && order.len() == 300 {
@@ -271,7 +271,7 @@ fn a_small_request_overtakes_a_large_one() {
     let mut planner = planner(Company::Alone, 512, 1);
     admit(&mut planner, 0, &[100; 200]);
     for _ in 0..10 {
-        assert_eq!(planner.next_batch().unwrap().units[0].0, 0);
+        assert_eq!(planner.next_batch(0).unwrap().units[0].0, 0);
     }
     planner.arrive(arrived(1, 200, 2));
     let chunk = planner.next_chunk().unwrap();
@@ -348,7 +348,7 @@ fn a_pass_is_of_one_model_and_of_one_class() {
         planner.tokenised(job, &[10]);
     }
     let passes: Vec<_> =
-        std::iter::from_fn(|| planner.next_batch()).map(|planned| (planned.model, planned.units)).collect();
+        std::iter::from_fn(|| planner.next_batch(0)).map(|planned| (planned.model, planned.units)).collect();
     assert_eq!(passes, [(0, vec![(0, 0)]), (1, vec![(1, 0)]), (0, vec![(2, 0)])]);
 }
 
@@ -381,9 +381,9 @@ fn warm_up_work_waits_until_no_live_work_is_ready() {
 fn a_forgotten_request_leaves_nothing_behind() {
     let mut planner = planner(Company::Alone, 512, 1);
     admit(&mut planner, 0, &[100; 20]);
-    planner.next_batch().unwrap();
+    planner.next_batch(0).unwrap();
     planner.forget(0);
-    assert!(planner.next_batch().is_none() && planner.next_chunk().is_none() && planner.is_done(0));
+    assert!(planner.next_batch(0).is_none() && planner.next_chunk().is_none() && planner.is_done(0));
     assert_eq!((planner.live.waiting, planner.outlook()), (0, Outlook::Nothing));
     assert_eq!(planner.live.queues[0].amount, (0, 0));
 }
@@ -406,6 +406,35 @@ fn what_a_warm_up_has_ready_keeps_no_live_text_from_its_tokenizer() {
     assert_eq!(planner.next_chunk(), Some(Chunk { job: 1, model: 0, documents: 0..2 }));
     planner.tokenised(1, &[8, 8]);
     let jobs: Vec<JobId> =
-        (0..3).filter_map(|_| planner.next_batch()).flat_map(|planned| planned.units).map(|(job, _)| job).collect();
+        (0..3).filter_map(|_| planner.next_batch(0)).flat_map(|planned| planned.units).map(|(job, _)| job).collect();
     assert_eq!(jobs, [1, 1, 0], "live first");
+}
+
+#[test]
+fn the_last_passes_are_as_large_as_it_takes_to_finish_together() {
+    for (sentence, spread, waiting, underway, wanted) in [
+        ("both workers are free: half each", 2, 4, 0, 2),
+        ("the other has just begun as much as waits: all of it", 2, 2, 200, 2),
+        ("the other has half a pass before it: three quarters", 2, 4, 200, 3),
+        ("the other is nearly done: half, as if it were free", 2, 4, 20, 2),
+        ("the other has more before it than waits", 2, 3, 400, 3),
+        ("three workers, two of them busy with a pair each", 3, 4, 200, 2),
+        ("no larger than a pass may be", 2, 10, 5000, 5),
+        ("on a device that wants large passes nothing is kept back", 1, 4, 0, 4),
+    ] {
+        let mut planner = planner(Company::Packed { slots: Some(8) }, 512, spread);
+        admit(&mut planner, 0, &vec![100; waiting]);
+        let pass = planner.next_batch(underway).unwrap();
+        assert_eq!((pass.units.len(), pass.tokens), (wanted, wanted as u64 * 100), "{sentence}");
+    }
+}
+
+#[test]
+fn what_a_pass_will_take_is_told_once_passes_were_measured() {
+    let mut planner = planner(Company::Packed { slots: Some(4) }, 512, 1);
+    admit(&mut planner, 0, &[100; 8]);
+    assert_eq!(planner.next_batch(0).unwrap().expected, None);
+    let spent = Spent { model: 0, tokens: 400, work: work([100; 4].into_iter()), time: Duration::from_millis(80) };
+    planner.observe(&spent);
+    assert_eq!(planner.next_batch(0).unwrap().expected, Some(spent.time), "as long as the one of the same lengths");
 }
