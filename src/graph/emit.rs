@@ -20,12 +20,16 @@ use super::{
     target::{Activations, LayerRanges, Layout, Precision, Provenance, Range, Target},
 };
 
+mod absorbed;
 mod attention;
 pub(super) mod coreml;
 mod embeddings;
 mod products;
 mod ragged;
 mod writer;
+
+/// The largest message of protobuf, which an ONNX file is: <https://protobuf.dev/programming-guides/proto-limits/>.
+const MOST_BYTES: usize = 0x7fff_ffff;
 
 /// The provider of the ragged layout, as its word stands in a graph's metadata.
 const CUDA: &str = "cuda";
@@ -58,6 +62,12 @@ pub enum Unfit {
     /// The packed operators of GPUs take floats.
     #[error("precision: the graph for GPUs computes in fp16 or fp32; use one of them")]
     Integers,
+    /// The graph does not fit into one file.
+    #[error("size: the graph takes {bytes} bytes, one ONNX file holds {MOST_BYTES}; such models are not written here")]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+    },
     /// There is nothing to compute.
     #[error("{what}: must be at least 1, and layers at most those of the model")]
     Count {
@@ -132,7 +142,12 @@ fn write(
         opset_import: sets.into_iter().map(set).collect(),
         metadata_props: entries.into_iter().map(entry).collect(),
     };
-    Ok(model.encode_to_vec())
+    fitting(model.encode_to_vec())
+}
+
+/// The bytes of a graph that a reader of protobuf takes.
+fn fitting(onnx: Vec<u8>) -> Result<Vec<u8>, Unfit> {
+    if onnx.len() > MOST_BYTES { Err(Unfit::TooLarge { bytes: onnx.len() }) } else { Ok(onnx) }
 }
 
 /// The layers that are kept, when the target suits the model.
@@ -306,12 +321,29 @@ mod tests {
 
     #[test]
     fn the_last_layer_asks_for_the_first_rows_only() {
-        let graph = written(&tiny(2), Layout::Packed { slots: 3 }, Precision::Fp32).graph.unwrap();
+        let graph = written(&tiny(2), Layout::Packed { slots: 3 }, Precision::Fp16).graph.unwrap();
         let reads = |name: &str| graph.node.iter().find(|node| node.name == name).unwrap().input[0].clone();
         assert_eq!(reads("layer.1.attention.query"), "layer.1.attention.first");
         assert_eq!(reads("layer.1.attention.key"), "layer.0.norm", "keys are those of all tokens");
         assert_eq!(reads("layer.0.attention.query"), "embeddings.norm");
         assert_eq!(count(&graph, "Attention"), 2 * 3, "one a layer and slot");
+    }
+
+    #[test]
+    fn in_fp32_the_last_layer_computes_keys_and_values_of_no_token() {
+        for slots in [1, 3] {
+            let graph = written(&tiny(2), Layout::Packed { slots }, Precision::Fp32).graph.unwrap();
+            let products = |part: &str| {
+                let stem = format!("layer.1.attention.{part}");
+                graph.node.iter().filter(|node| node.op_type == "Gemm" && node.name.starts_with(&stem)).count()
+            };
+            assert_eq!((products("query"), products("key"), products("value")), (1, 0, 0));
+            let readers = graph.node.iter().filter(|node| node.input.iter().any(|input| input == "layer.0.norm"));
+            let readers: Vec<&str> = readers.map(|node| node.op_type.as_str()).collect();
+            let wanted: &[&str] = if slots == 1 { &["Gather", "FusedMatMul", "MatMul"] } else { &["Gather", "Split"] };
+            assert_eq!(readers, wanted, "rows of all tokens are met as they are");
+            assert_eq!(count(&graph, "Attention"), slots, "one a slot in the first layer alone");
+        }
     }
 
     #[test]
@@ -337,6 +369,15 @@ mod tests {
         let keys = graph.initializer.iter().find(|tensor| tensor.name == "layer.2.attention.key.weight").unwrap();
         assert_eq!(keys.dims.len(), 3, "a matrix a head: the last layer's queries meet the tokens themselves");
         assert!(graph.initializer.iter().all(|tensor| !tensor.name.ends_with("key.bias")), "it changes no share");
+    }
+
+    #[test]
+    fn a_graph_that_no_reader_would_take_is_refused() {
+        assert_eq!(fitting(vec![1, 2]), Ok(vec![1, 2]));
+        // Zeroed pages are not touched, so this costs no memory.
+        let refused = fitting(vec![0; MOST_BYTES + 1]).unwrap_err();
+        assert_eq!(refused, Unfit::TooLarge { bytes: 1 << 31 });
+        assert!(refused.to_string().contains("2147483648 bytes, one ONNX file holds 2147483647"), "{refused}");
     }
 
     #[test]

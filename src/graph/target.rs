@@ -156,6 +156,8 @@ impl fmt::Display for Target {
         }
         match self.layout {
             Layout::Padded => write!(f, ".padded")?,
+            // What earlier releases wrote under the plain name computes the last layer's keys and values as well.
+            Layout::Packed { slots } if self.precision == Precision::Fp32 => write!(f, ".packed{slots}-absorbed")?,
             Layout::Packed { slots } => write!(f, ".packed{slots}")?,
             // With operators of our own: what earlier releases wrote under the other name is slower.
             Layout::Ragged if self.precision == Precision::Fp16 => write!(f, ".ragged-own")?,
@@ -205,5 +207,7 @@ mod tests {
         assert_eq!(target.to_string(), "int8-s8-per-token.packed4.layers6");
         let target = Target { layout: Layout::Padded, precision: Precision::Fp32, layers: None };
         assert_eq!(target.to_string(), "fp32.padded");
+        let target = Target { layout: Layout::Packed { slots: 4 }, precision: Precision::Fp32, layers: None };
+        assert_eq!(target.to_string(), "fp32.packed4-absorbed");
     }
 }

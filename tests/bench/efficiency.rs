@@ -14,6 +14,8 @@ const TOKENS: usize = 128;
 /// The model's rows, and those of its feed-forward part.
 const HIDDEN: f64 = 384.0;
 const INNER: f64 = 1536.0;
+/// Its heads of attention.
+const HEADS: f64 = 12.0;
 
 /// Lines on fp32 forwards of pairs of 128 tokens as a share of a large product, in rounds that alternate.
 pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Result<String, String> {
@@ -64,14 +66,15 @@ pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Res
     ))
 }
 
-/// What the products of one pair need, in units of 1e9 operations: all layers but the last for every token, the last one's
-/// keys and values for every token and the rest of it, and the head, for the first.
+/// What the products of one pair need, in units of 1e9 operations: all layers but the last for every token, the last one
+/// and the head for the first, whose query meets the key weights, a head each, and then every token's row; what comes of
+/// these meets the value weights.
 fn gflop(layers: f64, tokens: f64) -> f64 {
     let product = |rows: f64, inner: f64, columns: f64| 2.0 * rows * inner * columns;
     let attention = |rows: f64| 2.0 * product(rows, HIDDEN, tokens);
     let after = |rows: f64| product(rows, HIDDEN, HIDDEN) + 2.0 * product(rows, HIDDEN, INNER);
     let layer = 3.0 * product(tokens, HIDDEN, HIDDEN) + attention(tokens) + after(tokens);
-    let last = 2.0 * product(tokens, HIDDEN, HIDDEN) + product(1.0, HIDDEN, HIDDEN) + attention(1.0) + after(1.0);
+    let last = 3.0 * product(1.0, HIDDEN, HIDDEN) + 2.0 * product(HEADS, HIDDEN, tokens) + after(1.0);
     let head = product(1.0, HIDDEN, HIDDEN) + product(1.0, HIDDEN, 1.0);
     ((layers - 1.0) * layer + last + head) / 1e9
 }

@@ -1,7 +1,7 @@
 //! Attention over the tokens of each pair.
 //!
 //! Owns the way from flat rows to pairs and back. The last layer asks for the `[CLS]` rows' context only, so only their
-//! queries are computed; keys and values are those of all tokens.
+//! queries are computed; keys and values are those of all tokens, or are `absorbed`.
 
 use super::{Emitter, Range};
 use crate::graph::{
@@ -54,6 +54,12 @@ impl Emitter<'_> {
     pub(super) fn attention(&mut self, place: &Place<'_>, rows: &str) -> (String, String) {
         let Place { name, layer, pairs, range } = place;
         let all = self.rows(name, rows, *range);
+        if let (Wanted::First, Arrangement::Packed { slots, lengths, .. }) = (pairs.rows, pairs.arrangement)
+            && self.absorbs()
+        {
+            let first = self.first_rows(name, rows, pairs.arrangement);
+            return (self.absorbed((name, layer), [rows, &first], (*slots, lengths)), first);
+        }
         let product = |emitter: &mut Self, part: &str, dense: &Dense, rows: &Rows| {
             emitter.dense(&Site::new(format!("{name}.{part}"), dense), rows)
         };

@@ -3,9 +3,8 @@
 //! Owns ONNX Runtime's own packed operators, which run on CUDA alone, ours for biases and GELU, which take half the time of
 //! ONNX Runtime's, and what makes few of them enough: biases of keys
 //! are gone (they add the same to all scores of a query), those of values enter the output's bias (a row of attention
-//! sums to one), and the last layer, of which the `[CLS]` rows alone are wanted, multiplies each query into the key and
-//! value weights, so that neither keys nor values of all tokens are computed. The mask of that layer is made on the
-//! device; all inputs are 32-bit integers.
+//! sums to one), and the last layer's products with the key and value weights are `absorbed`. The mask of that layer is made
+//! on the device; all inputs are 32-bit integers.
 
 use super::{Emitter, Layout, Precision, Target};
 use crate::graph::{
@@ -85,16 +84,11 @@ impl Emitter<'_> {
         self.writer.op(name, &op, &[&queries, &keys, &values, "", offset, "cumulative_lengths"])
     }
 
-    /// Attention of the `[CLS]` tokens alone, `[pairs, hidden]`, and their rows. A query times the key weights is a row as
-    /// wide as a token's, so it meets the tokens as they are; what comes of them meets the value weights in turn.
+    /// Attention of the `[CLS]` tokens alone, `[pairs, hidden]`, and their rows.
     fn first_attention(&mut self, name: &str, layer: &Layer, [rows, offset]: [&str; 2]) -> (String, String) {
         let starts = self.writer.input_of(kind::INT32, "starts", &["pairs"]);
         let first = self.writer.op(&format!("{name}.first"), &Op::plain("Gather"), &[rows, &starts]);
-        let queries = self.float_dense(&format!("{name}.query"), &self.scaled(&layer.query), &first);
-        let queries = self.heads_first(&format!("{name}.query"), &queries);
-        let keys = self.by_head(&format!("{name}.key"), &layer.key, Turn::Turned);
-        let met = self.writer.op(&format!("{name}.query.met"), &Op::plain("MatMul"), &[&queries, &keys]);
-        let met = self.transposed(&format!("{name}.query.pairs"), &met);
+        let met = self.met_by_keys(name, layer, &first);
         let deep = self.writer.op(&format!("{name}.rows"), &Op::microsoft("RestorePadding"), &[rows, offset]);
         let turned = [("transB", Attribute::Int(1))];
         let scores = Op::microsoft("FusedMatMul").with(&turned);
@@ -104,12 +98,7 @@ impl Emitter<'_> {
         let last = [("axis", Attribute::Int(-1))];
         let shares = self.writer.op(&format!("{name}.shares"), &Op::plain("Softmax").with(&last), &[&scores]);
         let mixed = self.writer.op(&format!("{name}.mixed"), &Op::plain("MatMul"), &[&shares, &deep]);
-        let mixed = self.transposed(&format!("{name}.mixed.heads"), &mixed);
-        let values = self.by_head(&format!("{name}.value"), &layer.value, Turn::Straight);
-        let context = self.writer.op(&format!("{name}.met"), &Op::plain("MatMul"), &[&mixed, &values]);
-        let context = self.transposed(&format!("{name}.pairs"), &context);
-        let flat = self.writer.ints(&[-1, as_int(self.bert.hidden)]);
-        (self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &flat]), first)
+        (self.met_by_values(name, layer, &mixed), first)
     }
 
     /// The rest of a layer, from attention's context and the rows that it is added to.
@@ -183,68 +172,11 @@ impl Emitter<'_> {
         });
         self.writer.op("mask", &Op::plain("Where"), &[&there, &zero, &never])
     }
-
-    /// `[pairs, hidden]` as `[heads, pairs, head]`.
-    fn heads_first(&mut self, name: &str, x: &str) -> String {
-        let shape = self.writer.ints(&[-1, as_int(self.bert.heads), as_int(self.head())]);
-        let deep = self.writer.op(&format!("{name}.deep"), &Op::plain("Reshape"), &[x, &shape]);
-        self.transposed(&format!("{name}.heads"), &deep)
-    }
-
-    /// The first two of three dimensions exchanged.
-    fn transposed(&mut self, name: &str, x: &str) -> String {
-        let order = [("perm", Attribute::Ints(&[1, 0, 2]))];
-        self.writer.op(name, &Op::plain("Transpose").with(&order), &[x])
-    }
-
-    /// A product's weight with one matrix a head, `[heads, head, inputs]` when turned, else `[heads, inputs, head]`.
-    fn by_head(&mut self, name: &str, dense: &Dense, turn: Turn) -> String {
-        let (heads, head, inputs) = (self.bert.heads, self.head(), dense.weight.rows);
-        let at = |input: usize, output: usize| dense.weight.values[input * dense.weight.columns + output];
-        let values: Vec<f32> = (0..heads)
-            .flat_map(|number| {
-                let outputs = number * head..(number + 1) * head;
-                match turn {
-                    Turn::Turned => {
-                        outputs.flat_map(|output| (0..inputs).map(move |input| at(input, output))).collect()
-                    }
-                    Turn::Straight => (0..inputs)
-                        .flat_map(|input| outputs.clone().map(move |output| at(input, output)))
-                        .collect::<Vec<_>>(),
-                }
-            })
-            .collect();
-        let dims = match turn {
-            Turn::Turned => [heads, head, inputs],
-            Turn::Straight => [heads, inputs, head],
-        };
-        self.floats(&format!("{name}.weight"), &dims, &values)
-    }
-
-    /// The query product with the scale of attention inside.
-    fn scaled(&self, query: &Dense) -> Dense {
-        let scale = 1.0 / (self.head() as f32).sqrt();
-        let mut query = query.clone();
-        query.weight.integers = None;
-        query.weight.values.iter_mut().chain(&mut query.bias).for_each(|value| *value *= scale);
-        query
-    }
-
-    fn head(&self) -> usize {
-        self.bert.hidden / self.bert.heads.max(1)
-    }
 }
 
 /// Whether a target's graph may have operators of our own: they take half floats, on NVIDIA GPUs.
 pub(super) fn has_own(target: &Target) -> bool {
     target.layout == Layout::Ragged && target.precision == Precision::Fp16
-}
-
-/// Which way a head's matrix stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Straight,
-    Turned,
 }
 
 /// The bias of attention's output product, and that of the values after it: every row of attention sums to one.
