@@ -12,13 +12,14 @@ use serde::Deserialize;
 use crate::domain::Cut;
 use crate::graph::compile::{Compiled, Refused, Sample};
 use crate::graph::safetensors::NotBert;
-use crate::graph::{self, Activations, Layout, Precision as Arithmetic, Provenance, Ranges, Target, Weights};
+use crate::graph::{self, Activations, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target, Weights};
 use crate::model::catalogue::PrecisionName;
 use crate::model::checksum::Sha256;
 use crate::model::compiled::{self, Record, Storage, WriteError};
 use crate::model::manifest::{self, Manifest, ManifestError, Recorded, Written};
 use crate::model::open::{OpenError, is_dynamically_quantised, runtime};
 use crate::model::options::{Kind, Options as ModelOptions, Precision, Provider};
+use crate::model::origin::{self, Unreadable};
 use crate::model::provider::register::roster;
 use crate::model::runner::SessionRunner;
 use crate::model::tokenizer::{EncodeError, TokenizerError};
@@ -84,6 +85,9 @@ pub enum CompileError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The model's own weights.
+    #[error(transparent)]
+    Origin(#[from] Unreadable),
     /// A file of the model cannot be read or copied.
     #[error("model: `{}` cannot be read or written", path.display())]
     File {
@@ -126,8 +130,7 @@ struct Pair {
 pub fn compile(options: &Options) -> Result<Done, CompileError> {
     let manifest = Manifest::open(&options.model.dir, &options.id)?;
     manifest.verify()?;
-    let source = read(&manifest.graph)?;
-    let source_sha256 = Sha256::of(&source);
+    let (source, source_sha256) = origin::read(&manifest)?;
     let target = target(options, &source);
     if let Some(done) = present(options, &manifest, &target, source_sha256) {
         return Ok(done);
@@ -175,9 +178,9 @@ fn file(target: &Target) -> String {
 pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
     let manifest = Manifest::open(&options.model.dir, &options.id)?;
     manifest.verify()?;
-    let source = read(&manifest.graph)?;
-    let provenance = provenance(Sha256::of(&source));
-    let bert = graph::read(&source).map_err(Refused::from)?;
+    let (source, source_sha256) = origin::read(&manifest)?;
+    let provenance = provenance(source_sha256);
+    let bert = source.bert().map_err(Refused::from)?;
     let bert = match options.layers {
         Some(layers) => bert.with_first_layers(layers),
         None => bert,
@@ -205,10 +208,10 @@ fn provenance(source: Sha256) -> Provenance {
     Provenance { source_sha256: source.to_string(), tool: format!("rescored {}", env!("CARGO_PKG_VERSION")) }
 }
 
-fn target(options: &Options, source: &[u8]) -> Target {
+fn target(options: &Options, source: &Origin) -> Target {
     let asked = match options.model.precision {
         Precision::Auto if options.provider == Kind::Cuda => Precision::Fp16,
-        Precision::Auto if is_dynamically_quantised(source) => Precision::Int8,
+        Precision::Auto if matches!(source, Origin::Onnx(onnx) if is_dynamically_quantised(onnx)) => Precision::Int8,
         Precision::Auto => Precision::Fp32,
         asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
     };

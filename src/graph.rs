@@ -14,6 +14,7 @@ pub mod coreml;
 mod dequantise;
 mod emit;
 mod half;
+pub mod origin;
 pub mod own;
 pub mod proto;
 mod read;
@@ -26,8 +27,8 @@ pub mod target;
 
 pub use bert::Bert;
 pub use compile::compile;
-pub use dequantise::float_twin;
 pub use emit::Unfit;
+pub use origin::{Origin, Unread};
 pub use read::Unrecognised;
 pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};

@@ -14,6 +14,7 @@ mod kernels;
 pub mod manifest;
 pub mod open;
 pub mod options;
+pub mod origin;
 pub mod provider;
 pub mod ragged;
 mod reopen;

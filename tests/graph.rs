@@ -20,7 +20,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType};
 use rescored::graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded, ragged};
-use rescored::graph::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights, operators};
+use rescored::graph::{Activations, Layout, Origin, Precision, Provenance, Ranges, Target, Unread, Weights, operators};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -167,7 +167,7 @@ fn provenance() -> Provenance {
 
 impl Bench {
     fn compile(&mut self, target: &Target) -> Compiled {
-        match compile(&self.source, (target, &provenance()), &self.samples, &mut self.runtime) {
+        match compile(&Origin::Onnx(self.source.clone()), (target, &provenance()), &self.samples, &mut self.runtime) {
             Ok(compiled) => compiled,
             Err(refused) => panic!("{target}: {refused:?}"),
         }
@@ -281,7 +281,8 @@ fn a_graph_that_differs_from_its_source_is_refused() {
     }
     let Some(bench) = bench(40) else { return };
     let target = target(Layout::Packed { slots: 1 }, Precision::Fp32);
-    let refused = compile(&bench.source, (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
+    let refused =
+        compile(&Origin::Onnx(bench.source), (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
     assert!(matches!(refused, Err(Refused::Differs { limit, .. }) if limit < 1e-3), "{refused:?}");
 }
 
@@ -329,18 +330,20 @@ fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors(
     let mut read = 0;
     for Export { name, onnx, weights, config, samples, logits } in exports {
         let target = target(Layout::Packed { slots: 2 }, Precision::Fp32);
-        let from_onnx = compile(&onnx, (&target, &provenance()), &samples, &mut runtime);
-        let from_hub = rescored::graph::safetensors::read(&weights, &config);
+        let from_onnx = compile(&Origin::Onnx(onnx), (&target, &provenance()), &samples, &mut runtime);
+        let from_hub =
+            compile(&Origin::Safetensors { weights, config }, (&target, &provenance()), &samples, &mut runtime);
         if name.starts_with("deberta") {
-            let (onnx, hub) = (from_onnx.map(|_| ()).unwrap_err(), from_hub.unwrap_err());
-            eprintln!("{name}: refused: {onnx:?}; {hub}");
-            assert!(matches!(onnx, Refused::Unrecognised(_)) && hub.to_string().contains("deberta-v2"));
+            let (onnx, hub) = (from_onnx.map(|_| ()).unwrap_err(), from_hub.map(|_| ()).unwrap_err());
+            eprintln!("{name}: refused: {onnx:?}; {hub:?}");
+            assert!(matches!(onnx, Refused::Unread(Unread::Unrecognised(_))));
+            assert!(matches!(hub, Refused::Unread(Unread::Weights(why)) if why.to_string().contains("deberta-v2")));
             continue;
         }
         let compiled = from_onnx.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
-        let emitted = rescored::graph::emit(&from_hub.unwrap(), &target, &provenance()).unwrap();
+        let from_hub = from_hub.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
         let runs: Vec<_> = samples.iter().map(|sample| rescored::graph::compile::packed(&[sample], 2)).collect();
-        for (source, onnx) in [("onnx", &compiled.onnx), ("safetensors", &emitted)] {
+        for (source, onnx) in [("onnx", &compiled.onnx), ("safetensors", &from_hub.onnx)] {
             let ours = runtime.run(onnx, &runs, "logits").unwrap();
             for (ours, wanted) in ours.iter().zip(&logits) {
                 assert!((ours[0] - wanted).abs() <= 1e-4, "{name}, {source}: {} for {wanted}", ours[0]);

@@ -6,9 +6,9 @@
 use crate::config::Config;
 use crate::domain::Sizing;
 use crate::engine;
-use crate::model::checksum::Sha256;
 use crate::model::manifest::Manifest;
 use crate::model::options::{Kind, Precision};
+use crate::model::origin;
 use crate::model::tuned::{self, Tuned};
 use crate::model::{self, Model};
 
@@ -47,7 +47,7 @@ fn read(config: &Config) -> Result<Option<Tuned>, String> {
     let Some(manifest) = config.model.ids.first().and_then(|id| Manifest::open(&config.model.dir, id).ok()) else {
         return Ok(None);
     };
-    let Ok((source, _)) = Sha256::of_file(&manifest.graph) else { return Ok(None) };
+    let Ok(source) = origin::identity(&manifest) else { return Ok(None) };
     tuned::find(&manifest.dir, source).map_err(|error| {
         tracing::warn!(%error, "tuning passed over");
         error.to_string()

@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{CompileError, Options, provenance, read, samples};
+use super::{CompileError, Options, provenance, samples};
 use crate::domain::accelerator::{Accelerator as _, State};
+use crate::graph::Origin;
 use crate::graph::compile::{FP32_TOLERANCE, Feed, Refused, Runner as _, Sample as Ids, padded};
 use crate::graph::coreml::{Arithmetic, Shape, table, write};
-use crate::graph::{self, Provenance};
 use crate::model::checksum::Sha256;
 use crate::model::coreml::check::Sample;
 use crate::model::coreml::device::{Cast, Graph, Onnx, OrtDevice};
@@ -24,6 +24,7 @@ use crate::model::coreml::units::{Place, Way};
 use crate::model::manifest::Manifest;
 use crate::model::open::runtime;
 use crate::model::options::{Kind, Precision};
+use crate::model::origin;
 use crate::model::runner::SessionRunner;
 use crate::model::session::Runtime;
 
@@ -54,15 +55,14 @@ pub struct Done {
 pub fn compile(options: &Options) -> Result<Done, CompileError> {
     let manifest = Manifest::open(&options.model.dir, &options.id)?;
     manifest.verify()?;
-    let source = read(&manifest.graph)?;
-    let sha256 = Sha256::of(&source);
+    let (source, sha256) = origin::read(&manifest)?;
     let runtime = runtime(&options.model)?;
     let found = Files::find(&manifest.id, &manifest.dir, sha256);
     let (record, samples) = if let Ok(files) = found {
         (files.record, 0)
     } else {
         let ids = check_pairs(&samples(&manifest)?, manifest.max_length);
-        (written(&source, &manifest, &ids, &runtime)?.record, ids.len())
+        (written((&source, sha256), &manifest, &ids, &runtime)?.record, ids.len())
     };
     let chosen = OrtDevice::is_available().then(|| {
         let source = Source {
@@ -102,16 +102,21 @@ fn check_pairs(samples: &[Ids], max_length: u32) -> Vec<Ids> {
     pairs
 }
 
-fn written(source: &[u8], manifest: &Manifest, ids: &[Ids], runtime: &Runtime) -> Result<Files, CompileError> {
-    let bert = graph::read(source).map_err(Refused::from)?;
-    let provenance: Provenance = provenance(Sha256::of(source));
+fn written(
+    (source, source_sha256): (&Origin, Sha256),
+    manifest: &Manifest,
+    ids: &[Ids],
+    runtime: &Runtime,
+) -> Result<Files, CompileError> {
+    let bert = source.bert().map_err(Refused::from)?;
+    let provenance = provenance(source_sha256);
     let graphs =
         [Arithmetic::Fp32, Arithmetic::Fp16].map(|arithmetic| (arithmetic, write(&bert, arithmetic, &provenance)));
     let bytes = table(&bert);
-    let known = known(source, ids, runtime)?;
+    let known = known(&source.floats(&bert).map_err(Refused::from)?, ids, runtime)?;
     let proof = prove(&graphs, &bytes, (&known, manifest), runtime)?;
     let record = Record {
-        source_sha256: Sha256::of(source),
+        source_sha256,
         graphs: graphs
             .iter()
             .map(|(arithmetic, onnx)| Written { arithmetic: arithmetic.word().to_owned(), sha256: Sha256::of(onnx) })
@@ -126,13 +131,11 @@ fn written(source: &[u8], manifest: &Manifest, ids: &[Ids], runtime: &Runtime) -
 }
 
 /// Pairs with the logits of the source's float arithmetic, each run alone at its exact length.
-fn known(source: &[u8], ids: &[Ids], runtime: &Runtime) -> Result<Vec<Sample>, CompileError> {
-    let twin = graph::float_twin(source).map_err(Refused::from)?;
+fn known(floats: &[u8], ids: &[Ids], runtime: &Runtime) -> Result<Vec<Sample>, CompileError> {
     let runs: Vec<Vec<Feed>> = ids.iter().map(padded).collect();
     let run = |error| Refused::Run { what: "source", source: Box::new(error) };
-    let answers = SessionRunner { runtime: runtime.clone(), device: (Kind::Cpu, 0) }
-        .run(twin.as_deref().unwrap_or(source), &runs, "logits")
-        .map_err(run)?;
+    let answers =
+        SessionRunner { runtime: runtime.clone(), device: (Kind::Cpu, 0) }.run(floats, &runs, "logits").map_err(run)?;
     let index = |value: i64| u32::try_from(value).unwrap_or(0);
     let sample = |(ids, answer): (&Ids, Vec<f32>)| Sample {
         ids: ids.ids.iter().map(|&id| index(id)).collect(),

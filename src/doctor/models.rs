@@ -95,7 +95,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
             "RESCORED_PROVIDER=auto takes what this host has; `rescored fetch --provider NAME` brings the library of another"
                 .to_owned()
         }
-        OpenError::NoGraph { .. } => format!("rescored compile {id} --provider NAME, as the message says"),
+        OpenError::NoGraph { run, .. } => run.clone(),
         OpenError::CoreMl(_) => format!("rescored compile {id} --provider coreml, or RESCORED_PROVIDER=cpu"),
         OpenError::Golden(_) => "mend the file of golden pairs, or take it away".to_owned(),
         OpenError::Precision { asked, .. } => format!("rescored compile {id} --precision {asked}"),
@@ -103,6 +103,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
             "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()
         }
         OpenError::Manifest(_)
+        | OpenError::Origin(_)
         | OpenError::Tokenizer(_)
         | OpenError::Unreadable { .. }
         | OpenError::Graph { .. }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::lock::Lock;
 use super::place::{self, digest, write};
 use super::{FetchError, Item, Outcome, Place, Progress, hub, wheel};
-use crate::model::catalogue::{Entry, Source, SourceFile, is_graph};
+use crate::model::catalogue::{Entry, Source, SourceFile, is_weights};
 use crate::model::checksum::Sha256;
 use crate::model::manifest::{self, Recorded, Written};
 
@@ -82,7 +82,7 @@ fn present(
 }
 
 fn write_manifest(folder: &Path, entry: &Entry, files: Vec<Recorded>) -> Result<(), FetchError> {
-    let graph = files.iter().find(|file| is_graph(&file.name));
+    let graph = files.iter().find(|file| is_weights(&file.name));
     let written = Written {
         id: entry.id.clone(),
         source: entry.origin.clone(),

@@ -6,9 +6,7 @@
 
 use std::error::Error as StdError;
 
-use super::{
-    Activations, Bert, Layout, Precision, Provenance, Target, Unfit, Unrecognised, dequantise, target::Ranges,
-};
+use super::{Activations, Bert, Layout, Origin, Precision, Provenance, Target, Unfit, Unread, target::Ranges};
 
 /// The largest difference in logits that rounding in fp32 explains.
 pub const FP32_TOLERANCE: f32 = 1e-4;
@@ -85,8 +83,8 @@ pub struct Distance {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// The source is not of a kind that can be read.
-    #[error("the model is not recognised and runs as it is")]
-    Unrecognised(#[from] Unrecognised),
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// The target does not suit it.
     #[error("the target does not suit the model")]
     Unfit(#[from] Unfit),
@@ -125,20 +123,19 @@ pub enum Refused {
 /// # Errors
 /// [`Refused`]; the source then runs as it is.
 pub fn compile<R: Runner>(
-    source: &[u8],
+    source: &Origin,
     (target, provenance): (&Target, &Provenance),
     samples: &[Sample],
     runner: &mut R,
 ) -> Result<Compiled, Refused> {
-    let bert = super::read(source)?;
+    let bert = source.bert()?;
     check_samples(&bert, samples)?;
     let whole = Target { layers: None, ..target.clone() };
     let layout = if whole.layout == Layout::Ragged { PORTABLE } else { whole.layout };
     let exact = Target { precision: Precision::Fp32, layout, ..whole.clone() };
 
-    let twin = dequantise::float_twin(source)?;
     let padded: Vec<Vec<Feed>> = samples.iter().map(padded).collect();
-    let wanted = run(runner, ("source", twin.as_deref().unwrap_or(source)), &padded)?;
+    let wanted = run(runner, ("source", &source.floats(&bert)?), &padded)?;
     let mut bench = Bench { runner, samples };
     let (floats, _) = bench.logits("fp32", &super::emit(&bert, &exact, provenance)?, exact.layout)?;
     let proof = distance(&wanted, &floats);

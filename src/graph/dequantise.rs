@@ -13,7 +13,7 @@ use super::{NotOnnx, Unrecognised, array::Array, decode, proto, read, source::So
 ///
 /// # Errors
 /// [`Unrecognised`] when the bytes are no ONNX model or hold weights that cannot be read.
-pub fn float_twin(onnx: &[u8]) -> Result<Option<Vec<u8>>, Unrecognised> {
+pub(super) fn float_twin(onnx: &[u8]) -> Result<Option<Vec<u8>>, Unrecognised> {
     let mut model = decode(onnx)?;
     let graph = model.graph.as_mut().ok_or_else(NotOnnx::without_graph)?;
     let source = Source::new(graph.clone())?;

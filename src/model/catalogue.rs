@@ -16,7 +16,7 @@ mod entry;
 
 pub(super) use entry::is_plain_name;
 pub use entry::{
-    ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_graph,
+    ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_weights,
 };
 
 /// The catalogue that is compiled in.
@@ -338,12 +338,19 @@ mod tests {
         };
         let good = "{ from = \"m.onnx\" }, { from = \"tokenizer.json\" }";
         assert!(Catalogue::parse(&entry("m", good, ""), Path::new("x")).is_ok(), "the case that the others vary");
+        let weights = "{ from = \"m.safetensors\" }, { from = \"config.json\" }, { from = \"tokenizer.json\" }";
+        assert!(Catalogue::parse(&entry("m", weights, ""), Path::new("x")).is_ok(), "weights with their sizes");
         for (why, text) in [
             ("an id with a slash", entry("a/b", good, "")),
             ("an id that leads up", entry("..", good, "")),
             ("a hidden id", entry(".runtime", good, "")),
             ("no tokenizer", entry("m", "{ from = \"m.onnx\" }", "")),
             ("two graphs", entry("m", &format!("{good}, {{ from = \"n.onnx\" }}"), "")),
+            ("weights of which nothing tells the sizes", entry("m", &good.replace("m.onnx", "m.safetensors"), "")),
+            (
+                "a graph and weights",
+                entry("m", &format!("{good}, {{ from = \"m.safetensors\" }}, {{ from = \"config.json\" }}"), ""),
+            ),
             ("a target that leads up", entry("m", &format!("{good}, {{ from = \"x\", to = \"../x\" }}"), "")),
             ("an unknown field", entry("m", good, "licens = \"MIT\"\n")),
             ("the same id twice", entry("m", good, &entry("m", good, ""))),

@@ -24,7 +24,7 @@ pub struct Manifest {
     pub id: String,
     /// The model's folder.
     pub dir: PathBuf,
-    /// The ONNX graph.
+    /// The ONNX graph, or the weights that `compile` makes one of: `*.safetensors`, with `config.json` beside it.
     pub graph: PathBuf,
     /// The `tokenizer.json`.
     pub tokenizer: PathBuf,
@@ -186,7 +186,8 @@ impl Manifest {
     /// Reads what is known of the model `id`, which names a folder under `dir` or is itself the path of one.
     ///
     /// `manifest.json` decides where it exists. Elsewhere the graph is `model.onnx`, `onnx/model.onnx`,
-    /// `model_quantized.onnx` or the only `*.onnx`, and `config.json` and `tokenizer_config.json` are asked.
+    /// `model_quantized.onnx` or the only `*.onnx`, without any of them `model.safetensors`; and `config.json` and
+    /// `tokenizer_config.json` are asked.
     ///
     /// # Errors
     /// When the folder, a file or a description is missing or not understood; the message says what to run.

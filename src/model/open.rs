@@ -3,18 +3,20 @@
 //! Owns the order of checks at start (files there, bytes intact, tokenizer understood, graph readable) and the
 //! fingerprint. It must not know the engine.
 
+mod choice;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::choice::{Chosen, choose, quantises_dynamically};
 use super::catalogue::{self, RuntimeError as InstalledError};
-use super::checksum::Sha256;
-use super::compiled::{self, Storage};
 use super::coreml::device::Cast;
 use super::coreml::open::{Opened, Source};
 use super::coreml::scorer::PoolFactory;
 use super::golden::GoldenError;
 use super::manifest::{Manifest, ManifestError};
-use super::options::{Graphs, Kind, Options, Precision, Shapes};
+use super::options::{Kind, Options, Shapes};
+use super::origin::{self, Unreadable};
 use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
@@ -22,10 +24,9 @@ use super::tokenizer::{PairTokenizer, TokenizerError};
 use super::{Batching, Company, Model, ScorerError, coreml};
 use crate::domain::accelerator::Accelerator;
 use crate::domain::{Execution, ModelCard, PassedOver};
-use crate::graph::{self, Summary};
+use crate::graph;
 
-/// Operators that quantise activations with one scale a tensor: every row of a batch then depends on all others.
-const DYNAMIC_QUANTISERS: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
+pub use self::choice::is_dynamically_quantised;
 
 /// Why a model could not be opened. Each says which file and what to run.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +47,14 @@ pub enum OpenError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     /// The provider asked for has no graph to run.
-    #[error("model `{id}`: {reason}")]
+    #[error("model `{id}`: {reason}; run: {run}")]
     NoGraph {
         /// The model.
         id: String,
-        /// What is missing, and what to run.
+        /// What is missing.
         reason: String,
+        /// What writes it.
+        run: String,
     },
     /// It cannot go through CoreML.
     #[error(transparent)]
@@ -59,6 +62,9 @@ pub enum OpenError {
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The model's own weights.
+    #[error(transparent)]
+    Origin(#[from] Unreadable),
     /// The graph's file cannot be read.
     #[error("model `{id}`: `{}` cannot be read", path.display())]
     Unreadable {
@@ -104,14 +110,6 @@ pub enum OpenError {
         /// The model.
         id: String,
     },
-}
-
-/// What a graph's bytes say, and where they lie.
-struct Chosen {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    summary: Summary,
-    precision: Precision,
 }
 
 impl Model {
@@ -247,7 +245,7 @@ fn open_coreml(manifest: &Manifest, options: &Options, on: (&Runtime, Cast)) -> 
     let source = Source {
         id: &manifest.id,
         folder: &manifest.dir,
-        sha256: Sha256::of(&read(manifest, &manifest.graph)?),
+        sha256: origin::identity(manifest)?,
         max_length: manifest.max_length.min(options.max_length),
     };
     Ok(coreml::open::open(&source, options, on)?)
@@ -287,7 +285,8 @@ fn first(
             }
         }
     }
-    Err(OpenError::NoGraph { id: manifest.id.clone(), reason: "no provider runs it".to_owned() })
+    let run = format!("rescored compile {}", manifest.id);
+    Err(OpenError::NoGraph { id: manifest.id.clone(), reason: "no provider runs it".to_owned(), run })
 }
 
 /// Loads the runtime library that the options name, or the one that `fetch` brought.
@@ -300,68 +299,6 @@ pub fn runtime(options: &Options) -> Result<Runtime, OpenError> {
         None => catalogue::installed_runtime(&options.dir, options.provider)?,
     };
     Ok(Runtime::load(&library)?)
-}
-
-/// Whether a graph finds the ranges of its activations in each forward pass. Bytes that are no graph do not.
-pub fn is_dynamically_quantised(onnx: &[u8]) -> bool {
-    graph::summary(onnx).is_ok_and(|summary| quantises_dynamically(&summary))
-}
-
-fn quantises_dynamically(summary: &Summary) -> bool {
-    summary.operators.iter().any(|operator| DYNAMIC_QUANTISERS.contains(&operator.name.as_str()))
-}
-
-/// The graph that a provider runs: a compiled one of the precision asked for, else the model's own if that is of this
-/// precision and the provider runs such graphs well.
-fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, OpenError> {
-    let own = look_at(manifest, manifest.graph.clone(), None)?;
-    let own = Chosen { precision: manifest.precision.unwrap_or(own.precision), ..own };
-    let asked = match (options.precision, kind) {
-        (Precision::Auto, Kind::Cuda) if options.graphs == Graphs::Best => Precision::Fp16,
-        (Precision::Auto, _) => own.precision,
-        (asked, _) => asked,
-    };
-    let compiled = match options.graphs {
-        Graphs::Best => compiled::find(&manifest.dir, Sha256::of(&own.bytes), (kind, asked), Storage::of_host()),
-        Graphs::Source => None,
-    };
-    let fits = match own.summary.provider() {
-        Some(word) => word == kind.word(),
-        None => options.graphs == Graphs::Source || runs_any(kind),
-    };
-    match compiled {
-        Some((path, _)) => look_at(manifest, path, Some(asked)),
-        // Never the model's own in another precision, whichever provider would run it.
-        None if asked != own.precision && (options.graphs == Graphs::Source || runs_any(kind)) => {
-            Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() })
-        }
-        None if fits => Ok(own),
-        None => Err(OpenError::NoGraph {
-            id: manifest.id.clone(),
-            reason: format!(
-                "no {} graph for `{word}` was written; run: rescored compile {} --provider {word}",
-                asked.word(),
-                manifest.id,
-                word = kind.word(),
-            ),
-        }),
-    }
-}
-
-/// Whether a provider runs graphs that were not written for it.
-const fn runs_any(kind: Kind) -> bool {
-    match kind {
-        Kind::Cpu | Kind::OpenVino | Kind::Tensorrt => true,
-        Kind::Cuda | Kind::CoreMl => false,
-    }
-}
-
-fn look_at(manifest: &Manifest, path: PathBuf, precision: Option<Precision>) -> Result<Chosen, OpenError> {
-    let bytes = read(manifest, &path)?;
-    let unreadable = |source| OpenError::Graph { id: manifest.id.clone(), path: path.clone(), source };
-    let summary = graph::summary(&bytes).map_err(unreadable)?;
-    let guess = if quantises_dynamically(&summary) { Precision::Int8 } else { Precision::Fp32 };
-    Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary })
 }
 
 fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {

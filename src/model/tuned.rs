@@ -12,6 +12,8 @@ use super::compiled;
 use super::manifest::Manifest;
 use super::open::is_dynamically_quantised;
 use super::options::{Kind, Precision};
+use super::origin::{self, Unreadable};
+use crate::graph::Origin;
 
 /// Name of the file, in the model's folder.
 pub const FILE: &str = "tuned.json";
@@ -55,6 +57,9 @@ pub struct Measured {
 /// Why a file is passed over, or could not be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum TunedError {
+    /// The model's own weights.
+    #[error(transparent)]
+    Origin(#[from] Unreadable),
     /// It cannot be read or written.
     #[error("tuned: `{}` cannot be read or written", path.display())]
     File {
@@ -120,13 +125,12 @@ pub fn keep(model: &Path, tuned: &Tuned) -> Result<PathBuf, TunedError> {
 /// The arithmetic of a model's own graph, and the others that there are compiled graphs of for the CPU.
 ///
 /// # Errors
-/// [`TunedError::File`], when the graph cannot be read.
+/// [`TunedError::Origin`], when the graph cannot be read.
 pub fn arithmetics(manifest: &Manifest) -> Result<(PrecisionName, Vec<PrecisionName>), TunedError> {
-    let unreadable = |source| TunedError::File { path: manifest.graph.clone(), source };
-    let graph = std::fs::read(&manifest.graph).map_err(unreadable)?;
-    let guessed = if is_dynamically_quantised(&graph) { Precision::Int8 } else { Precision::Fp32 };
+    let (graph, source) = origin::read(manifest)?;
+    let is_quantised = matches!(&graph, Origin::Onnx(onnx) if is_dynamically_quantised(onnx));
+    let guessed = if is_quantised { Precision::Int8 } else { Precision::Fp32 };
     let own = manifest.precision.unwrap_or(guessed);
-    let source = Sha256::of(&graph);
     let all = [PrecisionName::Fp32, PrecisionName::Fp16, PrecisionName::Int8];
     let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|&name| Precision::from(name) == own);
     let compiled = |name: &PrecisionName| {

@@ -29,3 +29,5 @@ mod restart;
 mod support;
 #[cfg(test)]
 mod swap;
+#[cfg(test)]
+mod weights;

@@ -8,9 +8,9 @@ use crate::bench::served::Program;
 use crate::bench::tune::search::Way;
 use crate::bench::tune::{TuneError, tune};
 use crate::config::{Config, Host};
-use crate::model::checksum::Sha256;
 use crate::model::manifest::{Manifest, ManifestError};
 use crate::model::options::Precision;
+use crate::model::origin::{self, Unreadable};
 use crate::model::tuned::{self, Measured, Tuned, TunedError};
 
 /// Why nothing was kept.
@@ -22,7 +22,9 @@ enum Failed {
     Tune(#[from] TuneError),
     #[error(transparent)]
     Tuned(#[from] TunedError),
-    #[error("the system does not tell this program's file, or the model's graph cannot be read")]
+    #[error(transparent)]
+    Origin(#[from] Unreadable),
+    #[error("the system does not tell this program's file")]
     System(#[from] std::io::Error),
 }
 
@@ -42,7 +44,7 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
     let id = config.model.ids.first().map_or("", String::as_str);
     let manifest = Manifest::open(&config.model.dir, id)?;
     manifest.verify()?;
-    let (source_sha256, _) = Sha256::of_file(&manifest.graph)?;
+    let source_sha256 = origin::identity(&manifest)?;
     let (own, others) = tuned::arithmetics(&manifest)?;
     let mut out = std::io::stdout();
     let mut told = |way: &Way, rate: &Result<f64, String>| {

@@ -218,8 +218,11 @@ impl Entry {
         if !self.files.iter().all(|file| is_plain_name(file.name())) {
             return Err("files: every `to` must be a plain file name");
         }
-        if count(is_graph) != 1 || count(|name| name == "tokenizer.json") != 1 {
-            return Err("files: exactly one *.onnx and one tokenizer.json are needed");
+        if count(is_weights) != 1 || count(|name| name == "tokenizer.json") != 1 {
+            return Err("files: exactly one *.onnx or *.safetensors and one tokenizer.json are needed");
+        }
+        if count(is_safetensors) == 1 && count(|name| name == "config.json") != 1 {
+            return Err("files: a *.safetensors needs the config.json that tells its sizes");
         }
         match &self.source {
             Source::Wheel(wheel) if !is_plain_name(&wheel.file) => Err("wheel: `file` must be a plain file name"),
@@ -276,9 +279,13 @@ pub(in crate::model) fn is_plain_name(name: &str) -> bool {
         && parts.next().is_none()
 }
 
-/// Whether `name` is that of an ONNX graph.
-pub fn is_graph(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "onnx")
+/// Whether `name` is that of a model's weights: an ONNX graph, or what one is compiled from.
+pub fn is_weights(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "onnx") || is_safetensors(name)
+}
+
+fn is_safetensors(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "safetensors")
 }
 
 fn last_part(path: &str) -> &str {

@@ -1,6 +1,6 @@
 //! A model's folder without a manifest: what its files tell.
 //!
-//! Owns the usual names of graphs and the keys of `config.json` and `tokenizer_config.json`. It must not know the
+//! Owns the usual names of graphs, and of weights that `compile` makes graphs of, and the keys of `config.json` and `tokenizer_config.json`. It must not know the
 //! manifest's own format.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use crate::model::catalogue::Entry;
 
 /// Where exporters put a graph, the likeliest first.
 const GRAPHS: [&str; 3] = ["model.onnx", "onnx/model.onnx", "model_quantized.onnx"];
+
+/// Where the model hub keeps weights without a graph, of which `config.json` tells the sizes.
+const WEIGHTS: &str = "model.safetensors";
 
 /// Tokens of a pair when nothing says how many.
 const USUAL_LENGTH: u32 = 512;
@@ -91,6 +94,7 @@ fn find_graph(dir: &Path, id: &str, fetched: bool) -> Result<PathBuf, ManifestEr
         .collect();
     graphs.sort();
     match graphs.as_slice() {
+        [] if dir.join(WEIGHTS).is_file() && dir.join("config.json").is_file() => Ok(dir.join(WEIGHTS)),
         [] => Err(ManifestError::Missing { id: id.into(), path: dir.join("model.onnx"), fetched }),
         [only] => Ok(only.clone()),
         several => {

@@ -1,0 +1,115 @@
+//! A model's own weights on disk: the ONNX graph, or the safetensors file with its `config.json`.
+//!
+//! Owns which files are read and the checksum that stands for them: compiled graphs and measurements speak of weights by
+//! it. It must not know what stands inside.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::Manifest;
+use super::checksum::Sha256;
+use crate::graph::Origin;
+
+/// A file of the weights cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("model: `{}` cannot be read; check that it is there and its permissions", path.display())]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Whether weights of this name need `compile` before they run: they are no graph.
+pub fn is_safetensors(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("safetensors"))
+}
+
+/// Reads the weights, and their checksum.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn read(manifest: &Manifest) -> Result<(Origin, Sha256), Unreadable> {
+    let weights = bytes(&manifest.graph)?;
+    let sum = Sha256::of(&weights);
+    if !is_safetensors(&manifest.graph) {
+        return Ok((Origin::Onnx(weights), sum));
+    }
+    let path = config(&manifest.graph);
+    let text = std::fs::read_to_string(&path).map_err(|source| Unreadable { path, source })?;
+    let sum = both(sum, Sha256::of(text.as_bytes()));
+    Ok((Origin::Safetensors { weights, config: text }, sum))
+}
+
+/// The checksum alone, without holding the weights.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn identity(manifest: &Manifest) -> Result<Sha256, Unreadable> {
+    let sum = |path: PathBuf| match Sha256::of_file(&path) {
+        Ok((sum, _)) => Ok(sum),
+        Err(source) => Err(Unreadable { path, source }),
+    };
+    let weights = sum(manifest.graph.clone())?;
+    if is_safetensors(&manifest.graph) { Ok(both(weights, sum(config(&manifest.graph))?)) } else { Ok(weights) }
+}
+
+/// The sizes stand in another file, and change scores as weights do.
+fn both(weights: Sha256, config: Sha256) -> Sha256 {
+    Sha256::of(format!("{weights} {config}").as_bytes())
+}
+
+fn config(weights: &Path) -> PathBuf {
+    weights.with_file_name("config.json")
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    std::fs::read(path).map_err(|source| Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(dir: &Path, files: &[(&str, &str)]) -> Manifest {
+        for (name, content) in files.iter().chain(&[("tokenizer.json", "{}")]) {
+            std::fs::create_dir_all(dir.join("m")).unwrap();
+            std::fs::write(dir.join("m").join(name), content).unwrap();
+        }
+        Manifest::open(dir, "m").unwrap()
+    }
+
+    #[test]
+    fn a_graph_is_known_by_its_own_checksum() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest(dir.path(), &[("model.onnx", "graph"), ("config.json", "{}")]);
+        let (origin, sum) = read(&manifest).unwrap();
+        assert!(matches!(origin, Origin::Onnx(bytes) if bytes == b"graph"));
+        assert_eq!((sum, identity(&manifest).unwrap()), (Sha256::of(b"graph"), Sha256::of(b"graph")));
+    }
+
+    #[test]
+    fn weights_are_known_by_their_checksum_and_that_of_their_sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sums = Vec::new();
+        for (weights, config) in [("w", "{}"), ("w", "{ }"), ("v", "{}")] {
+            let manifest = manifest(dir.path(), &[("model.safetensors", weights), ("config.json", config)]);
+            let (origin, sum) = read(&manifest).unwrap();
+            assert!(matches!(origin, Origin::Safetensors { config: text, .. } if text == config));
+            assert_eq!(identity(&manifest).unwrap(), sum, "with and without holding them");
+            sums.push(sum);
+        }
+        assert!(sums[0] != sums[1] && sums[0] != sums[2] && sums[1] != sums[2]);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest(dir.path(), &[("model.safetensors", "w"), ("config.json", "{}")]);
+        std::fs::remove_file(dir.path().join("m/config.json")).unwrap();
+        for fault in [read(&manifest).map(|_| ()).unwrap_err(), identity(&manifest).map(|_| ()).unwrap_err()] {
+            assert!(fault.to_string().contains("config.json` cannot be read"), "{fault}");
+        }
+    }
+}

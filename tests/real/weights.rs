@@ -1,0 +1,79 @@
+//! A model that comes as the hub keeps it: weights, sizes and tokenizer, and no graph.
+
+use std::path::Path;
+use std::process::Output;
+
+use crate::program::{Server, program};
+use crate::support::{Connection, float, logits, models, shared, text};
+
+const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
+
+/// What a repository on the hub holds of a cross-encoder, and what is read of it.
+const FILES: [&str; 3] = ["model.safetensors", "config.json", "tokenizer.json"];
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let dir = folder.display().to_string();
+    program(&[("RESCORED_MODEL_DIR", &dir), ("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_MODELS", "weights")])
+        .args(arguments)
+        .output()
+        .expect("the program runs")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn weights_without_a_graph_are_compiled_served_and_score_as_the_graph_they_came_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
+    let (exported, model) = (folder.path().join("exported"), folder.path().join("weights"));
+    let from = models().display().to_string();
+    let export = ["compile", MODEL, "--export", &exported.display().to_string()].map(str::to_owned);
+    let export = program(&[("RESCORED_MODEL_DIR", &from)]).args(export).output().expect("the program runs");
+    assert!(export.status.success(), "{}", said(&export));
+    std::fs::create_dir(&model).expect("a folder");
+    for file in FILES {
+        std::fs::rename(exported.join(file), model.join(file)).expect("the export holds it");
+    }
+
+    for (sentence, arguments) in [("a server", &[][..]), ("a measurement", &["bench", "--tune"])] {
+        let refused = run(folder.path(), arguments);
+        assert!(!refused.status.success(), "{sentence} has nothing to run");
+        let refused = said(&refused);
+        let wanted = "model.safetensors` is no graph, and no fp32 one for `cpu` was written of it; run: rescored compile weights";
+        assert!(refused.contains(wanted), "{sentence}: {refused}");
+    }
+
+    let compiled = run(folder.path(), &["compile"]);
+    assert!(compiled.status.success(), "{}", said(&compiled));
+    assert!(said(&compiled).starts_with("fp32.packed4-absorbed: "), "{}", said(&compiled));
+    assert!(said(&run(folder.path(), &["compile"])).contains("is there"), "a second run finds what the first wrote");
+
+    let dir = folder.path().display().to_string();
+    let server = Server::with(&[("RESCORED_MODEL_DIR", &dir), ("RESCORED_MODELS", "weights")]);
+    let mut connection = Connection::open(server.address);
+    if let (Some(pairs), Some(wanted)) = (shared("golden/pairs.jsonl"), shared("golden/golden-fp32.jsonl")) {
+        for (pair, wanted) in pairs.iter().zip(&wanted).step_by(10) {
+            let logit = logits(&mut connection, text(pair, "query"), &[text(pair, "document")])[0];
+            let wanted = float(&wanted["logit"]);
+            assert!((logit - wanted).abs() <= 1e-4, "{}: {logit} for {wanted}", text(pair, "id"));
+        }
+    } else {
+        let [near, far] = ["Rust is a systems language.", "Bread is baked in ovens."];
+        let logits = logits(&mut connection, "what is rust", &[near, far]);
+        assert!(logits[0] > logits[1], "{logits:?}");
+    }
+    drop(server);
+
+    // Sizes are part of the model: with others, what was compiled of it is another model's.
+    let config = model.join("config.json");
+    let text = std::fs::read_to_string(&config).expect("it is there");
+    let other = text.replace("e-13,", "e-6,");
+    assert_ne!(other, text, "the epsilon stands there");
+    std::fs::write(&config, other).expect("a file to write");
+    assert!(said(&run(folder.path(), &[])).contains("run: rescored compile weights"));
+    std::fs::write(&config, text.replace("\"bert\"", "\"t5\"")).expect("a file to write");
+    let refused = said(&run(folder.path(), &["compile"]));
+    assert!(refused.contains("the model's weights are not read") && refused.contains("`t5`"), "{refused}");
+}
