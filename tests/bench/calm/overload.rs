@@ -102,7 +102,7 @@ fn judge(sent: &[Sent], terms: Terms, (capacity, time): (f64, Duration)) -> Vec<
             format!(
                 "{slow} of {} refusals took more than 20 ms; the slowest {:?}",
                 refused.len(),
-                refused.iter().max()
+                refused.iter().max().copied().unwrap_or_default()
             ),
         ),
         Finding::new(others == 0, format!("{others} answers of another status than 200, 429, 504")),
