@@ -17,7 +17,8 @@ const INNER: f64 = 1536.0;
 /// Its heads of attention.
 const HEADS: f64 = 12.0;
 
-/// Lines on fp32 forwards of pairs of 128 tokens as a share of a large product, in rounds that alternate.
+/// Lines on fp32 forwards of pairs of 128 tokens as a share of a large product, which runs before and after them in every
+/// round.
 pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Result<String, String> {
     let mut product = Peer::start("sgemm.py", &[&cores().to_string()])?;
     product.ready()?;
@@ -30,9 +31,13 @@ pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Res
     let gflop = pairs * gflop(shape.layers.into(), TOKENS as f64);
     let mut connection = server.connect();
     let [mut products, mut whole, mut forwards] = [const { Vec::new() }; 3];
-    for round in 0..=rounds {
+    let mut product_rate = || -> Result<f64, String> {
         let answer = product.ask(&serde_json::json!({}))?;
-        let rate = answer["gflop"].as_f64().unwrap_or(f64::NAN) / answer["seconds"].as_f64().unwrap_or(f64::NAN);
+        Ok(answer["gflop"].as_f64().unwrap_or(f64::NAN) / answer["seconds"].as_f64().unwrap_or(f64::NAN))
+    };
+    for round in 0..=rounds {
+        // Before and after, since the processor's clock drifts: it is higher after a pause and lower under load.
+        let first = product_rate()?;
         let busy = || server.metric("rescored_worker_busy_microseconds_total") / 1e6;
         let tokens = || server.metric("rescored_tokens_total");
         let (before, tokens_before, started) = (busy(), tokens(), Instant::now());
@@ -44,10 +49,12 @@ pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Res
         if (each - TOKENS as f64).abs() > 0.5 {
             return Err(format!("pairs had {each:.1} tokens, not {TOKENS}"));
         }
+        let work = busy() - before;
+        let rate = f64::midpoint(first, product_rate()?);
         if round > 0 {
             products.push(rate);
             whole.push(gflop / seconds / rate);
-            forwards.push(gflop / (busy() - before) * cores() as f64 / rate);
+            forwards.push(gflop / work * cores() as f64 / rate);
         }
     }
     let percent = |shares: &[f64]| {
