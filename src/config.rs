@@ -144,6 +144,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     };
     let engine = engine::Options {
         workers: read.value(&settings::WORKERS, raw.workers),
+        pinning: read.value(&settings::PIN_WORKERS, raw.pin_workers),
         tokenisers: host.cores,
         batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
         batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),

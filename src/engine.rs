@@ -22,6 +22,7 @@ mod crew;
 mod dispatcher;
 mod ledger;
 pub mod options;
+mod pin;
 mod planner;
 mod quarantine;
 mod slot;
@@ -46,7 +47,7 @@ use claim::{Arrival, Job};
 use crew::{Crew, Watchdog};
 use dispatcher::{Callers, Hands, Waits};
 use ledger::{Asked, Books, Denied, Ledger, Why};
-pub use options::{Options, Quota};
+pub use options::{Options, Pinning, Quota};
 pub use timeline::Timeline;
 pub use work::{Order, Work};
 
@@ -233,7 +234,7 @@ impl Engine {
         let quotas = options.quotas(&models.iter().map(|model| model.card.id.as_str()).collect::<Vec<_>>());
         let names = models.iter().map(|model| model.card.id.clone());
         let ledger = Arc::new(Ledger::new(Books::new(&quotas, count), names, Arc::clone(&around.metrics)));
-        let workers = crew::spawn((count, options.stuck_after), models, &ledger, around)?;
+        let workers = crew::spawn((count, options.pinning, options.stuck_after), models, &ledger, around)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
         let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {

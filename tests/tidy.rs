@@ -134,6 +134,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio", &["cache*", "rerank*", "engine*", "eval/local", "http*", "app*", "cli*", "doctor/models"]),
     ("fastrand", &["eval/significance"]),
     ("libc", &["app/memory"]),
+    ("rustix", &["engine/pin"]),
     ("redis", &["cache*"]),
     ("clap_complete", &["cli/shell"]),
     ("clap_mangen", &["cli/shell"]),

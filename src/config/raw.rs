@@ -42,6 +42,7 @@ pub(super) struct RawConfig {
     pub(super) coreml_units: Option<String>,
     pub(super) coreml_cache: Option<String>,
     pub(super) workers: Option<String>,
+    pub(super) pin_workers: Option<String>,
     pub(super) threads: Option<String>,
     pub(super) batch_tokens: Option<String>,
     pub(super) batch_wait: Option<String>,

@@ -10,6 +10,7 @@ use super::kind::{
     Wrong,
 };
 use crate::domain::LongDocuments;
+use crate::engine::options::Pinning;
 use crate::http::options::Ui;
 use crate::model::options::{DeviceLoss, Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
 use crate::telemetry::options::Format;
@@ -150,6 +151,9 @@ table! {
     WORKERS: Or<Count<usize>>, Open, "auto",
         Or { word: "auto", means: "one per core that the cgroup allows, two per GPU, or what `rescored bench --tune` found best", kind: Count { min: 1, max: 1024 } },
         "Inference workers: threads that own one session of every model each.";
+    PIN_WORKERS: Words<Pinning>, Open, "off", Words { of: &[("off", Pinning::Free), ("on", Pinning::Pinned)] },
+        "Whether each worker keeps to its part of the cores that the process may run on (Linux): `on` where these belong to \
+         this process alone, as by a cpuset; several that pin would meet on the same cores.";
     BATCH_TOKENS: Or<Count<usize>>, Open, "auto",
         Or {
             word: "auto",

@@ -42,6 +42,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_COREML_CACHE", "/var/cache/coreml"),
     ("RESCORED_THREADS", "3"),
     ("RESCORED_WORKERS", "7"),
+    ("RESCORED_PIN_WORKERS", "on"),
     ("RESCORED_BATCH_TOKENS", "1024"),
     ("RESCORED_BATCH_WAIT", "2ms"),
     ("RESCORED_QUEUE_TOKENS", "9000000"),

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::ledger::Ledger;
+use super::options::Pinning;
+use super::pin::pin;
 use super::planner::Spent;
 use super::quarantine::Quarantine;
 use super::slot::{Part, Seen, Slot};
@@ -40,6 +42,7 @@ pub(super) struct Crew {
     pub(super) ledger: Arc<Ledger>,
     pub(super) quarantine: Quarantine,
     pub(super) around: Surroundings,
+    pinning: Pinning,
     stuck_after: Duration,
     desks: Box<[Desk]>,
     /// Workers that take work.
@@ -101,7 +104,7 @@ impl std::fmt::Debug for Crew {
 
 /// Starts so many workers.
 pub(super) fn spawn(
-    (count, stuck_after): (usize, Duration),
+    (count, pinning, stuck_after): (usize, Pinning, Duration),
     models: &Arc<[Arc<Model>]>,
     ledger: &Arc<Ledger>,
     around: &Surroundings,
@@ -117,6 +120,7 @@ pub(super) fn spawn(
         ledger: Arc::clone(ledger),
         quarantine: Quarantine::default(),
         around: around.clone(),
+        pinning,
         stuck_after,
         desks: (0..count).map(desk).collect(),
         up: AtomicU32::new(0),
@@ -144,6 +148,7 @@ impl Crew {
     ) -> std::io::Result<()> {
         let crew = Arc::clone(self);
         let run = move || {
+            crew.settle(number);
             // Made here: a scorer never leaves its thread.
             let mut worker = Worker::new(crew, number, generation);
             work(&mut worker);
@@ -151,6 +156,18 @@ impl Crew {
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
         *self.desks[number].thread() = Some(thread);
         Ok(())
+    }
+
+    /// Keeps the calling thread, a worker's, on its cores, if it is to be kept.
+    fn settle(&self, worker: usize) {
+        if self.pinning == Pinning::Free {
+            return;
+        }
+        match pin(worker, self.desks.len()) {
+            Ok(Some(cores)) => tracing::info!(worker, ?cores, "worker pinned"),
+            Ok(None) => tracing::warn!(worker, "worker not pinned: there are more workers than cores"),
+            Err(error) => tracing::warn!(worker, %error, "worker not pinned: the system refuses"),
+        }
     }
 
     /// How many workers there are.

@@ -4,12 +4,24 @@ use std::time::Duration;
 
 use crate::model::Batching;
 
+/// Whether workers keep to cores of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// The system moves them as it likes.
+    #[default]
+    Free,
+    /// Each keeps to its part of the cores that the process may run on.
+    Pinned,
+}
+
 /// Settings of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Inference workers: threads that own one session of every model each. `None` leaves it to the models: one a core, or
     /// as many as their devices want.
     pub workers: Option<usize>,
+    /// Whether workers keep to cores of their own.
+    pub pinning: Pinning,
     /// Threads that turn texts into token ids.
     pub tokenisers: usize,
     /// Tokens, padding included, of one forward pass; a single longer pair still goes alone. `None` leaves it to the
@@ -60,6 +72,7 @@ mod tests {
     fn models_share_the_queue_by_weight() {
         let options = |weights: &[(&str, u32)]| Options {
             workers: None,
+            pinning: Pinning::Free,
             tokenisers: 1,
             batch_tokens: None,
             batch_wait: None,

@@ -102,6 +102,7 @@ impl App {
         let models = setup.models.iter().map(|id| version(id, setup.pace, setup.nature)).collect();
         let engine = engine::Options {
             workers: Some(2),
+            pinning: engine::Pinning::Free,
             tokenisers: 2,
             batch_tokens: Some(setup.batch_tokens),
             batch_wait: setup.batch_wait,

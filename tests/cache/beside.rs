@@ -42,6 +42,7 @@ fn core(queue_tokens: u64) -> (Core, Counting) {
     (model.scorers, model.company) = (Box::new(counting.clone()), Company::Alone);
     let engine = engine::Options {
         workers: Some(2),
+        pinning: engine::Pinning::Free,
         tokenisers: 2,
         batch_tokens: Some(512),
         batch_wait: None,

@@ -33,6 +33,7 @@ pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Dur
     let models = ["fake", "other"].map(|id| fake::version(id, fake::Pace::default(), fake::Nature::Sound)).into();
     let engine = engine::Options {
         workers: Some(2),
+        pinning: engine::Pinning::Free,
         tokenisers: 2,
         batch_tokens: Some(4096),
         batch_wait: None,

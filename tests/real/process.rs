@@ -146,3 +146,45 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn pinned_workers_keep_to_cores_of_their_own_and_score_the_same_bits() {
+    // Where each worker of a server may run, as the system tells it.
+    let cores = |server: &Server| {
+        let threads = format!("/proc/{}/task", server.child.id());
+        let mut cores = Vec::new();
+        for thread in std::fs::read_dir(threads).expect("a process").map(|entry| entry.expect("an entry").path()) {
+            let name = std::fs::read_to_string(thread.join("comm")).expect("a name");
+            let status = std::fs::read_to_string(thread.join("status")).expect("its status");
+            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("a list");
+            if name.starts_with("worker-") {
+                cores.push(list.trim().to_owned());
+            }
+        }
+        cores.sort();
+        cores
+    };
+    let logit = |server: &Server| {
+        let body = r#"{"query":"what is rust","documents":["Rust is a systems language."],"raw_scores":true}"#;
+        Connection::open(server.address).post("/v1/rerank", body, "").ok()["results"][0]["relevance_score"].to_string()
+    };
+    let free = Server::with(&[("RESCORED_WORKERS", "2")]);
+    let anywhere = cores(&free);
+    assert!(anywhere.len() == 2 && anywhere[0] == anywhere[1], "{anywhere:?}");
+    let wanted = logit(&free);
+    drop(free);
+    if std::thread::available_parallelism().expect("cores").get() < 2 {
+        println!("skipped: one core cannot be shared out");
+        return;
+    }
+    let pinned = Server::with(&[("RESCORED_WORKERS", "2"), ("RESCORED_PIN_WORKERS", "on")]);
+    let own = cores(&pinned);
+    assert!(own.len() == 2 && own[0] != own[1], "{own:?}");
+    assert_eq!(logit(&pinned), wanted);
+    drop(pinned);
+    // More workers than cores: all run, none is kept anywhere.
+    let many = std::thread::available_parallelism().expect("cores").get() + 1;
+    let crowd = Server::with(&[("RESCORED_WORKERS", &many.to_string()), ("RESCORED_PIN_WORKERS", "on")]);
+    assert_eq!(cores(&crowd), vec![anywhere[0].clone(); many]);
+}

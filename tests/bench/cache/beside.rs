@@ -50,6 +50,7 @@ fn core() -> Core {
     (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
     let engine = engine::Options {
         workers: Some(2),
+        pinning: engine::Pinning::Free,
         tokenisers: 2,
         batch_tokens: Some(512),
         batch_wait: None,

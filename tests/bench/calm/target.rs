@@ -98,6 +98,7 @@ impl Target {
         );
         let options = engine::Options {
             workers: Some(2),
+            pinning: engine::Pinning::Free,
             tokenisers: 2,
             batch_tokens: Some(512),
             batch_wait: None,
