@@ -86,17 +86,22 @@ fn written_from_weights(
         (Precision::Auto, _) => Precision::Fp32,
         (asked, _) => asked,
     };
-    if let Some((path, _)) = compiled::find(&manifest.dir, source, (kind, asked), Storage::of_host()) {
+    let weights = manifest.graph.display();
+    let mut run = format!("rescored compile {}", manifest.id);
+    let reason = if options.graphs == Graphs::Source {
+        format!("RESCORED_GRAPH: `source` asks for the model's own graph, and `{weights}` is none; set it to `auto`")
+    } else if let Some((path, _)) = compiled::find(&manifest.dir, source, (kind, asked), Storage::of_host()) {
         let bytes = read(manifest, &path)?;
         return look_at(manifest, (path, bytes), Some(asked));
-    }
-    let precision =
-        if options.precision == Precision::Auto { String::new() } else { format!(" --precision {}", asked.word()) };
-    let provider = if kind == Kind::Cpu { String::new() } else { format!(" --provider {}", kind.word()) };
-    let run = format!("rescored compile {}{precision}{provider}", manifest.id);
-    let weights = manifest.graph.display();
-    let reason =
-        format!("`{weights}` is no graph, and no {} one for `{}` was written of it", asked.word(), kind.word());
+    } else if kind != Kind::Cpu && runs_any(kind) {
+        format!("`{weights}` is no graph, and `{}` runs only a model's own; use `cpu`, `cuda` or `coreml`", kind.word())
+    } else {
+        let flag =
+            |name: &str, value: Option<&str>| value.map_or_else(String::new, |value| format!(" --{name} {value}"));
+        run += &flag("precision", (options.precision != Precision::Auto).then(|| asked.word()));
+        run += &flag("provider", (kind != Kind::Cpu).then(|| kind.word()));
+        format!("`{weights}` is no graph, and no {} one for `{}` was written of it", asked.word(), kind.word())
+    };
     Err(OpenError::NoGraph { id: manifest.id.clone(), reason, run })
 }
 
@@ -117,4 +122,36 @@ fn look_at(
     let summary = graph::summary(&bytes).map_err(unreadable)?;
     let guess = if quantises_dynamically(&summary) { Precision::Int8 } else { Precision::Fp32 };
     Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Host};
+
+    #[test]
+    fn weights_without_a_graph_say_what_to_do_for_every_provider() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("m");
+        std::fs::create_dir(&folder).unwrap();
+        for (file, content) in [("model.safetensors", "w"), ("config.json", "{}"), ("tokenizer.json", "{}")] {
+            std::fs::write(folder.join(file), content).unwrap();
+        }
+        let manifest = Manifest::open(dir.path(), "m").unwrap();
+        for (vars, kind, wanted) in [
+            (&[][..], Kind::Cpu, "no fp32 one for `cpu` was written of it; run: rescored compile m"),
+            (
+                &[("RESCORED_PRECISION", "int8")],
+                Kind::Cpu,
+                "no int8 one for `cpu` was written of it; run: rescored compile m --precision int8",
+            ),
+            (&[], Kind::Cuda, "no fp16 one for `cuda` was written of it; run: rescored compile m --provider cuda"),
+            (&[], Kind::OpenVino, "`openvino` runs only a model's own; use `cpu`, `cuda` or `coreml`"),
+            (&[("RESCORED_GRAPH", "source")], Kind::Cpu, "model.safetensors` is none; set it to `auto`"),
+        ] {
+            let options = Config::from_vars(vars.iter().copied(), &Host { cores: 1 }).unwrap().model;
+            let fault = choose(&manifest, &options, kind).map(|_| ()).unwrap_err().to_string();
+            assert!(fault.contains(wanted), "{vars:?} {kind:?}: {fault}");
+        }
+    }
 }
