@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// Reads the log up to the line with this message.
-    fn wait_until(&mut self, message: &str) -> serde_json::Value {
+    pub(crate) fn wait_until(&mut self, message: &str) -> serde_json::Value {
         loop {
             let mut line = String::new();
             let read = self.log().read_line(&mut line).expect("a line");
@@ -66,7 +66,12 @@ impl Server {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, named without its `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(kill.success());
     }
 }

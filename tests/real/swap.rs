@@ -15,6 +15,7 @@ use rescored::model::compiled::Storage;
 use rescored::model::options::{Precision, Shapes};
 use rescored::repository::Repository;
 
+use crate::program::Server;
 use crate::support::{Connection, config, logits, models};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
@@ -177,4 +178,32 @@ fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change
     assert!(refused.status == 409 && refused.text().contains("golden pair 1 scores"), "{refused:?}");
     bench.put(1);
     assert_eq!(load(&mut control).ok()["changed"], false, "what serves is what lies there");
+}
+
+#[test]
+fn a_hang_up_has_the_program_look_at_its_files_and_go_on_with_the_former_ones_when_they_are_broken() {
+    let bench = Bench::new();
+    let dir = bench.folder.path().display().to_string();
+    let vars = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_MODELS", "served"), ("RESCORED_SHAPES", "served")];
+    let mut server = Server::with(&vars);
+    let scores = |server: &Server| logits(&mut Connection::open(server.address), QUERY, &DOCUMENTS);
+    let one_layer = scores(&server);
+
+    bench.put(1);
+    assert_eq!(scores(&server), one_layer, "files alone change nothing");
+    server.signal("HUP");
+    server.wait_until("models are loaded anew");
+    let loaded = server.wait_until("model switched");
+    assert_eq!(loaded["model.id"], "served", "{loaded}");
+    let two_layers = scores(&server);
+    assert_ne!(two_layers, one_layer, "the other shape answers, with a cache that knows them apart");
+
+    bench.damage("tokenizer.json");
+    server.signal("HUP");
+    let refused = server.wait_until("model not changed");
+    assert_eq!(refused["model.id"], "served", "{refused}");
+    assert_eq!(scores(&server), two_layers, "the former files serve on");
+
+    server.terminate();
+    assert_eq!(server.child.wait().expect("the program ends").code(), Some(0));
 }
