@@ -83,7 +83,7 @@ pub struct Options {
 
 impl Engine {
     /// The body's key that holds the engine's response.
-    const fn key(self) -> &'static str {
+    pub const fn key(self) -> &'static str {
         match self {
             Self::OpenSearch => "response",
             Self::Vespa => "result",

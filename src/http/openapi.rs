@@ -16,12 +16,13 @@ use super::error::{Body, Refusal};
 use super::face::{FACES, Face};
 use super::operations::{Gives, OPERATIONS, Operation};
 use super::server::Shared;
+use super::{repository, rescore};
 
 /// The document; it never changes while the process lives.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 /// What every request may be refused with, and why.
-const REFUSALS: [(u16, &str); 10] = [
+pub(super) const REFUSALS: [(u16, &str); 10] = [
     (400, "the body is not JSON, a field is missing or has a wrong type, or there is nothing to score"),
     (404, "the model is not served here"),
     (408, "the body did not arrive in time"),
@@ -93,7 +94,7 @@ fn document() -> Value {
             paths.insert((*path).to_owned(), json!({"get": plain_operation(operation, path)}));
         }
     }
-    for (path, operations) in cache::paths() {
+    for (path, operations) in cache::paths().into_iter().chain(rescore::docs::paths()).chain(repository::paths()) {
         paths.insert(path.to_owned(), operations);
     }
     json!({
@@ -168,7 +169,7 @@ fn operation_id(method: &str, path: &str) -> String {
 }
 
 /// The parameters that a path's braces name.
-fn parameters(path: &str) -> Vec<Value> {
+pub(super) fn parameters(path: &str) -> Vec<Value> {
     path.split('{')
         .skip(1)
         .filter_map(|rest| rest.split_once('}'))

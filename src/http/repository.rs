@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::{InFlight, Record, caught};
 use super::error::Refusal;
+use super::openapi::{content, parameters, refusal};
 use super::routes::wrong_method;
 use super::server::Shared;
 use super::{body, json};
@@ -28,17 +29,55 @@ enum Asked {
     Unload,
 }
 
+/// What may be asked where.
+const ROUTES: [(&str, Asked); 3] = [
+    ("/v2/repository/index", Asked::Index),
+    ("/v2/repository/models/{model}/load", Asked::Load),
+    ("/v2/repository/models/{model}/unload", Asked::Unload),
+];
+
 /// Adds the routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    for (path, asked) in [
-        ("/v2/repository/index", Asked::Index),
-        ("/v2/repository/models/{model}/load", Asked::Load),
-        ("/v2/repository/models/{model}/unload", Asked::Unload),
-    ] {
+    for (path, asked) in ROUTES {
         let handler = web::post().to(move |request, payload| answer(asked, request, payload));
         let wrong = web::to(|request, payload| wrong_method((request, payload), "POST"));
         config.service(web::resource(path).route(handler).default_service(wrong));
     }
+}
+
+/// What `/openapi.json` says of them.
+pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
+    ROUTES.into_iter().map(|(path, asked)| {
+        let word = json!({"type": "string"});
+        let model =
+            json!({"type": "object", "properties": {"name": word, "state": word}, "required": ["name", "state"]});
+        let (summary, id, schema) = match asked {
+            Asked::Index => {
+                ("models that are known, and their states", "index", json!({"type": "array", "items": model}))
+            }
+            Asked::Load => {
+                ("have a model answer by its files as they are now, once they have proved themselves", "load", model)
+            }
+            Asked::Unload => ("give a model up; its requests are refused from then on", "unload", model),
+        };
+        let mut responses = json!({
+            "200": content("what came of it", &schema),
+            "401": refusal("keys are set and none of them was sent"),
+            "403": refusal("RESCORED_MODEL_CONTROL is off, or the caller is on another host and no keys are set"),
+        });
+        if asked != Asked::Index {
+            responses["404"] = refusal("no model of this name is served or configured");
+            responses["409"] = refusal("it was not changed, and serves as before: the message says why");
+        }
+        let operation = json!({
+            "tags": ["repository"],
+            "summary": summary,
+            "operationId": format!("post_v2_repository_{id}"),
+            "parameters": parameters(path),
+            "responses": responses,
+        });
+        (path, json!({"post": operation}))
+    })
 }
 
 async fn answer(asked: Asked, request: HttpRequest, mut payload: Payload) -> HttpResponse {

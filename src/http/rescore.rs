@@ -3,6 +3,8 @@
 //! Owns the way of such a request from body to rewritten body; what is read and rewritten is [`crate::rescore`]'s. It
 //! must not know any engine's format.
 
+pub(super) mod docs;
+
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Payload};

@@ -35,7 +35,8 @@ start() {
     for name in $(compgen -e RESCORED_); do
         mine+=(-u "$name")
     done
-    env "${mine[@]}" RESCORED_LISTEN="127.0.0.1:$port" "$binary" serve >"$log" 2>&1 &
+    # With control on, the repository answers more than that it may not be asked.
+    env "${mine[@]}" RESCORED_LISTEN="127.0.0.1:$port" RESCORED_MODEL_CONTROL=on "$binary" serve >"$log" 2>&1 &
     server=$!
     for _ in $(seq 240); do
         if curl --silent --fail --noproxy '*' --output /dev/null "$RESCORED_URL/readyz"; then
