@@ -256,8 +256,8 @@ mod tests {
         let document = document();
         let paths: usize = FACES.iter().map(|face| face.paths.len()).sum();
         let operations: usize = OPERATIONS.iter().map(|operation| operation.paths.len()).sum();
-        let cache = cache::paths().len();
-        assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations + cache);
+        let others = cache::paths().len() + rescore::docs::paths().count() + repository::paths().count();
+        assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations + others);
     }
 
     #[test]
