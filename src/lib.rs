@@ -21,10 +21,12 @@
 //! - [`model`]: manifest, tokenizer, tensors, ONNX Runtime sessions.
 //! - [`graph`]: reads and writes the graphs of cross-encoders, bytes in and bytes out.
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
+//! - [`budget`]: bytes of memory that may be held for requests at once.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod app;
 pub mod bench;
+pub mod budget;
 pub mod cache;
 pub mod cli;
 pub mod compile;

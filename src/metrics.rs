@@ -88,6 +88,14 @@ pub struct Metrics {
     pub request_seconds: Family<Face, Latencies, fn() -> Latencies>,
     /// How short memory is: 0 not at all, 1 caches are given up, 2 new work is refused, 3 new connections wait.
     pub memory_pressure: Level,
+    /// Bytes of memory that may be held for requests at once.
+    pub memory_budget_bytes: Level,
+    /// Bytes of these in use.
+    pub memory_budget_used_bytes: Level,
+    /// Requests and warm-up lines that wait for some of them.
+    pub memory_budget_waiting: Level,
+    /// Requests that were refused memory, by reason.
+    pub memory_budget_refusals: Family<Reason, Count>,
     /// Connections that are open.
     pub connections: Level,
     /// Connections that were shut down, by reason.
@@ -224,6 +232,10 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(traced_latency as fn() -> Latencies),
             memory_pressure: Level::default(),
+            memory_budget_bytes: Level::default(),
+            memory_budget_used_bytes: Level::default(),
+            memory_budget_waiting: Level::default(),
+            memory_budget_refusals: Family::default(),
             connections: Level::default(),
             connections_shut: Family::default(),
             answers_partial: Count::default(),
@@ -295,6 +307,10 @@ impl Metrics {
         declare! { r,
                    "requests", "requests answered, by face and status", self.requests;
                    "memory_pressure", "how short memory is, from 0 to 3", self.memory_pressure;
+            "memory_budget_bytes", "bytes of memory that may be held for requests at once", self.memory_budget_bytes;
+            "memory_budget_used_bytes", "bytes of the memory budget in use", self.memory_budget_used_bytes;
+            "memory_budget_waiting", "requests and warm-up lines that wait for memory", self.memory_budget_waiting;
+            "memory_budget_refusals", "requests that were refused memory, by reason", self.memory_budget_refusals;
             "connections", "connections that are open", self.connections;
             "connections_shut", "connections that were shut down, by reason", self.connections_shut;
             "answers_partial", "answers in which some documents were not scored in time", self.answers_partial;

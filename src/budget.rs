@@ -1,0 +1,359 @@
+//! The memory budget: bytes that may be held for requests at once, taken before they are used and given back on drop.
+//!
+//! Whatever a caller can make large is accounted here: bodies while they arrive, the texts that they become, what scoring
+//! keeps of each pair, answers until they are read, lines of warm-up streams, replies of the shared tier of the cache.
+//! `books` owns the arithmetic; this file owns the lock around it, the waiting and the figures. The lock is held for
+//! arithmetic only, and no other is taken under it. It must not know HTTP, nor what the bytes are for.
+
+mod books;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::metrics::{Metrics, Reason};
+
+use books::{Ask, Books, Ticket, Told};
+
+pub use books::Class;
+
+/// How long somebody waits for memory at most. A search that waits longer is better off at another replica.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The budget. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Budget(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct State {
+    books: Books,
+    /// Whom to tell that it has its bytes.
+    asleep: HashMap<Ticket, oneshot::Sender<()>>,
+}
+
+/// Bytes that were taken; they are given back when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it gives the bytes back"]
+pub struct Reservation {
+    budget: Budget,
+    class: Class,
+    bytes: u64,
+}
+
+/// Why bytes were not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// So much is never given to one.
+    #[error(
+        "{needed} bytes of memory are needed, one request may hold {limit}; send less, or raise RESCORED_MEMORY_BUDGET"
+    )]
+    TooLarge {
+        /// Bytes that it would hold.
+        needed: u64,
+        /// Bytes that one of its class may hold.
+        limit: u64,
+    },
+    /// There is none now.
+    #[error("no memory is free for {needed} more bytes now; retry in a second")]
+    Full {
+        /// Bytes asked for.
+        needed: u64,
+    },
+}
+
+/// What there is to tell of the budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// How many wait for some.
+    pub waiting: usize,
+}
+
+/// One that waits. Dropped before it has its bytes, it leaves the queue.
+struct Waiting<'b> {
+    budget: &'b Budget,
+    ticket: Ticket,
+    bytes: u64,
+    has_them: bool,
+}
+
+impl Denied {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::Full { .. } => "full",
+        }
+    }
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64, metrics: Arc<Metrics>) -> Self {
+        let state = State { books: Books::new(bytes), asleep: HashMap::new() };
+        let budget = Self(Arc::new(Shared { state: Mutex::new(state), metrics }));
+        budget.show(&budget.state());
+        budget
+    }
+
+    /// Takes bytes, or waits for them for [`LONGEST_WAIT`] at most.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn reserve(&self, class: Class, bytes: u64) -> Result<Reservation, Denied> {
+        let mut reservation = self.nothing(class);
+        reservation.grow(bytes).await?;
+        Ok(reservation)
+    }
+
+    /// Takes bytes if they are free now.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn try_reserve(&self, class: Class, bytes: u64) -> Result<Reservation, Denied> {
+        let mut reservation = self.nothing(class);
+        reservation.try_grow(bytes)?;
+        Ok(reservation)
+    }
+
+    /// A reservation that holds nothing yet.
+    pub fn nothing(&self, class: Class) -> Reservation {
+        Reservation { budget: self.clone(), class, bytes: 0 }
+    }
+
+    /// Whether somebody waits for memory: then those who hold some in vain should not.
+    pub fn is_short(&self) -> bool {
+        self.state().books.waiting() > 0
+    }
+
+    /// Changes the size; what is in use stays so.
+    pub fn resize(&self, bytes: u64) {
+        let mut state = self.state();
+        let served = state.books.resize(bytes);
+        self.wake(state, served);
+    }
+
+    /// What there is to tell.
+    pub fn report(&self) -> Report {
+        let state = self.state();
+        let books = &state.books;
+        Report { bytes: books.size(), used_bytes: books.used(), waiting: books.waiting() }
+    }
+
+    fn denied(&self, denied: Denied) -> Denied {
+        self.0.metrics.memory_budget_refusals.get_or_create(&Reason { reason: denied.word() }).inc();
+        denied
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            let mut state = self.state();
+            let served = state.books.give_back(bytes);
+            self.wake(state, served);
+        }
+    }
+
+    /// Tells those who have their bytes, once the lock is free.
+    fn wake(&self, mut state: MutexGuard<'_, State>, served: Vec<Ticket>) {
+        let woken: Vec<_> = served.iter().filter_map(|ticket| state.asleep.remove(ticket)).collect();
+        self.show(&state);
+        drop(state);
+        for one in woken {
+            // Who hears no more gives its bytes back itself: see `Waiting`.
+            let _ = one.send(());
+        }
+    }
+
+    fn show(&self, state: &State) {
+        let level = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let (books, metrics) = (&state.books, &self.0.metrics);
+        metrics.memory_budget_bytes.set(level(books.size()));
+        metrics.memory_budget_used_bytes.set(level(books.used()));
+        metrics.memory_budget_waiting.set(level(books.waiting() as u64));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under this lock; a poisoned one is whole all the same.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    /// Bytes held.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// From now on it grows as another class does.
+    pub const fn reclass(&mut self, class: Class) {
+        self.class = class;
+    }
+
+    /// Takes more bytes, or waits for them for [`LONGEST_WAIT`] at most. What is held stays held whatever comes of it.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn grow(&mut self, more: u64) -> Result<(), Denied> {
+        let ask = self.asks(more);
+        let (told, heard) = {
+            let mut state = self.budget.state();
+            let told = state.books.ask(ask);
+            let heard = if let Told::Wait(ticket) = told {
+                let (tell, heard) = oneshot::channel();
+                state.asleep.insert(ticket, tell);
+                Some((ticket, heard))
+            } else {
+                None
+            };
+            self.budget.show(&state);
+            (told, heard)
+        };
+        if let Some((ticket, heard)) = heard {
+            let mut waiting = Waiting { budget: &self.budget, ticket, bytes: more, has_them: false };
+            if !matches!(tokio::time::timeout(LONGEST_WAIT, heard).await, Ok(Ok(()))) {
+                drop(waiting);
+                return Err(self.budget.denied(Denied::Full { needed: more }));
+            }
+            waiting.has_them = true;
+        } else {
+            self.judge(told, more)?;
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Takes more bytes if they are free now.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn try_grow(&mut self, more: u64) -> Result<(), Denied> {
+        let ask = self.asks(more);
+        let told = {
+            let mut state = self.budget.state();
+            let told = state.books.take(ask);
+            self.budget.show(&state);
+            told
+        };
+        if let Err(told) = told {
+            self.judge(told, more)?;
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// Takes what is lacking to so many bytes, or gives back what is too much.
+    ///
+    /// # Errors
+    /// As [`Reservation::grow`].
+    pub async fn resize(&mut self, bytes: u64) -> Result<(), Denied> {
+        if bytes > self.bytes {
+            return self.grow(bytes - self.bytes).await;
+        }
+        self.shrink(bytes);
+        Ok(())
+    }
+
+    /// Gives back what is held beyond so many bytes.
+    pub fn shrink(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        self.bytes -= less;
+        self.budget.give_back(less);
+    }
+
+    const fn asks(&self, more: u64) -> Ask {
+        Ask { class: self.class, held: self.bytes, more }
+    }
+
+    fn judge(&self, told: Told, more: u64) -> Result<(), Denied> {
+        match told {
+            Told::Taken => Ok(()),
+            Told::Never { limit } => Err(self.budget.denied(Denied::TooLarge { needed: self.bytes + more, limit })),
+            Told::Wait(_) | Told::Full => Err(self.budget.denied(Denied::Full { needed: more })),
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.has_them {
+            return;
+        }
+        let mut state = self.budget.state();
+        state.asleep.remove(&self.ticket);
+        let (_, served) = state.books.leave(self.ticket, self.bytes);
+        self.budget.wake(state, served);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(bytes: u64) -> (Budget, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new());
+        (Budget::new(bytes, Arc::clone(&metrics)), metrics)
+    }
+
+    /// Runs a future on a paused clock.
+    fn run<F: Future>(future: F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn what_is_dropped_is_given_back() {
+        let (budget, metrics) = budget(100);
+        let mut first = budget.try_reserve(Class::Small, 60).unwrap();
+        assert_eq!(budget.try_reserve(Class::Small, 50).unwrap_err(), Denied::Full { needed: 50 });
+        first.shrink(50);
+        let second = budget.try_reserve(Class::Small, 50).unwrap();
+        assert_eq!(budget.report(), Report { bytes: 100, used_bytes: 100, waiting: 0 });
+        drop((first, second));
+        assert_eq!(budget.report().used_bytes, 0);
+        assert!(metrics.render().contains("rescored_memory_budget_refusals_total{reason=\"full\"} 1"));
+    }
+
+    #[test]
+    fn one_that_waits_is_woken_and_one_that_leaves_is_forgotten() {
+        let (budget, _) = budget(100);
+        run(async {
+            let held = budget.reserve(Class::Small, 100).await.unwrap();
+            let impatient = tokio::time::timeout(Duration::from_millis(10), budget.reserve(Class::Small, 100)).await;
+            assert!(impatient.is_err());
+            assert_eq!(budget.report().waiting, 0, "it left the queue");
+            let waits = budget.reserve(Class::Small, 40);
+            let frees = async {
+                tokio::task::yield_now().await;
+                assert!(budget.is_short());
+                drop(held);
+            };
+            let (got, ()) = tokio::join!(waits, frees);
+            assert_eq!(got.unwrap().bytes(), 40);
+        });
+        assert_eq!(budget.report(), Report { bytes: 100, used_bytes: 0, waiting: 0 });
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused_at_once() {
+        let (budget, _) = budget(100);
+        let denied = run(budget.reserve(Class::Large, 76)).unwrap_err();
+        assert_eq!(denied, Denied::TooLarge { needed: 76, limit: 75 });
+        assert!(denied.to_string().contains("RESCORED_MEMORY_BUDGET"), "{denied}");
+    }
+}
