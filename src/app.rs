@@ -17,11 +17,11 @@ mod tuned;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
 
-use crate::cache::keeper::Keeper;
+use crate::cache::keeper::{Ending, Keeper};
 use crate::cache::{self, ScoreCache};
 use crate::config::Config;
 use crate::engine::{self, Engine, StartError, Surroundings};
@@ -63,6 +63,12 @@ pub enum AppError {
     Cut {
         /// The grace period.
         grace: Duration,
+    },
+    /// The scores since the snapshot before are lost.
+    #[error("the last snapshot of the score cache was not written: {why}")]
+    Snapshot {
+        /// Why not.
+        why: &'static str,
     },
 }
 
@@ -251,6 +257,7 @@ impl App {
             return Err(error);
         }
         core.health.drain();
+        let until = Instant::now() + drain;
         tracing::info!(grace_s = drain.as_secs(), "draining");
         let finished = tokio::time::timeout(drain, handle.gracefully()).await.is_ok();
         if !finished {
@@ -262,17 +269,34 @@ impl App {
         // It waits for the threads of former generations.
         drop(repository);
         drop(core);
-        drop(keeper);
+        let snapshot = tokio::task::spawn_blocking(move || finish(keeper.as_deref(), until)).await;
+        let snapshot = snapshot.map_err(io::Error::other)?;
         // It waits for its own thread; nothing else runs here any more.
         tokio::task::spawn_blocking(move || traces.stop(PATIENCE_FOR_TRACES)).await.map_err(io::Error::other)?;
-        if finished { Ok(()) } else { Err(AppError::Cut { grace: drain }) }
+        if finished { snapshot } else { Err(AppError::Cut { grace: drain }) }
     }
+}
+
+/// What the last snapshot may take when requests took the whole grace period.
+const LEAST_FOR_SNAPSHOT: Duration = Duration::from_secs(1);
+
+/// Has the last snapshot written within what is left of the grace period.
+fn finish(keeper: Option<&Keeper>, until: Instant) -> Result<(), AppError> {
+    let patience = until.saturating_duration_since(Instant::now()).max(LEAST_FOR_SNAPSHOT);
+    let why = match keeper.map(|keeper| keeper.finish(patience)) {
+        // That another process keeps the file was told when it was found out, and is told in `/info`.
+        None | Some(Ending::Written | Ending::Locked) => return Ok(()),
+        Some(Ending::Failed) => "the log says why",
+        Some(Ending::Late) => "its file system took longer than was left of RESCORED_DRAIN",
+    };
+    tracing::error!(why, "the last snapshot is not written");
+    Err(AppError::Snapshot { why })
 }
 
 /// Resolves only when the warm-up fails; a process that is warm goes on until it is stopped.
 async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppError> {
     let reranker = Arc::clone(&core.reranker);
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let wait = move || {
         reranker.wait_until_warm()?;
         // So that the first request is answered from what the process before this one knew.

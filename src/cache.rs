@@ -36,7 +36,7 @@ use crate::metrics::Metrics;
 
 pub use key::{Key, QueryKey};
 pub use options::{Options, SharedOptions, SnapshotOptions};
-pub use report::Report;
+pub use report::{Report, SnapshotReport};
 pub use restore::Restored;
 
 use arriving::Arriving;
@@ -264,6 +264,11 @@ impl ScoreCache {
         self.inner.metrics.cache_bytes.set(level(bytes));
     }
 
+    /// The snapshot's state, when one is kept.
+    pub fn snapshot(&self) -> Option<SnapshotReport> {
+        report::snapshot(&self.inner)
+    }
+
     /// What there is to tell.
     pub fn report(&self) -> Report {
         report::of(&self.inner)
@@ -330,7 +335,7 @@ mod tests {
             ScoreCache::new(&Options { bytes: 1 << 20, weights: Vec::new(), ttl: None }, scopes(), Arc::default());
         assert_eq!(
             before.restore(Snapshot::open(&path).unwrap()).unwrap(),
-            Restored { kept: 1, foreign: 1, expired: 0 }
+            Restored { kept: 1, foreign: 1, ..Restored::default() }
         );
         assert_eq!(before.get(0, key("d")), None, "the old model does not take the new one's score");
     }
@@ -358,21 +363,21 @@ mod tests {
             before.insert(scope, key("d"), scored(1.0));
         }
         before.write_snapshot(&path).unwrap();
-        let announced = |bytes| {
+        let announced = |bytes, kept| {
             let cache = cache(bytes);
             let restored = cache.announce(Snapshot::open(&path).unwrap()).unwrap();
-            assert_eq!((restored.kept, cache.inner.tiers[0].get(key("d"))), (2, None), "the tier has nothing yet");
+            assert_eq!((restored.kept, cache.inner.tiers[0].get(key("d"))), (kept, None), "the tier has nothing yet");
             cache
         };
         let both = |cache: &ScoreCache| [0, 1].map(|scope| cache.get(scope, key("d")));
-        let after = announced(1 << 20);
+        let after = announced(1 << 20, 2);
         assert_eq!(both(&after), [Some(scored(1.0)); 2]);
         assert_eq!(after.forget(Some(1)).entries, 1);
         assert_eq!(both(&after), [Some(scored(1.0)), None]);
         after.take_over();
         assert_eq!(both(&after), [Some(scored(1.0)), None]);
         assert!(after.inner.arriving.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
-        assert_eq!(both(&announced(0)), [None; 2], "a cache that is off");
+        assert_eq!(both(&announced(0, 0)), [None; 2], "a cache that is off");
     }
 
     #[test]
@@ -396,19 +401,47 @@ mod tests {
         assert_eq!([0, 1].map(|scope| after.get(scope, key("d"))), [Some(scored(1.0)), None]);
     }
 
+    // Case C6.
+    #[test]
+    fn a_score_from_the_future_is_refused_and_so_is_what_there_is_no_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let now = held::now();
+        let births =
+            [("now", now), ("a clock that is ahead", now + 5), ("tomorrow", now + 86_400), ("never", u32::MAX)];
+        let records =
+            births.map(|(name, born)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), born) });
+        snapshot::write(&path, &["identity of a"], records.into_iter()).unwrap();
+        for ttl in [None, Some(Duration::from_hours(1))] {
+            let cache =
+                ScoreCache::new(&Options { bytes: 1 << 20, weights: Vec::new(), ttl }, scopes(), Arc::default());
+            let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
+            assert_eq!(restored, Restored { kept: 2, future: 2, ..Restored::default() }, "{ttl:?}");
+            assert_eq!(births.map(|(name, _)| cache.get(0, key(name)).is_some()), [true, true, false, false]);
+        }
+        let many = (0..1000).map(|n| Record { scope: 0, key: key(&n.to_string()), held: Held::new(scored(1.0), now) });
+        snapshot::write(&path, &["identity of a"], many).unwrap();
+        let small = cache(20_000);
+        let restored = small.restore(Snapshot::open(&path).unwrap()).unwrap();
+        assert!(
+            restored.kept > 0 && restored.surplus > 900 && restored.kept + restored.surplus == 1000,
+            "{restored:?}"
+        );
+    }
+
     #[test]
     fn an_old_score_is_not_taken_over_and_a_younger_one_keeps_its_age() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores");
         let now = held::now();
-        let ages = [("old", 100), ("young", 50), ("from the future", 0)];
+        let ages = [("old", 100), ("young", 50), ("of now", 0)];
         let records =
             ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
         snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
         let options = Options { bytes: 1 << 20, weights: Vec::new(), ttl: Some(Duration::from_secs(80)) };
         let cache = ScoreCache::new(&options, scopes(), Arc::default());
         let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
-        assert_eq!(restored, Restored { kept: 2, foreign: 0, expired: 1 });
+        assert_eq!(restored, Restored { kept: 2, expired: 1, ..Restored::default() });
         assert_eq!(cache.get(0, key("old")), None);
         assert_eq!(cache.get(0, key("young")), Some(scored(1.0)));
         let kept = cache.inner.tiers[0].iter().find(|(at, _)| *at == key("young")).unwrap().1;

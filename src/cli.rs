@@ -18,6 +18,7 @@ mod eval;
 mod fetch;
 mod serve;
 mod shell;
+mod stdout;
 mod warm;
 
 /// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).

@@ -22,6 +22,7 @@
 //! - [`graph`]: reads and writes the graphs of cross-encoders, bytes in and bytes out.
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`budget`]: bytes of memory that may be held for requests at once.
+//! - [`files`]: files that are read, replaced and locked with care.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod app;
@@ -36,6 +37,7 @@ pub mod domain;
 pub mod engine;
 pub mod eval;
 pub mod fetch;
+pub mod files;
 pub mod graph;
 pub mod health;
 pub mod http;

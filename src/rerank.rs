@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::cache::{Scope, ScoreCache};
+use crate::cache::{Scope, ScoreCache, SnapshotReport};
 use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
 use crate::engine::{Engine, StartError};
 use crate::metrics::Metrics;
@@ -173,6 +173,11 @@ impl Reranker {
     /// What there is to tell of the cache.
     pub fn cache(&self) -> CacheReport {
         self.shelf.cache.report()
+    }
+
+    /// The state of the cache's snapshot, when one is kept. Costs nothing.
+    pub fn snapshot(&self) -> Option<SnapshotReport> {
+        self.shelf.cache.snapshot()
     }
 
     /// Has the cache forget every score, or those of one model, wherever they are kept.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::held::Held;
+use super::held::{self, Held};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
 use crate::domain::{Logit, Scored};
@@ -23,6 +23,12 @@ pub enum ExchangeError {
     /// The lines' file.
     #[error("lines cannot be read or written")]
     Lines(#[from] io::Error),
+    /// A line's score claims to have been made in the future: it would outlive every age limit.
+    #[error("line {line}: born in the future, by this machine's clock; correct `born` or the clock")]
+    Future {
+        /// Its number, from 1.
+        line: usize,
+    },
     /// A line is not one of ours.
     #[error("line {line}: no entry of a snapshot; export writes what import reads")]
     Line {
@@ -74,6 +80,9 @@ pub fn export(snapshot: Snapshot, out: &mut impl Write) -> Result<u64, ExchangeE
 /// # Errors
 /// [`ExchangeError`]; no snapshot is written then.
 pub fn import(lines: impl BufRead, path: &Path) -> Result<u64, ExchangeError> {
+    // Before the lines are read: a file that cannot be written is told at once.
+    let lock = snapshot::lock(path)?;
+    let now = held::now();
     let mut identities: Vec<String> = Vec::new();
     let mut entries: HashMap<(usize, Key), Held> = HashMap::new();
     for (number, line) in lines.lines().enumerate() {
@@ -82,6 +91,9 @@ pub fn import(lines: impl BufRead, path: &Path) -> Result<u64, ExchangeError> {
             continue;
         }
         let (identity, key, held) = read(&line).ok_or(ExchangeError::Line { line: number + 1 })?;
+        if held.is_from_the_future(now) {
+            return Err(ExchangeError::Future { line: number + 1 });
+        }
         let scope = identities.iter().position(|known| *known == identity).unwrap_or_else(|| {
             identities.push(identity);
             identities.len() - 1
@@ -93,7 +105,7 @@ pub fn import(lines: impl BufRead, path: &Path) -> Result<u64, ExchangeError> {
     }
     let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
     let records = entries.into_iter().map(|((scope, key), held)| Record { scope, key, held });
-    Ok(snapshot::write(path, &identities, records)?)
+    Ok(snapshot::replace(&lock, &identities, records)?)
 }
 
 fn read(line: &str) -> Option<(String, Key, Held)> {
@@ -106,7 +118,7 @@ fn read(line: &str) -> Option<(String, Key, Held)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{QueryKey, held};
+    use crate::cache::QueryKey;
     use crate::domain::Cut;
 
     #[test]
@@ -137,5 +149,9 @@ mod tests {
             assert!(back.contains(&expected), "{expected:?} in {back:?}");
         }
         assert!(matches!(import(&b"\n{}\n"[..], &two), Err(ExchangeError::Line { line: 2 })));
+        // Case C6.
+        let tomorrow =
+            String::from_utf8(merged).unwrap().replace("\"born\":10", &format!("\"born\":{}", held::now() + 86_400));
+        assert!(matches!(import(tomorrow.as_bytes(), &two), Err(ExchangeError::Future { line: 1 })));
     }
 }

@@ -9,6 +9,9 @@ use crate::domain::{Logit, Scored};
 /// Bytes of an entry's value, written down.
 pub(super) const BYTES: usize = 12;
 
+/// How far ahead of ours another machine's clock may be, in seconds.
+const CLOCKS_APART: u32 = 60;
+
 /// A score and when it was made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Held {
@@ -38,6 +41,11 @@ impl Held {
     /// When it was made, in seconds since 1970.
     pub(super) const fn born(self) -> u32 {
         self.born
+    }
+
+    /// Whether it claims to have been made after now, by more than clocks differ: it would outlive every age limit.
+    pub(super) const fn is_from_the_future(self, now: u32) -> bool {
+        self.born > now.saturating_add(CLOCKS_APART)
     }
 
     /// How old it is. A birth in the future, by a clock that was set back since, is no age.

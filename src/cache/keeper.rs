@@ -1,17 +1,19 @@
 //! The thread that keeps the snapshot: reads it at the start, writes it on an interval, on demand and at the end.
 //!
-//! Owns when. A snapshot that cannot be read or written is one warning, never a failure: it is worth some forward passes,
-//! not the service. It must not know the format.
+//! Owns when, and the lock that gives one process the right to write. A snapshot that cannot be read or written while the
+//! process serves is one warning, never a failure: it is worth some forward passes, not the service. The last one is
+//! waited for no longer than the end of the process allows, on whatever file system it lies. It must not know the format.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::snapshot::{Snapshot, SnapshotError};
+use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{ScoreCache, SnapshotOptions};
+use crate::files::{self, Lock};
 use crate::metrics::Reason;
 
 /// What the thread is told.
@@ -23,19 +25,45 @@ pub(super) enum Order {
     End,
 }
 
-/// The thread. Dropping it writes the last snapshot and waits for that.
+/// What became of the last snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is there, or nothing had changed since the one before.
+    Written,
+    /// It could not be written; the log says why.
+    Failed,
+    /// Another process keeps the file.
+    Locked,
+    /// It is still being written, or the one before is still being read: nobody waits for it any more.
+    Late,
+}
+
+/// How long a keeper that is dropped waits for its thread at most.
+const PATIENCE_AT_DROP: Duration = Duration::from_secs(30);
+
+/// The thread. Dropping it writes the last snapshot and waits for that, within reason.
 #[derive(Debug)]
 pub struct Keeper {
     orders: Sender<Order>,
-    loaded: Arc<Loaded>,
+    progress: Arc<Progress>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Whether the snapshot has been read, for those who wait for it.
+/// How far the thread is, for those who wait for it.
 #[derive(Debug, Default)]
-struct Loaded {
-    done: Mutex<bool>,
+struct Progress {
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// The snapshot has been read, or refused.
+    loaded: bool,
+    /// The thread is at its end.
+    ended: Option<Ending>,
+    /// Nobody waits for the thread any more.
+    left: bool,
 }
 
 impl Keeper {
@@ -46,50 +74,127 @@ impl Keeper {
     pub fn start(cache: ScoreCache, options: &SnapshotOptions) -> std::io::Result<Option<Self>> {
         let (Some(path), every) = (options.path.clone(), options.every) else { return Ok(None) };
         let (orders, taken) = channel();
-        let loaded = Arc::new(Loaded::default());
         // Before the thread runs: a report knows of the snapshot from the start. A second keeper of one cache, which
         // nobody starts, would only go unheard.
         let _ = cache.inner.keeper.set(orders.clone());
-        let told = Arc::clone(&loaded);
-        let work = move || {
+        let work = move |progress: &Progress| {
+            if files::is_open_to_others(&path) {
+                let path = path.display();
+                tracing::warn!(%path, "snapshot: others may write in its folder; give it one of its own");
+            }
+            // Before it is read: from now on what lies there is ours to replace, or another process's.
+            let lock = Right::new(&cache, path.clone());
             load(&cache, &path);
-            told.tell();
+            progress.tell(|state| state.loaded = true);
             let started = Instant::now();
             cache.take_over();
             tracing::debug!(took_ms = started.elapsed().as_millis(), "snapshot taken over");
-            keep(&cache, (&path, every), &taken);
+            keep(&cache, (lock, every), &taken)
         };
-        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(work)?;
-        Ok(Some(Self { orders, loaded, thread: Some(thread) }))
+        Self::spawn(orders, work).map(Some)
+    }
+
+    fn spawn(orders: Sender<Order>, work: impl FnOnce(&Progress) -> Ending + Send + 'static) -> std::io::Result<Self> {
+        let progress = Arc::new(Progress::default());
+        let told = Arc::clone(&progress);
+        let run = move || {
+            // A thread that panics has written nothing more.
+            let mut ended = Ended { progress: told, ending: Ending::Failed };
+            ended.ending = work(&ended.progress);
+        };
+        let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(run)?;
+        Ok(Self { orders, progress, thread: Some(thread) })
     }
 
     /// Waits until the snapshot has been read, so that its scores are found, or refused, but no longer than this; says
     /// whether it has.
     pub fn wait_until_loaded(&self, patience: Duration) -> bool {
-        self.loaded.wait(patience)
+        self.progress.wait(patience, |state| state.loaded || state.ended.is_some()).loaded
+    }
+
+    /// Has the last snapshot written, and waits for it no longer than this. One that is late is left to itself: nothing
+    /// waits for it any more, and the old one is still there.
+    pub fn finish(&self, patience: Duration) -> Ending {
+        // A thread that is gone has nothing more to write.
+        let _ = self.orders.send(Order::End);
+        let ended = self.progress.wait(patience, |state| state.ended.is_some()).ended;
+        ended.unwrap_or_else(|| {
+            self.progress.tell(|state| state.left = true);
+            Ending::Late
+        })
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // A thread that is gone has nothing more to write.
-        let _ = self.orders.send(Order::End);
-        if let Some(thread) = self.thread.take() {
+        let left = self.progress.wait(Duration::ZERO, |_| true).left;
+        let late = left || self.finish(PATIENCE_AT_DROP) == Ending::Late;
+        if let Some(thread) = self.thread.take().filter(|_| !late) {
             drop(thread.join());
         }
     }
 }
 
-impl Loaded {
-    fn tell(&self) {
-        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = true;
+/// Tells at the thread's end how it ended.
+struct Ended {
+    progress: Arc<Progress>,
+    ending: Ending,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let ending = self.ending;
+        self.progress.tell(|state| state.ended = Some(ending));
+    }
+}
+
+impl Progress {
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
 
-    fn wait(&self, patience: Duration) -> bool {
-        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(done, patience, |done| !*done);
+    fn wait(&self, patience: Duration, enough: impl Fn(&State) -> bool) -> State {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !enough(state));
         *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// The right to write the file, taken when it can be had.
+struct Right {
+    path: PathBuf,
+    lock: Option<Lock>,
+}
+
+impl Right {
+    fn new(cache: &ScoreCache, path: PathBuf) -> Self {
+        let mut right = Self { path, lock: None };
+        // The first time it is told as a failure of its own; later with each snapshot that is due.
+        let _ = right.take(cache);
+        right
+    }
+
+    /// The lock, asked for anew where it was not to be had before: its holder may be gone.
+    fn take(&mut self, cache: &ScoreCache) -> Result<&Lock, Ending> {
+        let lock = match self.lock.take() {
+            Some(lock) => Ok(lock),
+            None => snapshot::lock(&self.path),
+        };
+        let held = matches!(lock, Err(SnapshotError::Locked { .. }));
+        cache.inner.snapshot.set_locked(held);
+        match lock {
+            Ok(lock) => Ok(self.lock.insert(lock)),
+            Err(error) => {
+                let (outcome, ending) = if held { ("locked", Ending::Locked) } else { ("failed", Ending::Failed) };
+                if !held {
+                    cache.inner.snapshot.failed();
+                }
+                count(cache, outcome);
+                warn(&error, "the snapshot is not written");
+                Err(ending)
+            }
+        }
     }
 }
 
@@ -104,6 +209,8 @@ fn load(cache: &ScoreCache, path: &Path) {
                 entries = restored.kept,
                 foreign = restored.foreign,
                 expired = restored.expired,
+                future = restored.future,
+                surplus = restored.surplus,
                 took_ms = started.elapsed().as_millis(),
                 "snapshot read"
             );
@@ -113,39 +220,43 @@ fn load(cache: &ScoreCache, path: &Path) {
         }
         Err(error) => {
             count(cache, "refused");
-            warn(&error, "the snapshot is not read; it will be replaced by the next one");
+            warn(&error, "the snapshot is not read; the next one replaces it, if it is a file");
         }
     }
 }
 
-fn keep(cache: &ScoreCache, (path, every): (&Path, Duration), orders: &Receiver<Order>) {
-    let mut written = 0;
+fn keep(cache: &ScoreCache, (mut right, every): (Right, Duration), orders: &Receiver<Order>) -> Ending {
+    let (mut written, mut ending) = (0, Ending::Written);
     loop {
         let order = orders.recv_timeout(every);
         let changes = cache.inner.changes.load(Ordering::Relaxed);
         if changes != written {
-            written = changes;
-            write(cache, path);
+            ending = right.take(cache).map_or_else(|ending| ending, |lock| write(cache, lock));
+            if ending == Ending::Written {
+                written = changes;
+            }
         }
         match order {
             Ok(Order::Write) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return ending,
         }
     }
 }
 
-fn write(cache: &ScoreCache, path: &Path) {
+fn write(cache: &ScoreCache, lock: &Lock) -> Ending {
     let started = Instant::now();
-    match cache.write_snapshot(path) {
+    match cache.replace_snapshot(lock) {
         Ok(entries) => {
             cache.inner.snapshot.written(entries);
             count(cache, "written");
             tracing::info!(entries, took_ms = started.elapsed().as_millis(), "snapshot written");
+            Ending::Written
         }
         Err(error) => {
             cache.inner.snapshot.failed();
             count(cache, "failed");
             warn(&error, "the snapshot is not written");
+            Ending::Failed
         }
     }
 }
@@ -157,4 +268,37 @@ fn warn(error: &SnapshotError, what: &'static str) {
 
 fn count(cache: &ScoreCache, outcome: &'static str) {
     cache.inner.metrics.cache_snapshots.get_or_create(&Reason { reason: outcome }).inc();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Case A10.
+    #[test]
+    fn a_file_system_that_hangs_is_waited_for_no_longer_than_allowed() {
+        let (orders, taken) = channel();
+        let (release, hangs) = channel::<()>();
+        let work = move |_: &Progress| {
+            assert_eq!(taken.recv(), Ok(Order::End));
+            // The file system: nothing comes back until the test lets go.
+            let _ = hangs.recv();
+            Ending::Written
+        };
+        let keeper = Keeper::spawn(orders, work).unwrap();
+        assert!(!keeper.wait_until_loaded(Duration::from_millis(1)));
+        assert_eq!(keeper.finish(Duration::from_millis(20)), Ending::Late);
+        let started = Instant::now();
+        drop(keeper);
+        assert!(started.elapsed() < PATIENCE_AT_DROP / 3, "what is late is left to itself");
+        drop(release);
+    }
+
+    #[test]
+    fn what_a_thread_came_to_is_told_even_when_it_panics() {
+        let keeper = Keeper::spawn(channel().0, |_| Ending::Locked).unwrap();
+        assert_eq!(keeper.finish(Duration::from_secs(20)), Ending::Locked);
+        let keeper = Keeper::spawn(channel().0, |_| panic!("as a test wants")).unwrap();
+        assert_eq!(keeper.finish(Duration::from_secs(20)), Ending::Failed);
+    }
 }

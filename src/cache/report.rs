@@ -64,6 +64,8 @@ pub struct SnapshotReport {
     pub age: Option<Duration>,
     /// The last one that was due could not be written.
     pub failed: bool,
+    /// Another process keeps the file, so this one does not write it.
+    pub locked: bool,
 }
 
 /// The second tier's state.
@@ -90,6 +92,7 @@ pub(super) struct SnapshotState {
     /// Milliseconds from `started` to the last writing, plus one; 0 before the first.
     written: AtomicU64,
     failed: AtomicBool,
+    locked: AtomicBool,
 }
 
 impl Default for SnapshotState {
@@ -101,6 +104,7 @@ impl Default for SnapshotState {
             entries: zero(),
             written: zero(),
             failed: AtomicBool::new(false),
+            locked: AtomicBool::new(false),
         }
     }
 }
@@ -121,6 +125,10 @@ impl SnapshotState {
         self.failed.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Relaxed);
+    }
+
     fn report(&self) -> SnapshotReport {
         let written = self.written.load(Ordering::Relaxed).checked_sub(1).map(Duration::from_millis);
         SnapshotReport {
@@ -128,6 +136,7 @@ impl SnapshotState {
             entries: self.entries.load(Ordering::Relaxed),
             age: written.map(|at| self.started.elapsed().saturating_sub(at)),
             failed: self.failed.load(Ordering::Relaxed),
+            locked: self.locked.load(Ordering::Relaxed),
         }
     }
 }
@@ -146,9 +155,13 @@ pub(super) fn of(inner: &Inner) -> Report {
         ttl: inner.ttl,
         age: age(inner),
         models: models.collect(),
-        snapshot: inner.keeper.get().map(|_| inner.snapshot.report()),
+        snapshot: snapshot(inner),
         shared: inner.shared.as_ref().map(super::shared::Shared::report),
     }
+}
+
+pub(super) fn snapshot(inner: &Inner) -> Option<SnapshotReport> {
+    inner.keeper.get().map(|_| inner.snapshot.report())
 }
 
 fn age(inner: &Inner) -> Option<AgeReport> {

@@ -12,6 +12,7 @@ use super::held::{self, Held};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
 use super::tier::Tier;
+use crate::files::Lock;
 
 /// What became of a snapshot's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub struct Restored {
     pub foreign: u64,
     /// Entries past their age.
     pub expired: u64,
+    /// Entries that claim to have been made in the future: they would outlive every age limit.
+    pub future: u64,
+    /// Entries beyond what the first tier has room for.
+    pub surplus: u64,
 }
 
 impl ScoreCache {
@@ -30,15 +35,22 @@ impl ScoreCache {
     /// # Errors
     /// What the file system said.
     pub fn write_snapshot(&self, path: &Path) -> Result<u64, SnapshotError> {
+        self.replace_snapshot(&snapshot::lock(path)?)
+    }
+
+    /// As [`ScoreCache::write_snapshot`], for whoever holds the file's lock already.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn replace_snapshot(&self, lock: &Lock) -> Result<u64, SnapshotError> {
         let scopes = self.inner.scopes.load_full();
         let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
-        let records = self
-            .inner
-            .tiers
-            .iter()
-            .enumerate()
-            .flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }));
-        snapshot::write(path, &identities, records)
+        snapshot::replace(lock, &identities, self.records())
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> {
+        let tiers = self.inner.tiers.iter().enumerate();
+        tiers.flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }))
     }
 
     /// Takes over the entries of a snapshot that belong here and are not too old.
@@ -71,6 +83,7 @@ impl ScoreCache {
         let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
         let homes: Vec<Option<usize>> = identities.iter().map(home).collect();
         let now = held::now();
+        let room = |home: usize| self.inner.tiers.get(home).map_or(0, Tier::room);
         let mut restored = Restored::default();
         let mut read: Vec<Vec<(Key, Held)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
         let mut failed = None;
@@ -85,16 +98,16 @@ impl ScoreCache {
             let home = homes.get(scope).copied().flatten();
             match home.and_then(|home| read.get_mut(home)) {
                 None => restored.foreign += 1,
+                Some(_) if held.is_from_the_future(now) => restored.future += 1,
                 Some(_) if self.is_too_old(held, now) => restored.expired += 1,
+                // A file may be larger than memory.
+                Some(entries) if entries.len() as u64 >= home.map_or(0, room) => restored.surplus += 1,
                 Some(entries) => {
                     entries.push((key, held));
                     restored.kept += 1;
                 }
             }
         }
-        // A tier without a budget holds nothing, on no way.
-        let off = self.inner.tiers.iter().zip(&mut read).filter(|(tier, _)| tier.budget() == 0);
-        off.for_each(|(_, entries)| entries.clear());
         let forgotten = self.forgotten();
         let since = forgotten.iter().zip(&before).zip(&mut read).filter(|((now, before), _)| now != before);
         since.for_each(|(_, entries)| {

@@ -14,15 +14,17 @@
 //! its scope's identity, and the identity is hashed into the key: an entry of another model or of another arithmetic
 //! could not be hit even if it were taken over.
 //!
-//! It must not know when snapshots are taken, nor what holds the entries.
+//! What is read and replaced is a regular file, never what a link leads to; who writes holds the lock beside it (both are
+//! [`crate::files`]'s). It must not know when snapshots are taken, nor what holds the entries.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::held::{self, Held};
 use super::key::Key;
+use crate::files::{self, Draft, Lock, LockError};
 
 const MAGIC: [u8; 8] = *b"rescored";
 const VERSION: u32 = 1;
@@ -32,6 +34,8 @@ const ENTRY: usize = 2 + 16 + held::BYTES;
 const TRAILER: usize = 2 + 8 + 32;
 /// Longer identities are not ours.
 const LONGEST_IDENTITY: usize = 4096;
+/// More scopes are not ours: a model each, with a few generations of it.
+const MOST_SCOPES: u16 = 4096;
 const BUFFER: usize = 256 << 10;
 
 /// One entry of a snapshot.
@@ -94,8 +98,8 @@ pub enum SnapshotError {
         /// What does not fit.
         what: &'static str,
     },
-    /// Somebody else is writing it.
-    #[error("snapshot: `{}` is being written by another process; give each its own file", path.display())]
+    /// Another process keeps it.
+    #[error("snapshot: `{}` is kept by another process, which holds `{}.lock`; give each process its own file", path.display(), path.display())]
     Locked {
         /// The file.
         path: PathBuf,
@@ -127,7 +131,7 @@ impl Snapshot {
     /// [`SnapshotError`]; nothing of the file is believed then.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let failed = |source| SnapshotError::File { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = files::open(path).map_err(failed)?;
         let whole = check(&mut file);
         file.rewind().map_err(failed)?;
         let mut file = BufReader::with_capacity(BUFFER, file);
@@ -195,30 +199,36 @@ impl Iterator for Snapshot {
     }
 }
 
+/// Takes the right to write the snapshot at a path, which one process has at a time.
+///
+/// # Errors
+/// [`SnapshotError::Locked`] when another process has it; [`SnapshotError::File`].
+pub fn lock(path: &Path) -> Result<Lock, SnapshotError> {
+    Lock::take(path).map_err(|error| match error {
+        LockError::Held => SnapshotError::Locked { path: path.to_owned() },
+        LockError::File(source) => SnapshotError::File { path: path.to_owned(), source },
+    })
+}
+
+/// Writes a snapshot under a lock of this call's own; see [`replace`].
+///
+/// # Errors
+/// [`SnapshotError`]; the old one is still there then.
+pub fn write(path: &Path, identities: &[&str], records: impl Iterator<Item = Record>) -> Result<u64, SnapshotError> {
+    replace(&lock(path)?, identities, records)
+}
+
 /// Writes a snapshot: to a temporary file beside it, to the disk, then in place of the old one. Whoever reads the path
 /// sees the old one or the new one. Says how many entries it holds.
 ///
 /// # Errors
 /// [`SnapshotError`]; the old one is still there then.
-pub fn write(path: &Path, identities: &[&str], records: impl Iterator<Item = Record>) -> Result<u64, SnapshotError> {
+pub fn replace(lock: &Lock, identities: &[&str], records: impl Iterator<Item = Record>) -> Result<u64, SnapshotError> {
+    let path = lock.target();
     let failed = |source| SnapshotError::File { path: path.to_owned(), source };
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    // Not truncated before it is locked: another process may be at it.
-    let file = OpenOptions::new().create(true).write(true).truncate(false).open(&partial).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(std::fs::TryLockError::WouldBlock) => return Err(SnapshotError::Locked { path: path.to_owned() }),
-        Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
-    }
-    file.set_len(0).map_err(failed)?;
-    let entries = stream(&file, identities, records).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(failed)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Without this the rename may be lost with the power; the file's old content is whole then, too.
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    let draft = Draft::create(path).map_err(failed)?;
+    let entries = stream(draft.file(), identities, records).map_err(failed)?;
+    draft.publish().map_err(failed)?;
     Ok(entries)
 }
 
@@ -308,7 +318,11 @@ fn header(file: &mut impl Read) -> io::Result<(u64, Vec<String>)> {
     let mut count = [0; 2];
     file.read_exact(&mut count)?;
     let mut identities = Vec::new();
-    for _ in 0..u16::from_le_bytes(count) {
+    let count = u16::from_le_bytes(count);
+    if count > MOST_SCOPES {
+        return Err(io::Error::other("too many scopes"));
+    }
+    for _ in 0..count {
         let mut length = [0; 2];
         file.read_exact(&mut length)?;
         let length = usize::from(u16::from_le_bytes(length));
@@ -426,12 +440,14 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_under_way_elsewhere_is_left_alone() {
+    // Case C6.
+    fn a_snapshot_that_another_process_keeps_is_left_alone() {
         let (folder, path) = written(3);
-        let other = File::create(folder.path().join("scores.partial")).unwrap();
-        other.lock().unwrap();
+        let held = lock(&path).unwrap();
         assert!(matches!(write(&path, &[], std::iter::empty()), Err(SnapshotError::Locked { .. })));
         assert_eq!(Snapshot::open(&path).unwrap().entries(), 3);
+        drop(held);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no lock file is left");
     }
 
     proptest! {

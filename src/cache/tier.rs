@@ -28,6 +28,8 @@ const TIMED_ENTRY_BYTES: u32 = 312;
 pub(super) struct Tier {
     /// `None` when the budget is 0.
     entries: Option<Cache<Key, Held, BuildHasherDefault<KeyHasher>>>,
+    /// Bytes of an entry.
+    weight: u32,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -73,7 +75,7 @@ impl Tier {
             };
             builder.build_with_hasher(BuildHasherDefault::default())
         });
-        Self { entries, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Self { entries, weight, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Held> {
@@ -129,6 +131,11 @@ impl Tier {
 
     pub(super) fn budget(&self) -> u64 {
         self.entries.as_ref().and_then(|entries| entries.policy().max_capacity()).unwrap_or(0)
+    }
+
+    /// How many entries the budget has room for.
+    pub(super) fn room(&self) -> u64 {
+        self.budget() / u64::from(self.weight)
     }
 
     pub(super) fn count(&self, hits: u64, misses: u64) {

@@ -3,13 +3,13 @@
 //! Owns the flags and what is printed. It must not know the format.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{FAILURE, fail};
+use super::{FAILURE, fail, stdout};
 use crate::cache::exchange::{self, ExchangeError};
 use crate::cache::snapshot::Snapshot;
 
@@ -43,17 +43,17 @@ enum What {
 
 /// Does it.
 pub(super) fn run(flags: Flags) -> ExitCode {
-    let done = match flags.what {
-        What::Stat { file } => stat(&file),
-        What::Export { file } => export(&file),
-        What::Import { file, lines } => import(&file, &lines),
-    };
-    done.map_or_else(|error| fail(FAILURE, &error), |()| ExitCode::SUCCESS)
+    match flags.what {
+        What::Stat { file } => stdout::print(|out| stat(&file, out)),
+        What::Export { file } => stdout::print(|out| exchange::export(Snapshot::open(&file)?, out).map(drop)),
+        What::Import { file, lines } => {
+            import(&file, &lines).map_or_else(|error| fail(FAILURE, &error), |()| ExitCode::SUCCESS)
+        }
+    }
 }
 
-fn stat(file: &std::path::Path) -> Result<(), ExchangeError> {
+fn stat(file: &Path, out: &mut impl Write) -> Result<(), ExchangeError> {
     let snapshot = Snapshot::open(file)?;
-    let mut out = io::stdout().lock();
     writeln!(out, "whole, {} entries, written {} s ago", snapshot.entries(), snapshot.age().as_secs())?;
     let identities = snapshot.identities().to_vec();
     let mut entries = vec![0_u64; identities.len()];
@@ -68,13 +68,7 @@ fn stat(file: &std::path::Path) -> Result<(), ExchangeError> {
     Ok(())
 }
 
-fn export(file: &std::path::Path) -> Result<(), ExchangeError> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    exchange::export(Snapshot::open(file)?, &mut out)?;
-    Ok(out.flush()?)
-}
-
-fn import(file: &std::path::Path, lines: &[PathBuf]) -> Result<(), ExchangeError> {
+fn import(file: &Path, lines: &[PathBuf]) -> Result<(), ExchangeError> {
     let entries = if lines.is_empty() {
         exchange::import(io::stdin().lock(), file)?
     } else {
@@ -84,6 +78,7 @@ fn import(file: &std::path::Path, lines: &[PathBuf]) -> Result<(), ExchangeError
         }
         exchange::import(BufReader::new(all), file)?
     };
-    writeln!(io::stderr(), "{entries} entries written")?;
+    // With standard error closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{entries} entries written");
     Ok(())
 }

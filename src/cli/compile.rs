@@ -2,13 +2,12 @@
 //!
 //! Owns the flags. It must not know how a graph is written.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{FAILURE, USAGE, Vars, fail};
+use super::{FAILURE, USAGE, Vars, fail, stdout};
 use crate::compile::{Done, Options, Scheme, compile, coreml, export};
 use crate::config::{Config, Host};
 use crate::model::compiled::Storage;
@@ -124,8 +123,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     };
     match outcome {
         Ok(line) => {
-            // A closed pipe is no reason for another code.
-            let _ = writeln!(std::io::stdout(), "{line}");
+            stdout::tell(&format!("{line}\n"));
             ExitCode::SUCCESS
         }
         Err(error) => fail(FAILURE, &error),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{FAILURE, USAGE, Vars, fail};
+use super::{FAILURE, USAGE, Vars, fail, stdout};
 use crate::config::{Config, Host};
 use crate::doctor::{self, Finding, Options, Report, State, probe};
 
@@ -66,10 +66,8 @@ pub(super) fn run(flags: Flags, vars: Vars) -> ExitCode {
     }
     let options = Options { scores: !flags.no_scores, engines: flags.engine };
     let report = doctor::examine(vars, &Host::detect(), &options);
-    let mut out = io::stdout().lock();
-    // A closed pipe is no reason for another code.
-    let _ = if flags.json { json(&report, &mut out) } else { text(&report, &mut out) };
-    if report.worst() == State::Fault { ExitCode::from(FAILURE) } else { ExitCode::SUCCESS }
+    let printed = stdout::print(|out| if flags.json { json(&report, out) } else { text(&report, out) });
+    if report.worst() == State::Fault { ExitCode::from(FAILURE) } else { printed }
 }
 
 fn ask(asked: Asked, vars: Vars) -> ExitCode {

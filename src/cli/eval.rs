@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{FAILURE, USAGE, Vars, fail};
+use super::{FAILURE, USAGE, Vars, fail, stdout};
 use crate::bench::report::chart::{ChartError, svg};
 use crate::config::{Config, Host};
 use crate::eval::chart::chart;
@@ -141,8 +141,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         Format::Markdown => report.markdown(),
         Format::Json => json(&report),
     };
-    // A closed pipe is no reason for another code.
-    let _ = writeln!(io::stdout(), "{}", page.trim_end());
+    stdout::tell(&format!("{}\n", page.trim_end()));
     match flags.out.as_deref().map_or(Ok(()), |folder| write(&report, folder)) {
         Ok(()) => verdict(&report, flags.max_loss),
         Err(error) => fail(FAILURE, &error),

@@ -2,14 +2,14 @@
 //!
 //! Owns their printing. Everything comes from the flags themselves.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, FAILURE, fail};
+use super::{Cli, FAILURE, fail, stdout};
 
 /// The flags of `completions`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) fn completions(flags: &Completions) -> ExitCode {
     // Into memory first: the generator panics on a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(flags.shell, &mut Cli::command(), "rescored", &mut script);
-    io::stdout().write_all(&script).map_or_else(|error| fail(FAILURE, &error), |()| ExitCode::SUCCESS)
+    stdout::print(|out| out.write_all(&script))
 }
 
 /// The flags of `man`.
@@ -35,9 +35,9 @@ pub(super) struct Manual {
 
 /// Prints the program's manual page, or writes all pages into a folder.
 pub(super) fn man(flags: &Manual) -> ExitCode {
-    let done = match &flags.folder {
-        Some(folder) => std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder)),
-        None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout().lock()),
+    let Some(folder) = &flags.folder else {
+        return stdout::print(|out| clap_mangen::Man::new(Cli::command()).render(out));
     };
+    let done = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(Cli::command(), folder));
     done.map_or_else(|error| fail(FAILURE, &error), |()| ExitCode::SUCCESS)
 }

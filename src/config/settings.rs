@@ -192,7 +192,7 @@ table! {
     },
         "Age after which a score is computed anew.";
     CACHE_SNAPSHOT: Or<Path>, Open, "none", Or { word: "none", means: "the cache ends with the process", kind: Path },
-        "A file that the score cache is read from at the start, and written to on an interval and at the end.";
+        "A file that the score cache is read from at the start, and written to on an interval and at the end, for its owner alone (0600). No symbolic link; one process at a time writes it, which holds the file of the same name with `.lock` after it.";
     CACHE_SNAPSHOT_EVERY: Period, Open, "5m", Period { min: Duration::from_secs(1), max: Duration::from_hours(24) },
         "How often the snapshot is written, when scores came or went since the last one.";
     CACHE_REDIS: Or<Address>, Secret, "none", Or { word: "none", means: "nothing is shared", kind: Address },

@@ -107,6 +107,12 @@ struct Layer {
     /// How long ago it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     age_seconds: Option<u64>,
+    /// Another process keeps the snapshot's file, so this one does not write it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked: Option<bool>,
+    /// The last snapshot that was due could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<bool>,
 }
 
 /// The answer of `DELETE /v1/cache`.
@@ -198,6 +204,8 @@ fn tiers(report: &CacheReport) -> Vec<Layer> {
         restored: Some(snapshot.restored),
         entries: Some(snapshot.entries),
         age_seconds: snapshot.age.as_ref().map(Duration::as_secs),
+        locked: Some(snapshot.locked),
+        failed: Some(snapshot.failed),
         ..Layer::default()
     }));
     tiers

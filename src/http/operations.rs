@@ -171,6 +171,7 @@ struct Info<'s> {
     version: &'static str,
     readiness: &'static str,
     models: Vec<Card<'s>>,
+    snapshot: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -361,6 +362,7 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         version: env!("CARGO_PKG_VERSION"),
         readiness: shared.health.readiness().word(),
         models: Card::all(&now).collect(),
+        snapshot: shared.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
     })
 }
 

@@ -4,10 +4,15 @@
 //! that is not done.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::files::{self, Draft};
+
+/// Bytes of a note at most: it names an input and a number.
+const LONGEST: u64 = 1 << 20;
 
 /// Where a note lies, and what it says.
 #[derive(Debug)]
@@ -58,7 +63,7 @@ impl Checkpoint {
         let mut note = Note { input: input.to_owned(), lines: 0 };
         let mut replaced = false;
         if let Some(path) = &path {
-            match std::fs::read(path) {
+            match read(path) {
                 Ok(text) => {
                     let other = || CheckpointError::Other { path: path.clone() };
                     let found: Note = serde_json::from_slice(&text).map_err(|_| other())?;
@@ -96,11 +101,10 @@ impl Checkpoint {
         match &self.path {
             Some(path) if self.next > before => {
                 let failed = |source| CheckpointError::File { path: path.clone(), source };
-                let mut partial = path.clone().into_os_string();
-                partial.push(".partial");
                 let text = serde_json::to_vec(&self.note).map_err(|error| failed(error.into()))?;
-                std::fs::write(&partial, text).map_err(failed)?;
-                std::fs::rename(&partial, path).map_err(failed)
+                let draft = Draft::create(path).map_err(failed)?;
+                io::Write::write_all(&mut draft.file(), &text).map_err(failed)?;
+                draft.publish().map_err(failed)
             }
             Some(_) | None => Ok(()),
         }
@@ -117,6 +121,13 @@ impl Checkpoint {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// A note's text. A longer file is no note.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    files::open(path)?.take(LONGEST).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -144,5 +155,22 @@ mod tests {
         assert_eq!(noted(), 0);
         std::fs::write(path.as_deref().unwrap(), "somebody's letter").unwrap();
         assert!(matches!(Checkpoint::open(path, "input"), Err(CheckpointError::Other { .. })));
+    }
+
+    // Case C6.
+    #[test]
+    fn a_note_is_never_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, path) = (folder.path().join("victim"), folder.path().join("note"));
+        std::fs::write(&victim, "precious").unwrap();
+        // Where a note was once written before it took its place.
+        std::os::unix::fs::symlink(&victim, folder.path().join("note.partial")).unwrap();
+        let mut checkpoint = Checkpoint::open(Some(path.clone()), "input").unwrap();
+        checkpoint.done(0, 64).unwrap();
+        assert_eq!(Checkpoint::open(Some(path.clone()), "input").unwrap().lines(), 64);
+        checkpoint.remove().unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(matches!(Checkpoint::open(Some(path), "input"), Err(CheckpointError::File { .. })));
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

@@ -216,3 +216,65 @@ fn a_search_engine_that_is_busy_is_asked_again() {
     assert_eq!((ran.code, &ran.summary["pairs"]), (Some(0), &json!(1)), "{}", ran.said);
     assert_eq!(*asked.lock().expect("nobody panicked"), 3);
 }
+
+// Case E13.
+#[test]
+fn whoever_has_read_enough_may_close_the_pipe() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let snapshot = folder.path().join("scores");
+    let scope = rescored::cache::Scope { model: "m".into(), identity: "the model".into() };
+    let cache = rescored::cache::ScoreCache::new(&crate::support::CACHE, vec![scope], Arc::default());
+    let keys = rescored::cache::QueryKey::new("m", &rescored::domain::Cut::MODEL, "q");
+    let logit = rescored::domain::Logit::new(1.0).expect("finite");
+    // More lines than any pipe holds.
+    for number in 0..5000 {
+        let scored = rescored::domain::Scored { logit, tokens: 1, cut: false };
+        cache.insert(0, keys.document(&number.to_string()), scored);
+    }
+    assert_eq!(cache.write_snapshot(&snapshot).expect("written"), 5000);
+    let file = snapshot.display().to_string();
+    let cases: [&[&str]; 11] = [
+        &["cache", "export", &file],
+        &["cache", "stat", &file],
+        &["--help"],
+        &["--version"],
+        &["warm", "--help"],
+        &["man"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+        &["doctor", "--no-scores"],
+        &["doctor", "--no-scores", "--json"],
+        &["warm", "--url", "http://127.0.0.1:9", "--patience", "1"],
+    ];
+    for arguments in cases {
+        // The reader is gone before the first byte, or after it.
+        for taken in [0, 1] {
+            let run = |out: Stdio| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_rescored"));
+                command.env_clear().args(arguments).stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+                command.spawn().expect("the program starts")
+            };
+            let (mut reader, writer) = std::io::pipe().expect("a pipe");
+            let child = if taken == 0 {
+                drop(reader);
+                run(writer.into())
+            } else {
+                let child = run(writer.into());
+                // Nothing comes of a sub-command that has nothing to say.
+                drop(reader.read(&mut [0]));
+                drop(reader);
+                child
+            };
+            let ended = child.wait_with_output().expect("the program ends");
+            let said = String::from_utf8_lossy(&ended.stderr).to_lowercase();
+            assert!(!said.contains("pipe") && !said.contains("panicked"), "{arguments:?}: {said}");
+            let whole = run(Stdio::null()).wait_with_output().expect("the program ends");
+            assert_eq!(ended.status.code(), whole.status.code(), "{arguments:?}: {said}");
+        }
+    }
+    // What cannot be printed for another reason is told: a device that is always full.
+    if let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") {
+        let run = Command::new(env!("CARGO_BIN_EXE_rescored")).args(["cache", "export", &file]).stdout(full).output();
+        assert_eq!(run.expect("the program ends").status.code(), Some(1));
+    }
+}

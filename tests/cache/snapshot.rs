@@ -33,6 +33,12 @@ fn options(path: &Path) -> SnapshotOptions {
     SnapshotOptions { path: Some(path.to_owned()), every: Duration::from_hours(1) }
 }
 
+/// How many files in a folder are snapshots half written.
+fn drafts(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".partial")).count()
+}
+
 /// The other process of the test below: writes the same snapshot again and again.
 #[test]
 #[ignore = "run by a_writer_killed_at_any_moment_leaves_a_whole_snapshot"]
@@ -68,7 +74,7 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_snapshot() {
         std::thread::sleep(Duration::from_micros(round * 7919 % 12_000));
         writer.kill().expect("killed");
         writer.wait().expect("gone");
-        cut_short += u32::from(folder.path().join("scores.partial").exists());
+        cut_short += u32::from(drafts(folder.path()) > 0);
         let snapshot = match Snapshot::open(&path) {
             Ok(snapshot) => snapshot,
             Err(SnapshotError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
@@ -132,4 +138,93 @@ fn what_was_forgotten_is_not_in_the_next_snapshot() {
     crate::support::eventually("a snapshot without them, before its time", || {
         Snapshot::open(&path).is_ok_and(|snapshot| snapshot.entries() == 0)
     });
+}
+
+/// Keeps a snapshot for a while as a server does; what its report says then.
+fn keep_for_a_while(path: &Path, documents: &[String]) -> rescored::cache::report::SnapshotReport {
+    let core = core();
+    let keeper = Keeper::start(core.cache.clone(), &options(path)).expect("a thread").expect("a file is named");
+    assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+    score(&core, "q", documents).expect("the service goes on");
+    drop(keeper);
+    core.reranker.cache().snapshot.expect("a snapshot is kept")
+}
+
+// Case C6.
+#[test]
+fn no_link_is_followed_and_no_special_file_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("victim"), "precious").expect("a file");
+    for link in ["linked", "scores.partial", "other.lock"] {
+        std::os::unix::fs::symlink(at("victim"), at(link)).expect("a link");
+    }
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().expect("mkfifo runs").success());
+    std::fs::create_dir(at("folder")).expect("a folder");
+    // The name that drafts once had is a link: it is not used.
+    let report = keep_for_a_while(&at("scores"), &documents("d", 3));
+    assert_eq!((report.failed, report.entries), (false, 3));
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(at("scores")).expect("written").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // The snapshot itself is a link, a pipe, a folder; its lock file is a link.
+    for name in ["linked", "pipe", "folder", "other"] {
+        let report = keep_for_a_while(&at(name), &documents("d", 3));
+        assert_eq!((report.failed, report.entries), (true, 0), "{name}");
+    }
+    let hard = at("hard");
+    std::fs::hard_link(at("scores"), &hard).expect("a second name");
+    let before = std::fs::read(&hard).expect("read");
+    keep_for_a_while(&at("scores"), &documents("more", 3));
+    assert_eq!(std::fs::read(&hard).expect("read"), before, "the file of another name is not written to");
+    assert_eq!(std::fs::read_to_string(at("victim")).expect("read"), "precious");
+    assert_eq!(drafts(folder.path()), 1, "the link alone");
+}
+
+// Case C6.
+#[test]
+fn of_two_processes_one_writes_a_snapshot_until_it_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("scores");
+    let every = SnapshotOptions { every: Duration::from_millis(50), ..options(&path) };
+    let (one, two) = (core(), core());
+    let keep = |core: &rescored::app::Core| {
+        let keeper = Keeper::start(core.cache.clone(), &every).expect("a thread").expect("a file is named");
+        assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+        keeper
+    };
+    let report = |core: &rescored::app::Core| core.reranker.cache().snapshot.expect("a snapshot is kept");
+    let first = keep(&one);
+    let second = keep(&two);
+    score(&one, "q", &documents("one", 5)).expect("scored");
+    crate::support::eventually("the first writes", || Snapshot::open(&path).is_ok_and(|it| it.entries() == 5));
+    score(&two, "q", &documents("two", 7)).expect("scored");
+    crate::support::eventually("the second says so", || report(&two).locked);
+    let server = crate::support::Server::start(&two);
+    let told = |path: &str| server.connect().send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).ok();
+    assert_eq!(told("/info")["snapshot"]["locked"], true);
+    let tiers = told("/v1/cache")["tiers"].clone();
+    assert!(tiers.as_array().expect("tiers").iter().any(|tier| tier["locked"] == true), "{tiers}");
+    drop(server);
+    assert_eq!((report(&one).locked, report(&two).entries), (false, 0));
+    assert!(two.metrics.render().contains("rescored_cache_snapshots_total{reason=\"locked\"}"));
+    assert_eq!(Snapshot::open(&path).expect("whole").entries(), 5);
+    let command = |arguments: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_rescored")).args(arguments).stdin(Stdio::null()).output();
+        let run = run.expect("the program ends");
+        (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let name = path.display().to_string();
+    for arguments in [&["cache", "import", &name][..], &["warm", "--offline", "--snapshot", &name]] {
+        let (code, said) = command(arguments);
+        assert_eq!(code, Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("kept by another process"), "{arguments:?}: {said}");
+    }
+    drop(first);
+    crate::support::eventually("the second takes over", || Snapshot::open(&path).is_ok_and(|it| it.entries() == 7));
+    assert!(!report(&two).locked);
+    drop(second);
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("a folder").map(|it| it.expect("one").file_name()).collect();
+    assert_eq!(left, ["scores"]);
 }

@@ -3,7 +3,6 @@
 //! Owns the flags and the exit code: 0 when nothing is worse, 2 when something is, 1 when nothing follows. It must not
 //! know how a verdict is found.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use clap::Args;
 
 use crate::bench::compare::{Comparison, Terms};
 use crate::bench::report::{Report, SCHEMA, terminal};
-use crate::cli::{FAILURE, USAGE, fail};
+use crate::cli::{FAILURE, USAGE, fail, stdout};
 
 /// Something got worse.
 const WORSE: u8 = 2;
@@ -68,8 +67,7 @@ pub(super) fn run(flags: &Flags) -> ExitCode {
         Err(error @ (CompareError::Unfair(_) | CompareError::Nothing)) => return fail(FAILURE, &error),
         Err(error) => return fail(USAGE, &error),
     };
-    // A closed pipe is no reason for another code.
-    let _ = write!(std::io::stdout(), "{}", terminal::section(&comparison.section(&terms)));
+    stdout::tell(&terminal::section(&comparison.section(&terms)));
     if comparison.is_worse() { ExitCode::from(WORSE) } else { ExitCode::SUCCESS }
 }
 

@@ -13,6 +13,7 @@ use crate::bench::accelerator::Accelerators;
 use crate::bench::host;
 use crate::bench::report::chart::{self, ChartError};
 use crate::bench::report::{Fact, Report, SCHEMA, Section, html, markdown, terminal};
+use crate::cli::stdout;
 
 /// What goes to standard output.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -78,8 +79,7 @@ impl Told {
             Format::Markdown => markdown::page(&report),
             Format::Json => serde_json::to_string_pretty(&report)? + "\n",
         };
-        // A closed pipe is no reason for another code.
-        let _ = std::io::stdout().write_all(text.as_bytes());
+        stdout::tell(&text);
         common.report.as_deref().map_or(Ok(()), |file| append(&report, file))?;
         common.out.as_deref().map_or(Ok(()), |folder| write(&report, folder))
     }

@@ -1,12 +1,12 @@
 //! `rescored bench --tune`: find what scores most on this host, and keep it where `serve` looks.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::bench::served::Program;
 use crate::bench::tune::search::Way;
 use crate::bench::tune::{TuneError, tune};
+use crate::cli::stdout;
 use crate::config::{Config, Host};
 use crate::model::manifest::{Manifest, ManifestError};
 use crate::model::options::Precision;
@@ -46,11 +46,9 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
     manifest.verify()?;
     let source_sha256 = origin::identity(&manifest)?;
     let (own, others) = tuned::arithmetics(&manifest)?;
-    let mut out = std::io::stdout();
     let mut told = |way: &Way, rate: &Result<f64, String>| {
         let outcome = rate.as_ref().map_or_else(Clone::clone, |rate| format!("{rate:.1} pairs/s"));
-        // A closed pipe is no reason to stop.
-        let _ = writeln!(out, "{}: {outcome}", shown(way));
+        stdout::tell(&format!("{}: {outcome}\n", shown(way)));
     };
     let program = Program::this(vars)?;
     let (best, measured) = tune(&program, (own, &others), &mut told)?;
@@ -59,11 +57,10 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
     let path = tuned::keep(&manifest.dir, &tuned)?;
     let Measured { precision, workers, threads, batch_tokens, .. } = best;
     let best = shown(&Way { precision, workers, threads, batch_tokens });
-    let _ = writeln!(
-        std::io::stdout(),
-        "best: {best}; kept in {}, which serve reads where RESCORED_PRECISION, RESCORED_WORKERS, RESCORED_THREADS and RESCORED_BATCH_TOKENS are `auto`",
+    stdout::tell(&format!(
+        "best: {best}; kept in {}, which serve reads where RESCORED_PRECISION, RESCORED_WORKERS, RESCORED_THREADS and RESCORED_BATCH_TOKENS are `auto`\n",
         path.display()
-    );
+    ));
     Ok(())
 }
 

@@ -69,6 +69,8 @@ pub(super) enum OfflineError {
 pub(super) fn run<T>(vars: Vars, snapshot: &Path, job: impl FnOnce(String) -> T) -> Result<T, OfflineError> {
     let mut vars: Vars = vars.into_iter().filter(|(name, _)| !OURS.iter().any(|known| name == known)).collect();
     let before = existing(snapshot)?;
+    // Before hours of work: a file that a server keeps is not ours to write. Lifted again: our own server takes it.
+    drop(snapshot::lock(snapshot)?);
     vars.push((OURS[0].into(), "127.0.0.1:0".into()));
     vars.push((OURS[1].into(), snapshot.as_os_str().to_owned()));
     let config = Config::from_vars(vars, &Host::detect())?;
@@ -83,7 +85,7 @@ pub(super) fn run<T>(vars: Vars, snapshot: &Path, job: impl FnOnce(String) -> T)
             // Asked to stop, or the job's thread is gone.
             let _ = stopped.await;
         })?;
-        let unwritten = cache.report().snapshot.is_some_and(|snapshot| snapshot.failed);
+        let unwritten = cache.report().snapshot.is_some_and(|snapshot| snapshot.failed || snapshot.locked);
         Ok(Figures { evicted: metrics.cache_evictions.get(), unwritten })
     };
     let server = std::thread::Builder::new().name("offline".to_owned()).spawn(serve)?;

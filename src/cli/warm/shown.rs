@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::cli::stdout;
 use crate::warm::{Observer, Totals};
 
 /// Faults that are printed; further ones are counted.
@@ -50,8 +51,7 @@ impl Shown {
             "complete": complete, "lines": lines, "resumed": resumed, "pairs": pairs, "hits": hits, "hit_share": share,
             "failed": failed, "retries": retries, "seconds": seconds, "pairs_per_second": pairs as f64 / seconds.max(1e-9),
         });
-        // With standard output closed nobody wants the summary; the exit code still says it.
-        let _ = writeln!(io::stdout(), "{summary}");
+        stdout::tell(&format!("{summary}\n"));
         failed
     }
 
