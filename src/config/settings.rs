@@ -130,8 +130,8 @@ table! {
         "The graph that runs: `auto` takes the one that `rescored compile` wrote for the precision, else the model's own; \
          `source` takes the model's own.";
     MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
-        "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut; \
-         a model's own limit lowers it.";
+        "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut, down to 64 tokens \
+         or a fifth of the room; beyond that the query is cut. A model's own limit lowers it.";
     SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
         "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
     COREML_UNITS: Words<Units>, Open, "all", Words { of: &[

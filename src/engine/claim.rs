@@ -135,10 +135,10 @@ impl Job {
     }
 
     /// Token ids of a query, tokenised once for all its documents. `None` when the tokenizer refused it.
-    pub(super) fn query(&self, position: u32, tokenizer: &PairTokenizer) -> Option<&[u32]> {
+    pub(super) fn query(&self, position: u32, tokenizer: &PairTokenizer) -> Option<&QueryIds> {
         let position = position as usize;
         let ids = self.query_ids.get(position)?;
-        ids.get_or_init(|| tokenizer.query(&self.work.queries[position]).ok()).as_deref()
+        ids.get_or_init(|| tokenizer.query(&self.work.queries[position]).ok()).as_ref()
     }
 
     /// Somebody who waited has gone; whether anybody is left, the [`Sink`] says.

@@ -99,15 +99,18 @@ fn encode(claims: Vec<Claim>, tokenizer: &PairTokenizer) -> Vec<Unit> {
             claim.refuse(PairFault::Untokenisable);
             continue;
         };
+        // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
+        let keep_going = || claim.is_live(Instant::now());
         let fitted = if job.work.refuse_cut {
-            tokenizer.whole_pair(query, document, &job.work.cut)
+            tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)
         } else {
-            tokenizer.pair(query, document, &job.work.cut)
+            tokenizer.pair_while((query, document), &job.work.cut, &keep_going)
         };
         match fitted {
             Ok(fitted) => units.extend(claim.into_units(fitted, Instant::now())),
             Err(EncodeError::TooLong { tokens, limit }) => claim.refuse(PairFault::TooLong { tokens, limit }),
             Err(EncodeError::Refused) => claim.refuse(PairFault::Untokenisable),
+            Err(EncodeError::Stopped) => {}
         }
     }
     job.tokenised_for(started.elapsed());

@@ -20,7 +20,7 @@ use super::origin::{self, Unreadable};
 use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
-use super::tokenizer::{PairTokenizer, TokenizerError};
+use super::tokenizer::{self, PairTokenizer, TokenizerError};
 use super::{Batching, Company, Model, ScorerError, coreml};
 use crate::domain::accelerator::Accelerator;
 use crate::domain::{Execution, ModelCard, PassedOver};
@@ -305,13 +305,15 @@ fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|source| OpenError::Unreadable { id: manifest.id.clone(), path: path.clone(), source })
 }
 
-/// A hash over everything that decides a score on this host: graph, tokenizer, the length that pairs are cut to.
+/// A hash over everything that decides a score on this host: graph, tokenizer, the length that pairs are cut to and the
+/// rules of cutting.
 fn fingerprint(files: [&[u8]; 2], max_length: u32, kind: Kind) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 model fingerprint");
     for file in files {
         hasher.update(blake3::hash(file).as_bytes());
     }
     hasher.update(&max_length.to_le_bytes());
+    hasher.update(&tokenizer::RULES.to_le_bytes());
     hasher.update(kind.word().as_bytes());
     hasher.finalize().to_hex().to_string()
 }

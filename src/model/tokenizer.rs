@@ -1,9 +1,12 @@
 //! Texts into encodings: token ids of a pair, fitted into the model's length.
 //!
 //! Owns the truncation policy and the only use of the `tokenizers` crate. A query is tokenised once for all its
-//! documents; pairs are assembled from the parts and equal, id for id, what the library gives for the whole pair.
-//! It must not know batches or graphs.
+//! documents; pairs are assembled from the parts and equal, id for id, what the library gives for the whole pair. Of a
+//! text no more is read than can enter the model, from the end that is kept. It must not know batches or graphs.
 
+mod blanks;
+mod reading;
+mod share;
 mod template;
 
 use std::path::Path;
@@ -11,19 +14,14 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use crate::domain::{Cut, CutSide, LongDocuments};
-use template::Template;
+use blanks::Blanks;
+use reading::{Read, Reader};
+use share::{most_of_query, most_read, shares, spans};
+use template::{Template, Unknown};
 
-/// Windows of a long document overlap by this share of their room: a sentence that one window cuts stands whole in the
-/// next.
-const WINDOW_OVERLAP: usize = 4;
-
-/// Bytes of a document read at first, for each token that may enter the model. English takes 4 to 5 bytes a token; four
-/// times as much nearly always holds enough tokens, and a document of megabytes is not read to its end in vain.
-const BYTES_READ_PER_TOKEN: usize = 16;
-
-/// Tokens beyond the limit that the part read must hold before the rest is left unread, so that whatever the cut did to
-/// the last word cannot reach a token that is kept.
-const UNREAD_MARGIN: usize = 16;
+/// Number of the rules by which texts become encodings. It is part of a model's fingerprint: scores made by other rules
+/// are other scores.
+pub const RULES: u32 = 2;
 
 /// The token ids of one pair: query and document with their special tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +63,13 @@ impl Encoding {
     }
 }
 
-/// A query's token ids, without special tokens.
-pub type QueryIds = Box<[u32]>;
+/// A query's token ids, without special tokens: all that can enter the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryIds {
+    ids: Box<[u32]>,
+    /// Some of its text was not read, and is missing whatever the document is.
+    unread: bool,
+}
 
 /// One pair, fitted: one encoding, or several windows of a long document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +86,7 @@ pub enum EncodeError {
     /// It does not fit and cutting was forbidden.
     #[error("{tokens} tokens do not fit into {limit}")]
     TooLong {
-        /// Tokens of the whole pair (for a very long document: of the part read).
+        /// Tokens of the whole pair; of a text that was not read to its end, those that were read, and one more at least.
         tokens: u32,
         /// The limit in force.
         limit: u32,
@@ -91,6 +94,9 @@ pub enum EncodeError {
     /// The tokenizer refused the text.
     #[error("the tokenizer refused the text")]
     Refused,
+    /// The caller said so meanwhile.
+    #[error("nobody waits for the text any more")]
+    Stopped,
 }
 
 /// Why a tokenizer could not be loaded.
@@ -113,6 +119,14 @@ pub enum TokenizerError {
         /// What was found.
         reason: &'static str,
     },
+    /// Its pairs are two texts one after the other: a model could not tell where the document begins.
+    #[error(
+        "tokenizer: `{path}` puts no special token between query and document, as a decoder's does not: they would be read as one text; give its `post_processor` a template for pairs that parts them, or serve a cross-encoder that has one"
+    )]
+    NoSeparator {
+        /// The file.
+        path: String,
+    },
 }
 
 /// Tokenises queries and documents of one model and joins them into encodings.
@@ -120,6 +134,7 @@ pub enum TokenizerError {
 pub struct PairTokenizer {
     tokenizer: Tokenizer,
     template: Template,
+    blanks: Blanks,
     max_length: usize,
 }
 
@@ -135,9 +150,12 @@ impl PairTokenizer {
             Tokenizer::from_file(path).map_err(|source| TokenizerError::File { path: shown(), source })?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|source| TokenizerError::File { path: shown(), source })?;
-        let template =
-            Template::probe(&tokenizer).map_err(|reason| TokenizerError::Template { path: shown(), reason })?;
-        Ok(Self { tokenizer, template, max_length: max_length as usize })
+        let template = Template::probe(&tokenizer).map_err(|unknown| match unknown {
+            Unknown::NoSeparator => TokenizerError::NoSeparator { path: shown() },
+            Unknown::Other(reason) => TokenizerError::Template { path: shown(), reason },
+        })?;
+        let blanks = Blanks::probe(&tokenizer);
+        Ok(Self { tokenizer, template, blanks, max_length: max_length as usize })
     }
 
     /// The model's limit in tokens of a pair.
@@ -146,39 +164,89 @@ impl PairTokenizer {
     }
 
     /// Tokenises a query, once for all its documents. Of one that is longer than the model takes, no more is read than can
-    /// enter it.
+    /// decide what enters it.
     ///
     /// # Errors
     /// [`EncodeError::Refused`].
     pub fn query(&self, text: &str) -> Result<QueryIds, EncodeError> {
-        self.document(text, &Cut::MODEL).map(Vec::into_boxed_slice)
+        let most = most_of_query(self.max_length);
+        let Read { mut ids, unread } = self.reader(&|| true).beginning(text, most)?;
+        ids.truncate(most);
+        Ok(QueryIds { ids: ids.into(), unread })
     }
 
     /// Tokenises a document and joins it to its query.
     ///
-    /// The query keeps its tokens and the document is cut. Only where the query leaves the document no room are both
-    /// cut, the longer first, as Hugging Face's `longest_first` does.
+    /// The query keeps its tokens and the document is cut, down to a floor: 64 tokens or a fifth of the room that the two
+    /// share. Beyond that the query is cut.
     ///
     /// # Errors
-    /// [`EncodeError`].
-    pub fn pair(&self, query: &[u32], document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
-        let document = self.document(document, cut)?;
-        Ok(self.fit(query, &document, cut))
+    /// [`EncodeError::Refused`].
+    pub fn pair(&self, query: &QueryIds, document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
+        self.pair_while((query, document), cut, &|| true)
+    }
+
+    /// As [`PairTokenizer::pair`], for as long as it is wanted: `keep_going` is asked every few KiB of the document.
+    ///
+    /// # Errors
+    /// [`EncodeError::Stopped`] when it says no, and [`EncodeError::Refused`].
+    pub fn pair_while(
+        &self,
+        pair: (&QueryIds, &str),
+        cut: &Cut,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<Fitted, EncodeError> {
+        self.read_and_fit(pair, cut, keep_going).map(|(fitted, _)| fitted)
     }
 
     /// As [`PairTokenizer::pair`], but a pair that does not fit is an error.
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] when it does not fit, and [`EncodeError::Refused`].
-    pub fn whole_pair(&self, query: &[u32], document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
-        let ids = self.document(document, cut)?;
-        let fitted = self.fit(query, &ids, cut);
+    pub fn whole_pair(&self, query: &QueryIds, document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
+        self.whole_pair_while((query, document), cut, &|| true)
+    }
+
+    /// As [`PairTokenizer::whole_pair`], for as long as it is wanted.
+    ///
+    /// # Errors
+    /// Those of [`PairTokenizer::whole_pair`], and [`EncodeError::Stopped`].
+    pub fn whole_pair_while(
+        &self,
+        pair: (&QueryIds, &str),
+        cut: &Cut,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<Fitted, EncodeError> {
+        let (fitted, tokens) = self.read_and_fit(pair, cut, keep_going)?;
         if fitted.cut {
             let limit = self.limit(cut);
-            let tokens = self.template.specials() + query.len() + ids.len();
-            return Err(EncodeError::TooLong { tokens: saturate(tokens), limit: saturate(limit) });
+            return Err(EncodeError::TooLong { tokens: saturate(tokens.max(limit + 1)), limit: saturate(limit) });
         }
         Ok(fitted)
+    }
+
+    /// The pair as it enters the model, and its tokens as far as they were read.
+    fn read_and_fit(
+        &self,
+        (query, document): (&QueryIds, &str),
+        cut: &Cut,
+        keep_going: &dyn Fn() -> bool,
+    ) -> Result<(Fitted, usize), EncodeError> {
+        let room = self.limit(cut) - self.template.specials();
+        let most = most_read(query.ids.len(), room, cut);
+        let reader = self.reader(keep_going);
+        let Read { ids, unread } = match cut.side {
+            // One token more tells whether the document is cut.
+            CutSide::Right => reader.beginning(document, most.saturating_add(1))?,
+            CutSide::Left => reader.end(document, most.saturating_add(1))?,
+        };
+        let mut fitted = self.fit(&query.ids, keep(&ids, most, cut.side), (room, cut));
+        fitted.cut |= query.unread || unread || ids.len() > most;
+        Ok((fitted, self.template.specials() + query.ids.len() + ids.len()))
+    }
+
+    fn reader<'a>(&'a self, keep_going: &'a dyn Fn() -> bool) -> Reader<'a> {
+        Reader { tokenizer: &self.tokenizer, blanks: &self.blanks, keep_going }
     }
 
     fn limit(&self, cut: &Cut) -> usize {
@@ -187,60 +255,22 @@ impl PairTokenizer {
         asked.min(self.max_length).max(self.template.specials() + 2)
     }
 
-    /// Token ids of a document, all of them or enough of its beginning to fill the limit.
-    fn document(&self, text: &str, cut: &Cut) -> Result<Vec<u32>, EncodeError> {
-        let limit = self.limit(cut);
-        let beginning_suffices = cut.side == CutSide::Right && cut.long_documents == LongDocuments::Truncate;
-        let mut read = limit * BYTES_READ_PER_TOKEN;
-        while beginning_suffices && read < text.len() {
-            let Some(end) = text.as_bytes()[read..].iter().position(u8::is_ascii_whitespace) else { break };
-            // A byte below 128 is a character of its own, so this is a boundary.
-            let Some(head) = text.get(..read + end) else { break };
-            let ids = self.ids(head)?;
-            if ids.len() >= limit + UNREAD_MARGIN {
-                return Ok(ids);
-            }
-            read *= 4;
-        }
-        self.ids(text)
-    }
-
-    fn ids(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(|_| EncodeError::Refused)?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    fn fit(&self, query: &[u32], document: &[u32], cut: &Cut) -> Fitted {
-        let room = self.limit(cut) - self.template.specials();
-        if query.len() >= room && query.len() + document.len() > room {
-            return self.fit_longest_first(query, document, room);
-        }
-        let room = room - query.len();
-        let read = match cut.max_document {
-            Some(max) if (max as usize) < document.len() => keep(document, (max as usize).max(1), cut.side),
-            _ => document,
+    /// Of the document there is no more than can enter the model.
+    fn fit(&self, query: &[u32], document: &[u32], (room, cut): (usize, &Cut)) -> Fitted {
+        let (of_query, of_document) = shares(query.len(), document.len(), room);
+        let kept = &query[..of_query];
+        let windows = match cut.long_documents {
+            LongDocuments::Truncate => vec![self.template.join(kept, keep(document, of_document, cut.side))],
+            LongDocuments::MaxPassage { windows } => spans(document.len(), room - of_query, windows.into())
+                .into_iter()
+                .map(|span| self.template.join(kept, &document[span]))
+                .collect(),
         };
-        let whole = read.len() == document.len();
-        if read.len() <= room {
-            return Fitted { windows: vec![self.template.join(query, read)], cut: !whole };
-        }
-        match cut.long_documents {
-            LongDocuments::Truncate => {
-                Fitted { windows: vec![self.template.join(query, keep(read, room, cut.side))], cut: true }
-            }
-            LongDocuments::MaxPassage { windows } => {
-                let spans = spans(read.len(), room, windows.into());
-                let covered = spans.last().is_some_and(|span| span.end == read.len());
-                let windows = spans.into_iter().map(|span| self.template.join(query, &read[span])).collect();
-                Fitted { windows, cut: !(whole && covered) }
-            }
-        }
-    }
-
-    fn fit_longest_first(&self, query: &[u32], document: &[u32], room: usize) -> Fitted {
-        let (query_room, document_room) = longest_first(query.len(), document.len(), room);
-        let joined = self.template.join(&query[..query_room], &document[..document_room]);
-        Fitted { windows: vec![joined], cut: true }
+        let is_read = match cut.long_documents {
+            LongDocuments::Truncate => of_document == document.len(),
+            LongDocuments::MaxPassage { .. } => true,
+        };
+        Fitted { windows, cut: of_query < query.len() || !is_read }
     }
 }
 
@@ -252,64 +282,9 @@ fn keep(ids: &[u32], room: usize, side: CutSide) -> &[u32] {
     }
 }
 
-/// Lengths of two texts cut to `room` together by Hugging Face's `longest_first`: the shorter one keeps its tokens while
-/// they fit into half, the longer one gives up the rest; when both are longer than half, the first gets the smaller half.
-fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
-    let (short, long) = (first.min(second), first.max(second));
-    let short_kept = short.min(room);
-    let (short_kept, long_kept) = if short_kept > room - short_kept.min(room) {
-        (room / 2, room - room / 2)
-    } else {
-        (short_kept, (room - short_kept).min(long))
-    };
-    if first > second { (long_kept, short_kept) } else { (short_kept, long_kept) }
-}
-
-/// Windows of at most `room` tokens over `length` tokens, at most `most` of them, each overlapping the one before.
-fn spans(length: usize, room: usize, most: usize) -> Vec<std::ops::Range<usize>> {
-    let step = (room - room / WINDOW_OVERLAP).max(1);
-    let mut spans = Vec::new();
-    let mut start = 0;
-    while spans.len() < most.max(1) {
-        let end = (start + room).min(length);
-        spans.push(start..end);
-        if end == length {
-            break;
-        }
-        start += step;
-    }
-    spans
-}
-
 fn saturate(tokens: usize) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn windows_cover_the_document_without_gaps(length in 1usize..2000, room in 1usize..300, most in 1usize..12) {
-            let spans = spans(length, room, most);
-            prop_assert!(spans.len() <= most && spans[0].start == 0);
-            for pair in spans.windows(2) {
-                prop_assert!(pair[1].start <= pair[0].end && pair[1].start > pair[0].start);
-            }
-            prop_assert!(spans.iter().all(|span| span.len() <= room && !span.is_empty()));
-            let covered = spans.last().unwrap().end == length;
-            prop_assert!(covered || spans.len() == most);
-        }
-
-        #[test]
-        fn longest_first_fills_the_room_exactly(first in 0usize..900, second in 0usize..900, room in 2usize..600) {
-            prop_assume!(first + second > room);
-            let (a, b) = longest_first(first, second, room);
-            prop_assert!(a <= first && b <= second);
-            prop_assert_eq!(a + b, room);
-        }
-    }
-}
+mod tests;

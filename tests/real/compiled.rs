@@ -12,7 +12,7 @@ use rescored::model::options::{Kind, Precision};
 use rescored::model::{Batch, Model};
 use rescored::rerank::Request;
 
-use crate::support::{config, float, models, shared, text};
+use crate::support::{config, float, golden_logits, models, text};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -98,13 +98,11 @@ fn alone(precision: Precision, pairs: &[(String, String)]) -> Vec<f32> {
     logits
 }
 
-fn golden_pairs() -> Option<Vec<(String, String)>> {
-    let pairs = shared("golden/pairs.jsonl")?;
-    Some(pairs.iter().map(|pair| (text(pair, "query").to_owned(), text(pair, "document").to_owned())).collect())
-}
-
-fn golden(field: &str, file: &str) -> Option<Vec<f32>> {
-    Some(shared(file)?.iter().map(|line| float(&line[field])).collect())
+/// Golden pairs, and a field of their lines of a file of logits.
+fn golden(field: &str, name: &str) -> (Vec<(String, String)>, Vec<f32>) {
+    let lines = golden_logits(name);
+    let texts = |pair| (text(pair, "query").to_owned(), text(pair, "document").to_owned());
+    lines.iter().map(|(pair, line)| (texts(pair), float(&line[field]))).unzip()
 }
 
 /// Mean and largest difference.
@@ -116,7 +114,7 @@ fn distance(a: &[f32], b: &[f32]) -> (f32, f32) {
 
 #[test]
 fn fp32_logits_are_the_golden_ones_in_any_company() {
-    let (Some(pairs), Some(expected)) = (golden_pairs(), golden("logit", "golden/golden-fp32.jsonl")) else { return };
+    let (pairs, expected) = golden("logit", "golden-fp32");
     assert!(WORKSHOP.fp32.record.proof_max <= 1e-4, "{:?}", WORKSHOP.fp32.record);
     let alone = alone(Precision::Fp32, &pairs);
     let (mean, most) = distance(&alone, &expected);
@@ -133,7 +131,7 @@ fn fp32_logits_are_the_golden_ones_in_any_company() {
 
 #[test]
 fn int8_logits_stay_near_fp32_and_are_exact_in_any_company() {
-    let (Some(pairs), Some(expected)) = (golden_pairs(), golden("logit", "golden/golden-fp32.jsonl")) else { return };
+    let (pairs, expected) = golden("logit", "golden-fp32");
     let alone = alone(Precision::Int8, &pairs);
     let (mean, most) = distance(&alone, &expected);
     println!("compiled {} against golden fp32: mean {mean:.4}, most {most:.4}", WORKSHOP.int8.target);

@@ -32,7 +32,7 @@ use rescored::model::open::runtime;
 use rescored::model::options::{Kind, Precision, Provider};
 use rescored::model::{Manifest, Model, PairTokenizer};
 
-use crate::support::{Connection, config, float, logits, models, shared, text};
+use crate::support::{Connection, config, float, golden_logits, logits, models, text};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -92,11 +92,10 @@ fn device() -> OrtDevice {
     OrtDevice::new(runtime, graphs.into(), Store::new(PathBuf::new(), ""), Cast::Rehearsal)
 }
 
-fn golden() -> Option<Vec<Sample>> {
-    let (pairs, logits) = (shared("golden/pairs.jsonl")?, shared("golden/golden-fp32.jsonl")?);
+fn golden() -> Vec<Sample> {
     let manifest = manifest();
     let tokenizer = PairTokenizer::open(&manifest.tokenizer, manifest.max_length).expect("a tokenizer");
-    let sample = |(pair, logit): (&serde_json::Value, &serde_json::Value)| {
+    let sample = |(pair, logit): &(serde_json::Value, serde_json::Value)| {
         let query = tokenizer.query(text(pair, "query")).expect("ids");
         let fitted = tokenizer.pair(&query, text(pair, "document"), &Cut::MODEL).expect("ids");
         let encoding = &fitted.windows[0];
@@ -107,7 +106,7 @@ fn golden() -> Option<Vec<Sample>> {
             logit: float(&logit["logit"]),
         }
     };
-    Some(pairs.iter().zip(&logits).map(sample).collect())
+    golden_logits("golden-fp32").iter().map(sample).collect()
 }
 
 fn host(arithmetic: Arithmetic) -> Way {
@@ -124,7 +123,7 @@ fn distance(logits: &[f32], samples: &[Sample]) -> (f32, f32) {
 #[test]
 fn golden_pairs_have_their_scores_padded_and_packed_in_32_and_16_bits() {
     assert!(WORKSHOP.done.record.proof_max <= 1e-4, "{}", WORKSHOP.done.record.proof_max);
-    let Some(samples) = golden() else { return };
+    let samples = golden();
     let (device, table) = (device(), Table::open(&files().table()).expect("a table"));
     let (packed, padded): (Vec<Shape>, Vec<Shape>) =
         grid::shapes(512).into_iter().filter(|shape| shape.batch == 1).partition(|shape| shape.is_packed());

@@ -2,23 +2,23 @@
 
 use std::collections::HashMap;
 
-use crate::support::{Alone, REAL, logits, shared, text};
+use crate::support::{Alone, REAL, golden, logits, text};
 
 /// Mixed requests, and the clients that send them.
 const REQUESTS: usize = 2000;
 const CLIENTS: usize = 32;
 
 /// Short golden pairs, so that every test here stays within seconds.
-fn short_pairs(most: usize) -> Option<Vec<(String, String)>> {
-    let pairs = shared("golden/pairs.jsonl")?;
+fn short_pairs(most: usize) -> Vec<(String, String)> {
+    let pairs = golden("pairs");
     let short = |document: &str| document.len() < 400;
     let pairs = pairs.iter().filter(|pair| pair["may_refuse"] != true && short(text(pair, "document")));
-    Some(pairs.map(|pair| (text(pair, "query").into(), text(pair, "document").into())).take(most).collect())
+    pairs.map(|pair| (text(pair, "query").into(), text(pair, "document").into())).take(most).collect()
 }
 
 #[test]
 fn company_order_clients_and_cache_leave_every_bit_of_a_logit_alone() {
-    let Some(pairs) = short_pairs(50) else { return };
+    let pairs = short_pairs(50);
     let mut alone = Alone::open();
     let query = pairs[0].0.as_str();
     let documents: Vec<&str> = pairs.iter().map(|(_, document)| document.as_str()).collect();
@@ -47,7 +47,7 @@ fn company_order_clients_and_cache_leave_every_bit_of_a_logit_alone() {
 
 #[test]
 fn a_query_among_others_scores_as_alone() {
-    let Some(pairs) = short_pairs(20) else { return };
+    let pairs = short_pairs(20);
     let mut alone = Alone::open();
     for (query, document) in &pairs[10..] {
         let logit = logits(&mut REAL.connect(), query, &["a neighbour of no matter", document])[1];
@@ -57,7 +57,7 @@ fn a_query_among_others_scores_as_alone() {
 
 #[test]
 fn two_thousand_mixed_requests_from_thirty_two_clients_equal_their_serial_twins() {
-    let Some(pairs) = short_pairs(60) else { return };
+    let pairs = short_pairs(60);
     let documents: Vec<&str> = pairs.iter().map(|(_, document)| document.as_str()).collect();
     let queries: Vec<&str> = pairs.iter().map(|(query, _)| query.as_str()).take(5).collect();
     // The n-th request: one of five queries, one to twelve documents from a place of its own.
@@ -98,7 +98,7 @@ fn two_thousand_mixed_requests_from_thirty_two_clients_equal_their_serial_twins(
 
 #[test]
 fn clients_that_ask_the_same_at_once_share_each_forward_pass() {
-    let Some(pairs) = short_pairs(8) else { return };
+    let pairs = short_pairs(8);
     let documents: Vec<String> = pairs.iter().map(|(_, document)| format!("{document} shared by all")).collect();
     let documents: Vec<&str> = documents.iter().map(String::as_str).collect();
     // Other tests score pairs meanwhile; what can be counted here is that no client computed for itself.

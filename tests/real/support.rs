@@ -107,6 +107,25 @@ impl Alone {
     }
 }
 
+/// Lines of a file of `tests/golden`; a test without them fails.
+pub(crate) fn golden(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.jsonl.zst"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    let text = String::from_utf8(zstd::decode_all(file).expect("zstd")).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// Golden pairs and their lines of a file of logits, but for the one whose query leaves its document a single token: it
+/// keeps more here (`tests/real/golden.rs` says how many).
+pub(crate) fn golden_logits(name: &str) -> Vec<(Value, Value)> {
+    let both = golden("pairs").into_iter().zip(golden(name));
+    both.filter(|(pair, line)| {
+        assert_eq!(pair["id"], line["id"]);
+        pair["id"] != "p150"
+    })
+    .collect()
+}
+
 /// Lines of a file of the shared test data; `None`, said aloud, where it is absent.
 pub(crate) fn shared(file: &str) -> Option<Vec<Value>> {
     let path = shared_folder().join(file);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::program::{Server, program};
-use crate::support::{Connection, float, logits, models, shared, text};
+use crate::support::{Connection, float, golden_logits, logits, models, text};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -53,16 +53,10 @@ fn weights_without_a_graph_are_compiled_served_and_score_as_the_graph_they_came_
     let dir = folder.path().display().to_string();
     let server = Server::with(&[("RESCORED_MODEL_DIR", &dir), ("RESCORED_MODELS", "weights")]);
     let mut connection = Connection::open(server.address);
-    if let (Some(pairs), Some(wanted)) = (shared("golden/pairs.jsonl"), shared("golden/golden-fp32.jsonl")) {
-        for (pair, wanted) in pairs.iter().zip(&wanted).step_by(10) {
-            let logit = logits(&mut connection, text(pair, "query"), &[text(pair, "document")])[0];
-            let wanted = float(&wanted["logit"]);
-            assert!((logit - wanted).abs() <= 1e-4, "{}: {logit} for {wanted}", text(pair, "id"));
-        }
-    } else {
-        let [near, far] = ["Rust is a systems language.", "Bread is baked in ovens."];
-        let logits = logits(&mut connection, "what is rust", &[near, far]);
-        assert!(logits[0] > logits[1], "{logits:?}");
+    for (pair, wanted) in golden_logits("golden-fp32").iter().step_by(10) {
+        let logit = logits(&mut connection, text(pair, "query"), &[text(pair, "document")])[0];
+        let wanted = float(&wanted["logit"]);
+        assert!((logit - wanted).abs() <= 1e-4, "{}: {logit} for {wanted}", text(pair, "id"));
     }
     drop(server);
 

@@ -16,6 +16,15 @@ pub(super) struct Template {
     document_type: u32,
 }
 
+/// Why a tokenizer's pairs cannot be assembled here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Nothing stands between the two texts.
+    NoSeparator,
+    /// A sentence that says what does not fit.
+    Other(&'static str),
+}
+
 /// Two texts of which every tokenizer makes at least one token each, different from one another.
 const PROBES: [(&str, &str); 2] = [("a", "the"), ("one two", "7")];
 
@@ -23,12 +32,15 @@ impl Template {
     /// Reads the template off a tokenizer that neither pads nor truncates.
     ///
     /// # Errors
-    /// A sentence that says what does not fit, when pairs are not made of their parts and constant special tokens.
-    pub(super) fn probe(tokenizer: &Tokenizer) -> Result<Self, &'static str> {
+    /// When pairs are not made of their parts and constant special tokens, one of them between the parts.
+    pub(super) fn probe(tokenizer: &Tokenizer) -> Result<Self, Unknown> {
         let [first, second] = PROBES.map(|(query, document)| Self::read_off(tokenizer, query, document));
-        let first = first?;
-        if first != second? {
-            return Err("special tokens depend on the texts");
+        let first = first.map_err(Unknown::Other)?;
+        if first != second.map_err(Unknown::Other)? {
+            return Err(Unknown::Other("special tokens depend on the texts"));
+        }
+        if first.between.is_empty() {
+            return Err(Unknown::NoSeparator);
         }
         Ok(first)
     }
@@ -60,6 +72,12 @@ impl Template {
     /// Special tokens of a pair.
     pub(super) fn specials(&self) -> usize {
         self.before.len() + self.between.len() + self.after.len()
+    }
+
+    /// Special tokens behind the document.
+    #[cfg(test)]
+    pub(super) fn after(&self) -> usize {
+        self.after.len()
     }
 
     /// Two texts with the special tokens around them.
