@@ -39,8 +39,8 @@ impl Blanks {
         };
         let dropped: Vec<char> =
             CANDIDATES.into_iter().filter(|blank| is_dropped(&String::from_iter([*blank; KEPT]))).collect();
-        let forwards = String::from_iter(&dropped);
-        let backwards = String::from_iter(dropped.iter().rev());
+        let forwards: String = dropped.iter().collect();
+        let backwards: String = dropped.iter().rev().collect();
         // Mixed, they must be as each is alone.
         if is_dropped(&forwards) && is_dropped(&backwards) { Self(dropped) } else { Self::default() }
     }
