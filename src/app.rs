@@ -12,6 +12,8 @@
 mod guard;
 mod memory;
 mod pressure;
+mod sizer;
+mod sizing;
 mod tuned;
 
 use std::future::Future;
@@ -20,7 +22,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
+use tokio::time::MissedTickBehavior;
 
+use crate::budget::Budget;
 use crate::cache::keeper::{Ending, Keeper};
 use crate::cache::{self, ScoreCache};
 use crate::config::Config;
@@ -39,6 +43,7 @@ use crate::telemetry::traces::{Traces, TracesError};
 pub use guard::Guard;
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
+use sizer::Sizer;
 
 /// Why the process did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +86,16 @@ pub struct Core {
     pub health: Arc<Health>,
     /// Figures.
     pub metrics: Arc<Metrics>,
+    /// Memory that requests may take; without bound until [`App::build`] or the caller sizes it.
+    pub budget: Budget,
     /// Scores, in all tiers.
     pub cache: ScoreCache,
     /// The models that were loaded first, the default first.
     pub models: Vec<Arc<Model>>,
 }
+
+/// A budget that nothing on a machine exceeds.
+const UNBOUNDED: u64 = 1 << 50;
 
 /// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes less
 /// time than they do: scores are found as soon as they are read, and the first tier takes them over afterwards
@@ -123,6 +133,7 @@ pub struct App {
     keeper: Option<Keeper>,
     traces: Traces,
     gauge: Option<Gauge>,
+    sizer: Sizer,
     drain: Duration,
 }
 
@@ -146,6 +157,7 @@ impl Core {
         (cache, shared): (&cache::Options, &cache::SharedOptions),
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
+        let budget = Budget::new(UNBOUNDED, Arc::clone(&metrics));
         let health = Arc::new(Health::default());
         let cards: Vec<_> = models.iter().map(|model| model.card.clone()).collect();
         let around = Surroundings { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
@@ -154,7 +166,7 @@ impl Core {
         let scopes = rerank::scopes(&cards);
         let cache = ScoreCache::sharing(cache, scopes, shared, Arc::clone(&metrics))?;
         let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
-        Ok(Self { reranker, health, metrics, cache, models })
+        Ok(Self { reranker, health, metrics, budget, cache, models })
     }
 
     /// What changes the models while they serve. It takes over those that were loaded first.
@@ -193,7 +205,8 @@ impl App {
         config: &Config,
         (model, engine): (&model::Options, &engine::Options),
     ) -> Result<Self, AppError> {
-        let mut core = Core::sharing(models, engine, (&config.cache, &config.shared))?;
+        let cache = cache::Options { bytes: cache_bytes(config), ..config.cache.clone() };
+        let mut core = Core::sharing(models, engine, (&cache, &config.shared))?;
         let accelerated: Vec<_> =
             core.models.iter().filter(|one| one.card.provider != Kind::Cpu.word()).cloned().collect();
         let repository = core.repository(Box::new(Files(model.clone())), engine);
@@ -208,14 +221,15 @@ impl App {
             DeviceLoss::Cpu | DeviceLoss::Fail => None,
         };
         let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
-        let Core { reranker, health, metrics, .. } = core.clone();
+        let Core { reranker, health, metrics, budget, .. } = core.clone();
         let over_http = config.model_control.then(|| Arc::clone(&repository));
         let traces = Traces::start(&config.traces, &metrics)?;
-        let state = State { reranker, health, metrics, repository: over_http, traces: traces.clone() };
+        let state = State { reranker, health, metrics, repository: over_http, traces: traces.clone(), budget };
         let bound = http::bind(&config.http, state)?;
         raise_file_limit(config.http.patience.connections);
         let gauge = Gauge::new(config.memory_limit);
-        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, drain: config.drain })
+        let sizer = Sizer::new(&core, config, gauge.as_ref());
+        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, sizer, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -242,7 +256,7 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, repository, guard, keeper, traces, gauge, drain } = self;
+        let Self { core, bound, repository, guard, keeper, traces, gauge, sizer, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
         let warm = warm_up(&core, keeper.clone());
@@ -250,7 +264,7 @@ impl App {
         let failed = tokio::select! {
             failed = warm => failed.err(),
             () = stop => None,
-            () = watch_memory(&core, &handle, gauge) => None,
+            () = watch_memory(&core, &handle, (gauge, sizer)) => None,
         };
         if let Some(error) = failed {
             handle.now().await;
@@ -313,18 +327,23 @@ async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppErro
     std::future::pending().await
 }
 
-/// How often memory is looked at.
-const LOOK_AT_MEMORY: Duration = Duration::from_secs(1);
+/// How often memory is looked at: a look reads two small files.
+const LOOK_AT_MEMORY: Duration = Duration::from_millis(100);
 
-/// Gives up what can be given up while memory runs short. Never resolves.
-async fn watch_memory(core: &Core, server: &Stop, gauge: Option<Gauge>) {
-    let Some(gauge) = gauge else { return std::future::pending().await };
-    tracing::info!(limit_bytes = gauge.limit(), "watching memory");
+/// Sizes the memory budget, and gives up what can be given up while memory runs short all the same. Never resolves.
+async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Gauge>, Sizer)) {
+    if let Some(gauge) = &gauge {
+        tracing::info!(limit_bytes = gauge.limit(), "watching memory");
+    }
     let mut tick = tokio::time::interval(LOOK_AT_MEMORY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut ladder, mut before) = (Ladder::default(), Pressure::None);
     loop {
         tick.tick().await;
-        let Some(used) = gauge.used() else { continue };
+        let used = gauge.as_ref().map_or_else(pressure::resident, Gauge::used);
+        let Some(used) = used else { continue };
+        sizer.look(core, used);
+        let Some(gauge) = &gauge else { continue };
         let Steps { pressure, shrink } = ladder.look(used, gauge.limit());
         core.metrics.memory_pressure.set(pressure.step().into());
         if shrink {
@@ -345,6 +364,12 @@ async fn watch_memory(core: &Core, server: &Stop, gauge: Option<Gauge>) {
             before = pressure;
         }
     }
+}
+
+/// Bytes of the score cache: as set, or what the memory limit allows.
+pub fn cache_bytes(config: &Config) -> u64 {
+    let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
+    config.cache_bytes.unwrap_or_else(|| sizing::cache(limit, config.cache.bytes))
 }
 
 /// Bytes that this process may still take before its control group's limit; `None` where there is none.

@@ -70,7 +70,7 @@ pub enum Denied {
 }
 
 /// What there is to tell of the budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
     /// Bytes in all.
     pub bytes: u64,
@@ -116,7 +116,7 @@ impl Budget {
         Ok(reservation)
     }
 
-    /// Takes bytes if they are free now.
+    /// Takes bytes if they are free now. That they are not is no refusal yet, and not counted as one.
     ///
     /// # Errors
     /// [`Denied`].
@@ -124,6 +124,15 @@ impl Budget {
         let mut reservation = self.nothing(class);
         reservation.try_grow(bytes)?;
         Ok(reservation)
+    }
+
+    /// Whether so much could be given to one of this class when nobody else held anything.
+    ///
+    /// # Errors
+    /// [`Denied::TooLarge`].
+    pub fn admits(&self, class: Class, bytes: u64) -> Result<(), Denied> {
+        let limit = class.ceiling(self.state().books.size());
+        if bytes > limit { Err(self.denied(Denied::TooLarge { needed: bytes, limit })) } else { Ok(()) }
     }
 
     /// A reservation that holds nothing yet.
@@ -204,6 +213,9 @@ impl Reservation {
     /// # Errors
     /// [`Denied`].
     pub async fn grow(&mut self, more: u64) -> Result<(), Denied> {
+        if more == 0 {
+            return Ok(());
+        }
         let ask = self.asks(more);
         let (told, heard) = {
             let mut state = self.budget.state();
@@ -232,7 +244,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes more bytes if they are free now.
+    /// Takes more bytes if they are free now. That they are not is no refusal yet, and not counted as one.
     ///
     /// # Errors
     /// [`Denied`].
@@ -244,11 +256,19 @@ impl Reservation {
             self.budget.show(&state);
             told
         };
-        if let Err(told) = told {
-            self.judge(told, more)?;
+        match told {
+            Ok(()) => self.bytes += more,
+            Err(Told::Full) => return Err(Denied::Full { needed: more }),
+            Err(told) => self.judge(told, more)?,
         }
-        self.bytes += more;
         Ok(())
+    }
+
+    /// Hands a part of what is held to a reservation of its own; no more than there is.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { budget: self.budget.clone(), class: self.class, bytes }
     }
 
     /// Takes what is lacking to so many bytes, or gives back what is too much.
@@ -326,7 +346,8 @@ mod tests {
         assert_eq!(budget.report(), Report { bytes: 100, used_bytes: 100, waiting: 0 });
         drop((first, second));
         assert_eq!(budget.report().used_bytes, 0);
-        assert!(metrics.render().contains("rescored_memory_budget_refusals_total{reason=\"full\"} 1"));
+        assert!(budget.try_reserve(Class::Small, 101).is_err());
+        assert!(metrics.render().contains("rescored_memory_budget_refusals_total{reason=\"too_large\"} 1"));
     }
 
     #[test]
@@ -347,6 +368,17 @@ mod tests {
             assert_eq!(got.unwrap().bytes(), 40);
         });
         assert_eq!(budget.report(), Report { bytes: 100, used_bytes: 0, waiting: 0 });
+    }
+
+    #[test]
+    fn a_part_that_was_split_off_is_given_back_by_itself() {
+        let (budget, _) = budget(100);
+        let mut whole = budget.try_reserve(Class::Small, 60).unwrap();
+        let part = whole.split(20);
+        drop(whole);
+        assert_eq!(budget.report().used_bytes, 20);
+        drop(part);
+        assert_eq!(budget.report().used_bytes, 0);
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub const EXIT_CODE: u8 = 64;
 /// Least number of waiting tokens of a model under `auto`: 10,000 documents of 512 tokens fit, with room for other callers.
 const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 
+/// Bytes of the score cache under `auto`, at most.
+const AUTO_CACHE_BYTES: u64 = 256 << 20;
+
 /// Everything that the process was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -57,6 +60,11 @@ pub struct Config {
     pub shared: cache::SharedOptions,
     /// Memory against which use is watched; `None` leaves it to the cgroup.
     pub memory_limit: Option<u64>,
+    /// Bytes that may be held for requests at once; `None` leaves them to what models and cache leave of the limit.
+    pub memory_budget: Option<u64>,
+    /// What the cache's bytes were set to; `None` when [`Config::cache`] has the most that they are by default, which a
+    /// memory limit lowers.
+    pub cache_bytes: Option<u64>,
     /// What becomes of models whose accelerator is lost.
     pub device_loss: model::DeviceLoss,
     /// Whether models may be changed over HTTP.
@@ -152,10 +160,12 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         weights: read.value(&settings::MODEL_WEIGHTS, raw.model_weights).unwrap_or_default(),
         stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
-    let cache = cache(read, (raw.cache_bytes, raw.cache_weights, raw.cache_ttl));
+    let cache_bytes = read.value(&settings::CACHE_BYTES, raw.cache_bytes);
+    let cache = cache(read, cache_bytes, (raw.cache_weights, raw.cache_ttl));
     let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
     let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
     let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
+    let memory_budget = read.value(&settings::MEMORY_BUDGET, raw.memory_budget);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
     let telemetry = telemetry(read, raw.log, raw.log_format);
@@ -168,6 +178,8 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         snapshot,
         shared,
         memory_limit,
+        memory_budget,
+        cache_bytes,
         device_loss,
         model_control,
         drain,
@@ -236,9 +248,9 @@ fn coreml(read: &mut Reader, units: Option<String>, cache: Option<String>) -> mo
     model::CoreMl { units, cache: read.value(&settings::COREML_CACHE, cache) }
 }
 
-fn cache(read: &mut Reader, (bytes, weights, ttl): (Option<String>, Option<String>, Option<String>)) -> cache::Options {
+fn cache(read: &mut Reader, bytes: Option<u64>, (weights, ttl): (Option<String>, Option<String>)) -> cache::Options {
     cache::Options {
-        bytes: read.value(&settings::CACHE_BYTES, bytes),
+        bytes: bytes.unwrap_or(AUTO_CACHE_BYTES),
         weights: read.value(&settings::CACHE_WEIGHTS, weights).unwrap_or_default(),
         ttl: read.value(&settings::CACHE_TTL, ttl),
     }

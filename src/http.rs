@@ -2,6 +2,8 @@
 //!
 //! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`: its parts.
 //! - `answer`: the way of one request, the same for all faces.
+//! - `body`: requests' bodies as they arrive, `structure` and `cost`: the memory that they take; `outgoing`: answers until
+//!   they are read.
 //! - `timing`: where a request's time went; `spans`: the same for traces.
 //! - `face`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
@@ -18,6 +20,7 @@ mod answer;
 mod body;
 mod cache;
 mod connections;
+mod cost;
 mod error;
 mod face;
 mod json;
@@ -25,6 +28,7 @@ mod keys;
 mod openapi;
 mod operations;
 pub mod options;
+mod outgoing;
 mod repository;
 mod request_id;
 mod rescore;
@@ -32,6 +36,7 @@ mod routes;
 mod server;
 mod sockets;
 mod spans;
+mod structure;
 mod timing;
 mod tls;
 mod ui;

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use crate::budget::Reservation;
 use crate::cache::{Scope, ScoreCache, SnapshotReport};
 use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
 use crate::engine::{Engine, StartError};
@@ -44,6 +45,8 @@ pub struct Request<'a> {
     pub deadline: Instant,
     /// Who waits.
     pub priority: Priority,
+    /// Memory taken for its texts; held until the engine has let go of them, also when the caller has gone.
+    pub memory: Option<Arc<Reservation>>,
 }
 
 /// Scores of every pair, in the caller's order.

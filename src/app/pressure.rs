@@ -16,7 +16,7 @@ const REFUSE: u64 = 97;
 const BACK: u64 = 4;
 
 /// Looks between two shrinkings: what was given up takes a while to come back to the system.
-const LOOKS_BETWEEN: u32 = 10;
+const LOOKS_BETWEEN: u32 = 100;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,19 +124,31 @@ impl Gauge {
     pub(super) fn used(&self) -> Option<u64> {
         match &self.cgroup {
             Some(cgroup) => cgroup.used(),
-            None => memory_stats::memory_stats().map(|memory| memory.physical_mem as u64),
+            None => resident(),
         }
     }
 }
 
+/// Resident memory of this process.
+pub(super) fn resident() -> Option<u64> {
+    memory_stats::memory_stats().map(|memory| memory.physical_mem as u64)
+}
+
+/// Memory of the machine.
+pub(super) fn machine() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
 impl Cgroup {
-    /// The nearest cgroup of this process that sets a limit.
+    /// The cgroup of this process, or one above it, that sets the lowest limit.
     fn own() -> Option<Self> {
         let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
-        Self::nearest(&membership, Path::new("/sys/fs/cgroup"))
+        Self::lowest(&membership, Path::new("/sys/fs/cgroup"))
     }
 
-    fn nearest(membership: &str, root: &Path) -> Option<Self> {
+    fn lowest(membership: &str, root: &Path) -> Option<Self> {
         let second =
             |folder| Self { folder, limit: "memory.max", used: "memory.current", reclaimable: "inactive_file " };
         let first = |folder| Self {
@@ -146,12 +158,13 @@ impl Cgroup {
             reclaimable: "total_inactive_file ",
         };
         // Inside a container the path may be the host's, and the root the container's own.
-        let nearest = |root: PathBuf, path: &str, at: fn(PathBuf) -> Self| {
+        let lowest = |root: PathBuf, path: &str, at: fn(PathBuf) -> Self| {
             let own = root.join(path.trim_start_matches('/'));
             own.ancestors()
                 .take_while(|at| at.starts_with(&root))
                 .map(|folder| at(folder.to_owned()))
-                .find(|at| at.limit().is_some())
+                .filter(|at| at.limit().is_some())
+                .min_by_key(Self::limit)
         };
         membership.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -159,8 +172,8 @@ impl Cgroup {
                 return None;
             };
             match controllers {
-                "" => nearest(root.to_owned(), path, second),
-                _ if controllers.split(',').any(|one| one == "memory") => nearest(root.join("memory"), path, first),
+                "" => lowest(root.to_owned(), path, second),
+                _ if controllers.split(',').any(|one| one == "memory") => lowest(root.join("memory"), path, first),
                 _ => None,
             }
         })
@@ -212,32 +225,34 @@ mod tests {
     fn caches_are_halved_once_and_again_only_after_a_while() {
         let mut ladder = Ladder::default();
         assert!(!ladder.look(10, 100).shrink);
-        let shrinkings = (0..25).filter(|_| ladder.look(90, 100).shrink).count();
+        let shrinkings = (0..250).filter(|_| ladder.look(90, 100).shrink).count();
         assert_eq!(shrinkings, 3);
     }
 
     #[test]
-    fn the_nearest_limit_counts_in_either_version_of_cgroups() {
+    fn the_lowest_limit_counts_in_either_version_of_cgroups() {
         let root = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| {
             let path = root.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        assert!(Cgroup::nearest("0::/pod/box\n", root.path()).is_none(), "no limit anywhere");
+        assert!(Cgroup::lowest("0::/pod/box\n", root.path()).is_none(), "no limit anywhere");
         write("pod/memory.max", "4000\n");
         write("pod/box/memory.max", "max\n");
         write("pod/memory.current", "3000\n");
         write("pod/memory.stat", "anon 1\ninactive_file 500\n");
-        let second = Cgroup::nearest("0::/pod/box\n", root.path()).unwrap();
+        let second = Cgroup::lowest("0::/pod/box\n", root.path()).unwrap();
         assert_eq!((second.limit(), second.used()), (Some(4000), Some(2500)));
+        write("pod/box/memory.max", "9000\n");
+        assert_eq!(Cgroup::lowest("0::/pod/box\n", root.path()).unwrap().limit(), Some(4000), "the pod's is lower");
         write("memory/memory.limit_in_bytes", "9223372036854771712\n");
         write("memory/box/memory.limit_in_bytes", "2000\n");
         write("memory/box/memory.usage_in_bytes", "1500\n");
         write("memory/box/memory.stat", "inactive_file 7\ntotal_inactive_file 100\n");
-        let first = Cgroup::nearest("5:cpu,cpuacct:/box\n4:memory:/box\n", root.path()).unwrap();
+        let first = Cgroup::lowest("5:cpu,cpuacct:/box\n4:memory:/box\n", root.path()).unwrap();
         assert_eq!((first.limit(), first.used()), (Some(2000), Some(1400)));
-        assert!(Cgroup::nearest("4:memory:/\n", root.path()).is_none(), "a number near 2^63 is no limit");
+        assert!(Cgroup::lowest("4:memory:/\n", root.path()).is_none(), "a number near 2^63 is no limit");
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(super) struct RawConfig {
     pub(super) cache_redis: Option<String>,
     pub(super) cache_redis_timeout: Option<String>,
     pub(super) memory_limit: Option<String>,
+    pub(super) memory_budget: Option<String>,
     pub(super) drain: Option<String>,
     pub(super) log: Option<String>,
     pub(super) log_format: Option<String>,

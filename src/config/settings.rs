@@ -181,7 +181,12 @@ table! {
     STUCK_AFTER: Period, Open, "5s", Period { min: Duration::from_millis(10), max: HOUR },
         "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is told to \
          stop, and its worker is replaced where it does not.";
-    CACHE_BYTES: Bytes, Open, "256MiB", Bytes { min: 0, max: 1024 * GIB },
+    CACHE_BYTES: Or<Bytes>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "256MiB, or an eighth of the memory limit where that is less",
+            kind: Bytes { min: 0, max: 1024 * GIB },
+        },
         "Budget of the score cache; `0` turns it off.";
     CACHE_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
         "Weights by which models share the budget of the score cache; a model that is not named weighs 1.";
@@ -203,6 +208,15 @@ table! {
         Or { word: "auto", means: "the cgroup's limit, if there is one", kind: Bytes { min: 1 << 20, max: 1024 * GIB } },
         "Memory against which use is watched: at 85 % caches are halved, at 92 % new work is refused, at 97 % new connections \
          wait.";
+    MEMORY_BUDGET: Or<Bytes>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "what the memory limit leaves beside models, cache and connections",
+            kind: Bytes { min: 1 << 20, max: 1024 * GIB },
+        },
+        "Memory that may be held for requests at once (bodies as they arrive, their texts, answers until they are read, \
+         warm-up lines): what does not fit waits for up to 5 s and is refused with 503 then, or at once with 413 when it could \
+         never fit; a quarter is kept for small requests.";
     DEVICE_LOSS: Words<DeviceLoss>, Open, "fail", Words { of: &[("fail", DeviceLoss::Fail), ("cpu", DeviceLoss::Cpu)] },
         "What becomes of models whose accelerator gives no scores any more: `fail` fails their requests and builds them anew \
          until they work, `cpu` moves them to the CPU, whose scores have cache keys of their own; answers, `/info`, a metric \

@@ -31,7 +31,7 @@ fn needed(config: &Config) -> u64 {
     let weights: u64 = config.model.ids.iter().map(|id| super::models::weight(&config.model.dir, id)).sum();
     let workers =
         config.engine.workers.unwrap_or(config.engine.tokenisers) as u64 * WORKER_BYTES * config.model.ids.len() as u64;
-    BASE_BYTES + weights + workers + config.cache.bytes
+    BASE_BYTES + weights + workers + crate::app::cache_bytes(config)
 }
 
 /// Bytes that this process may still take, by the control group and the system; `None` where neither tells.

@@ -164,6 +164,7 @@ fn logits(reranker: &Arc<Reranker>) -> Result<[Logit; 2], String> {
         refuse_cut: false,
         deadline: Instant::now() + PATIENCE,
         priority: Priority::Live,
+        memory: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.map_err(|error| format!("the system gives no timer: {error}"))?;

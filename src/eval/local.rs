@@ -104,6 +104,7 @@ impl Judge for Local {
             refuse_cut: false,
             deadline: Instant::now() + PATIENCE,
             priority: Priority::Live,
+            memory: None,
         };
         let answer = self.runtime.block_on(self.core.reranker.score(request))?;
         Ok((answer.scored.iter().map(|scored| scored.logit).collect(), answer.stats.tokens))

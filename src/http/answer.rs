@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,12 +13,14 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::body::Body;
 use super::error::{Refusal, Reject};
 use super::face::{Call, Face, Partial, Reply};
 use super::server::Shared;
 use super::timing::Laps;
 use super::wire::lenient::Millis;
-use super::{body, request_id, spans};
+use super::{body, cost, outgoing, request_id, spans};
+use crate::budget::{Class, Denied, Reservation};
 use crate::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
 use crate::health::Readiness;
 use crate::metrics::{self, Metrics};
@@ -78,17 +81,16 @@ pub(super) async fn face(face: &'static Face, request: HttpRequest, mut payload:
     let _in_flight = InFlight::enter(&shared.metrics);
     let mut record = Record::of_scores(face.name, &request, &shared);
     let outcome = caught(scored(face, &request, &mut payload, &mut record)).await;
-    body::discard(&mut payload).await;
     let begun = record.laps.begun;
     let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
     shared.live.count(response.status(), begun.elapsed());
-    response
+    outgoing::after((response, &request), payload).await
 }
 
 /// Answers a request that no face is asked for: an operation, or a refusal.
 pub(super) async fn plain(
     name: &'static str,
-    (request, mut payload): (HttpRequest, Payload),
+    (request, payload): (HttpRequest, Payload),
     outcome: impl Fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
 ) -> HttpResponse {
     let Some(shared) = request.app_data::<web::Data<Shared>>() else {
@@ -96,8 +98,8 @@ pub(super) async fn plain(
     };
     let record = Record::new(name, request.headers());
     let outcome = caught(async { outcome(shared, &request) }).await;
-    body::discard(&mut payload).await;
-    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    outgoing::after((response, &request), payload).await
 }
 
 async fn scored(
@@ -111,16 +113,23 @@ async fn scored(
     admit(shared.health.readiness())?;
     let header_timeout = header_timeout(request.headers())?;
     let patience = header_timeout.unwrap_or(shared.deadline);
-    let bytes = body::collect(request, payload, shared.body(patience)).await?;
+    let terms = shared.body(patience, body::Reading::Copied);
+    let Body { bytes, mut memory } = body::collect(request, payload, terms).await?;
     let large = bytes.len() > INLINE_BYTES;
-    let mut call =
-        if large { read_elsewhere(face, bytes.clone(), shared).await? } else { (face.read)(&bytes, shared.scene)? };
+    // Texts are borrowed from a small body; a large one goes once it is read.
+    let small = if large { Bytes::new() } else { bytes.clone() };
+    let mut call = if large { read_elsewhere(face, bytes, shared).await? } else { (face.read)(&small, shared.scene)? };
     if let Some(model) = request.match_info().get("model") {
         call.model = Some(model.to_owned().into());
     }
     call.timeout = header_timeout.or(call.timeout);
     record.laps.parsed = Some(Instant::now());
-    let (answer, card) = score(&mut call, shared, record).await?;
+    let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
+    let deadline = record.laps.begun + timeout;
+    let work = cost::of_work(&call.texts);
+    settle(&mut memory, small.len() as u64 + work + cost::of_answer(&call), deadline).await?;
+    let engines = Arc::new(memory.split(work));
+    let (answer, card) = score(&mut call, (shared, engines), record).await?;
     let id = record.id.clone();
     let begun = Instant::now();
     let body = if large {
@@ -131,7 +140,17 @@ async fn scored(
         print(&call, &answer, &card, &id)
     };
     record.laps.printed = Some((begun, Instant::now()));
-    Ok(HttpResponse::Ok().content_type("application/json").body(body.ok_or(Refusal::Internal)?))
+    let body = outgoing::body(body.ok_or(Refusal::Internal)?, memory);
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+/// Takes the memory that a request turned out to need, or gives back what it does not; waits until its deadline at most.
+pub(super) async fn settle(memory: &mut Reservation, bytes: u64, deadline: Instant) -> Result<(), Denied> {
+    if bytes > cost::LARGE_BYTES {
+        memory.reclass(Class::Large);
+    }
+    let needed = bytes.saturating_sub(memory.bytes());
+    tokio::time::timeout_at(deadline.into(), memory.resize(bytes)).await.unwrap_or(Err(Denied::Full { needed }))
 }
 
 /// Work is taken while the process is up, even when a worker is missing or a stop was asked for: what arrived on an
@@ -160,7 +179,11 @@ async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> R
     Ok(call.map_err(|_| Refusal::Internal)??)
 }
 
-async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Result<(Answer, ModelCard), Refusal> {
+async fn score(
+    call: &mut Call<'_>,
+    (shared, memory): (&Shared, Arc<Reservation>),
+    record: &mut Record,
+) -> Result<(Answer, ModelCard), Refusal> {
     record.face = call.dialect.name;
     record.pairs = call.texts.pairs.len();
     admit_texts(&call.texts, shared.max_text)?;
@@ -179,6 +202,7 @@ async fn score(call: &mut Call<'_>, shared: &Shared, record: &mut Record) -> Res
         refuse_cut: call.refuse_cut,
         deadline: record.laps.begun + timeout,
         priority: Priority::Live,
+        memory: Some(memory),
     };
     let answer = if call.allow_partial {
         now.score_what_it_can(request, &mut record.work).await?

@@ -1,90 +1,237 @@
-//! How a body comes off the connection: its declared type, its size, its time.
+//! How a body comes off the connection: its declared type, its size, its time, the memory it takes.
 //!
-//! Owns the checks that need no reading of JSON. It must not know what a body says.
+//! Owns the checks that need no reading of JSON. Memory is taken from the budget as bytes arrive, never by what a header
+//! promises; while others wait for memory, a body that comes too slowly is given up. It must not know what a body says.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::time::Duration;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
-use actix_web::body::{BodyStream, MessageBody, to_bytes_limited};
+use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
-use actix_web::web::{Bytes, BytesMut, Payload};
+use actix_web::web::{Bytes, Payload};
 
-use super::error::{Reject, printable};
-
-/// What is still read of a refused body, so that its sender gets to reading the answer. Hanging up on somebody who is
-/// writing resets the connection, and the answer is lost with it.
-const DISCARD_BYTES: usize = 128 << 20;
-
-/// A sender that pauses for longer than this is waiting for the answer, or not worth waiting for.
-const DISCARD_PAUSE: Duration = Duration::from_millis(50);
+use super::answer::INLINE_BYTES;
+use super::error::{Refusal, Reject, printable};
+use super::structure::Structure;
+use crate::budget::{Budget, Class, Denied, Reservation};
 
 /// A body takes this long at most, whatever its caller's deadline: who sends a byte now and then holds a connection.
 const LONGEST_BODY: Duration = Duration::from_mins(1);
 
+/// How often a body that arrives is asked whether it comes too slowly.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A body that comes more slowly than this is given up while others wait for memory, ...
+const LEAST_BYTES_PER_SECOND: f64 = 262_144.0;
+
+/// ... but not before it has had this long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Bodies' memory is taken in steps of this size, so that the budget is not asked for every packet.
+const STEP: u64 = 64 << 10;
+
+/// Room for a body that is longer than this is made for its declared length at once: by then it has been sent in earnest,
+/// and room that is not written to takes no memory.
+const IN_EARNEST: usize = 1 << 20;
+
 /// What a body may be and how long it may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct Terms<'b> {
     /// Bytes.
     pub(super) limit: usize,
     /// All of it.
     pub(super) patience: Duration,
     /// A pause within it.
     pub(super) pause: Duration,
+    /// Where its memory is taken from.
+    pub(super) budget: &'b Budget,
+    /// What becomes of it.
+    pub(super) reading: Reading,
+}
+
+/// How a large body is read, which decides the memory it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Its texts are copied out of it.
+    Copied,
+    /// Its texts are scored, and all of it is written anew.
+    Rewritten,
+}
+
+/// A body and the memory that was taken for it.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) memory: Reservation,
+}
+
+/// A body on its way.
+struct Arrival<'b> {
+    terms: Terms<'b>,
+    declared: Option<usize>,
+    /// A body of one piece is not copied.
+    first: Option<Bytes>,
+    rest: Vec<u8>,
+    structure: Structure,
+    memory: Reservation,
+    since: Instant,
+    /// Time that it waited for memory.
+    waited: Duration,
+    is_waiting: bool,
+    next_look: Instant,
 }
 
 /// The whole body, once its type and size are admitted.
-pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms: Terms) -> Result<Bytes, Reject> {
-    let Terms { limit, patience, pause } = terms;
-    admit(request.headers(), limit)?;
-    match tokio::time::timeout(patience.min(LONGEST_BODY), whole(payload, limit, pause)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Reject::BodyUnread { problem: "not received in time" }),
+pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms: Terms<'_>) -> Result<Body, Refusal> {
+    admit(request.headers(), terms.limit)?;
+    let declared = declared(request.headers());
+    if let Some(large) = declared.filter(|declared| *declared > INLINE_BYTES) {
+        terms.budget.admits(Class::Large, large as u64 * terms.reading.factor())?;
     }
+    let mut arrival = Arrival::new(terms, declared);
+    let arriving = tokio::time::timeout(terms.patience.min(LONGEST_BODY), arrival.all(payload)).await;
+    match arriving {
+        Ok(outcome) => outcome?,
+        Err(_) if arrival.is_waiting => return Err(Denied::Full { needed: STEP }.into()),
+        Err(_) => return Err(unread("not received in time")),
+    }
+    Ok(arrival.whole())
 }
 
-async fn whole(payload: &mut Payload, limit: usize, pause: Duration) -> Result<Bytes, Reject> {
-    let mut stream = pin!(BodyStream::new(payload));
-    let mut first: Option<Bytes> = None;
-    let mut rest = BytesMut::new();
-    loop {
-        let piece = poll_fn(|context| stream.as_mut().poll_next(context));
-        let piece = match tokio::time::timeout(pause, piece).await {
-            Ok(Some(Ok(piece))) => piece,
-            Ok(Some(Err(_))) => {
-                return Err(Reject::BodyUnread { problem: "the connection broke or its framing is wrong" });
-            }
-            Ok(None) if rest.is_empty() => return Ok(first.unwrap_or_default()),
-            Ok(None) => return Ok(rest.freeze()),
-            Err(_) => return Err(Reject::BodyUnread { problem: "its sender paused for too long" }),
-        };
-        let had = first.as_ref().map_or(rest.len(), Bytes::len);
-        if had + piece.len() > limit {
-            return Err(Reject::BodyTooLarge { limit });
-        }
-        match first.take() {
-            // A body of one piece is not copied.
-            None if rest.is_empty() => first = Some(piece),
-            before => {
-                rest.extend_from_slice(before.as_deref().unwrap_or_default());
-                rest.extend_from_slice(&piece);
-            }
+const fn unread(problem: &'static str) -> Refusal {
+    Refusal::Reject(Reject::BodyUnread { problem })
+}
+
+impl Reading {
+    /// Bytes of memory for a byte of the body: itself while it arrives (twice where its length is not known: its room
+    /// grows by doubling), then its texts or what it is rewritten to.
+    const fn factor(self) -> u64 {
+        match self {
+            Self::Copied => 2,
+            Self::Rewritten => 3,
         }
     }
 }
 
-/// Reads what is left of a body, within reason, and forgets it.
-pub(super) async fn discard(payload: &mut Payload) {
-    const PIECE: usize = 64 << 10;
-    for _ in 0..DISCARD_BYTES / PIECE {
-        let piece = to_bytes_limited(BodyStream::new(&mut *payload), PIECE);
-        match tokio::time::timeout(DISCARD_PAUSE, piece).await {
-            // More than a piece was there.
-            Ok(Err(_)) => {}
-            // The end, a broken connection, or a pause.
-            Ok(Ok(_)) | Err(_) => return,
+impl<'b> Arrival<'b> {
+    fn new(terms: Terms<'b>, declared: Option<usize>) -> Self {
+        let now = Instant::now();
+        Self {
+            terms,
+            declared,
+            first: None,
+            rest: Vec::new(),
+            structure: Structure::default(),
+            memory: terms.budget.nothing(Class::Small),
+            since: now,
+            waited: Duration::ZERO,
+            is_waiting: false,
+            next_look: now + LOOK,
         }
+    }
+
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.rest.len(), Bytes::len)
+    }
+
+    fn whole(self) -> Body {
+        Body { bytes: self.first.unwrap_or_else(|| Bytes::from(self.rest)), memory: self.memory }
+    }
+
+    async fn all(&mut self, payload: &mut Payload) -> Result<(), Refusal> {
+        let mut stream = BodyStream::new(payload);
+        while let Some(piece) = self.next(&mut stream).await? {
+            if self.len() + piece.len() > self.terms.limit {
+                return Err(Reject::BodyTooLarge { limit: self.terms.limit }.into());
+            }
+            self.pay_for(&piece).await?;
+            self.keep(piece)?;
+        }
+        Ok(())
+    }
+
+    /// The next piece, unless it is too long in coming.
+    async fn next(&mut self, stream: &mut BodyStream<&mut Payload>) -> Result<Option<Bytes>, Refusal> {
+        let paused_since = Instant::now();
+        loop {
+            if Instant::now() >= self.next_look {
+                self.next_look = Instant::now() + LOOK;
+                if self.is_slow() && self.terms.budget.is_short() {
+                    return Err(unread("it came too slowly while others waited for memory"));
+                }
+            }
+            let piece = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
+            match tokio::time::timeout(self.terms.pause.min(LOOK), piece).await {
+                Ok(Some(Ok(piece))) => return Ok(Some(piece)),
+                Ok(Some(Err(_))) => return Err(unread("the connection broke or its framing is wrong")),
+                Ok(None) => return Ok(None),
+                Err(_) if paused_since.elapsed() >= self.terms.pause => {
+                    return Err(unread("its sender paused for too long"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether its sender, not this server, makes it late.
+    fn is_slow(&self) -> bool {
+        let taken = self.since.elapsed().saturating_sub(self.waited);
+        taken > GRACE && (self.len() as f64) < taken.as_secs_f64() * LEAST_BYTES_PER_SECOND
+    }
+
+    /// Takes memory for a piece, or waits for it.
+    async fn pay_for(&mut self, piece: &Bytes) -> Result<(), Refusal> {
+        let bytes = self.len() + piece.len();
+        let is_large = self.declared.map_or(bytes, |declared| declared.max(bytes)) > INLINE_BYTES;
+        let mut wanted = bytes as u64 * self.terms.reading.factor();
+        if is_large {
+            self.memory.reclass(Class::Large);
+            self.count(piece);
+            wanted += match self.terms.reading {
+                Reading::Copied => self.structure.bytes(),
+                Reading::Rewritten => self.structure.bytes_in_place(),
+            };
+            wanted = wanted.next_multiple_of(STEP);
+        }
+        let more = wanted.saturating_sub(self.memory.bytes());
+        let asked = Instant::now();
+        self.is_waiting = true;
+        self.memory.grow(more).await?;
+        self.is_waiting = false;
+        self.waited += asked.elapsed();
+        Ok(())
+    }
+
+    /// Counts the structure of a large body. What came before it was known to be large has not been counted yet.
+    fn count(&mut self, piece: &[u8]) {
+        if self.structure == Structure::default() {
+            let before = self.first.as_deref().unwrap_or(&self.rest);
+            self.structure.read(before);
+        }
+        self.structure.read(piece);
+    }
+
+    fn keep(&mut self, piece: Bytes) -> Result<(), Refusal> {
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(piece);
+            return Ok(());
+        }
+        let first = self.first.take().unwrap_or_default();
+        let bytes = self.rest.len() + first.len() + piece.len();
+        if self.rest.capacity() < bytes {
+            let goal = match self.declared {
+                Some(declared) if bytes > IN_EARNEST || declared <= IN_EARNEST => declared,
+                Some(_) | None => bytes * 2,
+            };
+            let goal = goal.clamp(bytes, self.terms.limit.max(bytes));
+            let room = self.rest.try_reserve_exact(goal - self.rest.len());
+            room.map_err(|_| Denied::Full { needed: goal as u64 })?;
+        }
+        self.rest.extend_from_slice(&first);
+        self.rest.extend_from_slice(&piece);
+        Ok(())
     }
 }
 
@@ -102,10 +249,14 @@ fn admit(headers: &HeaderMap, limit: usize) -> Result<(), Reject> {
         let header = "content-encoding";
         return Err(Reject::MediaType { header, value: printable(&value), wanted: "content-encoding: identity" });
     }
-    match text(headers, &header::CONTENT_LENGTH).and_then(|length| length.trim().parse::<u64>().ok()) {
-        Some(length) if length > limit as u64 => Err(Reject::BodyTooLarge { limit }),
+    match declared(headers) {
+        Some(length) if length > limit => Err(Reject::BodyTooLarge { limit }),
         Some(_) | None => Ok(()),
     }
+}
+
+fn declared(headers: &HeaderMap) -> Option<usize> {
+    text(headers, &header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok())
 }
 
 /// A missing type is taken for JSON; a stated one must be `application/json` or any `+json`.

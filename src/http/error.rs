@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::json;
+use crate::budget::Denied;
 use crate::rerank::Fault;
 use crate::rescore::Malformed;
 
@@ -134,6 +135,9 @@ pub(super) enum Refusal {
     /// The use case could not answer.
     #[error(transparent)]
     Fault(#[from] Fault),
+    /// The memory for it is not there now, or never.
+    #[error("memory: {0}")]
+    Memory(#[from] Denied),
     /// As much of this kind of work is going on as there may be.
     #[error("{what}: {limit} are going on, which is the limit; retry in a second")]
     Busy {
@@ -219,6 +223,8 @@ impl Refusal {
         match self {
             Self::Reject(reject) => reject.status(),
             Self::Fault(fault) => fault_status(fault),
+            Self::Memory(Denied::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::Memory(Denied::Full { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
@@ -235,10 +241,12 @@ impl Refusal {
             Self::Fault(Fault::Overloaded { retry_after, .. } | Fault::Crowded { retry_after, .. }) => {
                 Some(*retry_after)
             }
-            Self::Busy { .. } | Self::NotReady { .. } | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => {
-                Some(Duration::from_secs(1))
-            }
+            Self::Busy { .. }
+            | Self::NotReady { .. }
+            | Self::Memory(Denied::Full { .. })
+            | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => Some(Duration::from_secs(1)),
             Self::Reject(_)
+            | Self::Memory(Denied::TooLarge { .. })
             | Self::Fault(_)
             | Self::Unauthorized
             | Self::Forbidden { .. }
@@ -311,6 +319,14 @@ mod tests {
         for (fault, status) in cases {
             assert_eq!(Refusal::Fault(fault.clone()).status().0.as_u16(), status, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn memory_that_is_short_now_is_asked_for_again_and_never_when_it_cannot_be_there() {
+        let full = Refusal::from(Denied::Full { needed: 1 }).response();
+        assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (503, true));
+        let never = Refusal::from(Denied::TooLarge { needed: 2, limit: 1 }).response();
+        assert_eq!((never.status().as_u16(), never.headers().contains_key("retry-after")), (413, false));
     }
 
     #[test]

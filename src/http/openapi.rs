@@ -140,7 +140,7 @@ fn plain_operation(operation: &Operation, path: &str) -> Value {
         }
     };
     responses.insert(status.into(), success);
-    responses.insert("503".into(), refusal("not ready"));
+    responses.insert("503".into(), refusal("not ready, or no memory is free: Retry-After says when to come back"));
     if path.contains("{model}") {
         responses.insert("404".into(), refusal("the model is not served here"));
     }

@@ -170,6 +170,7 @@ struct Info<'s> {
     auto_truncate: bool,
     version: &'static str,
     readiness: &'static str,
+    memory_budget: crate::budget::Report,
     models: Vec<Card<'s>>,
     snapshot: Option<Value>,
 }
@@ -271,8 +272,8 @@ fn sizing(sizing: &Sizing) -> Value {
 }
 
 fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
-    let text = json::text(value).ok_or(Refusal::Internal)?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(text))
+    let answer = |text| HttpResponse::Ok().content_type("application/json").body(text);
+    json::text(value).map(answer).ok_or(Refusal::Internal)
 }
 
 /// A process that cannot mend itself asks to be restarted.
@@ -298,8 +299,7 @@ fn require_started(shared: &Shared) -> Result<(), Refusal> {
 }
 
 fn live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_alive(shared)?;
-    body(&json!({"status": "alive"}))
+    require_alive(shared).and_then(|()| body(&json!({"status": "alive"})))
 }
 
 fn ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -313,8 +313,7 @@ fn ready_silently(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refu
 }
 
 fn kserve_live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_alive(shared)?;
-    body(&json!({"live": true}))
+    require_alive(shared).and_then(|()| body(&json!({"live": true})))
 }
 
 fn kserve_ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
@@ -361,6 +360,7 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         auto_truncate: true,
         version: env!("CARGO_PKG_VERSION"),
         readiness: shared.health.readiness().word(),
+        memory_budget: shared.budget.report(),
         models: Card::all(&now).collect(),
         snapshot: shared.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
     })
@@ -395,6 +395,6 @@ fn metrics(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     shared.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
     shared.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));
-    let page = shared.metrics.render();
-    Ok(HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(page))
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(HttpResponse::Ok().content_type(kind).body(shared.metrics.render()))
 }

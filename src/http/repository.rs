@@ -15,7 +15,7 @@ use super::error::Refusal;
 use super::openapi::{content, parameters, refusal};
 use super::routes::wrong_method;
 use super::server::Shared;
-use super::{body, json};
+use super::{json, outgoing};
 use crate::repository::{ChangeError, Loaded, Repository, State, told};
 
 /// The name in logs and metrics.
@@ -80,15 +80,15 @@ pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
     })
 }
 
-async fn answer(asked: Asked, request: HttpRequest, mut payload: Payload) -> HttpResponse {
+async fn answer(asked: Asked, request: HttpRequest, payload: Payload) -> HttpResponse {
     let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
         return Refusal::Internal.response();
     };
     let _in_flight = InFlight::enter(&shared.metrics);
     let record = Record::new(NAME, request.headers());
     let outcome = caught(changed(asked, &request, &shared)).await;
-    body::discard(&mut payload).await;
-    record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics)
+    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    outgoing::after((response, &request), payload).await
 }
 
 async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result<HttpResponse, Refusal> {

@@ -5,6 +5,7 @@
 
 pub(super) mod docs;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Payload};
@@ -12,10 +13,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::SemaphorePermit;
 
 use super::answer::{self, InFlight, Record};
-use super::body;
+use super::body::{self, Body};
 use super::error::{Refusal, Reject};
 use super::face::Partial;
 use super::server::Shared;
+use super::{cost, outgoing};
+use crate::budget::Reservation;
 use crate::domain::{Cut, Priority, Scored};
 use crate::rerank::{Generation, Request, Stats};
 use crate::rescore::{Counters, Engine, Job, Malformed, Options, StageRequest};
@@ -64,11 +67,10 @@ pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut pay
     let mut record = Record::of_scores(route.name, &request, &shared);
     let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
     let outcome = answer::caught(desk.answer(&request, &mut payload, &mut record)).await;
-    body::discard(&mut payload).await;
     let begun = record.laps.begun;
     let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
     shared.live.count(response.status(), begun.elapsed());
-    response
+    outgoing::after((response, &request), payload).await
 }
 
 impl Desk {
@@ -82,9 +84,14 @@ impl Desk {
         answer::admit(self.shared.health.readiness())?;
         self.header_timeout = answer::header_timeout(request.headers())?;
         let patience = self.header_timeout.unwrap_or(self.shared.deadline);
-        let bytes = body::collect(request, payload, self.shared.body(patience)).await?;
-        let rescored =
-            if bytes.len() > answer::INLINE_BYTES { self.elsewhere(bytes).await? } else { self.run(&bytes).await? };
+        let shared = self.shared.clone();
+        let terms = shared.body(patience, body::Reading::Rewritten);
+        let Body { bytes, memory } = body::collect(request, payload, terms).await?;
+        let (rescored, memory) = if bytes.len() > answer::INLINE_BYTES {
+            self.elsewhere(bytes, memory).await?
+        } else {
+            self.run(&bytes, memory).await?
+        };
         record.pairs = rescored.pairs;
         record.model = rescored.model;
         (record.stats, record.work) = (Some(rescored.stats), rescored.stats);
@@ -101,18 +108,18 @@ impl Desk {
             let Counters { rescored: scored, unsettled, .. } = rescored.counters;
             record.partial = Some(Partial { scored, documents: scored + unsettled });
         }
-        Ok(response.body(rescored.bytes))
+        Ok(response.body(outgoing::body(rescored.bytes, memory)))
     }
 
     /// Reading and rewriting megabytes is no work for a connection's thread. The job borrows the body, so the whole of it
     /// goes to another thread, which waits for the scores there, until this future is dropped because its caller is gone.
-    async fn elsewhere(self, bytes: Bytes) -> Result<Rescored, Refusal> {
+    async fn elsewhere(self, bytes: Bytes, memory: Reservation) -> Result<(Rescored, Reservation), Refusal> {
         let (_here, gone) = tokio::sync::oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    rescored = self.run(&bytes) => rescored,
+                    rescored = self.run(&bytes, memory) => rescored,
                     // Nobody reads this.
                     _ = gone => Err(Refusal::Internal),
                 }
@@ -121,7 +128,7 @@ impl Desk {
         web::block(work).await.map_err(|_| Refusal::Internal)?
     }
 
-    async fn run(&self, bytes: &Bytes) -> Result<Rescored, Refusal> {
+    async fn run(&self, bytes: &Bytes, mut memory: Reservation) -> Result<(Rescored, Reservation), Refusal> {
         let cut = Cut { long_documents: self.shared.long_documents, ..Cut::MODEL };
         let options = Options { cut, max_hits: self.shared.scene.max_documents };
         let desk = self.desk(bytes).await;
@@ -134,10 +141,15 @@ impl Desk {
         let now = self.shared.reranker.now();
         while let Some(stage) = job.next_stage() {
             pairs += stage.texts.pairs.len();
+            // What is written anew is as large as what came, beside a line for each hit; by then the texts are gone.
+            let (body, work) = (bytes.len() as u64, cost::of_work(&stage.texts));
+            answer::settle(&mut memory, body + work + body.max(stage.texts.bytes() as u64), deadline).await?;
+            let engines = Arc::new(memory.split(work));
             let card = now.model(stage.model.as_deref())?;
             model.clone_from(&card.id);
             let cut = answer::within(job.terms().cut, card.max_length);
-            let (activation, part) = (card.activation, self.stage((&now, &stage), &job, (cut, deadline)).await?);
+            let (activation, part) =
+                (card.activation, self.stage((&now, &stage, engines), &job, (cut, deadline)).await?);
             stats += part.1;
             job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
         }
@@ -145,7 +157,9 @@ impl Desk {
         let begun = Instant::now();
         let output = job.finish();
         let written = (begun, Instant::now());
-        Ok(Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, parsed, written })
+        let rescored =
+            Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, parsed, written };
+        Ok((rescored, memory))
     }
 
     /// A place to read or write a large body at; small ones need none.
@@ -155,7 +169,7 @@ impl Desk {
 
     async fn stage(
         &self,
-        (now, stage): (&Generation, &StageRequest<'_>),
+        (now, stage, memory): (&Generation, &StageRequest<'_>, Arc<Reservation>),
         job: &Job<'_>,
         (cut, deadline): (Cut, Instant),
     ) -> Result<(Vec<Option<Scored>>, Stats), Refusal> {
@@ -166,6 +180,7 @@ impl Desk {
             refuse_cut: job.terms().refuse_cut,
             deadline,
             priority: Priority::Live,
+            memory: Some(memory),
         };
         if job.terms().allow_partial {
             let part = now.score_in_time(request).await?;

@@ -24,6 +24,7 @@ use super::sockets::{self, SocketFile};
 use super::tls::{self, TlsError};
 use super::ui::live::Live;
 use super::{body, cache};
+use crate::budget::Budget;
 use crate::domain::LongDocuments;
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -57,6 +58,8 @@ pub struct State {
     pub repository: Option<Arc<Repository>>,
     /// What is traced.
     pub traces: Traces,
+    /// Memory that requests may take.
+    pub budget: Budget,
 }
 
 /// What every handler sees.
@@ -75,6 +78,8 @@ pub(super) struct Shared {
     /// `None` where models are not changed over HTTP.
     pub(super) repository: Option<Arc<Repository>>,
     pub(super) client_pause: Duration,
+    /// Memory that requests may take.
+    pub(super) budget: Budget,
     /// Places at which large bodies are read and printed.
     pub(super) desks: Semaphore,
     /// Places for warm-up streams.
@@ -85,8 +90,8 @@ pub(super) struct Shared {
 
 impl Shared {
     /// What a body may be whose caller waits this long.
-    pub(super) const fn body(&self, patience: Duration) -> body::Terms {
-        body::Terms { limit: self.max_body, patience, pause: self.client_pause }
+    pub(super) const fn body(&self, patience: Duration, reading: body::Reading) -> body::Terms<'_> {
+        body::Terms { limit: self.max_body, patience, pause: self.client_pause, budget: &self.budget, reading }
     }
 }
 
@@ -250,6 +255,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         long_documents: options.long_documents,
         keys: Keys::open(options.api_keys.as_deref())?,
         client_pause: client,
+        budget: state.budget,
         desks: Semaphore::new(DESKS),
         warm_ups: cache::Places::default(),
     });
@@ -304,6 +310,8 @@ impl Binding<'_> {
             .keep_alive(self.options.patience.keep_alive)
             .client_request_timeout(self.options.patience.client)
             .tls_handshake_timeout(self.options.patience.client)
+            // What is unread of a body is read as far as it is at all when its answer goes out: see `outgoing`.
+            .client_disconnect_timeout(Duration::ZERO)
             // A caller that hangs up gives its answer up, and so the work that was left to do for it.
             .h1_allow_half_closed(false)
             .tcp_nodelay(true)

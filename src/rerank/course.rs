@@ -8,6 +8,7 @@ use super::board::Board;
 use super::flights::{Joined, Lead, Waiter};
 use super::generation::Generation;
 use super::{Fault, Late, Request, Shelf};
+use crate::budget::Reservation;
 use crate::cache::{Key, QueryKey};
 use crate::domain::Scored;
 use crate::engine::{Gone, Order, PairFault, Sink, Ticket, Work};
@@ -46,6 +47,8 @@ struct Crew {
     /// Cache keys by the engine's slot.
     keys: Vec<Key>,
     lane: Lane,
+    /// The engine holds the work's texts as long as it holds this.
+    _memory: Option<Arc<Reservation>>,
 }
 
 /// Requests that forbid cutting get other outcomes than those that allow it: they do not share flights.
@@ -162,8 +165,14 @@ impl<'r> Course<'r> {
             },
         };
         let keys: Vec<Key> = mine.iter().map(|&index| self.keys[index]).collect();
-        let crew =
-            Crew { shelf: Arc::clone(&self.generation.shelf), scope: self.scope, lead: name, keys, lane: self.lane() };
+        let crew = Crew {
+            shelf: Arc::clone(&self.generation.shelf),
+            scope: self.scope,
+            lead: name,
+            keys,
+            lane: self.lane(),
+            _memory: self.request.memory.clone(),
+        };
         let crew = Arc::new(crew);
         self.generation.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
             for slot in 0..crew.keys.len() {

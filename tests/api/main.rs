@@ -14,6 +14,8 @@ mod device;
 #[cfg(test)]
 mod exposure;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod observability;

@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) exposure: http::Exposure,
     pub(crate) patience: http::Patience,
     pub(crate) ui: Ui,
+    /// Bytes of the memory budget; without bound when `None`.
+    pub(crate) memory: Option<u64>,
     /// What is peculiar about the models.
     pub(crate) nature: Nature,
     /// Whether models move to the CPU when their device is lost; for this there has to be an opener.
@@ -70,6 +72,7 @@ impl Default for Setup {
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),
             ui: Ui::On,
+            memory: None,
             nature: Nature::Sound,
             guarded: false,
             opener: None,
@@ -131,12 +134,15 @@ impl App {
             ui: setup.ui,
         };
         let mut core = core;
+        if let Some(bytes) = setup.memory {
+            core.budget.resize(bytes);
+        }
         let repository = setup.opener.map(|opener| core.repository(opener, &engine));
         let guard = repository.as_ref().filter(|_| setup.guarded);
         let guard = guard.map(|repository| Guard::start(repository, &core.health).expect("a thread"));
-        let Core { reranker, health, metrics, .. } = core;
+        let Core { reranker, health, metrics, budget, .. } = core;
         let traces = Traces::start(&setup.traces, &metrics).expect("a receiver's address");
-        let mut app = Self::serve(&options, http::State { reranker, health, metrics, repository, traces })?;
+        let mut app = Self::serve(&options, http::State { reranker, health, metrics, repository, traces, budget })?;
         app.guard = guard;
         Ok(app)
     }

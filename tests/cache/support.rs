@@ -66,6 +66,7 @@ pub(crate) fn score_as(
         refuse_cut: false,
         deadline: Instant::now() + Duration::from_secs(30),
         priority,
+        memory: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(core.reranker.score(request))
@@ -119,7 +120,8 @@ impl Server {
         };
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
-        let state = http::State { reranker, health, metrics, repository: None, traces: Traces::default() };
+        let budget = core.budget.clone();
+        let state = http::State { reranker, health, metrics, repository: None, traces: Traces::default(), budget };
         let bound = http::bind(&options, state).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();

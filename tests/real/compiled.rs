@@ -77,6 +77,7 @@ fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, St
         refuse_cut: false,
         deadline: Instant::now() + Duration::from_mins(10),
         priority: Priority::Live,
+        memory: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answer = runtime.block_on(core.reranker.score(request)).expect("scores");

@@ -42,6 +42,11 @@ impl Progress {
         self.skipped += 1;
     }
 
+    /// The stream ended after so many lines, empty ones included.
+    pub(super) fn pass(&mut self, lines: u64) {
+        self.begun = self.begun.max(lines);
+    }
+
     pub(super) fn finish(&mut self, line: u64, pairs: usize, hits: usize) {
         self.under_way.remove(&line);
         self.pairs += pairs as u64;
@@ -119,6 +124,8 @@ mod tests {
         assert_eq!(progress.through(), 4, "line 4 was empty");
         assert!(progress.fail(5, "wrong").is_some());
         assert_eq!((progress.through(), progress.counts()), (5, (20, 5, 1)));
+        progress.pass(7);
+        assert_eq!(progress.through(), 7, "empty lines at the end");
     }
 
     #[test]

@@ -16,23 +16,26 @@ use actix_web::http::header;
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::lines::{End, Line, Lines};
+use super::lines::{End, Line, Lines, patiently};
 use super::progress::Progress;
+use crate::budget::{LONGEST_WAIT, Reservation};
 use crate::domain::Priority;
 use crate::health::Readiness;
 use crate::http::answer::{INLINE_BYTES, Record, admit, within};
 use crate::http::connections::Busy;
+use crate::http::cost;
 use crate::http::error::{Refusal, Reject, printable};
 use crate::http::face::{Call, FACES, Scene};
 use crate::http::server::Shared;
+use crate::http::structure::Structure;
 use crate::rerank::{Answer, Fault, Generation, Request};
 
 /// Streams at once; more are refused with 429.
-const STREAMS: usize = 4;
+pub(super) const STREAMS: usize = 4;
 
 /// Lines of one stream in work: enough that workers do not wait for the next one.
 const LINES: usize = 8;
@@ -45,6 +48,9 @@ const PATIENCE: Duration = Duration::from_hours(1);
 
 /// The longest pause before a line is offered again to a queue that is full.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Large lines are read one at a time, of all streams together: searches have bodies to read, too.
+static READING: Semaphore = Semaphore::const_new(1);
 
 /// Places for streams. Clones are the same places.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +128,7 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
     let (tell, told) = mpsc::channel(16);
     let stream = Stream {
         shared: shared.clone(),
-        lines: Lines::new(payload, shared.max_body),
+        lines: Lines::new(payload, shared),
         progress: Progress::new(),
         tell,
         skip,
@@ -176,7 +182,10 @@ impl Stream {
             tokio::select! {
                 line = self.lines.next(), if room => match line {
                     Ok(line) => self.begin(line, &mut tasks).await,
-                    Err(why) => end = Some(why),
+                    Err(why) => {
+                        self.progress.pass(self.lines.number);
+                        end = Some(why);
+                    }
                 },
                 Some(done) = tasks.join_next(), if !tasks.is_empty() => self.settle(done.ok()).await,
                 _ = tick.tick() => {
@@ -200,10 +209,12 @@ impl Stream {
                 let limit = self.shared.max_body;
                 self.fail(number, &Reject::BodyTooLarge { limit }.into()).await;
             }
-            Line::Whole(bytes) => {
+            Line::NoMemory(denied) => self.fail(number, &denied.into()).await,
+            Line::Whole(bytes, memory) => {
                 self.progress.begin(number);
                 let shared = self.shared.clone();
-                tasks.spawn_local(async move { Done { line: number, outcome: scored(&shared, bytes).await } });
+                let line = (bytes, memory);
+                tasks.spawn_local(async move { Done { line: number, outcome: scored(&shared, line).await } });
             }
         }
     }
@@ -225,13 +236,22 @@ impl Stream {
     }
 }
 
-async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
+async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> Result<Answer, Refusal> {
     let scene = shared.scene;
-    let call = if line.len() > INLINE_BYTES {
+    let is_large = line.len() > INLINE_BYTES;
+    let reading = if is_large { READING.acquire().await.ok() } else { None };
+    let (line, structure) = if is_large { counted(line).await? } else { (line, 0) };
+    let until = Instant::now() + LONGEST_WAIT;
+    patiently(&mut memory, 2 * line.len() as u64 + structure, until).await?;
+    let call = if is_large {
         web::block(move || read(&line, scene).map(Call::into_owned)).await.map_err(|_| Refusal::Internal)??
     } else {
         read(&line, scene)?.into_owned()
     };
+    drop(reading);
+    let held = cost::of_work(&call.texts) + call.texts.bytes() as u64;
+    memory.shrink(held);
+    patiently(&mut memory, held, until).await?;
     let now = shared.reranker.now();
     let card = now.model(call.model.as_deref())?;
     let request = Request {
@@ -241,6 +261,7 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
         refuse_cut: call.refuse_cut,
         deadline: Instant::now() + PATIENCE,
         priority: Priority::WarmUp,
+        memory: Some(Arc::new(memory)),
     };
     loop {
         match offer(&now, &request).await {
@@ -249,6 +270,16 @@ async fn scored(shared: &Shared, line: Vec<u8>) -> Result<Answer, Refusal> {
             other => return Ok(other?),
         }
     }
+}
+
+/// A line, and the memory that its structure may take; counted elsewhere, for it takes a while.
+async fn counted(line: Vec<u8>) -> Result<(Vec<u8>, u64), Refusal> {
+    let count = move || {
+        let mut structure = Structure::default();
+        structure.read(&line);
+        (line, structure.bytes())
+    };
+    web::block(count).await.map_err(|_| Refusal::Internal)
 }
 
 fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {

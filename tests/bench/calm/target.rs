@@ -129,6 +129,7 @@ impl Target {
             metrics: Arc::clone(&core.metrics),
             repository: None,
             traces: rescored::telemetry::traces::Traces::default(),
+            budget: core.budget.clone(),
         };
         let bound = http::bind(&options, state).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the only address is TCP") };
