@@ -134,6 +134,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         max_text: usize::try_from(read.value(&settings::MAX_TEXT, raw.max_text)).unwrap_or(usize::MAX),
         deadline: read.value(&settings::DEADLINE, raw.deadline),
         long_documents: read.value(&settings::LONG_DOCUMENTS, raw.long_documents),
+        leniency: leniency(read, raw.empty_documents, raw.strict),
         api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
         ui: read.value(&settings::UI, raw.ui),
     };
@@ -210,6 +211,11 @@ fn exposure(
         socket_mode: read.value(&settings::SOCKET_MODE, mode),
         tls: tls(read, certificates, key),
     }
+}
+
+fn leniency(read: &mut Reader, empty: Option<String>, strict: Option<String>) -> http::Leniency {
+    let empty_documents = read.value(&settings::EMPTY_DOCUMENTS, empty);
+    http::Leniency { empty_documents, strict: read.value(&settings::STRICT, strict) }
 }
 
 fn patience(

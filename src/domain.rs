@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 
 pub mod accelerator;
+pub mod blank;
 pub mod card;
 pub mod ranking;
 pub mod score;
 pub mod window;
 
+pub use blank::EmptyDocuments;
 pub use card::{Execution, ModelCard, Nodes, PassedOver, Sizing};
 pub use score::{Activation, Logit};
 

@@ -43,7 +43,7 @@ mod ui;
 mod wire;
 
 pub use keys::{KeysError, count as count_keys};
-pub use options::{Exposure, Listen, Options, Patience, Tls, Ui};
+pub use options::{Exposure, Leniency, Listen, Options, Patience, Strict, Tls, Ui};
 pub use server::{BindError, Bound, State, Stop, bind};
 pub use tls::{TlsError, check as check_tls};
 

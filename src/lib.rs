@@ -23,6 +23,7 @@
 //! - [`domain`]: texts, pairs, logits, scores, rankings.
 //! - [`budget`]: bytes of memory that may be held for requests at once.
 //! - [`files`]: files that are read, replaced and locked with care.
+//! - `json`: JSON text, read in place.
 //! - [`health`], [`metrics`]: leaves that every layer may touch.
 
 pub mod app;
@@ -41,6 +42,7 @@ pub mod files;
 pub mod graph;
 pub mod health;
 pub mod http;
+mod json;
 pub mod metrics;
 pub mod model;
 pub mod repository;

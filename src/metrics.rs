@@ -134,6 +134,10 @@ pub struct Metrics {
     pub pairs_scored: Count,
     /// Documents that did not fit and were cut.
     pub documents_cut: Count,
+    /// Documents without text, which rank last and were not scored.
+    pub documents_empty: Count,
+    /// Requests that asked for something that is not served, and were told so.
+    pub requests_warned: Count,
     /// Forward passes.
     pub forwards: Count,
     /// Tokens of real text that entered forward passes.
@@ -226,6 +230,7 @@ macro_rules! declare {
 
 impl Metrics {
     /// Declares all metrics at zero.
+    #[expect(clippy::too_many_lines, reason = "a line a metric")]
     pub fn new() -> Self {
         let mut all = Self {
             registry: Registry::default(),
@@ -255,6 +260,8 @@ impl Metrics {
             cache_snapshots: Family::default(),
             pairs_scored: Count::default(),
             documents_cut: Count::default(),
+            documents_empty: Count::default(),
+            requests_warned: Count::default(),
             forwards: Count::default(),
             tokens: Count::default(),
             padding_tokens: Count::default(),
@@ -330,6 +337,8 @@ impl Metrics {
                    "cache_snapshots", "snapshots, by what became of them", self.cache_snapshots;
                    "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
                    "documents_cut", "documents that did not fit and were cut", self.documents_cut;
+                   "documents_empty", "documents without text, which rank last and were not scored", self.documents_empty;
+                   "requests_warned", "requests that asked for something that is not served, and were told", self.requests_warned;
                    "forwards", "forward passes", self.forwards;
                    "tokens", "tokens of text in forward passes", self.tokens;
                    "padding_tokens", "padding in forward passes", self.padding_tokens;

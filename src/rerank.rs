@@ -3,6 +3,7 @@
 //! Owns the way of a request past the cache, past whoever is scoring the same pair already, and through the engine. It
 //! must not know HTTP or ONNX Runtime.
 
+mod blank;
 mod board;
 mod course;
 mod fault;
@@ -17,7 +18,7 @@ use arc_swap::ArcSwap;
 
 use crate::budget::Reservation;
 use crate::cache::{Scope, ScoreCache, SnapshotReport};
-use crate::domain::{Cut, ModelCard, Priority, Scored, Texts};
+use crate::domain::{Cut, EmptyDocuments, ModelCard, Priority, Scored, Texts};
 use crate::engine::{Engine, StartError};
 use crate::metrics::Metrics;
 
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub priority: Priority,
     /// Memory taken for its texts; held until the engine has let go of them, also when the caller has gone.
     pub memory: Option<Arc<Reservation>>,
+    /// What becomes of documents without text.
+    pub empty: EmptyDocuments,
 }
 
 /// Scores of every pair, in the caller's order.

@@ -45,7 +45,6 @@ mod layout;
 mod members;
 mod opensearch;
 mod plan;
-mod scan;
 mod text;
 mod vespa;
 mod write;
@@ -59,9 +58,9 @@ pub use self::plan::Terms;
 
 use self::layout::{Hit, Layout};
 use self::malformed::Path;
-use self::scan::Cursor;
 use crate::domain::Cut;
 use crate::domain::window::{Standing, Tail, descending};
+use crate::json::scan::{self, Cursor};
 
 /// Whose response it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -74,15 +74,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("eval", &["app", "bench", "rerank", "engine", "cache", "model", "domain"]),
     ("warm", &["rescore", "files"]),
     ("bench", &["model"]),
-    ("http", &["rescore", "repository", "rerank", "domain", "budget", "metrics", "health", "telemetry"]),
+    ("http", &["rescore", "repository", "rerank", "json", "domain", "budget", "metrics", "health", "telemetry"]),
     ("repository", &["rerank", "engine", "model", "domain", "metrics", "health"]),
-    ("rescore", &["rerank", "cache", "engine", "domain", "metrics", "health"]),
+    ("rescore", &["rerank", "cache", "engine", "json", "domain", "metrics", "health"]),
     ("rerank", &["cache", "engine", "domain", "budget", "metrics", "health"]),
     ("engine", &["model", "domain", "metrics", "health"]),
     ("cache", &["domain", "budget", "metrics", "files"]),
     ("model", &["graph", "domain"]),
     ("graph", &["domain"]),
     ("telemetry", &["metrics"]),
+    ("json", &[]),
     ("domain", &[]),
     ("budget", &["metrics"]),
     ("files", &[]),
@@ -92,7 +93,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Modules that may name only these parts of another (`*`: of any other).
 const NARROW: &[(&str, &str, &[&str])] = &[
-    ("config", "*", &["options", "Options", "filter", "LongDocuments"]),
+    ("config", "*", &["options", "Options", "filter", "EmptyDocuments", "LongDocuments"]),
     ("http", "telemetry", &["traces"]),
     ("fetch", "model", &["catalogue", "checksum", "manifest"]),
     ("bench", "model", &["catalogue", "checksum", "open", "options", "tuned"]),

@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     pub(super) max_text: Option<String>,
     pub(super) deadline: Option<String>,
     pub(super) long_documents: Option<String>,
+    pub(super) empty_documents: Option<String>,
+    pub(super) strict: Option<String>,
     pub(super) api_keys_file: Option<String>,
     pub(super) ui: Option<String>,
     pub(super) models: Option<String>,

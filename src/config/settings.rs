@@ -9,9 +9,9 @@ use super::kind::{
     Address, Addresses, Bytes, Count, Endpoint, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Weights, Words,
     Wrong,
 };
-use crate::domain::LongDocuments;
+use crate::domain::{EmptyDocuments, LongDocuments};
 use crate::engine::options::Pinning;
-use crate::http::options::Ui;
+use crate::http::options::{Strict, Ui};
 use crate::model::options::{DeviceLoss, Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
 use crate::telemetry::options::Format;
 
@@ -102,6 +102,14 @@ table! {
     ] },
         "What happens to a document that does not fit, when its caller says nothing of it: `truncate` reads its \
          beginning, `maxp` reads it in up to 64 overlapping windows and takes the best window's score.";
+    EMPTY_DOCUMENTS: Words<EmptyDocuments>, Open, "last", Words { of: &[
+        ("last", EmptyDocuments::Last), ("score", EmptyDocuments::Score),
+    ] },
+        "What becomes of a document without text (white space, control characters and characters of no width are none): \
+         `last` ranks it below all others, with a logit of -3e38 and a sigmoid of 0, at no cost; `score` has the model score it.";
+    STRICT: Words<Strict>, Open, "off", Words { of: &[("off", Strict::Off), ("on", Strict::On)] },
+        "Whether a request with a key that is not served is refused with 400; otherwise it is answered, and \
+         `X-Rescored-Warnings` names the key.";
     API_KEYS_FILE: Or<Path>, Open, "none", Or { word: "none", means: "everybody may ask", kind: Path },
         "A file of accepted API keys, one a line, read again when it changes; callers send `Authorization: Bearer KEY`; \
          probes and metrics need none.";

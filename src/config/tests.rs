@@ -27,6 +27,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_MAX_TEXT", "1MiB"),
     ("RESCORED_DEADLINE", "1500ms"),
     ("RESCORED_LONG_DOCUMENTS", "maxp"),
+    ("RESCORED_EMPTY_DOCUMENTS", "score"),
+    ("RESCORED_STRICT", "on"),
     ("RESCORED_API_KEYS_FILE", "/run/keys"),
     ("RESCORED_UI", "off"),
     ("RESCORED_MODELS", "tiny,/opt/models/large"),

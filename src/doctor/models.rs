@@ -162,6 +162,7 @@ fn logits(reranker: &Arc<Reranker>) -> Result<[Logit; 2], String> {
         texts: &texts,
         cut: Cut::MODEL,
         refuse_cut: false,
+        empty: crate::domain::EmptyDocuments::Last,
         deadline: Instant::now() + PATIENCE,
         priority: Priority::Live,
         memory: None,

@@ -9,6 +9,10 @@ use std::cmp::Ordering;
 pub struct Logit(f32);
 
 impl Logit {
+    /// What a document without text gets instead of a model's output: below whatever a model puts out, finite so that it
+    /// can be printed and calculated with, and 0 through a sigmoid.
+    pub const NO_TEXT: Self = Self(-3.0e38);
+
     /// Takes a model output; `None` when it is NaN or infinite, which is an error of that document and never an order.
     pub fn new(value: f32) -> Option<Self> {
         // Adding zero turns -0.0 into 0.0, so that equal numbers are equal under the total order too.
@@ -71,6 +75,16 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             assert!(Logit::new(bad).is_none(), "{bad} must not become a logit");
         }
+    }
+
+    // Case B2.
+    #[test]
+    fn no_text_is_below_every_output_and_none_of_it_is_left_by_a_sigmoid() {
+        for output in [-1.0e30, -65_504.0, -11.0, 0.0] {
+            assert!(Logit::NO_TEXT < Logit::new(output).unwrap(), "{output}");
+        }
+        assert_eq!(Activation::Sigmoid.apply(Logit::NO_TEXT).to_bits(), 0.0_f32.to_bits());
+        assert_eq!(Logit::new(Logit::NO_TEXT.get()), Some(Logit::NO_TEXT));
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Judge for Local {
             texts: &texts,
             cut: Cut { long_documents: step.long_documents, ..Cut::MODEL },
             refuse_cut: false,
+            empty: crate::domain::EmptyDocuments::Last,
             deadline: Instant::now() + PATIENCE,
             priority: Priority::Live,
             memory: None,

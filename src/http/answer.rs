@@ -19,10 +19,11 @@ use super::face::{Call, Face, Partial, Reply};
 use super::server::Shared;
 use super::timing::Laps;
 use super::wire::lenient::Millis;
-use super::{body, cost, outgoing, request_id, spans};
+use super::{body, cost, outgoing, request_id, spans, wire};
 use crate::budget::{Class, Denied, Reservation};
 use crate::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
 use crate::health::Readiness;
+use crate::json::unread::Unread;
 use crate::metrics::{self, Metrics};
 use crate::rerank::{Answer, Request, Stats};
 use crate::telemetry::traces::Trace;
@@ -53,6 +54,10 @@ pub(super) struct Record {
     pub(super) work: Stats,
     /// The caller's indexes of documents that were cut.
     cut: Vec<usize>,
+    /// Keys of the request that nobody read.
+    pub(super) unread: Unread,
+    /// Fields that were named and are not there, and members of documents that were not read.
+    fields: (usize, usize),
     pub(super) laps: Laps,
     trace: Option<Trace>,
 }
@@ -117,13 +122,20 @@ async fn scored(
     let Body { bytes, mut memory } = body::collect(request, payload, terms).await?;
     let large = bytes.len() > INLINE_BYTES;
     // Texts are borrowed from a small body; a large one goes once it is read.
-    let small = if large { Bytes::new() } else { bytes.clone() };
-    let mut call = if large { read_elsewhere(face, bytes, shared).await? } else { (face.read)(&small, shared.scene)? };
+    let (small, mut spare) = (if large { Bytes::new() } else { bytes.clone() }, Vec::new());
+    let mut call = if large {
+        read_elsewhere(face, bytes, shared).await?
+    } else {
+        wire::forgiving(&small, &mut spare, |body| (face.read)(body, shared.scene))?
+    };
     if let Some(model) = request.match_info().get("model") {
         call.model = Some(model.to_owned().into());
     }
     call.timeout = header_timeout.or(call.timeout);
     record.laps.parsed = Some(Instant::now());
+    record.unread.clone_from(&call.unread);
+    record.fields = (call.missing_fields, call.left_out_fields);
+    shared.admit_unread(&call.unread)?;
     let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
     let deadline = record.laps.begun + timeout;
     let work = cost::of_work(&call.texts);
@@ -175,7 +187,11 @@ fn admit_texts(texts: &Texts<'_>, limit: usize) -> Result<(), Reject> {
 async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> Result<Call<'static>, Refusal> {
     let scene = shared.scene;
     let _desk = shared.desks.acquire().await;
-    let call = web::block(move || (face.read)(&bytes, scene).map(Call::into_owned)).await;
+    let read = move || {
+        let mut spare = Vec::new();
+        wire::forgiving(&bytes, &mut spare, |body| (face.read)(body, scene)).map(Call::into_owned)
+    };
+    let call = web::block(read).await;
     Ok(call.map_err(|_| Refusal::Internal)??)
 }
 
@@ -203,6 +219,7 @@ async fn score(
         deadline: record.laps.begun + timeout,
         priority: Priority::Live,
         memory: Some(memory),
+        empty: shared.leniency.empty_documents,
     };
     let answer = if call.allow_partial {
         now.score_what_it_can(request, &mut record.work).await?
@@ -263,7 +280,9 @@ impl Record {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
         let (stats, partial, work) = (None, None, Stats::default());
         let (model, route, cut) = (String::new(), String::new(), Vec::new());
-        Self { id, face, route, model, pairs: 0, stats, partial, work, cut, laps: Laps::begin(), trace: None }
+        let (unread, fields) = (Unread::default(), (0, 0));
+        let laps = Laps::begin();
+        Self { id, face, route, model, pairs: 0, stats, partial, work, cut, unread, fields, laps, trace: None }
     }
 
     /// The record of a request for scores, which may be traced.
@@ -281,6 +300,7 @@ impl Record {
         self.headers(response.headers_mut(), total);
         let status = response.status().as_u16();
         metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
+        metrics.requests_warned.inc_by(u64::from(!self.unread.is_empty()));
         metrics.requests.get_or_create(&metrics::Answered { face: self.face, status }).inc();
         let traced = self.trace.as_ref().map(|trace| metrics::Traced { trace_id: trace.id() });
         let at = traced.is_some().then(SystemTime::now);
@@ -308,7 +328,19 @@ impl Record {
         {
             headers.insert(HeaderName::from_static("traceresponse"), value);
         }
+        if let Some(value) = HeaderValue::try_from(self.unread.header()).ok().filter(|value| !value.is_empty()) {
+            headers.insert(HeaderName::from_static("x-rescored-warnings"), value);
+        }
         let Some(stats) = self.stats else { return };
+        for (name, count) in [
+            ("x-rescored-empty-documents", stats.empty),
+            ("x-rescored-missing-fields", self.fields.0),
+            ("x-rescored-left-out-fields", self.fields.1),
+        ] {
+            if count > 0 {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from(count));
+            }
+        }
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         for (name, value) in [
             ("x-rescored-cache-hits", stats.cached as u64),
@@ -352,6 +384,7 @@ impl Record {
                 pairs.count = self.pairs,
                 pairs.cached = work.cached,
                 pairs.cut = work.cut,
+                pairs.empty = work.empty,
                 tokens = work.tokens,
                 queue_ms = millis(work.queue),
                 tokenise_ms = millis(work.tokenise),

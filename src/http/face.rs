@@ -7,7 +7,7 @@
 #![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
 
 mod bedrock;
-mod cohere;
+pub(super) mod cohere;
 mod dispatch;
 mod infinity;
 mod kserve;
@@ -30,6 +30,7 @@ use utoipa::ToSchema;
 use super::error::Reject;
 use super::json;
 use crate::domain::{Activation, Cut, ModelCard, Pair, Texts, ranking};
+use crate::json::unread::Unread;
 use crate::rerank::Answer;
 
 /// Every face served.
@@ -115,6 +116,8 @@ pub(super) struct Call<'a> {
     pub(super) tag: Option<Cow<'a, str>>,
     /// How many of the best are wanted; `None` means all.
     pub(super) top: Option<usize>,
+    /// The least score that is wanted; `None` means all.
+    pub(super) least: Option<f64>,
     /// Which number is wanted.
     pub(super) scores: Scores,
     /// Whether documents come back with their scores.
@@ -127,6 +130,12 @@ pub(super) struct Call<'a> {
     pub(super) timeout: Option<Duration>,
     /// Whether a part of the scores is better than none when the deadline passes.
     pub(super) allow_partial: bool,
+    /// Keys that nobody reads here.
+    pub(super) unread: Unread,
+    /// Fields that were named and are not there, over all documents.
+    pub(super) missing_fields: usize,
+    /// Members of documents without a named text that are none, such as numbers.
+    pub(super) left_out_fields: usize,
 }
 
 /// How much of an answer is scored, when that is not all: the rest stands below it, in the caller's order.
@@ -171,12 +180,16 @@ impl<'a> Call<'a> {
             model: None,
             tag: None,
             top: None,
+            least: None,
             scores: Scores::default(),
             echo: false,
             cut: Cut::MODEL,
             refuse_cut: false,
             timeout: None,
             allow_partial: false,
+            unread: Unread::default(),
+            missing_fields: 0,
+            left_out_fields: 0,
         }
     }
 
@@ -217,7 +230,11 @@ impl Reply<'_> {
     /// The documents wanted, best first.
     pub(super) fn ranking(&self) -> Vec<usize> {
         let logits: Vec<_> = self.answer.scored.iter().map(|scored| scored.logit).collect();
-        ranking::rank(&logits, self.call.top)
+        let mut ranking = ranking::rank(&logits, self.call.top);
+        if let Some(least) = self.call.least {
+            ranking.retain(|&index| f64::from(self.score(index)) >= least);
+        }
+        ranking
     }
 
     /// A document's text, when documents are wanted back.

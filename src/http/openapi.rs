@@ -23,7 +23,10 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 /// What every request may be refused with, and why.
 pub(super) const REFUSALS: [(u16, &str); 10] = [
-    (400, "the body is not JSON, a field is missing or has a wrong type, or there is nothing to score"),
+    (
+        400,
+        "the body is not JSON, a field is missing or has a wrong type, a document holds no text, or there is nothing to score",
+    ),
     (404, "the model is not served here"),
     (408, "the body did not arrive in time"),
     (413, "the body is larger than RESCORED_MAX_BODY, or holds more documents than RESCORED_MAX_DOCUMENTS"),
@@ -36,8 +39,9 @@ pub(super) const REFUSALS: [(u16, &str); 10] = [
 ];
 
 const ABOUT: &str = "Scores (query, document) pairs with a cross-encoder, in the dialects of several reranking services. \
-A deadline may be sent as header `X-Request-Timeout-Ms` or as `timeout_ms` in the body. Unknown keys are ignored. \
-Answers carry `X-Request-Id`, `X-Rescored-Cache-Hits` and `X-Rescored-Truncated`.";
+A deadline may be sent as header `X-Request-Timeout-Ms` or as `timeout_ms` in the body. Keys that are not served are \
+named in `X-Rescored-Warnings`, and refused where RESCORED_STRICT is on. Documents without text rank last; \
+`X-Rescored-Empty-Documents` counts them. Answers carry `X-Request-Id`, `X-Rescored-Cache-Hits` and `X-Rescored-Truncated`.";
 
 /// Answers `GET /openapi.json`.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]

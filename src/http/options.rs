@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::LongDocuments;
+use crate::domain::{EmptyDocuments, LongDocuments};
 
 /// Where the server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,29 @@ pub struct Options {
     pub exposure: Exposure,
     /// What one client may hold of the server.
     pub patience: Patience,
+    /// What becomes of requests that are not quite what is served.
+    pub leniency: Leniency,
     /// The page at `/ui`.
     pub ui: Ui,
+}
+
+/// What becomes of requests that are not quite what is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leniency {
+    /// Documents without text.
+    pub empty_documents: EmptyDocuments,
+    /// Keys that nobody reads.
+    pub strict: Strict,
+}
+
+/// Whether a request that asks for something that is not served is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strict {
+    /// It is answered, with a warning.
+    #[default]
+    Off,
+    /// It is.
+    On,
 }
 
 /// Who can connect, and how.

@@ -20,6 +20,7 @@ use super::server::Shared;
 use super::{cost, outgoing};
 use crate::budget::Reservation;
 use crate::domain::{Cut, Priority, Scored};
+use crate::json::unread::Unread;
 use crate::rerank::{Generation, Request, Stats};
 use crate::rescore::{Counters, Engine, Job, Malformed, Options, StageRequest};
 
@@ -46,6 +47,7 @@ struct Rescored {
     stats: Stats,
     model: String,
     pairs: usize,
+    unread: Unread,
     parsed: Instant,
     written: (Instant, Instant),
 }
@@ -94,6 +96,7 @@ impl Desk {
         };
         record.pairs = rescored.pairs;
         record.model = rescored.model;
+        record.unread = rescored.unread;
         (record.stats, record.work) = (Some(rescored.stats), rescored.stats);
         (record.laps.parsed, record.laps.printed) = (Some(rescored.parsed), Some(rescored.written));
         let mut response = HttpResponse::Ok();
@@ -133,6 +136,8 @@ impl Desk {
         let options = Options { cut, max_hits: self.shared.scene.max_documents };
         let desk = self.desk(bytes).await;
         let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
+        self.shared.admit_unread(job.unread())?;
+        let unread = job.unread().clone();
         drop(desk);
         let parsed = Instant::now();
         let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
@@ -158,7 +163,7 @@ impl Desk {
         let output = job.finish();
         let written = (begun, Instant::now());
         let rescored =
-            Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, parsed, written };
+            Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, unread, parsed, written };
         Ok((rescored, memory))
     }
 
@@ -181,6 +186,7 @@ impl Desk {
             deadline,
             priority: Priority::Live,
             memory: Some(memory),
+            empty: self.shared.leniency.empty_documents,
         };
         if job.terms().allow_partial {
             let part = now.score_in_time(request).await?;

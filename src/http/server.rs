@@ -16,9 +16,10 @@ use actix_web::{App, HttpServer, web};
 use tokio::sync::{Notify, Semaphore};
 
 use super::connections::{self, Busy, Connections};
+use super::error::Reject;
 use super::face::Scene;
 use super::keys::{Keys, KeysError};
-use super::options::{Listen, Options, Patience};
+use super::options::{Leniency, Listen, Options, Patience, Strict};
 use super::routes::{self, Served};
 use super::sockets::{self, SocketFile};
 use super::tls::{self, TlsError};
@@ -27,6 +28,7 @@ use super::{body, cache};
 use crate::budget::Budget;
 use crate::domain::LongDocuments;
 use crate::health::Health;
+use crate::json::unread::Unread;
 use crate::metrics::Metrics;
 use crate::repository::Repository;
 use crate::rerank::Reranker;
@@ -74,6 +76,7 @@ pub(super) struct Shared {
     pub(super) max_text: usize,
     pub(super) deadline: Duration,
     pub(super) long_documents: LongDocuments,
+    pub(super) leniency: Leniency,
     pub(super) keys: Keys,
     /// `None` where models are not changed over HTTP.
     pub(super) repository: Option<Arc<Repository>>,
@@ -89,6 +92,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Refuses what asks for something that is not served, where the operator wants that.
+    pub(super) fn admit_unread(&self, unread: &Unread) -> Result<(), Reject> {
+        match self.leniency.strict {
+            Strict::On if !unread.is_empty() => {
+                let name = unread.first().unwrap_or("body");
+                Err(Reject::field(name, "not served here, and RESCORED_STRICT is on; leave it out"))
+            }
+            Strict::On | Strict::Off => Ok(()),
+        }
+    }
+
     /// What a body may be whose caller waits this long.
     pub(super) const fn body(&self, patience: Duration, reading: body::Reading) -> body::Terms<'_> {
         body::Terms { limit: self.max_body, patience, pause: self.client_pause, budget: &self.budget, reading }
@@ -253,6 +267,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         max_text: options.max_text,
         deadline: options.deadline,
         long_documents: options.long_documents,
+        leniency: options.leniency,
         keys: Keys::open(options.api_keys.as_deref())?,
         client_pause: client,
         budget: state.budget,

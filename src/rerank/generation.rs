@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
+use super::blank::WithText;
 use super::course::{Attempt, Course};
 use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
 use crate::domain::{Cut, Logit, ModelCard, Priority, Scored};
@@ -157,14 +158,15 @@ impl Generation {
         let pairs = request.texts.pairs.len();
         let scored = self.run(&request, Late::IsLeftOut, notes).await?;
         let stats = *notes;
-        let worst = scored.iter().flatten().map(|scored| scored.logit).min();
-        let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
         let unscored = scored.iter().filter(|scored| scored.is_none()).count();
-        let logit = match floor {
-            Some(logit) => logit,
-            None if pairs == 0 => return Ok(Answer { scored: Vec::new(), unscored, stats }),
-            None => return Err(Fault::Deadline { scored: 0, pairs }),
-        };
+        if unscored == 0 {
+            return Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored, stats });
+        }
+        // What was not scored may have text, and so stands above what has none.
+        let logits = scored.iter().flatten().map(|scored| scored.logit);
+        let worst = logits.filter(|logit| *logit > Logit::NO_TEXT).min();
+        let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
+        let logit = floor.ok_or(Fault::Deadline { scored: pairs - unscored, pairs })?;
         let below = Scored { logit, tokens: 0, cut: false };
         Ok(Answer { scored: scored.into_iter().map(|scored| scored.unwrap_or(below)).collect(), unscored, stats })
     }
@@ -180,7 +182,22 @@ impl Generation {
         Ok(Part { scored, stats })
     }
 
+    /// Scores the pairs that have text; the others rank below them.
     async fn run(&self, request: &Request<'_>, late: Late, stats: &mut Stats) -> Result<Vec<Option<Scored>>, Fault> {
+        let Some(rest) = WithText::of(request) else { return self.run_all(request, late, stats).await };
+        stats.empty += rest.blank();
+        self.metrics.documents_empty.inc_by(rest.blank() as u64);
+        let request = Request { texts: &rest.texts, ..request.clone() };
+        let scored = self.run_all(&request, late, stats).await.map_err(|fault| rest.fault(fault))?;
+        Ok(rest.merge(scored))
+    }
+
+    async fn run_all(
+        &self,
+        request: &Request<'_>,
+        late: Late,
+        stats: &mut Stats,
+    ) -> Result<Vec<Option<Scored>>, Fault> {
         let model = self.position(request.model)?;
         stats.moved_from = self.models.get(model).and_then(|card| card.execution.moved_from);
         let pairs = request.texts.pairs.len();

@@ -16,6 +16,8 @@ pub struct Stats {
     pub tokens: u64,
     /// Documents that were cut.
     pub cut: usize,
+    /// Documents without text, which were not scored.
+    pub empty: usize,
     /// Longest wait of a pair between admission and its forward pass.
     pub queue: Duration,
     /// Tokenisation of this request's misses, summed over threads.
@@ -49,6 +51,7 @@ impl std::ops::AddAssign for Stats {
         self.cached += other.cached;
         self.tokens += other.tokens;
         self.cut += other.cut;
+        self.empty += other.empty;
         self.queue += other.queue;
         self.tokenise += other.tokenise;
         self.inference += other.inference;

@@ -12,7 +12,9 @@ use super::scan::Cursor;
 use super::write::{Page, Trace};
 use super::{Engine, Options, as_given};
 use crate::domain::window::Standing;
-use crate::domain::{Activation, Scored, Texts};
+use crate::domain::{Activation, Logit, Scored, Texts};
+use crate::json::mend;
+use crate::json::unread::Unread;
 
 /// One request on its way through its stages.
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// [`Malformed`] with the JSON path that is wrong.
     pub fn parse(engine: Engine, body: &'a [u8], options: &Options) -> Result<Self, Malformed> {
+        let body = body.get(mend::mark_len(body)..).unwrap_or_default();
         let body = std::str::from_utf8(body).map_err(|fault| Malformed::Encoding { offset: fault.valid_up_to() })?;
         let mut cursor = Cursor::new(body, &(0..body.len()));
         let mut members = Members::default();
@@ -118,6 +121,11 @@ impl<'a> Job<'a> {
             plan,
             layout,
         })
+    }
+
+    /// Keys of the request that nobody reads.
+    pub fn unread(&self) -> &Unread {
+        &self.plan.unread
     }
 
     /// The terms that concern whoever runs the job.
@@ -158,9 +166,19 @@ impl<'a> Job<'a> {
         }
         let Some(stage) = self.plan.stages.get(self.stage) else { return Ok(()) };
         let activation = if stage.raw_scores { Activation::Identity } else { activation };
-        let seconds: Vec<Option<f32>> =
-            scored.iter().map(|scored| scored.map(|scored| activation.apply(scored.logit))).collect();
-        let after = stage.window.rescore(&self.standings, &seconds);
+        let has_no_text = |scored: &Option<Scored>| scored.is_some_and(|scored| scored.logit == Logit::NO_TEXT);
+        let second = |scored: &Option<Scored>| {
+            scored.filter(|_| !has_no_text(scored)).map(|scored| activation.apply(scored.logit))
+        };
+        let seconds: Vec<Option<f32>> = scored.iter().map(second).collect();
+        let mut without_text = vec![false; self.marks.len()];
+        for (standing, scored) in self.standings.iter().zip(scored) {
+            if let Some(mark) = without_text.get_mut(standing.hit) {
+                *mark = has_no_text(scored);
+            }
+        }
+        let mut after = stage.window.rescore(&self.standings, &seconds);
+        sink(&mut after, &without_text);
         for (place, scored) in scored.iter().enumerate() {
             self.record(place, (*scored, seconds.get(place).copied().flatten()));
         }
@@ -201,7 +219,8 @@ impl<'a> Job<'a> {
     /// Counts and explains one hit of the stage that is being settled, at its place before the stage.
     fn record(&mut self, place: usize, (scored, second): (Option<Scored>, Option<f32>)) {
         let (Some(scored), Some(second)) = (scored, second) else {
-            self.counters.unsettled += 1;
+            // One without text was not forgotten: there is nothing to score.
+            self.counters.unsettled += usize::from(scored.is_none());
             return;
         };
         let (Some(standing), Some(stage)) = (self.standings.get(place), self.plan.stages.get(self.stage)) else {
@@ -216,5 +235,20 @@ impl<'a> Job<'a> {
             let score = stage.window.combine(standing.score, second);
             traces.push(Trace { stage: self.stage, logit: scored.logit.get(), second, score, cut: scored.cut });
         }
+    }
+}
+
+/// Puts hits without text, which are told by their index, below all others that have a score, in their order, with a score
+/// that says so.
+fn sink(standings: &mut [Standing], without_text: &[bool]) {
+    if !without_text.contains(&true) {
+        return;
+    }
+    let has_none = |standing: &Standing| without_text.get(standing.hit).is_some_and(|without| *without);
+    standings.sort_by_key(|standing| (standing.score.is_none(), has_none(standing)));
+    let others = standings.iter().filter(|standing| !has_none(standing));
+    let Some(lowest) = others.filter_map(|standing| standing.score).min_by(f32::total_cmp) else { return };
+    for standing in standings.iter_mut().filter(|standing| has_none(standing)) {
+        standing.score = standing.score.map(|score| score.min(lowest));
     }
 }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::malformed::{Malformed, Path};
 use super::scan::{Cursor, Kind, unescape};
+use crate::json::unread::Unread;
 
 /// Letters of a wrong option word that an error message repeats.
 const ECHO: usize = 24;
@@ -17,10 +18,12 @@ pub(super) struct Given<'a> {
     pub(super) raw: &'a str,
 }
 
-/// Known members of an object, the last of equal keys; unknown ones are forgotten at once.
+/// Known members of an object, the last of equal keys; of unknown ones only the names are kept.
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
     given: Vec<(&'static str, Given<'a>)>,
+    /// Keys that are not known and whose values are not null.
+    pub(super) unread: Unread,
 }
 
 impl<'a> Given<'a> {
@@ -68,7 +71,10 @@ impl<'a> Members<'a> {
     /// Takes a member when it is one of `known`; passes its value either way.
     pub(super) fn take(&mut self, cursor: &mut Cursor<'a>, key: &str, known: &[&'static str]) -> Result<(), Malformed> {
         let Some(&name) = known.iter().find(|&&name| name == key) else {
-            return cursor.pass();
+            if Given::read(cursor)?.kind != Kind::Null {
+                self.unread.note(key);
+            }
+            return Ok(());
         };
         let given = Given::read(cursor)?;
         self.given.retain(|&(other, _)| other != name);

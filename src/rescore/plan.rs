@@ -12,6 +12,7 @@ use super::scan::Kind;
 use super::text::Fields;
 use crate::domain::window::{ScoreMode, Tail, Window};
 use crate::domain::{Cut, CutSide, LongDocuments};
+use crate::json::unread::Unread;
 
 /// Hits of a stage when it names none: OpenSearch's `DEFAULT_WINDOW_SIZE`.
 const DEFAULT_WINDOW: usize = 10;
@@ -42,7 +43,8 @@ pub(super) const BODY_KEYS: &[&str] = &[
 ];
 
 const STAGE_KEYS: &[&str] = &["window_size", "query", "model", "raw_scores", "tail", "replace"];
-const QUERY_KEYS: &[&str] = &["query_weight", "rescore_query_weight", "score_mode"];
+/// The last is the second query, which is the model.
+const QUERY_KEYS: &[&str] = &["query_weight", "rescore_query_weight", "score_mode", "rescore_query"];
 
 const TAILS: (&[(&str, Tail)], &str) =
     (&[("opensearch", Tail::MayOvertake), ("vespa", Tail::KeptBelow)], "\"opensearch\" or \"vespa\"");
@@ -72,6 +74,7 @@ pub(super) struct Stage<'a> {
     pub(super) window: Window,
     pub(super) model: Option<Cow<'a, str>>,
     pub(super) raw_scores: bool,
+    unread: Unread,
 }
 
 /// The whole request but for the engine's response.
@@ -81,6 +84,8 @@ pub(super) struct Plan<'a> {
     pub(super) fields: Fields<'a>,
     pub(super) stages: Vec<Stage<'a>>,
     pub(super) terms: Terms,
+    /// Keys that nobody reads, with their paths.
+    pub(super) unread: Unread,
 }
 
 impl<'a> Plan<'a> {
@@ -89,7 +94,12 @@ impl<'a> Plan<'a> {
         let query =
             body.text(Path::Body, "query")?.ok_or_else(|| Malformed::missing(Path::Body.key("query"), "a string"))?;
         let terms = terms(body, cut)?;
-        Ok(Self { query, fields: fields(body)?, stages: stages(body, tail)?, terms })
+        let mut unread = body.unread.clone();
+        let stages = stages(body, tail)?;
+        for stage in &stages {
+            unread.extend("rescore.", &stage.unread);
+        }
+        Ok(Self { query, fields: fields(body)?, stages, terms, unread })
     }
 }
 
@@ -209,7 +219,10 @@ fn stage<'a>(body: &Members<'a>, own: &Members<'a>, (path, tail): (Path<'_>, Tai
     if replace && window.mode != ScoreMode::Total {
         return Err(Malformed::refused(path.key("query").key("score_mode"), "`replace` means total; leave one out"));
     }
+    let mut unread = own.unread.clone();
+    unread.extend("query.", &query.unread);
     Ok(Stage {
+        unread,
         window,
         model: own.text(path, "model")?.or(body.text(Path::Body, "model")?),
         raw_scores: own.flag(path, "raw_scores")?.or(body.flag(Path::Body, "raw_scores")?).unwrap_or(false),

@@ -1,25 +1,20 @@
 //! The passage of a hit: the values of the named fields, as one text.
 //!
-//! Rules:
-//! - A name is a dotted path. At every level a key may be one part of it or several (`a.b` finds `{"a":{"b":…}}` and
-//!   `{"a.b":…}`), and arrays are passed through, so that nested objects give all their values.
+//! Rules, beside those of [`crate::json::values`], which requests' documents are read by, too:
 //! - The places are tried in order (OpenSearch: the hit's `fields`, then `_source`; Vespa: `fields`); the first that has
 //!   a value wins. In one place the first key that leads to a value wins.
-//! - Strings are taken as they are, numbers and booleans as they are spelled. The values of one field are joined by one
-//!   space, as OpenSearch's rerank processor does. A path that ends at an object gives all values below it, in order.
+//! - The values of one field are joined by one space, as OpenSearch's rerank processor does.
 //! - The fields are joined by the separator, empty ones leave no trace. A field without a value (absent, null, `[]`) is
-//!   skipped and counted. A hit without any is an empty passage, which is scored like any other.
+//!   skipped and counted. A hit without any is an empty passage.
 
 use std::borrow::Cow;
 
-use super::scan::{Cursor, Kind, Span, Syntax, unescape, unescape_into};
+use super::scan::{Cursor, Span, Syntax};
+use crate::json::values::{Values, append, below};
 
 /// Between fields when the caller names nothing. OpenSearch's rerank processor puts nothing there, which glues the last
 /// word of one field to the first of the next; every tokenizer reads a line break as a break.
 const SEPARATOR: &str = "\n";
-
-/// Arrays and objects below a hit's fields in which text is looked for; deeper ones are not text that anyone wrote.
-const DEPTH: u8 = 32;
 
 /// The fields that make a passage.
 #[derive(Debug)]
@@ -58,19 +53,19 @@ impl<'a> Fields<'a> {
     /// Gathers the passage from the objects at `places`, which have been checked to be JSON.
     pub(super) fn passage<'b>(&self, body: &'b str, places: &[Option<Span>]) -> Passage<'b> {
         let mut text = Cow::Borrowed("");
-        let mut values = Vec::new();
+        let mut values = Values::default();
         let mut missing = 0;
         for name in &self.names {
             values.clear();
             for place in places.iter().flatten() {
                 search(&mut Cursor::new(body, place), name, &mut values);
-                if !values.is_empty() {
+                if !values.found.is_empty() {
                     break;
                 }
             }
-            missing += usize::from(values.is_empty());
+            missing += usize::from(values.found.is_empty());
             let mut joint = self.separator.as_ref();
-            for value in values.drain(..).filter(|value| !value.is_empty()) {
+            for value in values.found.iter().filter(|value| !value.is_empty()) {
                 append(&mut text, joint, value);
                 joint = " ";
             }
@@ -79,59 +74,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Adds a value as it is spelled in JSON. Borrows as long as there is only one.
-fn append<'b>(text: &mut Cow<'b, str>, joint: &str, raw: &'b str) {
-    if text.is_empty() {
-        *text = unescape(raw);
-    } else {
-        let text = text.to_mut();
-        text.reserve(joint.len() + raw.len());
-        text.push_str(joint);
-        unescape_into(text, raw);
-    }
-}
-
-/// Collects the values of `name` in an object, as they are spelled there without quotes, and stops at the first key that has any.
-fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Vec<&'b str>) {
+/// Collects the values of `name` in an object and stops at the first key that has any.
+fn search<'b>(cursor: &mut Cursor<'b>, name: &str, values: &mut Values<'b>) {
     let _ = cursor.object(|cursor, key| match below(name, &key) {
         Some(rest) => {
-            collect(cursor, (rest, DEPTH), values)?;
-            if values.is_empty() { Ok(()) } else { Err(Done) }
+            values.collect(cursor, rest)?;
+            if values.found.is_empty() { Ok(()) } else { Err(Done) }
         }
         None => cursor.pass(),
     });
-}
-
-/// Collects the values that stand `rest` below the value under the cursor, and passes it.
-fn collect<'b>(cursor: &mut Cursor<'b>, (rest, depth): (&str, u8), values: &mut Vec<&'b str>) -> Result<(), Done> {
-    match cursor.kind()? {
-        Kind::Object if depth > 0 => {
-            cursor.object(|cursor, key| match below(rest, &key) {
-                Some(rest) => collect(cursor, (rest, depth - 1), values),
-                None => cursor.pass(),
-            })?;
-        }
-        Kind::Array if depth > 0 => {
-            cursor.array(|cursor, _| collect(cursor, (rest, depth - 1), values))?;
-        }
-        Kind::String if rest.is_empty() => {
-            let span = cursor.skip()?;
-            values.push(cursor.slice(&(span.start + 1..span.end - 1)));
-        }
-        Kind::Number | Kind::Boolean if rest.is_empty() => {
-            let span = cursor.skip()?;
-            values.push(cursor.slice(&span));
-        }
-        Kind::Null | Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
-            cursor.pass::<Done>()?;
-        }
-    }
-    Ok(())
-}
-
-/// What is left of a dotted path below `key`, when the key is its beginning. Below its end everything belongs to it.
-fn below<'n>(path: &'n str, key: &str) -> Option<&'n str> {
-    if path.is_empty() || path == key { Some("") } else { path.strip_prefix(key)?.strip_prefix('.') }
 }
 
 #[cfg(test)]
@@ -174,6 +125,21 @@ mod tests {
             ("the first place wins", &["a"], None, [r#"{"a":["f"]}"#, r#"{"a":"s"}"#], ("f", 0)),
             ("the second place fills in", &["a", "b"], None, [r#"{"a":["f"]}"#, r#"{"a":"s","b":"t"}"#], ("f\nt", 0)),
             ("escapes are undone", &["a"], None, ["", r#"{"a":"\u00e9\n\"q\""}"#], ("é\n\"q\"", 0)),
+            // Case B1.
+            (
+                "content parts give their texts",
+                &["a"],
+                None,
+                ["", r#"{"a":[{"type":"text","text":"x"},{"type":"text","text":"y"}]}"#],
+                ("x y", 0),
+            ),
+            (
+                "a part that is an image gives none",
+                &["a"],
+                None,
+                ["", r#"{"a":[{"type":"image_url","image_url":{"url":"u"}}]}"#],
+                ("", 1),
+            ),
             ("an escaped key is the key", &["a"], None, ["", r#"{"\u0061":"x"}"#], ("x", 0)),
         ];
         for (case, names, separator, places, (text, missing)) in cases {

@@ -12,6 +12,8 @@ mod conformance;
 #[cfg(test)]
 mod device;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod exposure;
 #[cfg(test)]
 mod memory;

@@ -75,6 +75,7 @@ fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, St
         texts: &texts,
         cut: Cut::MODEL,
         refuse_cut: false,
+        empty: rescored::domain::EmptyDocuments::Last,
         deadline: Instant::now() + Duration::from_mins(10),
         priority: Priority::Live,
         memory: None,

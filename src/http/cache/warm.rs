@@ -29,9 +29,10 @@ use crate::http::answer::{INLINE_BYTES, Record, admit, within};
 use crate::http::connections::Busy;
 use crate::http::cost;
 use crate::http::error::{Refusal, Reject, printable};
-use crate::http::face::{Call, FACES, Scene};
+use crate::http::face::{Call, Scene, cohere};
 use crate::http::server::Shared;
 use crate::http::structure::Structure;
+use crate::http::wire;
 use crate::rerank::{Answer, Fault, Generation, Request};
 
 /// Streams at once; more are refused with 429.
@@ -244,14 +245,15 @@ async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> 
     let until = Instant::now() + LONGEST_WAIT;
     patiently(&mut memory, 2 * line.len() as u64 + structure, until).await?;
     let call = if is_large {
-        web::block(move || read(&line, scene).map(Call::into_owned)).await.map_err(|_| Refusal::Internal)??
+        web::block(move || read(&line, scene)).await.map_err(|_| Refusal::Internal)??
     } else {
-        read(&line, scene)?.into_owned()
+        read(&line, scene)?
     };
     drop(reading);
     let held = cost::of_work(&call.texts) + call.texts.bytes() as u64;
     memory.shrink(held);
     patiently(&mut memory, held, until).await?;
+    shared.admit_unread(&call.unread)?;
     let now = shared.reranker.now();
     let card = now.model(call.model.as_deref())?;
     let request = Request {
@@ -262,6 +264,7 @@ async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> 
         deadline: Instant::now() + PATIENCE,
         priority: Priority::WarmUp,
         memory: Some(Arc::new(memory)),
+        empty: shared.leniency.empty_documents,
     };
     loop {
         match offer(&now, &request).await {
@@ -287,7 +290,7 @@ fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output =
 }
 
 /// A line is a body that `POST /v1/rerank` takes, so that it means the same pairs.
-fn read(line: &[u8], scene: Scene) -> Result<Call<'_>, Refusal> {
-    let face = FACES.iter().find(|face| face.paths.contains(&"/v1/rerank")).ok_or(Refusal::Internal)?;
-    Ok((face.read)(line, scene)?)
+fn read(line: &[u8], scene: Scene) -> Result<Call<'static>, Reject> {
+    let mut spare = Vec::new();
+    wire::forgiving(line, &mut spare, |line| (cohere::FACE.read)(line, scene)).map(Call::into_owned)
 }

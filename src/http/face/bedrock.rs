@@ -7,8 +7,9 @@ use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
+use crate::http::wire::document::{self, Document, Reading};
 use crate::http::wire::terms::{Terms, positive};
-use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List, text::Text};
+use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List};
 
 pub(super) const FACE: Face = Face {
     name: "bedrock",
@@ -44,8 +45,8 @@ struct Bedrock<'a> {
 #[serde(rename_all = "camelCase")]
 struct Query<'a> {
     #[serde(borrow)]
-    #[schema(inline)]
-    text_query: Inner<'a>,
+    #[schema(schema_with = wire::schema::query)]
+    text_query: Document<'a>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -61,14 +62,11 @@ struct Source<'a> {
 struct Inline<'a> {
     #[serde(borrow)]
     #[schema(inline)]
-    text_document: Inner<'a>,
-}
-
-#[derive(Deserialize, ToSchema)]
-struct Inner<'a> {
+    text_document: Option<Document<'a>>,
+    /// The same as an object of any members.
     #[serde(borrow)]
     #[schema(inline)]
-    text: Text<'a>,
+    json_document: Option<Document<'a>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -85,7 +83,7 @@ struct Item {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: Bedrock<'_> = wire::read(body)?;
+    let (body, unread): (Bedrock<'_>, _) = wire::read(body)?;
     let queries = body.queries.map(|list| list.items).unwrap_or_default();
     let Ok([query]) = <[Query<'_>; 1]>::try_from(queries) else {
         return Err(Reject::field("queries", "expected a list of one query"));
@@ -94,11 +92,18 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
         return Err(Reject::field("sources", "missing; send a list of inline documents"));
     };
     scene.admit("sources", sources.sent)?;
-    let documents = sources.items.into_iter().map(|source| source.inline_document_source.text_document.text.0);
-    let pairs = documents.map(|document| Pair { query: 0, document }).collect();
-    let terms = Terms { timeout: body.timeout_ms, ..Terms::default() };
-    let call = terms.into_call(&SPOKEN, Texts { queries: vec![query.text_query.text.0], pairs });
-    Ok(Call { top: body.number_of_results.and_then(positive), ..call })
+    let query = document::query(query.text_query).map_err(|why| why.at("queries", 0))?;
+    let documents = sources.items.into_iter().enumerate().map(|(index, source)| {
+        let Inline { text_document, json_document } = source.inline_document_source;
+        let missing = || Reject::field(format!("sources[{index}]"), "missing `textDocument` or `jsonDocument`");
+        text_document.or(json_document).ok_or_else(missing)
+    });
+    let mut reading = Reading::default();
+    let texts = reading.texts("sources", documents.collect::<Result<_, _>>()?)?;
+    let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
+    let terms = Terms { timeout_ms: body.timeout_ms, ..Terms::default() };
+    let call = terms.into_call(&SPOKEN, Texts { queries: vec![query], pairs }, unread);
+    Ok(Call { top: body.number_of_results.and_then(positive), left_out_fields: reading.left_out, ..call })
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn wrong_bodies_are_refused_with_the_field() {
         assert_eq!(refused(&FACE, "{}"), "queries: expected a list of one query");
-        let no_text = refused(&FACE, r#"{"queries":[{"textQuery":{}}]}"#);
-        assert!(no_text.starts_with("queries[0].textQuery: missing field `text`"), "{no_text}");
+        let no_text = refused(&FACE, r#"{"queries":[{"textQuery":{}}],"sources":[{"inlineDocumentSource":{}}]}"#);
+        assert!(no_text.starts_with("queries[0]: no text in it that can be read"), "{no_text}");
     }
 }

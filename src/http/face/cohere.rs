@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 use super::{Call, Dialect, Docs, Face, Partial, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
+use crate::json::unread::Unread;
 
-pub(super) const FACE: Face = Face {
+pub(in crate::http) const FACE: Face = Face {
     name: "cohere",
     paths: &["/v1/rerank", "/v2/rerank", "/cohere/v1/rerank", "/cohere/v2/rerank", "/jina/v1/rerank"],
     read,
@@ -68,6 +69,9 @@ pub(super) struct Usage {
 
 #[derive(Serialize, ToSchema)]
 struct Meta {
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[schema(inline)]
     api_version: Version,
     #[schema(inline)]
@@ -101,12 +105,13 @@ impl Usage {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    call(wire::read(body)?, scene)
+    let (body, unread) = wire::read(body)?;
+    call(body, unread, scene)
 }
 
 /// The call of a body that was read already.
-pub(super) fn call(body: RerankBody<'_>, scene: Scene) -> Result<Call<'_>, Reject> {
-    body.into_call(&SPOKEN, "documents", scene)
+pub(super) fn call(body: RerankBody<'_>, unread: Unread, scene: Scene) -> Result<Call<'_>, Reject> {
+    body.into_call(&Manner::ranked(&SPOKEN), unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
@@ -123,6 +128,7 @@ fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
         results: reply.ranking().into_iter().map(item).collect(),
         usage: Usage::of(reply),
         meta: Meta {
+            warnings: reply.call.unread.sentences(),
             api_version: Version { version: "2" },
             billed_units: Billed { search_units: 1 },
             tokens: Tokens { input_tokens: reply.answer.stats.tokens, output_tokens: 0 },

@@ -21,11 +21,11 @@ pub(super) const FACE: Face = Face {
 };
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: RerankBody<'_> = wire::read(body)?;
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
     match (&body.texts, &body.property, &body.documents) {
-        (Some(_), _, _) => tei::call(body, scene),
-        (None, Property::Present(_), _) => weaviate::call(body, scene),
-        (None, Property::Absent, Some(_)) => cohere::call(body, scene),
+        (Some(_), _, _) => tei::call(body, unread, scene),
+        (None, Property::Present(_), _) => weaviate::call(body, unread, scene),
+        (None, Property::Absent, Some(_)) => cohere::call(body, unread, scene),
         (None, Property::Absent, None) => Err(Reject::field(
             "documents",
             "missing; send a list of strings as `documents` (or as `texts`, for tei clients)",

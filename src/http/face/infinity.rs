@@ -7,7 +7,7 @@ use super::cohere::Usage;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "infinity",
@@ -33,6 +33,9 @@ struct Ranked<'r> {
     usage: Usage,
     id: &'r str,
     created: u64,
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -44,8 +47,8 @@ struct Item<'r> {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: RerankBody<'_> = wire::read(body)?;
-    body.into_call(&SPOKEN, "documents", scene)
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    body.into_call(&Manner::ranked(&SPOKEN), unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
@@ -57,6 +60,7 @@ fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
         usage: Usage::of(reply),
         id: reply.id,
         created: unix_seconds(),
+        warnings: reply.call.unread.sentences(),
     })
 }
 

@@ -89,7 +89,7 @@ fn request() -> serde_json::Value {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: Infer<'_> = wire::read(body)?;
+    let (body, unread): (Infer<'_>, _) = wire::read(body)?;
     let inputs = body.inputs.map(|list| list.items).unwrap_or_default();
     let Ok([first, second]) = <[Input<'_>; 2]>::try_from(inputs) else {
         return Err(Reject::field("inputs", "expected two tensors, `query` and `passage`"));
@@ -110,9 +110,9 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
             return Err(Reject::mismatch("inputs.query", problem));
         }
     };
-    let terms = Terms { timeout: body.timeout_ms, ..Terms::default() };
-    let call = terms.into_call(if flat { &FLAT } else { &COLUMN }, pairs);
-    Ok(Call { scores: Scores::Raw, tag: body.id.map(|Tag(id)| id), ..call })
+    let terms = Terms { timeout_ms: body.timeout_ms, scores: Scores::Raw, ..Terms::default() };
+    let call = terms.into_call(if flat { &FLAT } else { &COLUMN }, pairs, unread);
+    Ok(Call { tag: body.id.map(|Tag(id)| id), ..call })
 }
 
 impl<'a> Input<'a> {

@@ -7,7 +7,7 @@ use super::cohere::Usage;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, Scores, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Echo, rerank::Manner, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "nim",
@@ -16,19 +16,23 @@ pub(super) const FACE: Face = Face {
     docs: Docs {
         summary: "Passages ranked with logits, as NVIDIA NIM answers",
         request: || RerankBody::schema("passages"),
-        answer: || of::<Rankings>(),
+        answer: || of::<Ranked>(),
         example: r#"{"query":{"text":"what is a cat"},"passages":[{"text":"a cat is a small animal"},{"text":"the moon"}]}"#,
     },
 };
 
 static SPOKEN: Dialect = Dialect { name: "nim", write };
+static MANNER: Manner = Manner { field: "passages", echo: Echo::Never, scores: Scores::Raw, ..Manner::ranked(&SPOKEN) };
 
 #[derive(Serialize, ToSchema)]
-struct Rankings {
+struct Ranked {
     #[schema(inline)]
     rankings: Vec<Ranking>,
     #[schema(inline)]
     usage: Usage,
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -38,14 +42,17 @@ struct Ranking {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: RerankBody<'_> = wire::read(body)?;
-    let call = body.into_call(&SPOKEN, "passages", scene)?;
-    Ok(Call { scores: Scores::Raw, ..call })
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    body.into_call(&MANNER, unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
     let ranking = |index| Ranking { index, logit: reply.score(index) };
-    printed(&Rankings { rankings: reply.ranking().into_iter().map(ranking).collect(), usage: Usage::of(reply) })
+    printed(&Ranked {
+        rankings: reply.ranking().into_iter().map(ranking).collect(),
+        usage: Usage::of(reply),
+        warnings: reply.call.unread.sentences(),
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire;
+use crate::http::wire::rerank::{Echo, Manner, Order, RerankBody};
 
 pub(super) const ARRAY: Face = Face {
     name: "array",
@@ -66,11 +67,14 @@ struct Tensor {
 }
 
 fn read_array(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    wire::read::<RerankBody<'_>>(body)?.into_call(&SPOKEN_ARRAY, "documents", scene)
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    body.into_call(&Manner { echo: Echo::Never, ..Manner::ranked(&SPOKEN_ARRAY) }, unread, scene)
 }
 
 fn read_predict(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    wire::read::<RerankBody<'_>>(body)?.into_call(&SPOKEN_PREDICT, "documents", scene)
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    let manner = Manner { order: Order::Input, echo: Echo::Never, ..Manner::ranked(&SPOKEN_PREDICT) };
+    body.into_call(&manner, unread, scene)
 }
 
 fn write_array(reply: &Reply<'_>) -> Option<Vec<u8>> {

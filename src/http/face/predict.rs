@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
+use crate::http::wire;
+use crate::http::wire::document::{self, Document, Reading};
 use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};
-use crate::http::wire::{self, text::Text};
 
 pub(super) const FACE: Face = Face {
     name: "predict",
@@ -53,19 +54,21 @@ struct Prediction {
 type TextPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let mut body: PairsBody<'_> = wire::read(body)?;
+    let (mut body, mut unread): (PairsBody<'_>, _) = wire::read(body)?;
+    let mut reading = Reading::default();
     let (dialect, pairs) = match body.inputs.take() {
         None => return Err(Reject::field("inputs", format!("missing; {WANTED}"))),
         Some(Inputs::Alone) => {
             return Err(Reject::mismatch("inputs", format!("one text alone has no score; {WANTED}")));
         }
-        Some(Inputs::Object(entry)) => (&OBJECT, vec![of_entry(entry)?]),
+        Some(Inputs::Object(entry)) => (&OBJECT, vec![of_entry(entry, (&mut reading, 0))?]),
         Some(Inputs::List(list)) => {
             scene.admit("inputs", list.sent)?;
-            of_list(list.items)?
+            of_list(list.items, &mut reading)?
         }
     };
-    Ok(body.terms().into_call(dialect, texts(pairs)))
+    let terms = body.terms(&mut unread);
+    Ok(Call { left_out_fields: reading.left_out, ..terms.into_call(dialect, texts(pairs), unread) })
 }
 
 /// One object, a list of them, or TEI's list of lists.
@@ -75,7 +78,10 @@ fn answer() -> serde_json::Value {
     json!({"anyOf": [one, list(one.clone()), list(list(one.clone()))]})
 }
 
-fn of_list(items: Vec<Item<'_>>) -> Result<(&'static Dialect, Vec<TextPair<'_>>), Reject> {
+fn of_list<'a>(
+    items: Vec<Item<'a>>,
+    reading: &mut Reading<'_>,
+) -> Result<(&'static Dialect, Vec<TextPair<'a>>), Reject> {
     // TEI reads a flat list as one pair.
     if items.iter().any(|item| matches!(item, Item::Text(_))) {
         let flat = items.into_iter().map(|item| if let Item::Text(text) = item { Some(text) } else { None });
@@ -88,10 +94,10 @@ fn of_list(items: Vec<Item<'_>>) -> Result<(&'static Dialect, Vec<TextPair<'_>>)
         };
     }
     let objects = matches!(items.first(), Some(Item::Object(_)));
-    let pairs = items.into_iter().map(|item| match item {
-        Item::Object(entry) => of_entry(entry),
-        Item::Sequence(list) => match <[Text<'_>; 2]>::try_from(list.items) {
-            Ok([Text(query), Text(document)]) => Ok((query, document)),
+    let pairs = items.into_iter().enumerate().map(|(index, item)| match item {
+        Item::Object(entry) => of_entry(entry, (reading, index)),
+        Item::Sequence(list) => match <[Document<'_>; 2]>::try_from(list.items) {
+            Ok([query, document]) => of_pair(query, document, (reading, index)),
             Err(_) => Err(Reject::mismatch("inputs", format!("{} texts are no pair; {WANTED}", list.sent))),
         },
         Item::Text(_) => Err(Reject::mismatch("inputs", WANTED)),
@@ -99,9 +105,18 @@ fn of_list(items: Vec<Item<'_>>) -> Result<(&'static Dialect, Vec<TextPair<'_>>)
     Ok((if objects { &LIST } else { &LISTS }, pairs.collect::<Result<_, _>>()?))
 }
 
-fn of_entry(entry: Entry<'_>) -> Result<TextPair<'_>, Reject> {
+fn of_pair<'a>(
+    query: Document<'a>,
+    document: Document<'a>,
+    (reading, index): (&mut Reading<'_>, usize),
+) -> Result<TextPair<'a>, Reject> {
+    let query = document::query(query).map_err(|why| why.at("inputs", index))?;
+    Ok((query, reading.text(document).map_err(|why| why.at("inputs", index))?))
+}
+
+fn of_entry<'a>(entry: Entry<'a>, place: (&mut Reading<'_>, usize)) -> Result<TextPair<'a>, Reject> {
     match (entry.text, entry.text_pair) {
-        (Some(Text(text)), Some(Text(pair))) => Ok((text, pair)),
+        (Some(text), Some(pair)) => of_pair(text, pair, place),
         (None, _) => Err(Reject::field("inputs.text", format!("missing; {WANTED}"))),
         (Some(_), None) => Err(Reject::field("inputs.text_pair", format!("missing; {WANTED}"))),
     }

@@ -11,7 +11,7 @@ use super::{Call, Dialect, Docs, Face, Reply, Scene, printed, unix_seconds};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::{OneOrMany, PairsBody, texts};
-use crate::http::wire::{self, text::Document};
+use crate::http::wire::{self, document::Reading};
 
 pub(super) const FACE: Face = Face {
     name: "score",
@@ -40,6 +40,9 @@ struct Scored<'r> {
     data: Vec<Item>,
     #[schema(inline)]
     usage: Usage,
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -50,13 +53,17 @@ struct Item {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let mut body: PairsBody<'_> = wire::read(body)?;
-    let first = body.text_1.take().or(body.queries.take()).or(body.data_1.take());
-    let second = body.text_2.take().or(body.documents.take()).or(body.items.take()).or(body.data_2.take());
+    let (mut body, mut unread): (PairsBody<'_>, _) = wire::read(body)?;
+    // What stands behind the first that is there stays, and is noted.
+    let first = body.text_1.take().or_else(|| body.queries.take()).or_else(|| body.data_1.take());
+    let second = body.text_2.take().or_else(|| body.documents.take());
+    let second = second.or_else(|| body.items.take()).or_else(|| body.data_2.take());
     let (Some(first), Some(second)) = (first, second) else {
         return Err(Reject::field("text_1", format!("one of the two sides is missing; {SPELLINGS}")));
     };
-    let (first, second) = (side("text_1", first, scene)?, side("text_2", second, scene)?);
+    let mut reading = Reading::default();
+    let (first, second) =
+        (side("text_1", (first, scene), &mut reading)?, side("text_2", (second, scene), &mut reading)?);
     let pairs = match (first.len(), second.len()) {
         (1, _) => {
             let query = first.into_iter().next().unwrap_or_default();
@@ -68,7 +75,8 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
             return Err(Reject::mismatch("text_1", problem));
         }
     };
-    Ok(body.terms().into_call(&SPOKEN, pairs))
+    let terms = body.terms(&mut unread);
+    Ok(Call { left_out_fields: reading.left_out, ..terms.into_call(&SPOKEN, pairs, unread) })
 }
 
 /// One text against many; pairs are said in words, since a schema cannot say that two lists are equally long.
@@ -79,15 +87,21 @@ fn request() -> serde_json::Value {
     json!({"anyOf": spellings.map(|(first, second)| spelled(first, second))})
 }
 
-fn side<'a>(field: &'static str, side: OneOrMany<'a>, scene: Scene) -> Result<Vec<Cow<'a, str>>, Reject> {
-    let text = |document: Document<'a>| document.into_text(&[]);
-    match side {
-        OneOrMany::One(document) => Ok(vec![text(document)]),
-        OneOrMany::Many(list) => {
-            scene.admit(field, list.sent)?;
-            Ok(list.items.into_iter().map(text).collect())
-        }
-    }
+/// The texts of a side. Content parts of one object are texts of their own, as vLLM counts.
+fn side<'a>(
+    field: &'static str,
+    (side, scene): (OneOrMany<'a>, Scene),
+    reading: &mut Reading<'_>,
+) -> Result<Vec<Cow<'a, str>>, Reject> {
+    let list = match side {
+        OneOrMany::One(document) => match document.into_parts() {
+            Ok(parts) => parts,
+            Err(one) => return Ok(vec![reading.text(one).map_err(|why| why.at(field, 0))?]),
+        },
+        OneOrMany::Many(list) => list,
+    };
+    scene.admit(field, list.sent)?;
+    reading.texts(field, list.items)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
@@ -99,6 +113,7 @@ fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
         model: &reply.card.id,
         data: (0..reply.answer.scored.len()).map(item).collect(),
         usage: Usage::of(reply),
+        warnings: reply.call.unread.sentences(),
     })
 }
 

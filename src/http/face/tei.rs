@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
+use crate::json::unread::Unread;
 
 pub(super) const FACE: Face = Face {
     name: "tei",
@@ -32,12 +33,13 @@ struct Rank<'r> {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    call(wire::read(body)?, scene)
+    let (body, unread) = wire::read(body)?;
+    call(body, unread, scene)
 }
 
 /// The call of a body that was read already.
-pub(super) fn call(body: RerankBody<'_>, scene: Scene) -> Result<Call<'_>, Reject> {
-    body.into_call(&SPOKEN, "texts", scene)
+pub(super) fn call(body: RerankBody<'_>, unread: Unread, scene: Scene) -> Result<Call<'_>, Reject> {
+    body.into_call(&Manner { field: "texts", ..Manner::ranked(&SPOKEN) }, unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {

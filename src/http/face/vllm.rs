@@ -7,7 +7,7 @@ use super::cohere::Usage;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Echo, rerank::Manner, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "vllm",
@@ -31,32 +31,35 @@ struct Ranked<'r> {
     usage: Usage,
     #[schema(inline)]
     results: Vec<Item<'r>>,
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct Item<'r> {
     index: usize,
     #[schema(inline)]
-    document: Echo<'r>,
+    document: Given<'r>,
     relevance_score: f32,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Echo<'r> {
+struct Given<'r> {
     text: &'r str,
     #[schema(inline)]
     multi_modal: Option<()>,
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: RerankBody<'_> = wire::read(body)?;
-    body.into_call(&SPOKEN, "documents", scene)
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    body.into_call(&Manner { echo: Echo::Always, ..Manner::ranked(&SPOKEN) }, unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
     let item = |index| Item {
         index,
-        document: Echo { text: reply.document(index), multi_modal: None },
+        document: Given { text: reply.document(index), multi_modal: None },
         relevance_score: reply.score(index),
     };
     printed(&Ranked {
@@ -64,6 +67,7 @@ fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
         model: &reply.card.id,
         usage: Usage::of(reply),
         results: reply.ranking().into_iter().map(item).collect(),
+        warnings: reply.call.unread.sentences(),
     })
 }
 

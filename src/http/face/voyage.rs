@@ -7,7 +7,7 @@ use super::cohere::Usage;
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::RerankBody};
+use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
 
 pub(super) const FACE: Face = Face {
     name: "voyage",
@@ -31,6 +31,9 @@ struct Ranked<'r> {
     model: &'r str,
     #[schema(inline)]
     usage: Usage,
+    /// What was asked for and is not served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -42,8 +45,8 @@ struct Item<'r> {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let body: RerankBody<'_> = wire::read(body)?;
-    body.into_call(&SPOKEN, "documents", scene)
+    let (body, unread): (RerankBody<'_>, _) = wire::read(body)?;
+    body.into_call(&Manner::ranked(&SPOKEN), unread, scene)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
@@ -53,6 +56,7 @@ fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {
         data: reply.ranking().into_iter().map(item).collect(),
         model: &reply.card.id,
         usage: Usage::of(reply),
+        warnings: reply.call.unread.sentences(),
     })
 }
 

@@ -9,7 +9,9 @@ use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::Pair;
 use crate::http::error::Reject;
 use crate::http::openapi::of;
-use crate::http::wire::{self, rerank::Property, rerank::RerankBody};
+use crate::http::wire;
+use crate::http::wire::rerank::{Echo, Manner, Order, Property, RerankBody};
+use crate::json::unread::Unread;
 
 pub(super) const FACE: Face = Face {
     name: "weaviate",
@@ -47,20 +49,20 @@ struct Single<'r> {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    call(wire::read(body)?, scene)
+    let (body, unread) = wire::read(body)?;
+    call(body, unread, scene)
 }
 
 /// The call of a body that was read already.
-pub(super) fn call(mut body: RerankBody<'_>, scene: Scene) -> Result<Call<'_>, Reject> {
+pub(super) fn call(mut body: RerankBody<'_>, unread: Unread, scene: Scene) -> Result<Call<'_>, Reject> {
+    // Weaviate panics on a list that is shorter than what it sent.
+    let manner = |dialect| Manner { order: Order::Input, echo: Echo::Always, ..Manner::ranked(dialect) };
     match std::mem::take(&mut body.property) {
         Property::Present(document) if body.documents.is_none() => {
-            body.call(&SINGLE, vec![Pair { query: 0, document }])
+            body.call(&manner(&SINGLE), unread, vec![Pair { query: 0, document }])
         }
-        Property::Present(_) | Property::Absent => {
-            let call = body.into_call(&MANY, "documents", scene)?;
-            // Weaviate panics on a list that is shorter than what it sent.
-            Ok(Call { top: None, ..call })
-        }
+        // Beside documents it is the property's name, which says nothing of them.
+        Property::Present(_) | Property::Absent => body.into_call(&manner(&MANY), unread, scene),
     }
 }
 

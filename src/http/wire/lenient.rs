@@ -14,6 +14,10 @@ use crate::domain::CutSide;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Whole(pub(in crate::http) i64);
 
+/// A number: `0.5`, `"0.5"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::http) struct Real(pub(in crate::http) f64);
+
 /// A switch: `true`, `"true"`, `"False"`, `1`, `"0"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) struct Flag(pub(in crate::http) bool);
@@ -93,7 +97,7 @@ macro_rules! deserialize_from_scalar {
     )* };
 }
 
-deserialize_from_scalar!(Whole, Flag, Millis, Side, Truncate);
+deserialize_from_scalar!(Whole, Real, Flag, Millis, Side, Truncate);
 
 impl FromScalar for Whole {
     const EXPECTED: &'static str = "a whole number";
@@ -102,6 +106,14 @@ impl FromScalar for Whole {
     fn from_scalar(scalar: &Scalar<'_>) -> Option<Self> {
         let number = scalar.number()?;
         (number.fract() == 0.0).then_some(Self(number as i64))
+    }
+}
+
+impl FromScalar for Real {
+    const EXPECTED: &'static str = "a number";
+
+    fn from_scalar(scalar: &Scalar<'_>) -> Option<Self> {
+        scalar.number().map(Self)
     }
 }
 

@@ -13,10 +13,12 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use utoipa::ToSchema;
 
+use super::document::Document;
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
 use super::terms::Terms;
-use super::text::{Document, List, Text};
+use super::text::{List, Text};
 use crate::domain::{Pair, Texts};
+use crate::json::unread::Unread;
 
 /// The union of the bodies of vLLM's `/score` and TEI's `/predict`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -95,8 +97,8 @@ pub(in crate::http) enum Inputs<'a> {
 pub(in crate::http) enum Item<'a> {
     /// A string.
     Text(Cow<'a, str>),
-    /// A list of strings: `[query, document]`.
-    Sequence(List<Text<'a>>),
+    /// A list of texts: `[query, document]`.
+    Sequence(List<Document<'a>>),
     /// `{"text", "text_pair"}`.
     Object(Entry<'a>),
 }
@@ -105,25 +107,53 @@ pub(in crate::http) enum Item<'a> {
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct Entry<'a> {
     #[serde(borrow)]
-    pub(in crate::http) text: Option<Text<'a>>,
+    pub(in crate::http) text: Option<Document<'a>>,
     #[serde(borrow)]
-    pub(in crate::http) text_pair: Option<Text<'a>>,
+    pub(in crate::http) text_pair: Option<Document<'a>>,
 }
 
 impl<'a> PairsBody<'a> {
-    /// The terms of the request; the texts are taken out before.
-    pub(in crate::http) fn terms(self) -> Terms<'a> {
+    /// The terms of the request. The texts that are read were taken out before; the others are noted.
+    pub(in crate::http) fn terms(self, unread: &mut Unread) -> Terms<'a> {
+        // Whole, so that a new key cannot be forgotten: what is not used is a warning of the compiler.
+        let Self {
+            inputs,
+            text_1,
+            text_2,
+            data_1,
+            data_2,
+            queries,
+            documents,
+            items,
+            model,
+            raw_scores,
+            use_activation,
+            truncate,
+            truncation_direction,
+            truncation_side,
+            truncate_prompt_tokens,
+            max_tokens_per_doc,
+            max_chunks_per_doc,
+            timeout_ms,
+            allow_partial,
+        } = self;
+        let sides = [("text_1", text_1), ("text_2", text_2), ("data_1", data_1), ("data_2", data_2)];
+        let named = [("queries", queries), ("documents", documents), ("items", items)];
+        unread.note_any(sides.into_iter().chain(named).map(|(name, side)| side.map(|_| name)));
+        unread.note_any([inputs.map(|_| "inputs")]);
         Terms {
-            model: self.model,
-            raw_scores: self.raw_scores,
-            use_activation: self.use_activation,
-            truncate: self.truncate,
-            side: self.truncation_direction.or(self.truncation_side),
-            pair_tokens: self.truncate_prompt_tokens,
-            document_tokens: self.max_tokens_per_doc,
-            windows: self.max_chunks_per_doc,
-            timeout: self.timeout_ms,
-            allow_partial: self.allow_partial,
+            model,
+            raw_scores,
+            use_activation,
+            truncate,
+            truncation_direction,
+            truncation_side,
+            truncate_prompt_tokens,
+            max_tokens_per_doc,
+            max_chunks_per_doc,
+            timeout_ms,
+            allow_partial,
+            ..Terms::default()
         }
     }
 }

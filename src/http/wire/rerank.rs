@@ -8,13 +8,15 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::lenient::{Flag, Millis, Side, Truncate, Whole};
-use super::terms::{Terms, positive};
-use super::text::{Document, List, Text};
+use super::document::{Document, Documents, Reading, query};
+use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
+use super::terms::{Terms, one_of, positive};
+use super::text::{List, Text};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
-use crate::http::face::{Call, Dialect, Scene};
+use crate::http::face::{Call, Dialect, Scene, Scores};
 use crate::http::openapi::reduced;
+use crate::json::unread::Unread;
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -24,13 +26,13 @@ pub(in crate::http) struct RerankBody<'a> {
     pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
-    pub(in crate::http) documents: Option<List<Document<'a>>>,
+    pub(in crate::http) documents: Option<Documents<'a>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
-    pub(in crate::http) texts: Option<List<Document<'a>>>,
+    pub(in crate::http) texts: Option<Documents<'a>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
-    pub(in crate::http) passages: Option<List<Document<'a>>>,
+    pub(in crate::http) passages: Option<Documents<'a>>,
     #[serde(borrow, default)]
     #[schema(inline)]
     pub(in crate::http) property: Property<'a>,
@@ -41,6 +43,10 @@ pub(in crate::http) struct RerankBody<'a> {
     top_n: Option<Whole>,
     #[schema(inline)]
     top_k: Option<Whole>,
+    #[schema(inline)]
+    min_score: Option<Real>,
+    #[schema(inline)]
+    score_threshold: Option<Real>,
     #[schema(inline)]
     return_documents: Option<Flag>,
     #[schema(inline)]
@@ -92,11 +98,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
 }
 
 /// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
-const TERMS: [&str; 17] = [
+const TERMS: [&str; 19] = [
     "query",
     "model",
     "top_n",
     "top_k",
+    "min_score",
+    "score_threshold",
     "return_documents",
     "return_text",
     "raw_scores",
@@ -122,54 +130,170 @@ impl<'a> RerankBody<'a> {
         reduced::<RerankBody<'_>>(&keys, &["query", field])
     }
 
-    /// The call that these keys ask for, its documents taken from `field`.
+    /// The call that these keys ask for.
     pub(in crate::http) fn into_call(
         mut self,
-        dialect: &'static Dialect,
-        field: &'static str,
+        manner: &Manner,
+        unread: Unread,
         scene: Scene,
     ) -> Result<Call<'a>, Reject> {
-        let list = match field {
+        let list = match manner.field {
             "texts" => self.texts.take(),
             "passages" => self.passages.take(),
             _ => self.documents.take(),
         };
-        let Some(list) = list else {
-            return Err(Reject::field(field, "missing; send a list of strings"));
+        let Some(Documents(list)) = list else {
+            return Err(Reject::field(manner.field, "missing; send a list of strings"));
         };
-        scene.admit(field, list.sent)?;
-        let rank_fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
-        let pairs =
-            list.items.into_iter().map(|document| Pair { query: 0, document: document.into_text(&rank_fields) });
-        self.call(dialect, pairs.collect())
+        scene.admit(manner.field, list.sent)?;
+        let fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
+        let mut reading = Reading::by(&fields);
+        let texts = reading.texts(manner.field, list.items)?;
+        let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
+        let (missing_fields, left_out_fields) = (reading.missing, reading.left_out);
+        let chose_nothing = !fields.is_empty() && reading.chosen_from == 0;
+        let mut call = self.call(manner, unread, pairs)?;
+        call.unread.note_any([chose_nothing.then_some("rank_fields")]);
+        Ok(Call { missing_fields, left_out_fields, ..call })
     }
 
-    /// The call that the other keys ask for, on documents that were read already.
-    pub(in crate::http) fn call(self, dialect: &'static Dialect, pairs: Vec<Pair<'a>>) -> Result<Call<'a>, Reject> {
-        let query = match self.query {
-            None => return Err(Reject::field("query", "missing; send a string")),
-            Some(Document::Fields(fields)) if !fields.iter().any(|(key, _)| key == "text") => {
-                return Err(Reject::field("query", "expected a string or an object with `text`"));
-            }
-            Some(query) => query.into_text(&[]),
-        };
-        let is = |flag: Option<Flag>| flag == Some(Flag(true));
+    /// The call that the other keys ask for, on documents that were read already. What is not read here is noted.
+    pub(in crate::http) fn call(
+        self,
+        manner: &Manner,
+        mut unread: Unread,
+        pairs: Vec<Pair<'a>>,
+    ) -> Result<Call<'a>, Reject> {
+        // Whole, so that a new key cannot be forgotten: what is not used is a warning of the compiler.
+        let Self {
+            query: asked,
+            documents,
+            texts,
+            passages,
+            property,
+            model,
+            top_n,
+            top_k,
+            min_score,
+            score_threshold,
+            return_documents,
+            return_text,
+            raw_scores,
+            use_activation,
+            truncate,
+            truncation,
+            truncation_direction,
+            truncation_side,
+            truncate_prompt_tokens,
+            rank_fields,
+            max_chunks_per_doc,
+            max_tokens_per_doc,
+            timeout_ms,
+            allow_partial,
+        } = self;
+        unread.note_any([
+            documents.map(|_| "documents"),
+            texts.map(|_| "texts"),
+            passages.map(|_| "passages"),
+            matches!(property, Property::Present(_)).then_some("property"),
+            rank_fields.map(|_| "rank_fields"),
+        ]);
+        let asked = asked.ok_or_else(|| Reject::field("query", "missing; send a string"))?;
+        let asked = query(asked).map_err(|_| Reject::field("query", "expected a string or an object with `text`"))?;
+        let (top, least) = manner.choice(&mut unread, (top_n, top_k), (min_score, score_threshold));
+        let echo = manner.echoes(&mut unread, return_documents, return_text);
         let terms = Terms {
-            model: self.model,
-            raw_scores: self.raw_scores,
-            use_activation: self.use_activation,
-            truncate: self.truncate.or(self.truncation),
-            side: self.truncation_direction.or(self.truncation_side),
-            pair_tokens: self.truncate_prompt_tokens,
-            document_tokens: self.max_tokens_per_doc,
-            windows: self.max_chunks_per_doc,
-            timeout: self.timeout_ms,
-            allow_partial: self.allow_partial,
+            model,
+            raw_scores,
+            use_activation,
+            truncate,
+            truncation,
+            truncation_direction,
+            truncation_side,
+            truncate_prompt_tokens,
+            max_tokens_per_doc,
+            max_chunks_per_doc,
+            timeout_ms,
+            allow_partial,
+            scores: manner.scores,
         };
-        Ok(Call {
-            top: self.top_n.or(self.top_k).and_then(positive),
-            echo: is(self.return_documents) || is(self.return_text),
-            ..terms.into_call(dialect, Texts { queries: vec![query], pairs })
-        })
+        let texts = Texts { queries: vec![asked], pairs };
+        Ok(Call { top, least, echo, ..terms.into_call(manner.dialect, texts, unread) })
+    }
+}
+
+/// What a face makes of the keys that it shares with others.
+#[derive(Debug)]
+pub(in crate::http) struct Manner {
+    pub(in crate::http) dialect: &'static Dialect,
+    /// The key of the documents.
+    pub(in crate::http) field: &'static str,
+    pub(in crate::http) order: Order,
+    pub(in crate::http) echo: Echo,
+    /// The number that is given when the caller asks for none; [`Scores::Raw`] is given whatever the caller asks for.
+    pub(in crate::http) scores: Scores,
+}
+
+/// The order of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Order {
+    /// Best first, so some may be left out.
+    Ranked,
+    /// The caller's; all of them, for they are told apart by their place.
+    Input,
+}
+
+/// Whether documents come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Echo {
+    /// When they are asked for.
+    Asked,
+    /// Whether or not.
+    Always,
+    /// There is no place for them.
+    Never,
+}
+
+impl Manner {
+    /// A ranking of `documents` that gives them back when asked for.
+    pub(in crate::http) const fn ranked(dialect: &'static Dialect) -> Self {
+        Self { dialect, field: "documents", order: Order::Ranked, echo: Echo::Asked, scores: Scores::Activated }
+    }
+
+    /// How many of the best are wanted, and the least score that is.
+    fn choice(
+        &self,
+        unread: &mut Unread,
+        (top_n, top_k): (Option<Whole>, Option<Whole>),
+        (min_score, score_threshold): (Option<Real>, Option<Real>),
+    ) -> (Option<usize>, Option<f64>) {
+        let names = (
+            if top_n.is_some() { "top_n" } else { "top_k" },
+            if min_score.is_some() { "min_score" } else { "score_threshold" },
+        );
+        let top = one_of(unread, ("top_n", top_n), ("top_k", top_k));
+        let least = one_of(unread, ("min_score", min_score), ("score_threshold", score_threshold));
+        // -1 means all wherever numbers below zero mean something.
+        let senseless = top.is_some_and(|Whole(top)| top < -1);
+        let (top, least) = (top.and_then(positive), least.map(|Real(least)| least));
+        if self.order == Order::Ranked {
+            unread.note_any([senseless.then_some(names.0)]);
+            return (top, least);
+        }
+        unread.note_any([(senseless || top.is_some()).then_some(names.0), least.map(|_| names.1)]);
+        (None, None)
+    }
+
+    /// Whether documents are wanted back.
+    fn echoes(&self, unread: &mut Unread, documents: Option<Flag>, text: Option<Flag>) -> bool {
+        let name = if documents.is_some() { "return_documents" } else { "return_text" };
+        let asked = one_of(unread, ("return_documents", documents), ("return_text", text));
+        let given = match self.echo {
+            Echo::Asked => return asked == Some(Flag(true)),
+            Echo::Always => true,
+            Echo::Never => false,
+        };
+        unread.note_any([asked.is_some_and(|Flag(asked)| asked != given).then_some(name)]);
+        given
     }
 }

@@ -7,11 +7,12 @@ use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, 
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::document::{Document, Documents};
+use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
 use super::pairs::{Entry, Inputs, Item, OneOrMany};
 use super::rerank::Property;
 use super::tensor::{Strings, Tag};
-use super::text::{Document, Text};
+use super::text::Text;
 
 macro_rules! schemas {
     ($($type:ty => $schema:expr;)*) => { $(
@@ -26,9 +27,11 @@ macro_rules! schemas {
 
 schemas! {
     Text<'_> => string();
-    Document<'_> => any_of([string().into(), object_of_anything().into()]);
+    Document<'_> => any_of([string().into(), object_with_text().into()]);
+    Documents<'_> => non_empty(Document::schema());
     OneOrMany<'_> => any_of([Document::schema(), non_empty(Document::schema()).into()]);
     Whole => any_of([kind(Type::Integer).into(), pattern(r"^-?[0-9]{1,9}(\.0{1,3})?$").into()]);
+    Real => any_of([kind(Type::Number).into(), pattern(r"^-?[0-9]{1,9}(\.[0-9]{1,9})?$").into()]);
     Flag => any_of([
         kind(Type::Boolean).into(),
         kind(Type::Integer).enum_values(Some([0, 1])).build().into(),
@@ -77,8 +80,10 @@ fn pattern(pattern: &str) -> Object {
     kind(Type::String).pattern(Some(pattern)).build()
 }
 
-fn object_of_anything() -> Object {
-    kind(Type::Object).additional_properties(Some(AdditionalProperties::FreeForm(true))).build()
+/// An object with a text; others are read by their strings, which no schema can say.
+fn object_with_text() -> Object {
+    let object = kind(Type::Object).property("text", string()).required("text");
+    object.additional_properties(Some(AdditionalProperties::FreeForm(true))).build()
 }
 
 fn any_of<const N: usize>(schemas: [RefOr<Schema>; N]) -> Schema {

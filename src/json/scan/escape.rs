@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 /// The text that the inside of a JSON string stands for. Half a surrogate pair becomes U+FFFD.
-pub(in crate::rescore) fn unescape(raw: &str) -> Cow<'_, str> {
+pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
     if !raw.contains('\\') {
         return Cow::Borrowed(raw);
     }
@@ -15,7 +15,7 @@ pub(in crate::rescore) fn unescape(raw: &str) -> Cow<'_, str> {
 }
 
 /// Appends what [`unescape`] gives.
-pub(in crate::rescore) fn unescape_into(text: &mut String, raw: &str) {
+pub(crate) fn unescape_into(text: &mut String, raw: &str) {
     let mut rest = raw;
     while let Some((plain, after)) = rest.split_once('\\') {
         text.push_str(plain);

@@ -8,13 +8,13 @@ use std::ops::Range;
 
 mod escape;
 
-pub(super) use escape::{unescape, unescape_into};
+pub(crate) use escape::{unescape, unescape_into};
 
 /// Levels of arrays and objects within one another; what the engines' own parser (Jackson) takes by default.
 const MAX_DEPTH: usize = 1000;
 
 /// Where a value stands in the text.
-pub(super) type Span = Range<usize>;
+pub(crate) type Span = Range<usize>;
 
 /// The text is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub struct Syntax {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Boolean,
     Number,
@@ -39,7 +39,7 @@ pub(super) enum Kind {
 
 /// A place in JSON text.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
     /// Closing brackets that [`Cursor::skip`] waits for; kept here for its memory.
@@ -48,7 +48,7 @@ pub(super) struct Cursor<'a> {
 
 impl Kind {
     /// The kind with its article, for error messages.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Boolean => "a boolean",
@@ -62,18 +62,18 @@ impl Kind {
 
 impl<'a> Cursor<'a> {
     /// Begins at `span` of `text`.
-    pub(super) fn new(text: &'a str, span: &Span) -> Self {
+    pub(crate) fn new(text: &'a str, span: &Span) -> Self {
         // Offsets stay those of the whole text, which is why the start is not cut off.
         Self { text: text.get(..span.end).unwrap_or_default(), at: span.start, open: Vec::new() }
     }
 
     /// The text of a span.
-    pub(super) fn slice(&self, span: &Span) -> &'a str {
+    pub(crate) fn slice(&self, span: &Span) -> &'a str {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
     /// Passes white space and tells what the next value is, by its first byte.
-    pub(super) fn kind(&mut self) -> Result<Kind, Syntax> {
+    pub(crate) fn kind(&mut self) -> Result<Kind, Syntax> {
         self.space();
         Ok(match self.peek() {
             b'{' => Kind::Object,
@@ -87,7 +87,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes one value of any kind.
-    pub(super) fn skip(&mut self) -> Result<Span, Syntax> {
+    pub(crate) fn skip(&mut self) -> Result<Span, Syntax> {
         self.space();
         let start = self.at;
         let outer = self.open.len();
@@ -108,13 +108,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes one value that nobody wants.
-    pub(super) fn pass<E: From<Syntax>>(&mut self) -> Result<(), E> {
+    pub(crate) fn pass<E: From<Syntax>>(&mut self) -> Result<(), E> {
         self.skip()?;
         Ok(())
     }
 
     /// Passes an object; `member` is called with every key and has to pass its value.
-    pub(super) fn object<E: From<Syntax>>(
+    pub(crate) fn object<E: From<Syntax>>(
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), E>,
     ) -> Result<Span, E> {
@@ -141,7 +141,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes an array; `item` is called with every index and has to pass its value.
-    pub(super) fn array<E: From<Syntax>>(
+    pub(crate) fn array<E: From<Syntax>>(
         &mut self,
         mut item: impl FnMut(&mut Self, usize) -> Result<(), E>,
     ) -> Result<Span, E> {
@@ -166,7 +166,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that nothing but white space is left.
-    pub(super) fn end(&mut self) -> Result<(), Syntax> {
+    pub(crate) fn end(&mut self) -> Result<(), Syntax> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { self.fail("the end of the body") }
     }

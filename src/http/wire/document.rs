@@ -1,0 +1,440 @@
+//! A document as callers send it, and the rules by which it becomes the one text that is scored.
+//!
+//! A string is the text. Of an object:
+//! 1. Where `rank_fields` are named, their values make the text, in the order of the names, one line a field.
+//! 2. Else the values of `text`, where it has any: `{"text": …}`, and a content part `{"type": "text", "text": …}`.
+//! 3. Else, when its one member (`type` and `role` aside) is an object, that object by the same rules: `{"doc": {…}}`.
+//! 4. Else all strings in it, one line a member, so `{"title": …, "body": …}` and `{"content": [part, …]}`; numbers and
+//!    booleans are left out and counted, but read where there is no string. An object without members is an empty text.
+//!
+//! What a value is, and what of it is read, is [`crate::json::values`]'s. What holds no text that can be read is no
+//! empty text: it is refused. Owns these rules for all dialects. It must not know which dialect it reads for.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::text::{LONGEST_LIST, List, Text};
+use crate::http::error::Reject;
+use crate::json::scan::{Cursor, Syntax, unescape};
+use crate::json::values::{Take, Values, append, below, is_medium, is_part};
+
+/// Objects in one another that rule 3 goes through.
+const WRAPPERS: usize = 32;
+
+/// One document as callers send it.
+#[derive(Clone, Debug)]
+pub(in crate::http) enum Document<'a> {
+    /// The text itself.
+    Text(Cow<'a, str>),
+    /// The members of an object.
+    Fields(Vec<Member<'a>>),
+}
+
+/// A key, and its value as it is spelled.
+type Member<'a> = (Cow<'a, str>, &'a str);
+
+/// A list of documents. One object with a list of content parts is such a list, too: of each part, as vLLM counts.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct Documents<'a>(pub(in crate::http) List<Document<'a>>);
+
+/// Reads the documents of one request, and counts what it meets.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Reading<'f> {
+    rank_fields: &'f [Text<'f>],
+    /// Named fields without a value, over all documents.
+    pub(in crate::http) missing: usize,
+    /// Members that rule 4 left out, over all documents.
+    pub(in crate::http) left_out: usize,
+    /// Documents that `rank_fields` could choose from.
+    pub(in crate::http) chosen_from: usize,
+}
+
+/// Why a document has no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::http) enum Unreadable {
+    /// Nothing in it is a text.
+    #[error("no text in it that can be read; send a string, or an object with `text`")]
+    NoText,
+    /// Something in it is a picture, a film or a sound.
+    #[error("an image, a video or a sound is not read here; send text")]
+    Medium,
+    /// It has none of the fields that were named.
+    #[error("none of `rank_fields` has a value here; name fields that it has, or leave them out")]
+    NoField,
+    /// It is not worth reading.
+    #[error("nested more than 1000 levels deep; send fields of text")]
+    Deep,
+}
+
+impl Unreadable {
+    /// The refusal that names the document.
+    pub(in crate::http) fn at(self, field: &str, index: usize) -> Reject {
+        Reject::field(format!("{field}[{index}]"), self.to_string())
+    }
+}
+
+impl From<Syntax> for Unreadable {
+    /// The text was checked before, all but its depth.
+    fn from(_: Syntax) -> Self {
+        Self::Deep
+    }
+}
+
+impl<'f> Reading<'f> {
+    /// Reads by these `rank_fields`, where there are any.
+    pub(in crate::http) fn by(rank_fields: &'f [Text<'f>]) -> Self {
+        Self { rank_fields, ..Self::default() }
+    }
+
+    /// The text of a document.
+    pub(in crate::http) fn text<'a>(&mut self, document: Document<'a>) -> Result<Cow<'a, str>, Unreadable> {
+        match document {
+            Document::Text(text) => Ok(text),
+            Document::Fields(members) if self.rank_fields.is_empty() => self.of_object(members),
+            Document::Fields(members) => self.of_fields(&members),
+        }
+    }
+
+    /// The texts of a list of documents.
+    pub(in crate::http) fn texts<'a>(
+        &mut self,
+        field: &str,
+        documents: Vec<Document<'a>>,
+    ) -> Result<Vec<Cow<'a, str>>, Reject> {
+        let texts = documents.into_iter().enumerate();
+        texts.map(|(index, document)| self.text(document).map_err(|why| why.at(field, index))).collect()
+    }
+
+    /// Rule 1.
+    fn of_fields<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
+        self.chosen_from += 1;
+        let (mut text, mut values, mut read) = (Cow::Borrowed(""), Values::default(), 0);
+        for Text(name) in self.rank_fields {
+            values.clear();
+            for (key, raw) in members {
+                if let Some(rest) = below(name, key)
+                    && values.found.is_empty()
+                {
+                    values.collect_from(raw, rest)?;
+                }
+            }
+            read += usize::from(!values.found.is_empty());
+            let mut joint = "\n";
+            for raw in values.found.iter().filter(|raw| !raw.is_empty()) {
+                append(&mut text, joint, raw);
+                joint = " ";
+            }
+        }
+        match read {
+            _ if values.media > 0 => Err(Unreadable::Medium),
+            0 => Err(Unreadable::NoField),
+            read => {
+                self.missing += self.rank_fields.len() - read;
+                Ok(text)
+            }
+        }
+    }
+
+    fn of_object<'a>(&mut self, mut members: Vec<Member<'a>>) -> Result<Cow<'a, str>, Unreadable> {
+        for _ in 0..WRAPPERS {
+            if is_medium_part(&members) {
+                return Err(Unreadable::Medium);
+            }
+            if let Some(text) = of_text(&members)? {
+                return Ok(text);
+            }
+            match wrapped(&members)? {
+                Some(inner) => members = inner,
+                None => return self.of_strings(&members),
+            }
+        }
+        Err(Unreadable::NoText)
+    }
+
+    /// Rule 4.
+    fn of_strings<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
+        let (mut text, mut strings, mut read) = (Cow::Borrowed(""), Values::taking(Take::Strings), false);
+        let (mut media, chat) = (0, members.iter().any(|(key, _)| key == "content"));
+        for (key, raw) in members {
+            match key.as_ref() {
+                // Who says it is no part of what is said.
+                "role" if chat => {}
+                key if is_medium(key) => media += 1,
+                _ => {
+                    strings.clear();
+                    strings.collect_from(raw, "")?;
+                    read |= !strings.found.is_empty();
+                    let mut joint = "\n";
+                    for raw in strings.found.iter().filter(|raw| !raw.is_empty()) {
+                        append(&mut text, joint, raw);
+                        joint = if key == "content" { "\n" } else { " " };
+                    }
+                }
+            }
+        }
+        match read {
+            _ if strings.media > 0 => Err(Unreadable::Medium),
+            true => {
+                self.left_out += strings.left_out + media;
+                Ok(text)
+            }
+            false if strings.left_out > 0 => of_all(members),
+            false if media > 0 => Err(Unreadable::Medium),
+            false if members.is_empty() => Ok(text),
+            false => Err(Unreadable::NoText),
+        }
+    }
+}
+
+/// The text of a query: as that of a document, but an object has to say which of its members it is.
+pub(in crate::http) fn query(document: Document<'_>) -> Result<Cow<'_, str>, Unreadable> {
+    match &document {
+        Document::Fields(members) if !members.iter().any(|(key, _)| key == "text" || key == "content") => {
+            Err(Unreadable::NoText)
+        }
+        Document::Text(_) | Document::Fields(_) => Reading::default().text(document),
+    }
+}
+
+/// Rule 2.
+fn of_text<'a>(members: &[Member<'a>]) -> Result<Option<Cow<'a, str>>, Unreadable> {
+    let mut values = Values::default();
+    for (_, raw) in members.iter().filter(|(key, _)| key == "text") {
+        values.clear();
+        values.collect_from(raw, "")?;
+    }
+    match values.found.as_slice() {
+        _ if values.media > 0 => Err(Unreadable::Medium),
+        [] => Ok(None),
+        found => Ok(Some(joined(found))),
+    }
+}
+
+/// A content part that says it is something else than text, and holds it.
+fn is_medium_part(members: &[Member<'_>]) -> bool {
+    let kind = members.iter().find(|(key, _)| key == "type").map_or("", |(_, raw)| raw.trim_matches('"'));
+    is_part(kind) && members.iter().any(|(key, _)| key == kind)
+}
+
+/// All values, numbers and booleans too.
+fn of_all<'a>(members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
+    let mut values = Values::default();
+    for (_, raw) in members.iter().filter(|(key, _)| !is_medium(key)) {
+        values.collect_from(raw, "")?;
+    }
+    Ok(joined(&values.found))
+}
+
+fn joined<'a>(found: &[&'a str]) -> Cow<'a, str> {
+    let mut text = Cow::Borrowed("");
+    for raw in found {
+        append(&mut text, " ", raw);
+    }
+    text
+}
+
+/// Rule 3: what stands in an object's one member.
+fn wrapped<'a>(members: &[Member<'a>]) -> Result<Option<Vec<Member<'a>>>, Unreadable> {
+    let mut inner = members.iter().filter(|(key, _)| key != "type" && key != "role");
+    match (inner.next(), inner.next()) {
+        (Some((key, raw)), None) if raw.starts_with('{') && !is_medium(key) => Ok(Some(members_of(raw)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The members of an object that was checked before.
+fn members_of(raw: &str) -> Result<Vec<Member<'_>>, Unreadable> {
+    let mut members = Vec::new();
+    Cursor::new(raw, &(0..raw.len())).object(|cursor, key| {
+        let span = cursor.skip()?;
+        members.push((key, cursor.slice(&span)));
+        Ok::<_, Syntax>(())
+    })?;
+    Ok(members)
+}
+
+impl<'a> Document<'a> {
+    /// What `raw` spells.
+    fn spelled(raw: &'a str) -> Result<Self, Unreadable> {
+        match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
+            Some(inside) => Ok(Self::Text(unescape(inside))),
+            None if raw.starts_with('{') => members_of(raw).map(Self::Fields),
+            None => Ok(Self::Fields(vec![("content".into(), raw)])),
+        }
+    }
+
+    /// The documents that this object holds as content parts; else itself.
+    pub(in crate::http) fn into_parts(self) -> Result<List<Self>, Self> {
+        let Self::Fields(members) = &self else { return Err(self) };
+        let content = members.iter().find(|(key, raw)| key == "content" && raw.starts_with('['));
+        let Some((_, raw)) = content else { return Err(self) };
+        let mut list = List { items: Vec::new(), sent: 0 };
+        let read = Cursor::new(raw, &(0..raw.len())).array(|cursor, _| {
+            cursor.kind()?;
+            let span = cursor.skip()?;
+            list.sent += 1;
+            if list.sent <= LONGEST_LIST {
+                list.items.push(Self::spelled(cursor.slice(&span))?);
+            }
+            Ok::<_, Unreadable>(())
+        });
+        if read.is_ok() { Ok(list) } else { Err(self) }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Document<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Document<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Document::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Document::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Text(key), raw)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                    members.push((key, raw.get()));
+                }
+                Ok(Document::Fields(members))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Documents<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Documents<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                let whole = Document::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                whole.into_parts().map(Documents).map_err(|_| A::Error::custom("invalid type: map, expected a list"))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                List::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Documents)
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(json: &str, rank_fields: &[&str]) -> Result<(String, usize, usize), Unreadable> {
+        let names: Vec<Text<'_>> = rank_fields.iter().map(|&name| Text(name.into())).collect();
+        let mut reading = Reading::by(&names);
+        let text = reading.text(serde_json::from_str(json).expect("a document"))?.into_owned();
+        Ok((text, reading.missing, reading.left_out))
+    }
+
+    #[test]
+    fn texts_without_escapes_are_borrowed_from_the_body() {
+        let list: List<Document<'_>> =
+            serde_json::from_str(r#"["plain é", "with \u00e9 escape", {"text":"plain"}]"#).unwrap();
+        assert!(matches!(&list.items[0], Document::Text(Cow::Borrowed("plain é"))));
+        assert!(matches!(&list.items[1], Document::Text(Cow::Owned(text)) if text == "with é escape"));
+        assert!(matches!(Reading::default().text(list.items[2].clone()), Ok(Cow::Borrowed("plain"))));
+    }
+
+    // Case B1.
+    #[test]
+    fn objects_become_one_text() {
+        type Case<'a> = (&'a str, &'a [&'a str], &'a str, [usize; 2], &'a str);
+        let cases: &[Case<'_>] = &[
+            (r#"{"text":"t","title":"h"}"#, &[], "t", [0, 0], "`text` comes first"),
+            (r#"{"text":3520031}"#, &[], "3520031", [0, 0], "a number is spelled as it came"),
+            (r#"{"text":1e3}"#, &[], "1e3", [0, 0], "in whatever form"),
+            (r#"{"text":true}"#, &[], "true", [0, 0], "a boolean"),
+            (r#"{"text":["a",["b",1]]}"#, &[], "a b 1", [0, 0], "a list"),
+            (r#"{"text":{"x":"a","y":{"z":"b"}}}"#, &[], "a b", [0, 0], "an object"),
+            (r#"{"text":"","title":"h"}"#, &[], "", [0, 0], "an empty text is a text"),
+            (r#"{"text":null,"title":"h"}"#, &[], "h", [0, 0], "null is none"),
+            (r#"{"doc":{"text":"a","id":7}}"#, &[], "a", [0, 0], "an object in an object"),
+            (r#"{"type":"x","document":{"doc":{"text":{"b":"a"}}}}"#, &[], "a", [0, 0], "whatever it is called"),
+            (r#"{"type":"text","text":"a"}"#, &[], "a", [0, 0], "a content part"),
+            (r#"{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}"#, &[], "a\nb", [0, 0], "parts"),
+            (r#"{"role":"user","content":"a"}"#, &[], "a", [0, 0], "a message"),
+            (r#"{"title":"h","content":"a"}"#, &[], "h\na", [0, 0], "a record with content"),
+            (
+                r#"{"title":"h","n":1,"x":{"y":["z"]},"b":true,"v":null,"body":"b"}"#,
+                &[],
+                "h\nz\nb",
+                [0, 2],
+                "all strings in their order, numbers counted",
+            ),
+            (r#"{"title":"h","image":"u"}"#, &[], "h", [0, 1], "an image beside a text is counted"),
+            (r#"{"n":1,"m":[2]}"#, &[], "1 2", [0, 0], "numbers where there is nothing else"),
+            (r"{}", &[], "", [0, 0], "nothing at all is an empty text"),
+            (r#"{"title":"h","text":"t","body":"b"}"#, &["body", "title", "none"], "b\nh", [1, 0], "chosen, ordered"),
+            (r#"{"n":1999,"l":["a",2],"o":{"p":"q"}}"#, &["n", "l", "o.p"], "1999\na 2\nq", [0, 0], "of every kind"),
+            (r#"{"Title":"h","title":"i"}"#, &["Title"], "h", [0, 0], "letter case as it is spelled"),
+            (r#"{"a.b":"x","a":{"c":"y"}}"#, &["a.b", "a.c"], "x\ny", [0, 0], "dots in keys and between them"),
+            (r#"{"a":"","b":"x"}"#, &["a", "b"], "x", [0, 0], "empty values leave no line"),
+        ];
+        for (json, rank_fields, expected, [missing, left_out], why) in cases {
+            assert_eq!(text(json, rank_fields), Ok(((*expected).to_owned(), *missing, *left_out)), "{why}: {json}");
+        }
+    }
+
+    // Case B1.
+    #[test]
+    fn what_holds_no_text_is_refused() {
+        let deep = format!("{{\"text\":{}1{}}}", "[".repeat(2000), "]".repeat(2000));
+        let cases: &[(&str, &[&str], Unreadable)] = &[
+            (r#"{"text":null}"#, &[], Unreadable::NoText),
+            (r#"{"text":[]}"#, &[], Unreadable::NoText),
+            (r#"{"text":{},"x":null}"#, &[], Unreadable::NoText),
+            (r#"{"image":"https://example.org/a.png"}"#, &[], Unreadable::Medium),
+            (r#"{"image_url":{"url":"u"},"type":"image_url"}"#, &[], Unreadable::Medium),
+            (r#"{"doc":{"image":"u"}}"#, &[], Unreadable::Medium),
+            (r#"{"type":"file","file":{"data":"x"},"id":"y"}"#, &[], Unreadable::Medium),
+            (r#"{"content":[{"type":"image_url","image_url":{"url":"u"}}]}"#, &[], Unreadable::Medium),
+            (
+                r#"{"content":[{"type":"text","text":"a"},{"type":"video_url","video_url":{"url":"u"}}]}"#,
+                &[],
+                Unreadable::Medium,
+            ),
+            (r#"{"text":"a"}"#, &["title"], Unreadable::NoField),
+            (r#"{"title":null,"text":"a"}"#, &["title"], Unreadable::NoField),
+            (r#"{"Title":"a"}"#, &["title"], Unreadable::NoField),
+            (r#"{"a":"b"}"#, &["a.b"], Unreadable::NoField),
+            (&deep, &[], Unreadable::Deep),
+        ];
+        for (json, rank_fields, why) in cases {
+            assert_eq!(text(json, rank_fields), Err(*why), "{json:.80}");
+        }
+    }
+
+    #[test]
+    fn queries_say_which_of_their_members_they_are() {
+        let read = |json: &str| query(serde_json::from_str(json).expect("a document")).map(Cow::into_owned);
+        assert_eq!(read(r#"{"text":"q","id":1}"#).as_deref(), Ok("q"));
+        assert_eq!(read(r#"{"content":[{"type":"text","text":"q"}]}"#).as_deref(), Ok("q"));
+        assert_eq!(read(r#"{"title":"q"}"#), Err(Unreadable::NoText));
+        assert_eq!(read(r"{}"), Err(Unreadable::NoText));
+    }
+
+    #[test]
+    fn parts_of_one_object_are_documents_of_their_own() {
+        let read = serde_json::from_str::<Documents<'_>>;
+        let Documents(list) = read(r#"{"content":["a",{"type":"text","text":"b"},3]}"#).expect("parts");
+        let texts = Reading::default().texts("documents", list.items).expect("texts");
+        assert_eq!((texts, list.sent), (vec!["a".into(), "b".into(), Cow::from("3")], 3));
+        assert!(read(r#"{"text":"a"}"#).is_err() && read("\"a\"").is_err());
+    }
+}
