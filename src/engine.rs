@@ -1,8 +1,8 @@
 //! Pairs in, logits out: tokenisation, batching, scheduling and the workers.
 //!
 //! The way of a pair: [`Engine::submit`] admits whole requests that fit and are predicted to be in time (`ledger`); the
-//! planner thread hands chunks of texts to tokenizer threads and micro-batches of encodings to workers, both in the order that
-//! `planner` decides; every pair is answered once through the request's [`Sink`].
+//! planner thread (`dispatcher`) hands chunks of texts to tokenizer threads and micro-batches of encodings to workers, as
+//! `scheduler` says in the order that `planner` decides; every pair is answered once through the request's [`Sink`].
 //!
 //! The concurrency contract:
 //! 1. a scorer belongs to one worker thread for life;
@@ -13,7 +13,12 @@
 //!    when it is dropped;
 //! 6. locks are leaves: `ledger`'s, held for arithmetic, and a worker's desk's (`slot`), under which only a [`Sink`] and
 //!    the ledger are asked;
-//! 7. a worker that hangs is told to stop, then left behind and replaced (`crew`); its pairs are answered all the same.
+//! 7. a worker that hangs is told to stop (`pool`), then left behind and replaced (`crew`); its pairs are answered all the
+//!    same.
+//!
+//! What is decided is decided without threads, channels and clocks: by `ledger`, `scheduler` with its `planner`, `claim`,
+//! `slot`, `pool` and `runner`, to whom the time is told; around them `dispatcher`, `tokenise`, `worker` and `crew` are the
+//! threads. The simulator drives the same parts on a time of its own.
 //!
 //! It must not know caches, keys, rankings or HTTP.
 
@@ -24,7 +29,10 @@ mod ledger;
 pub mod options;
 mod pin;
 mod planner;
+mod pool;
 mod quarantine;
+mod runner;
+mod scheduler;
 mod slot;
 mod timeline;
 mod tokenise;
@@ -34,20 +42,22 @@ mod worker;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::domain::Scored;
+use crate::domain::{ModelCard, Scored};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::{Model, ScorerError};
 
-use claim::{Arrival, Job};
+use claim::{Admission, Arrival, Job};
 use crew::{Crew, Watchdog};
-use dispatcher::{Callers, Hands, Waits};
-use ledger::{Asked, Books, Denied, Ledger, Why};
+use dispatcher::{Callers, Hands};
+use ledger::{Asked, Books, Denied, Ledger, Pending, Why};
 pub use options::{Options, Pinning, Quota};
+use pool::Pool;
+use scheduler::Waits;
 pub use timeline::Timeline;
 pub use work::{Order, Work};
 
@@ -60,8 +70,8 @@ pub trait Sink: Send + Sync {
     /// Takes the outcome of pair `slot`. Called exactly once for each pair of the work.
     fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>);
 
-    /// Whether anybody still waits for pair `slot`. After a `false`, the pair may be dropped unscored.
-    fn wanted(&self, slot: usize) -> bool;
+    /// Until when anybody waits for pair `slot`. After a `None`, or past that instant, the pair may be dropped unscored.
+    fn wanted_until(&self, slot: usize) -> Option<Instant>;
 }
 
 /// Why a pair has no score.
@@ -195,20 +205,31 @@ impl Drop for DeathNotice {
 /// The engine: a handle to its threads. Dropping it ends them.
 #[derive(Debug)]
 pub struct Engine {
-    // Above the handles: fields drop in order, and threads end when this sender is gone.
+    // Above the threads: fields drop in order, and threads end when the intake is gone.
+    entrance: Entrance,
+    threads: Threads,
+}
+
+/// Where work comes in.
+#[derive(Debug)]
+struct Entrance {
     intake: Option<Sender<Arrival>>,
     gone: Gone,
-    threads: Vec<JoinHandle<()>>,
-    crew: Arc<Crew>,
-    // Below the crew: it looks after the workers until the last has ended.
-    _watchdog: Watchdog,
     ledger: Arc<Ledger>,
     quotas: Vec<Quota>,
     health: Arc<Health>,
-    started: Receiver<Result<(), ScorerError>>,
-    workers: usize,
     /// Tokens of a pair at most, by model.
     lengths: Vec<u32>,
+}
+
+/// The threads of an engine.
+#[derive(Debug)]
+struct Threads {
+    all: Vec<JoinHandle<()>>,
+    crew: Arc<Crew>,
+    // Below the crew: it looks after the workers until the last has ended.
+    _watchdog: Watchdog,
+    started: Receiver<Result<(), ScorerError>>,
 }
 
 /// What the engine needs of the rest of the process.
@@ -226,15 +247,12 @@ impl Engine {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Self> {
-        let (intake, taken) = bounded(INTAKE);
-        around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
-        // One look serves whoever went away before it.
-        let (gone, told) = bounded(1);
         let count = options.count(models.iter().map(|model| model.batching));
-        let quotas = options.quotas(&models.iter().map(|model| model.card.id.as_str()).collect::<Vec<_>>());
-        let names = models.iter().map(|model| model.card.id.clone());
-        let ledger = Arc::new(Ledger::new(Books::new(&quotas, count), names, Arc::clone(&around.metrics)));
-        let workers = crew::spawn((count, options.pinning, options.stuck_after), models, &ledger, around)?;
+        let cards: Vec<_> = models.iter().map(|model| &model.card).collect();
+        let (entrance, callers) = Entrance::open((options, count), &cards, around);
+        let ledger = &entrance.ledger;
+        let pool = Pool::new((count, options.stuck_after), &cards, ledger, around);
+        let workers = crew::spawn(pool, options.pinning, models)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
         let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {
@@ -244,27 +262,15 @@ impl Engine {
             spread: if wait.is_zero() { count } else { 1 },
             weight: quota.weight,
         };
-        let batchings: Vec<_> = models.iter().zip(&waits).zip(&quotas).map(batching).collect();
+        let batchings: Vec<_> = models.iter().zip(&waits).zip(&entrance.quotas).map(batching).collect();
         let planner = planner::Planner::new(&batchings).with_readers(options.tokenisers);
-        let callers = Callers { arrivals: taken, gone: told };
-        let hands = Hands { ends: workers.ends, crew: Arc::clone(&workers.crew) };
+        let hands = Hands { tokenisers: tokenisers.ends, workers: workers.ends, crew: Arc::clone(&workers.crew) };
         // Who sets a time wants it waited; of our own accord we keep no device idle.
         let waits = Waits { longest: waits, whatever: options.batch_wait.is_some() };
-        let mut threads = vec![dispatcher::spawn((planner, waits), callers, tokenisers.ends, hands)?];
-        threads.extend(tokenisers.threads);
-        Ok(Self {
-            intake: Some(intake),
-            gone: Gone(gone),
-            threads,
-            crew: workers.crew,
-            _watchdog: workers.watchdog,
-            ledger,
-            quotas,
-            health: Arc::clone(&around.health),
-            started: workers.started,
-            workers: count,
-            lengths: models.iter().map(|model| model.card.max_length).collect(),
-        })
+        let mut all = vec![dispatcher::spawn((planner, waits), callers, hands)?];
+        all.extend(tokenisers.threads);
+        let threads = Threads { all, crew: workers.crew, _watchdog: workers.watchdog, started: workers.started };
+        Ok(Self { entrance, threads })
     }
 
     /// Blocks until every worker has loaded its models and has run one forward pass of each.
@@ -272,9 +278,9 @@ impl Engine {
     /// # Errors
     /// The first worker's failure.
     pub fn wait_until_warm(&self) -> Result<(), StartError> {
-        for _ in 0..self.workers {
+        for _ in 0..self.threads.crew.pool.size() {
             let died = || Err(ScorerError::Runtime { message: "a worker died while it was loading".to_owned() });
-            self.started.recv().unwrap_or_else(|_| died()).map_err(StartError)?;
+            self.threads.started.recv().unwrap_or_else(|_| died()).map_err(StartError)?;
         }
         Ok(())
     }
@@ -283,22 +289,60 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal`]; `sink` is not called then.
-    pub fn submit(&self, work: Work, sink: Arc<dyn Sink>) -> Result<Ticket, Refusal> {
+    pub fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<Ticket, Refusal> {
+        self.entrance.submit(work, sink, now)
+    }
+
+    /// What tells this engine that somebody who waited has gone.
+    pub fn gone(&self) -> Gone {
+        self.entrance.gone.clone()
+    }
+
+    /// What each model has of what they share.
+    pub fn quotas(&self) -> &[Quota] {
+        &self.entrance.quotas
+    }
+}
+
+impl Entrance {
+    /// One for so many workers, and what the planner thread is told through it.
+    fn open((options, workers): (&Options, usize), cards: &[&ModelCard], around: &Surroundings) -> (Self, Callers) {
+        let (intake, arrivals) = bounded(INTAKE);
+        // One look serves whoever went away before it.
+        let (gone, told) = bounded(1);
+        around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
+        let quotas = options.quotas(&cards.iter().map(|card| card.id.as_str()).collect::<Vec<_>>());
+        let names = cards.iter().map(|card| card.id.clone());
+        let entrance = Self {
+            intake: Some(intake),
+            gone: Gone(gone),
+            ledger: Arc::new(Ledger::new(Books::new(&quotas, workers), names, Arc::clone(&around.metrics))),
+            quotas,
+            health: Arc::clone(&around.health),
+            lengths: cards.iter().map(|card| card.max_length).collect(),
+        };
+        (entrance, Callers { arrivals, gone: told })
+    }
+
+    fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<Ticket, Refusal> {
         let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
+        if self.health.is_short_of_memory() {
+            self.ledger.refused(work.model, "memory");
+            return Err(Refusal::Memory);
+        }
         let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
+        let scale = self.ledger.scale(work.model);
+        let texts = work.texts(most, scale);
         let asked = Asked {
             model: work.model,
-            tokens: work.estimated_tokens(most),
+            tokens: texts.iter().map(|text| u64::from(text.tokens)).sum(),
             deadline: work.deadline,
             priority: work.priority,
             partial: work.order == Order::AsGiven,
         };
-        if self.health.is_short_of_memory() {
-            self.ledger.refused(asked.model, "memory");
-            return Err(Refusal::Memory);
-        }
-        let entry = self.ledger.admit(&asked).map_err(Refusal::from)?;
-        let job = Arc::new(Job::new((work, most), sink, (Arc::clone(&self.ledger), entry)));
+        let entry = self.ledger.admit(&asked, now).map_err(Refusal::from)?;
+        let admission = Admission { at: now, texts, scale, ledger: Arc::clone(&self.ledger), entry };
+        let job = Arc::new(Job::new(work, sink, admission));
         let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
             Ok(()) => return Ok(Ticket { job }),
             Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
@@ -309,18 +353,8 @@ impl Engine {
         };
         self.ledger.refused(asked.model, "intake");
         arrival.defuse();
-        self.ledger.leave(entry, asked.tokens);
+        self.ledger.leave(entry, Pending::Unread(asked.tokens));
         Err(refusal)
-    }
-
-    /// What tells this engine that somebody who waited has gone.
-    pub fn gone(&self) -> Gone {
-        self.gone.clone()
-    }
-
-    /// What each model has of what they share.
-    pub fn quotas(&self) -> &[Quota] {
-        &self.quotas
     }
 }
 
@@ -337,12 +371,12 @@ impl From<Denied> for Refusal {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.crew.close();
-        self.intake = None;
-        for thread in self.threads.drain(..) {
+        self.threads.crew.pool.close();
+        self.entrance.intake = None;
+        for thread in self.threads.all.drain(..) {
             // A thread that panicked has been reported by its guard.
             drop(thread.join());
         }
-        self.crew.join();
+        self.threads.crew.join();
     }
 }

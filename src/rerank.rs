@@ -9,6 +9,7 @@ mod course;
 mod fault;
 mod flights;
 pub mod generation;
+mod progress;
 mod stats;
 
 use std::sync::Arc;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::ledger::{EntryId, Ledger};
+use super::ledger::{EntryId, Ledger, Pending};
+use super::work::Text;
 use super::{PairFault, Sink, Timeline, Times, Work};
 use crate::domain::{Logit, Scored};
 use crate::metrics::Reason;
@@ -18,8 +19,10 @@ use crate::model::{Encoding, PairTokenizer};
 /// Admitted work and what all its pairs share.
 pub(super) struct Job {
     pub(super) work: Work,
-    /// Tokens of one pair at most, for estimates.
-    most: u64,
+    /// What was known of each pair when it was admitted.
+    texts: Box<[Text]>,
+    /// By how much the plain estimates of its texts were scaled.
+    scale: f64,
     /// Token ids of each query, made by the first thread that needs them.
     query_ids: Box<[OnceLock<Option<QueryIds>>]>,
     sink: Arc<dyn Sink>,
@@ -44,6 +47,15 @@ struct Stretch {
     end: AtomicU64,
 }
 
+/// What [`Job::new`] is told of the admission.
+pub(super) struct Admission {
+    pub(super) at: Instant,
+    pub(super) texts: Vec<Text>,
+    pub(super) scale: f64,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) entry: EntryId,
+}
+
 /// A job on its way to the planner thread. Dropped before its claims were taken, it answers all of them.
 #[derive(Debug)]
 pub(super) struct Arrival(Option<Arc<Job>>);
@@ -58,6 +70,7 @@ pub(super) struct Claim {
     best: AtomicU32,
     /// Windows not yet scored; the pair has a score when none is left.
     left: AtomicU32,
+    /// Of all its windows; 0 before it is read.
     tokens: AtomicU32,
     cut: AtomicBool,
     answered: AtomicBool,
@@ -68,8 +81,6 @@ pub(super) struct Claim {
 pub(super) struct Unit {
     pub(super) claim: Arc<Claim>,
     pub(super) encoding: Encoding,
-    /// Its part of the pair's estimated tokens.
-    pub(super) estimate: u64,
     /// When it could have been scored.
     pub(super) ready: Instant,
 }
@@ -88,17 +99,19 @@ impl std::fmt::Debug for Claim {
 }
 
 impl Job {
-    pub(super) fn new((work, most): (Work, u64), sink: Arc<dyn Sink>, (ledger, entry): (Arc<Ledger>, EntryId)) -> Self {
+    pub(super) fn new(work: Work, sink: Arc<dyn Sink>, admission: Admission) -> Self {
+        let Admission { at, texts, scale, ledger, entry } = admission;
         let query_ids = work.queries.iter().map(|_| OnceLock::new()).collect();
         Self {
             work,
-            most,
+            texts: texts.into(),
+            scale,
             query_ids,
             sink,
             ledger,
             entry,
             forsaken: AtomicBool::new(false),
-            admitted: Instant::now(),
+            admitted: at,
             tokenise_nanos: AtomicU64::new(0),
             queue_nanos: AtomicU64::new(0),
             inference_nanos: AtomicU64::new(0),
@@ -123,14 +136,16 @@ impl Job {
         }
     }
 
-    pub(super) fn tokenised_for(&self, spent: Duration) {
-        self.tokenise_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
-        self.tokenised.cover(self.admitted.elapsed(), spent);
+    /// Texts of it were read from one instant to the other.
+    pub(super) fn tokenised_for(&self, (begun, now): (Instant, Instant)) {
+        self.tokenise_nanos.fetch_add(nanos(now.saturating_duration_since(begun)), Ordering::Relaxed);
+        self.tokenised.cover(self.admitted, (begun, now));
     }
 
-    pub(super) fn inferred_for(&self, spent: Duration) {
-        self.inference_nanos.fetch_add(nanos(spent), Ordering::Relaxed);
-        self.inferred.cover(self.admitted.elapsed(), spent);
+    /// A forward pass with pairs of it went on from one instant to the other.
+    pub(super) fn inferred_for(&self, (begun, now): (Instant, Instant)) {
+        self.inference_nanos.fetch_add(nanos(now.saturating_duration_since(begun)), Ordering::Relaxed);
+        self.inferred.cover(self.admitted, (begun, now));
         self.forwards.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -150,14 +165,13 @@ impl Job {
         self.forsaken.load(Ordering::Acquire)
     }
 
-    /// Tokens that all its pairs are expected to be.
-    pub(super) fn estimated_tokens(&self) -> u64 {
-        self.work.estimated_tokens(self.most)
+    /// What was known of each pair when it was admitted.
+    pub(super) fn texts(&self) -> &[Text] {
+        &self.texts
     }
 
     fn estimate(&self, slot: u32) -> u64 {
-        let pair = self.work.documents.get(slot as usize);
-        pair.map_or(0, |(query, document)| self.work.estimate((*query, document), self.most))
+        self.texts.get(slot as usize).map_or(0, |text| text.tokens.into())
     }
 }
 
@@ -166,10 +180,10 @@ impl Stretch {
         Self { begin: AtomicU64::new(u64::MAX), end: AtomicU64::new(0) }
     }
 
-    /// Takes in what ended just now and took so long.
-    fn cover(&self, now: Duration, spent: Duration) {
-        self.begin.fetch_min(nanos(now.saturating_sub(spent)), Ordering::Relaxed);
-        self.end.fetch_max(nanos(now), Ordering::Relaxed);
+    /// Takes in what went on from one instant to the other.
+    fn cover(&self, admitted: Instant, (begun, now): (Instant, Instant)) {
+        self.begin.fetch_min(nanos(begun.saturating_duration_since(admitted)), Ordering::Relaxed);
+        self.end.fetch_max(nanos(now.saturating_duration_since(admitted)), Ordering::Relaxed);
     }
 
     fn since(&self, admitted: Instant) -> Option<(Instant, Instant)> {
@@ -230,20 +244,27 @@ impl Claim {
         self.slot
     }
 
-    /// Whether the pair is still worth its inference; it is refused when it is not.
+    /// Whether the pair is still worth its inference; it is refused when it is not. Those who wait for it may be others than
+    /// the one whose request it came with, and have more time: what counts is theirs.
     pub(super) fn is_live(&self, now: Instant) -> bool {
         if self.fault.get().is_some() {
             return false;
         }
-        let fault = if now >= self.job.work.deadline {
-            PairFault::Expired
-        } else if self.job.sink.wanted(self.slot as usize) {
+        if self.wanted_until().is_some_and(|until| until > now) {
             return true;
-        } else {
-            PairFault::Abandoned
-        };
-        self.refuse(fault);
+        }
+        self.refuse(if now >= self.job.work.deadline { PairFault::Expired } else { PairFault::Abandoned });
         false
+    }
+
+    /// Until when somebody waits for the pair; `None` when nobody does any more.
+    pub(super) fn wanted_until(&self) -> Option<Instant> {
+        self.job.sink.wanted_until(self.slot as usize)
+    }
+
+    /// Tokens that the pair was estimated at.
+    pub(super) fn estimate(&self) -> u64 {
+        self.job.estimate(self.slot)
     }
 
     /// The pair will have no score. The first reason stays.
@@ -256,12 +277,13 @@ impl Claim {
     /// Splits the pair into its windows.
     pub(super) fn into_units(self, fitted: Fitted, ready: Instant) -> Vec<Unit> {
         let tokens: usize = fitted.windows.iter().map(Encoding::len).sum();
-        self.tokens.store(u32::try_from(tokens).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX).max(1);
+        self.tokens.store(tokens, Ordering::Relaxed);
+        self.job.ledger.read(self.job.entry, (self.estimate(), self.job.scale), tokens.into());
         self.left.store(u32::try_from(fitted.windows.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.cut.store(fitted.cut, Ordering::Relaxed);
-        let estimate = self.job.estimate(self.slot) / fitted.windows.len().max(1) as u64;
         let claim = Arc::new(self);
-        let unit = |encoding| Unit { claim: Arc::clone(&claim), encoding, estimate, ready };
+        let unit = |encoding| Unit { claim: Arc::clone(&claim), encoding, ready };
         fitted.windows.into_iter().map(unit).collect()
     }
 
@@ -280,7 +302,7 @@ impl Claim {
 
     /// The pair waited this long for a forward pass.
     pub(super) fn waited(&self, now: Instant) {
-        self.job.queue_nanos.fetch_max(nanos(now - self.job.admitted), Ordering::Relaxed);
+        self.job.queue_nanos.fetch_max(nanos(now.saturating_duration_since(self.job.admitted)), Ordering::Relaxed);
     }
 
     fn outcome(&self) -> Result<Scored, PairFault> {
@@ -314,7 +336,11 @@ impl Claim {
                 metrics.pair_failures.get_or_create(&Reason { reason: fault.word() }).inc();
             }
         }
-        self.job.ledger.leave(self.job.entry, self.job.estimate(self.slot));
+        let pending = match self.tokens.load(Ordering::Relaxed) {
+            0 => Pending::Unread(self.estimate()),
+            tokens => Pending::Read(tokens.into()),
+        };
+        self.job.ledger.leave(self.job.entry, pending);
         self.job.sink.settle(self.slot as usize, outcome);
     }
 }

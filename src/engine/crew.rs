@@ -1,67 +1,36 @@
 //! The workers' threads: starting them, watching over them, replacing those that do not come back.
 //!
-//! Owns their desks and handles, and the watchdog thread. A forward pass that takes much longer than its size lets expect
-//! is stuck: readiness tells, the pass is told to stop, and where it does not, its worker is left behind and another
-//! takes its desk. A thread cannot be killed: one that is left behind costs its memory, and perhaps a core, until the
-//! process ends; when as many are left behind as there are workers, the process says that it wants to be restarted. It
-//! must not know scheduling.
+//! Owns their handles and channels, and the watchdog thread; what is done when a forward pass is stuck is `pool`'s. A
+//! thread cannot be killed: one that is left behind costs its memory, and perhaps a core, until the process ends; when as
+//! many are left behind as there are workers, the process says that it wants to be restarted. It must not know
+//! scheduling.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::ledger::Ledger;
 use super::options::Pinning;
 use super::pin::pin;
 use super::planner::Spent;
-use super::quarantine::Quarantine;
-use super::slot::{Part, Seen, Slot};
+use super::pool::Pool;
+use super::slot::Part;
 use super::worker::Worker;
-use super::{PairFault, Surroundings};
-use crate::metrics::{Metrics, Reason};
 use crate::model::{Model, ScorerError};
 
 /// How often the watchdog looks: a small part of the shortest time after which a pass is stuck.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A pass is stuck when it takes this many times what its size lets expect (and [`super::Options::stuck_after`] besides): neighbours
-/// on the machine slow a pass down a few times over, not twenty.
-const STUCK_FACTOR: u32 = 20;
-
-/// The provider whose device is the process's own: it is not lost while the process is there.
-const CPU: &str = "cpu";
-
-/// What all workers share.
+/// What all workers' threads share.
 pub(super) struct Crew {
     pub(super) models: Arc<[Arc<Model>]>,
+    pub(super) pool: Arc<Pool>,
     batches: Receiver<Part>,
     idle: Sender<Free>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) quarantine: Quarantine,
-    pub(super) around: Surroundings,
     pinning: Pinning,
-    stuck_after: Duration,
-    desks: Box<[Desk]>,
-    /// Workers that take work.
-    up: AtomicU32,
-    left_behind: AtomicU32,
-    /// The engine's handle is gone: nothing is worth waiting for.
-    closing: AtomicBool,
-    /// Workers that readiness has been told of as dead, below zero while one has returned before the watchdog could tell of
-    /// it; `None` once that does not matter any more.
-    dead: Mutex<Option<isize>>,
-}
-
-/// One worker's place.
-struct Desk {
-    slot: Slot,
-    /// `None` once its thread is left behind and not yet replaced, or ended for good.
-    thread: Mutex<Option<JoinHandle<()>>>,
-    /// It has been warm once: from then on it is replaced when it ends.
-    was_up: AtomicBool,
+    /// By worker; `None` once its thread is left behind and not yet replaced, or ended for good.
+    threads: Box<[Mutex<Option<JoinHandle<()>>>]>,
 }
 
 /// A worker waits for its next pass.
@@ -98,35 +67,23 @@ pub(super) struct Watchdog {
 
 impl std::fmt::Debug for Crew {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Crew").field("desks", &self.desks.len()).field("up", &self.up).finish_non_exhaustive()
+        f.debug_struct("Crew").field("pool", &self.pool).finish_non_exhaustive()
     }
 }
 
-/// Starts so many workers.
-pub(super) fn spawn(
-    (count, pinning, stuck_after): (usize, Pinning, Duration),
-    models: &Arc<[Arc<Model>]>,
-    ledger: &Arc<Ledger>,
-    around: &Surroundings,
-) -> std::io::Result<Workers> {
+/// Starts as many workers as the pool has places.
+pub(super) fn spawn(pool: Pool, pinning: Pinning, models: &Arc<[Arc<Model>]>) -> std::io::Result<Workers> {
+    let count = pool.size();
     let (batches, taken) = bounded::<Part>(count);
     let (idle, free) = bounded(count);
     let (report, started) = bounded(count);
-    let desk = |_| Desk { slot: Slot::default(), thread: Mutex::new(None), was_up: AtomicBool::new(false) };
     let crew = Arc::new(Crew {
         models: Arc::clone(models),
+        pool: Arc::new(pool),
         batches: taken,
         idle,
-        ledger: Arc::clone(ledger),
-        quarantine: Quarantine::default(),
-        around: around.clone(),
         pinning,
-        stuck_after,
-        desks: (0..count).map(desk).collect(),
-        up: AtomicU32::new(0),
-        left_behind: AtomicU32::new(0),
-        closing: AtomicBool::new(false),
-        dead: Mutex::new(Some(0)),
+        threads: (0..count).map(|_| Mutex::new(None)).collect(),
     });
     for number in 0..count {
         let report = report.clone();
@@ -154,7 +111,7 @@ impl Crew {
             work(&mut worker);
         };
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
-        *self.desks[number].thread() = Some(thread);
+        *self.thread(number) = Some(thread);
         Ok(())
     }
 
@@ -163,16 +120,11 @@ impl Crew {
         if self.pinning == Pinning::Free {
             return;
         }
-        match pin(worker, self.desks.len()) {
+        match pin(worker, self.threads.len()) {
             Ok(Some(cores)) => tracing::info!(worker, ?cores, "worker pinned"),
             Ok(None) => tracing::warn!(worker, "worker not pinned: there are more workers than cores"),
             Err(error) => tracing::warn!(worker, %error, "worker not pinned: the system refuses"),
         }
-    }
-
-    /// How many workers there are.
-    pub(super) fn size(&self) -> usize {
-        self.desks.len()
     }
 
     /// Says that a worker is free; `None` once the planner thread is gone.
@@ -190,200 +142,51 @@ impl Crew {
         self.batches.recv_timeout(time).ok()
     }
 
-    /// Whether no worker takes work.
-    pub(super) fn nobody_works(&self) -> bool {
-        self.up.load(Ordering::Acquire) == 0
-    }
-
-    /// A worker's desk.
-    pub(super) fn slot(&self, number: usize) -> &Slot {
-        &self.desks[number].slot
-    }
-
-    /// A worker takes work from now on.
-    pub(super) fn came_up(&self, number: usize) {
-        self.desks[number].was_up.store(true, Ordering::Release);
-        // Counted up and down: while models are swapped, two engines' workers share the figure.
-        self.around.metrics.workers_alive.inc();
-        self.ledger.workers(self.up.fetch_add(1, Ordering::AcqRel) + 1);
-    }
-
-    /// A worker takes no work for now.
-    pub(super) fn went_down(&self) {
-        self.around.metrics.workers_alive.dec();
-        self.ledger.workers(self.up.fetch_sub(1, Ordering::AcqRel) - 1);
-    }
-
-    /// Whether the engine's handle is gone.
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// How long a forward pass over so many estimated tokens may take before it is stuck.
-    pub(super) fn allowed(&self, tokens: u64) -> Duration {
-        self.stuck_after
-            .max(self.ledger.expected(tokens).map_or(Duration::ZERO, |time| time.saturating_mul(STUCK_FACTOR)))
-    }
-
-    /// Refuses those of a part's pairs that have taken workers down before.
-    pub(super) fn refuse_quarantined(&self, part: &mut Part, now: Instant) {
-        let model = part.model;
-        part.units.retain(|unit| {
-            let held = self.quarantine.holds(model, &unit.encoding, now);
-            if held {
-                unit.claim.refuse(PairFault::Failed);
-            }
-            !held
-        });
-    }
-
-    /// Has readiness know of a worker that takes no work.
-    pub(super) fn worker_died(&self) {
-        if let Some(dead) = lock(&self.dead).as_mut() {
-            *dead += 1;
-            self.around.health.worker_died();
-        }
-    }
-
-    /// Has readiness know that such a worker takes work again.
-    pub(super) fn worker_returned(&self) {
-        if let Some(dead) = lock(&self.dead).as_mut() {
-            *dead -= 1;
-            self.around.health.worker_returned();
-        }
-    }
-
-    /// Says that an accelerator gives no scores any more. Whether somebody moves its models away; never for CPUs.
-    pub(super) fn device_lost(&self, why: &'static str) -> bool {
-        let provider = self.models.iter().map(|model| model.card.provider.as_str()).find(|provider| *provider != CPU);
-        let Some(provider) = provider else { return false };
-        self.fault("device_lost");
-        tracing::error!(provider, why, "the accelerator gives no scores any more");
-        self.around.health.device_lost()
-    }
-
-    /// Counts a worker's fault.
-    pub(super) fn fault(&self, reason: &'static str) {
-        self.metrics().worker_faults.get_or_create(&Reason { reason }).inc();
-    }
-
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.around.metrics
-    }
-
-    /// Stops every forward pass that nobody waits for.
-    pub(super) fn stop_unwanted(&self) {
-        let now = Instant::now();
-        let stopped = self.desks.iter().filter(|desk| desk.slot.stop_unwanted(now)).count();
-        self.metrics().forwards_stopped.get_or_create(&Reason { reason: "unwanted" }).inc_by(stopped as u64);
-    }
-
     fn watch(self: Arc<Self>, stopped: &Receiver<()>) {
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            for number in 0..self.desks.len() {
+            for number in 0..self.threads.len() {
                 self.look_after(number);
             }
         }
     }
 
     fn look_after(self: &Arc<Self>, number: usize) {
-        let worker = number;
-        match self.slot(number).look(Instant::now()) {
-            Seen::Well => self.replace_if_dead(number),
-            Seen::JustStuck { pairs } => {
-                tracing::error!(worker, pairs, "forward pass is stuck; told to stop");
-                self.fault("stuck");
-                self.metrics().forwards_stopped.get_or_create(&Reason { reason: "stuck" }).inc();
-                self.worker_died();
-            }
-            Seen::Lost { generation, culprit } => {
-                tracing::error!(worker, "worker did not come back; another takes its place");
-                self.fault("lost");
-                self.went_down();
-                if let Some((model, unit)) = culprit {
-                    self.quarantine.strike(model, &unit.encoding, Instant::now());
-                    unit.claim.refuse(PairFault::Stuck);
-                }
-                self.leave_behind(number);
-                self.hand_over(number, generation);
-            }
-        }
-    }
-
-    /// The thread goes on without a desk; nobody waits for it.
-    fn leave_behind(&self, number: usize) {
-        drop(self.desks[number].thread().take());
-        let left = self.left_behind.fetch_add(1, Ordering::AcqRel) + 1;
-        self.metrics().workers_left_behind.set(left.into());
-        if left as usize >= self.desks.len() {
-            if self.device_lost("as many workers hang as there are") {
-                return;
-            }
-            tracing::error!(left, "as many workers hang as there are; the process should be restarted");
-            self.around.health.gave_up();
-        }
-    }
-
-    /// A worker whose own code panicked: whatever happens to a scorer is caught where it is called.
-    fn replace_if_dead(self: &Arc<Self>, number: usize) {
-        let desk = &self.desks[number];
-        let ended = desk.thread().as_ref().is_some_and(JoinHandle::is_finished);
-        if !ended || !desk.was_up.load(Ordering::Acquire) || self.is_closing() {
+        if let Some(generation) = self.pool.look_after(number, Instant::now()) {
+            // The thread goes on without a desk; nobody waits for it.
+            drop(self.thread(number).take());
+            self.hand_over(number, generation);
             return;
         }
-        tracing::error!(worker = number, "worker died; another takes its place");
-        self.fault("died");
-        self.worker_died();
-        self.went_down();
-        let generation = desk.slot.succeed();
-        self.hand_over(number, generation);
+        // A worker whose own code panicked: whatever happens to a scorer is caught where it is called.
+        let ended = self.thread(number).as_ref().is_some_and(JoinHandle::is_finished);
+        if ended && self.pool.was_up(number) && !self.pool.is_closing() {
+            self.hand_over(number, self.pool.bury(number));
+        }
     }
 
     fn hand_over(self: &Arc<Self>, number: usize, generation: u64) {
         if let Err(error) = self.start(number, generation, Worker::later_shift) {
             tracing::error!(worker = number, %error, "no thread for a new worker; the process should be restarted");
-            self.around.health.gave_up();
-        }
-    }
-}
-
-impl Desk {
-    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        // No code that can panic runs under this lock.
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Crew {
-    /// The engine's handle goes away: workers that cannot work give up what they hold.
-    pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        // What becomes of its workers is no more of the process's readiness.
-        let dead = lock(&self.dead).take().unwrap_or_default();
-        for _ in 0..dead {
-            self.around.health.worker_returned();
-        }
-        for _ in dead..0 {
-            self.around.health.worker_died();
+            self.pool.around.health.gave_up();
         }
     }
 
     /// Waits until every worker has ended, those left behind aside.
     pub(super) fn join(&self) {
-        for desk in &self.desks {
+        for number in 0..self.threads.len() {
             // Not a plain join: while a worker hangs, the watchdog may put another in its place.
-            while desk.thread().as_ref().is_some_and(|thread| !thread.is_finished()) {
+            while self.thread(number).as_ref().is_some_and(|thread| !thread.is_finished()) {
                 std::thread::sleep(Duration::from_millis(1));
             }
             // A thread that panicked has been reported.
-            drop(desk.thread().take().map(JoinHandle::join));
+            drop(self.thread(number).take().map(JoinHandle::join));
         }
     }
-}
 
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under this lock.
-    what.lock().unwrap_or_else(PoisonError::into_inner)
+    fn thread(&self, number: usize) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // No code that can panic runs under this lock.
+        self.threads[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Watchdog {

@@ -1,6 +1,8 @@
 //! What waits, how fast it goes, and so whether more can be promised an answer in time.
 //!
-//! Owns the books of admitted requests: how many estimated tokens each has left and when its caller stops waiting. A
+//! Owns the books of admitted requests: how many tokens each has left and when its caller stops waiting. What is left is
+//! estimated until its texts are read, then known; what of it is still unread is scaled by what was read so far, and later
+//! requests' estimates by what the model's texts lately turned out to be. A
 //! request is admitted when the queue has room, when its own predicted finish lies before its deadline, and when nobody
 //! who was promised an answer would lose it.
 //!
@@ -17,10 +19,11 @@
 //! [`Books`] is pure: no clock, no locks. [`Ledger`] puts it under the one lock of the engine, which is held for
 //! arithmetic only and under which no other is taken. It must not know texts, batches or threads.
 
+mod entry;
 mod shares;
 mod speed;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,8 @@ use super::options::Quota;
 use crate::domain::Priority;
 use crate::metrics::{Level, Metrics, Reason, Refused, Served};
 
+use entry::Entry;
+pub(super) use entry::{Asked, Denied, EntryId, Pending, Why};
 use shares::{Loads, Share};
 use speed::Speed;
 
@@ -53,78 +58,18 @@ const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// What a caller who is refused before any rate is known is told to wait.
 const BLIND_RETRY: Duration = Duration::from_secs(1);
 
-/// Names an admitted request in the books.
-pub(super) type EntryId = u64;
+/// Estimated tokens of read texts over which a model's estimates are held against what they turned out to be.
+const LEARNT: f64 = 50_000.0;
 
-/// What a request asks of the engine.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    /// Which of the engine's models.
-    pub(super) model: usize,
-    /// Its estimated tokens.
-    pub(super) tokens: u64,
-    /// When its caller stops waiting.
-    pub(super) deadline: Instant,
-    /// Who waits.
-    pub(super) priority: Priority,
-    /// Whether its caller takes a part of the answer, so that being late costs nothing.
-    pub(super) partial: bool,
-}
-
-/// Why a request is not taken, and when it may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Denied {
-    pub(super) why: Why,
-    /// Estimated tokens waiting: the model's where its part of the queue has no room, else everybody's.
-    pub(super) queued: u64,
-    /// Estimated tokens of the model that may wait.
-    pub(super) limit: u64,
-    pub(super) retry_after: Duration,
-}
-
-/// See [`Denied`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// The queue has no room.
-    Full,
-    /// It would be late; predicted to take this long.
-    Late(Duration),
-    /// Somebody who was admitted before would be late.
-    Crowded,
-}
-
-impl Why {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Full => "queue_full",
-            Self::Late(_) => "late",
-            Self::Crowded => "crowded",
-        }
-    }
-}
-
-/// A request that was admitted and is not finished.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    model: usize,
-    left: u64,
-    deadline: Instant,
-    priority: Priority,
-    partial: bool,
-}
-
-impl Entry {
-    fn share(&self, now: Instant) -> Share {
-        let slack = self.deadline.saturating_duration_since(now).as_secs_f64();
-        Share { left: self.left, slack, partial: self.partial }
-    }
-}
+/// How far estimates are scaled at most, either way: beyond it the text is not like those before.
+const MOST_SCALE: f64 = 8.0;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Books {
     models: Vec<Queue>,
-    entries: HashMap<EntryId, Entry>,
+    /// In order, so that the same calls always have the same outcome.
+    entries: BTreeMap<EntryId, Entry>,
     next: EntryId,
     speed: Speed,
     workers: u32,
@@ -136,14 +81,19 @@ struct Queue {
     quota: Quota,
     live: u64,
     warm_up: u64,
+    /// Of pairs that were lately read: what they were estimated at without a scale, and what they are.
+    learnt: (f64, f64),
 }
 
 impl Books {
     /// Books of an engine whose models have these quotas.
     pub(super) fn new(quotas: &[Quota], workers: usize) -> Self {
         Self {
-            models: quotas.iter().map(|&quota| Queue { quota, live: 0, warm_up: 0 }).collect(),
-            entries: HashMap::new(),
+            models: quotas
+                .iter()
+                .map(|&quota| Queue { quota, live: 0, warm_up: 0, learnt: (LEARNT, LEARNT) })
+                .collect(),
+            entries: BTreeMap::new(),
             next: 0,
             speed: Speed::default(),
             workers: u32::try_from(workers).unwrap_or(u32::MAX),
@@ -159,11 +109,11 @@ impl Books {
         }
         let id = self.next;
         self.next += 1;
-        let Asked { model, tokens: left, deadline, priority, partial } = *asked;
+        let Asked { model, tokens: unread, deadline, priority, partial } = *asked;
         if let Some(waiting) = self.waiting(model, priority) {
-            *waiting += left;
+            *waiting += unread;
         }
-        self.entries.insert(id, Entry { model, left, deadline, priority, partial });
+        self.entries.insert(id, Entry { model, known: 0, unread, learnt: (0, 0), deadline, priority, partial });
         Ok(id)
     }
 
@@ -232,17 +182,47 @@ impl Books {
         Loads::of(shares.into_iter().zip(weights))
     }
 
-    /// Tokens of a request are off the queue, whatever came of them.
-    pub(super) fn leave(&mut self, id: EntryId, tokens: u64) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        let gone = tokens.min(entry.left);
-        let (model, priority) = (entry.model, entry.priority);
-        entry.left -= gone;
-        if entry.left == 0 {
+    /// A pair of a request is off the queue, whatever came of it.
+    pub(super) fn leave(&mut self, id: EntryId, pair: Pending) {
+        self.change(id, |entry| match pair {
+            Pending::Unread(estimated) => entry.unread = entry.unread.saturating_sub(estimated),
+            Pending::Read(tokens) => entry.known = entry.known.saturating_sub(tokens),
+        });
+        if self.entries.get(&id).is_some_and(|entry| entry.known == 0 && entry.unread == 0) {
             self.entries.remove(&id);
         }
+    }
+
+    /// A pair of a request was read: it is `tokens`, and was estimated at `estimated`, which is `scale` times the plain
+    /// estimate.
+    pub(super) fn read(&mut self, id: EntryId, (estimated, scale): (u64, f64), tokens: u64) {
+        let model = self.entries.get(&id).map(|entry| entry.model);
+        self.change(id, |entry| {
+            entry.unread = entry.unread.saturating_sub(estimated);
+            entry.known += tokens;
+            entry.learnt.0 += estimated;
+            entry.learnt.1 += tokens;
+        });
+        if let Some(queue) = model.and_then(|model| self.models.get_mut(model)) {
+            let plain = estimated as f64 / scale;
+            let kept = (-plain / LEARNT).exp();
+            queue.learnt = (queue.learnt.0 * kept + plain, queue.learnt.1 * kept + tokens as f64);
+        }
+    }
+
+    /// How many times their plain estimate a model's texts lately were.
+    pub(super) fn scale(&self, model: usize) -> f64 {
+        let learnt = self.models.get(model).map_or((1.0, 1.0), |queue| queue.learnt);
+        (learnt.1 / learnt.0).clamp(1.0 / MOST_SCALE, MOST_SCALE)
+    }
+
+    fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let before = entry.left();
+        change(entry);
+        let (model, priority, after) = (entry.model, entry.priority, entry.left());
         if let Some(waiting) = self.waiting(model, priority) {
-            *waiting -= gone;
+            *waiting = waiting.saturating_sub(before) + after;
         }
     }
 
@@ -314,8 +294,7 @@ impl Ledger {
     }
 
     /// Admits a request, or counts and tells why not.
-    pub(super) fn admit(&self, asked: &Asked) -> Result<EntryId, Denied> {
-        let now = Instant::now();
+    pub(super) fn admit(&self, asked: &Asked, now: Instant) -> Result<EntryId, Denied> {
         let mut books = self.books();
         let admitted = books.admit(asked, now);
         self.show(&books);
@@ -331,10 +310,20 @@ impl Ledger {
         }
     }
 
-    pub(super) fn leave(&self, id: EntryId, tokens: u64) {
+    pub(super) fn leave(&self, id: EntryId, pair: Pending) {
         let mut books = self.books();
-        books.leave(id, tokens);
+        books.leave(id, pair);
         self.show(&books);
+    }
+
+    pub(super) fn read(&self, id: EntryId, estimated: (u64, f64), tokens: u64) {
+        let mut books = self.books();
+        books.read(id, estimated, tokens);
+        self.show(&books);
+    }
+
+    pub(super) fn scale(&self, model: usize) -> f64 {
+        self.books().scale(model)
     }
 
     pub(super) fn ran(&self, tokens: u64, time: Duration) {

@@ -9,13 +9,23 @@
 //! comes, and what fills up the one that it ends in. Warm-up requests are served only while no live one has anything
 //! ready, and never share its pass.
 //!
+//! **Estimates.** A request's size is not known before its texts are read. Its virtual finish therefore follows what
+//! comes back: what it was given, what is ready, and for the rest the estimate, scaled by what the texts read so far
+//! turned out to be. Since a virtual finish is never before what was served and is ready, nobody is given more, ahead of
+//! another, than equal sharing would have given by then, however wrong an estimate is; pairs that vanish count no more.
+//!
+//! **Reading.** What reads texts is shared equally too, in bytes, which are known beforehand, and chunks are bounded in
+//! bytes, so nobody waits longer for a tokenizer thread than one chunk takes. A request is read ahead of the workers by
+//! so many tokens of its own, whatever others have ready: one that is smaller than estimated is found out soon.
+//!
 //! **Models** share passes by weight (`sharing`), whatever the number of their requests; what is said above holds among
 //! the requests of one model, in the passes that its model is given.
 //!
 //! **Batching.** A pass takes from the request whose turn it is, then from the next in turn. Within a request the longest
 //! encodings go first, so that workers finish together, unless its caller takes a part of the answer: then they go as
 //! given. [`Company`] says which encodings may share a pass. Where some of a request wait that do not fit, later
-//! requests may fill the pass only out of what equal sharing owes them already, and only while nobody is late.
+//! requests may fill the pass only out of what equal sharing owes them already, and only as far as those that they
+//! overtake can spare it: what equal sharing serves until their finish, less what they still need.
 //!
 //! **Size.** A pass holds as many tokens as were scored quickest so far (`cost`), and no more than a worker's share of
 //! all that waits and of what is left of the passes that others are at, so that few pairs are spread over the workers
@@ -32,17 +42,17 @@ mod pass;
 mod sharing;
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::Order;
+use super::work::Text;
 use crate::domain::Priority;
 use crate::model::Company;
 
-use class::{Class, Queue};
+use class::{Class, Queue, Standing};
 use cost::Cost;
 pub(super) use cost::{Spent, work};
-use flow::{Flow, Ready};
+use flow::{Beginning, ChunkSize, Flow, Turn};
 use fluid::VIRTUAL_SHIFT;
 use pass::Pass;
 
@@ -58,25 +68,29 @@ pub(super) type UnitId = usize;
 const CHUNK: usize = 16;
 const LEAST_CHUNK: usize = 2;
 
+/// Bytes of a chunk at most, unless one document alone has more: as much as 16 passages of English, and of the dearest
+/// texts (no white space, no Latin letters) some 20 ms.
+const CHUNK_BYTES: u64 = 16 << 10;
+
 /// The same of a warm-up request: a live one that arrives waits for the chunks that tokenizer threads are at.
 const WARM_UP_CHUNK: usize = 4;
+const WARM_UP_CHUNK_BYTES: u64 = CHUNK_BYTES / 4;
 
-/// Batches' worth of encodings kept ready ahead of the workers. More would sort lengths no better and would tokenise at
-/// the cost of forward passes.
+/// Batches' worth of encodings that a request has ready ahead of the workers. More would sort lengths no better and
+/// would tokenise at the cost of forward passes.
 const BATCHES_AHEAD: u64 = 64;
 
 /// Requests that are looked at for one pass: what it costs to plan one stays the same however many wait.
 const REACH: usize = 64;
 
 /// What the planner is told of an admitted request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Arrived {
     pub(super) job: JobId,
     pub(super) model: usize,
     pub(super) priority: Priority,
-    /// Its size in estimated tokens.
-    pub(super) tokens: u64,
-    pub(super) documents: usize,
+    /// What is known of each document before it is read.
+    pub(super) texts: Vec<Text>,
     /// Which of its encodings go first.
     pub(super) order: Order,
 }
@@ -86,7 +100,20 @@ pub(super) struct Arrived {
 pub(super) struct Chunk {
     pub(super) job: JobId,
     pub(super) model: usize,
-    pub(super) documents: Range<usize>,
+    pub(super) documents: Vec<usize>,
+    /// Tokens that they are expected to be.
+    pub(super) tokens: u64,
+}
+
+/// A chunk that came back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Returned<'a> {
+    /// The chunk's [`Chunk::tokens`].
+    pub(super) expected: u64,
+    /// What those of its texts that were read were expected to be; the others were not wanted any more.
+    pub(super) read: u64,
+    /// Encodings, numbered on from the ones before, by their lengths.
+    pub(super) lengths: &'a [u32],
 }
 
 /// Encodings that share the next forward pass; those of one request stand together.
@@ -98,6 +125,8 @@ pub(super) struct Planned {
     pub(super) tokens: u64,
     /// How long it will take, once passes of the model have been measured.
     pub(super) expected: Option<Duration>,
+    /// Requests that gave something to it, or lost something that is not wanted any more.
+    pub(super) touched: Vec<JobId>,
 }
 
 /// How a model's passes are made up.
@@ -175,79 +204,50 @@ impl Planner {
 
     /// A request was admitted. One for a model that there is not is done at once.
     pub(super) fn arrive(&mut self, arrived: Arrived) {
-        let class = self.class(arrived.priority);
-        let Some(queue) = class.queues.get_mut(arrived.model) else { return };
-        let start = queue.fluid.now();
-        let turn = (queue.fluid.join(arrived.job, arrived.tokens), arrived.job);
-        if arrived.documents > 0 {
-            queue.textual.insert(turn);
-        }
-        class.waiting += arrived.tokens;
-        let most = if arrived.priority == Priority::WarmUp { WARM_UP_CHUNK } else { CHUNK };
-        let flow = Flow {
-            turn,
-            priority: arrived.priority,
-            start,
-            model: arrived.model,
-            unread: 0..arrived.documents,
-            unread_tokens: arrived.tokens,
-            chunk: arrived.documents.div_ceil(self.readers).clamp(LEAST_CHUNK, most),
-            chunks_out: 0,
-            units: 0,
-            served: 0,
-            ready: Ready::new(arrived.order),
+        let Arrived { job, model, priority, texts, order } = arrived;
+        let chunk = match priority {
+            Priority::Live => ChunkSize { documents: CHUNK, bytes: CHUNK_BYTES },
+            Priority::WarmUp => ChunkSize { documents: WARM_UP_CHUNK, bytes: WARM_UP_CHUNK_BYTES },
         };
-        self.jobs.insert(arrived.job, flow);
-    }
-
-    /// Whether a live request has texts not yet handed out.
-    pub(super) fn has_live_texts(&self) -> bool {
-        self.live.has_texts()
+        let documents = texts.len().div_ceil(self.readers).clamp(LEAST_CHUNK, chunk.documents);
+        let chunk = ChunkSize { documents, ..chunk };
+        let Some(enough) = self.models.get(model).map(Served::enough) else { return };
+        let class = self.class(priority);
+        let Some(queue) = class.queues.get_mut(model) else { return };
+        let mut flow = Flow::new(Beginning { job, model, priority, order, texts, chunk });
+        (flow.start, flow.reading_start) = (queue.passes.now(), queue.reads.now());
+        flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), None);
+        flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), None);
+        class.account(model, &Standing::default(), &Standing::of(&flow, enough));
+        self.jobs.insert(job, flow);
     }
 
     /// The next texts to tokenise: of the model whose ready encodings are used up first, of its request that is next in
-    /// turn. `None` when there are none or enough encodings are ready. What warm-up requests have ready is not enough for
-    /// a live one, nor is what one model has enough for another.
+    /// turn to be read. `None` when there are none or enough encodings are ready. What one has ready is not enough for
+    /// another. Warm-up requests are read while no live one has texts.
     pub(super) fn next_chunk(&mut self) -> Option<Chunk> {
         let class = if self.live.has_texts() { &mut self.live } else { &mut self.warm_up };
-        let hungry = |(model, queue): &(usize, &Queue)| {
-            let limit = self.models.get(*model).map_or(1, |served| served.limit);
-            !queue.textual.is_empty() && queue.amount.1 < BATCHES_AHEAD * limit
-        };
-        let hungry = class.queues.iter().enumerate().filter(hungry);
-        let (model, _) = hungry.min_by_key(|(model, queue)| class.sharing.turn(*model, queue.amount.1))?;
+        let queues = class.queues.iter().enumerate();
+        let readable = queues.filter(|(_, queue): &(usize, &Queue)| !queue.readable.is_empty());
+        let (model, _) = readable.min_by_key(|(model, queue)| class.sharing.turn(*model, queue.amount.1))?;
         let queue = class.queues.get_mut(model)?;
-        let turn = *queue.textual.first()?;
-        let flow = self.jobs.get_mut(&turn.1)?;
-        let (documents, tokens) = flow.read();
-        if flow.unread.is_empty() {
-            queue.textual.remove(&turn);
+        let job = queue.readable.first()?.1;
+        let (documents, bytes, tokens) = self.change(job, Flow::read)?;
+        let priority = self.jobs.get(&job)?.priority;
+        if let Some(queue) = self.class(priority).queues.get_mut(model) {
+            queue.reads.serve(bytes);
         }
-        class.waiting -= tokens;
-        Some(Chunk { job: turn.1, model, documents })
+        Some(Chunk { job, model, documents, tokens })
     }
 
-    /// A chunk came back: encodings of these lengths are ready, numbered on from the ones before.
-    pub(super) fn tokenised(&mut self, job: JobId, lengths: &[u32]) {
-        let Some(flow) = self.jobs.get_mut(&job) else { return };
-        flow.chunks_out -= 1;
-        let mut tokens = 0;
-        for &length in lengths {
-            flow.ready.push(flow.units, length);
-            flow.units += 1;
-            tokens += u64::from(length);
-        }
-        let (turn, model, is_ready) = (flow.turn, flow.model, !flow.ready.is_empty());
-        let priority = flow.priority;
-        let class = self.class(priority);
-        class.waiting += tokens;
-        if let Some(queue) = class.queues.get_mut(model) {
-            queue.amount.0 += lengths.len() as u64;
-            queue.amount.1 += tokens;
-            if is_ready {
-                queue.ready.insert(turn);
-            }
-        }
+    /// A chunk came back: encodings are ready.
+    pub(super) fn tokenised(&mut self, job: JobId, back: &Returned<'_>) {
+        self.change(job, |flow| flow.tokenised((back.expected, back.read), back.lengths));
+    }
+
+    /// Of a request, only these unread documents and these encodings are wanted any more.
+    pub(super) fn retain(&mut self, job: JobId, document: impl Fn(usize) -> bool, unit: impl Fn(UnitId) -> bool) {
+        self.change(job, |flow| flow.retain(document, unit));
     }
 
     /// A forward pass is over.
@@ -272,42 +272,50 @@ impl Planner {
     }
 
     /// The encodings of the next forward pass, while so many tokens are left of those that are going on. They are out of
-    /// the planner then.
-    pub(super) fn next_batch(&mut self, underway: u64) -> Option<Planned> {
+    /// the planner then, and so are those that turned out not to be `wanted` any more, which cost nobody anything.
+    pub(super) fn next_batch(
+        &mut self,
+        underway: u64,
+        wanted: &mut dyn FnMut(JobId, UnitId) -> bool,
+    ) -> Option<Planned> {
         let (priority, model) = self.next_model()?;
         let class = if priority == Priority::WarmUp { &self.warm_up } else { &self.live };
         let (served, queue) = self.models.get(model).zip(class.queues.get(model))?;
-        let lead = *queue.ready.first()?;
         let share = (class.waiting + underway).div_ceil(served.spread);
         let mut pass = Pass::new(served.company, served.cost.budget(), share);
-        let now = queue.fluid.now();
-        let mut overtakes = false;
-        let mut emptied = Vec::new();
-        for &turn in queue.ready.iter().take(REACH) {
-            if pass.fitting().is_none() || (overtakes && lead.0 <= now) {
+        let now = queue.passes.now();
+        let turns: Vec<Turn> = queue.ready.iter().take(REACH).copied().collect();
+        let mut touched = Vec::new();
+        // What those that went before still need, and what may be given to later ones ahead of them.
+        let (mut ahead, mut spare) = (0, u64::MAX);
+        for (finish, job) in turns {
+            if pass.fitting().is_none() || spare == 0 {
                 break;
             }
-            let Some(flow) = self.jobs.get_mut(&turn.1) else { continue };
-            flow.give(&mut pass, overtakes.then_some(now));
-            if flow.ready.is_empty() {
-                emptied.push(turn);
-            } else {
-                overtakes = true;
+            let before = pass.tokens();
+            ahead += self.jobs.get(&job).map_or(0, Flow::waiting);
+            let limit = (spare < u64::MAX).then_some((now, spare));
+            let emptied = self.change(job, |flow| {
+                flow.give(&mut pass, limit, &mut |unit| wanted(job, unit));
+                flow.ready.is_empty()
+            });
+            spare = spare.saturating_sub(if limit.is_some() { pass.tokens() - before } else { 0 });
+            if emptied == Some(false) {
+                let queue = self.class(priority).queues.get(model)?;
+                spare = spare.min(queue.passes.until(finish, REACH).saturating_sub(ahead));
             }
+            touched.push(job);
         }
         let tokens = pass.tokens();
-        let expected = served.cost.expected(pass.work());
-        let units = pass.into_units();
+        let expected = self.models.get(model)?.cost.expected(pass.work());
         let class = self.class(priority);
-        class.take(model, (units.len() as u64, tokens));
-        class.sharing.serve(model, tokens);
-        if let Some(queue) = class.queues.get_mut(model) {
-            for turn in emptied {
-                queue.ready.remove(&turn);
-            }
-            queue.fluid.serve(tokens);
+        if tokens > 0 {
+            class.sharing.serve(model, tokens);
         }
-        Some(Planned { model, units, tokens, expected })
+        if let Some(queue) = class.queues.get_mut(model) {
+            queue.passes.serve(tokens);
+        }
+        Some(Planned { model, units: pass.into_units(), tokens, expected, touched })
     }
 
     /// Whether nothing of the request is left here: no text, no chunk on its way, no encoding.
@@ -318,14 +326,28 @@ impl Planner {
     /// Forgets a request, done or not.
     pub(super) fn forget(&mut self, job: JobId) {
         let Some(flow) = self.jobs.remove(&job) else { return };
+        let enough = self.models.get(flow.model).map_or(1, Served::enough);
         let class = self.class(flow.priority);
-        class.take(flow.model, flow.ready.amount());
-        class.waiting -= flow.unread_tokens;
+        class.account(flow.model, &Standing::of(&flow, enough), &Standing::default());
         if let Some(queue) = class.queues.get_mut(flow.model) {
-            queue.textual.remove(&flow.turn);
-            queue.ready.remove(&flow.turn);
-            queue.fluid.leave(flow.turn.0, job);
+            queue.passes.leave(flow.turn.0, job);
+            queue.reads.leave(flow.reading.0, job);
         }
+    }
+
+    /// Changes a request, and whatever is kept of it elsewhere: its places in the order follow its expected size.
+    fn change<T>(&mut self, job: JobId, change: impl FnOnce(&mut Flow) -> T) -> Option<T> {
+        let flow = self.jobs.get_mut(&job)?;
+        let enough = self.models.get(flow.model).map_or(1, Served::enough);
+        let class = if flow.priority == Priority::WarmUp { &mut self.warm_up } else { &mut self.live };
+        let before = Standing::of(flow, enough);
+        let changed = change(flow);
+        if let Some(queue) = class.queues.get_mut(flow.model) {
+            flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), Some(flow.turn.0));
+            flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), Some(flow.reading.0));
+        }
+        class.account(flow.model, &before, &Standing::of(flow, enough));
+        Some(changed)
     }
 
     /// Whose pass is next: live requests' before warm-up ones', then the model's whose turn it is.
@@ -342,21 +364,33 @@ impl Planner {
     }
 }
 
+impl Served {
+    /// Tokens that a request has ready at most before more of it is read.
+    const fn enough(&self) -> u64 {
+        BATCHES_AHEAD * self.limit
+    }
+}
+
 impl Flow {
-    /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by `now`.
-    fn give(&mut self, pass: &mut Pass, overtaking_at: Option<u128>) {
+    /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by virtual
+    /// `now`, and no more than those can spare. Those that are not wanted any more are dropped.
+    fn give(&mut self, pass: &mut Pass, overtaking: Option<(u128, u64)>, wanted: &mut dyn FnMut(UnitId) -> bool) {
+        let before = pass.tokens();
         while let Some(fitting) = pass.fitting() {
-            let owed = overtaking_at.map_or(u32::MAX, |now| {
+            let owed = overtaking.map_or(u32::MAX, |(now, spare)| {
                 let ideal = u64::try_from(now.saturating_sub(self.start) >> VIRTUAL_SHIFT).unwrap_or(u64::MAX);
-                u32::try_from(ideal.saturating_sub(self.served)).unwrap_or(u32::MAX)
+                let left = spare.saturating_sub(pass.tokens() - before);
+                u32::try_from(ideal.saturating_sub(self.served).min(left)).unwrap_or(u32::MAX)
             });
             let (least, most) = (*fitting.start(), (*fitting.end()).min(owed));
             if least > most {
                 return;
             }
-            let Some((unit, length)) = self.ready.pop(least..=most) else { return };
-            self.served += u64::from(length);
-            pass.join(self.turn.1, unit, length);
+            let Some((unit, length)) = self.pop(least..=most) else { return };
+            if wanted(unit) {
+                self.served += u64::from(length);
+                pass.join(self.turn.1, unit, length);
+            }
         }
     }
 }

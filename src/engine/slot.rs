@@ -92,12 +92,13 @@ impl Part {
 }
 
 impl Run {
-    pub(super) fn new(part: Arc<Part>, allowed: Duration, brake: Option<Arc<dyn Brake>>) -> Self {
-        Self { part, started: Instant::now(), allowed, brake, stopped: None }
+    /// One that begins now and is stuck when it takes longer than `allowed`.
+    pub(super) fn new(part: Arc<Part>, (started, allowed): (Instant, Duration), brake: Option<Arc<dyn Brake>>) -> Self {
+        Self { part, started, allowed, brake, stopped: None }
     }
 
-    fn stop(&mut self, why: Stopped) {
-        self.stopped = Some((why, Instant::now()));
+    fn stop(&mut self, why: Stopped, now: Instant) {
+        self.stopped = Some((why, now));
         if let Some(brake) = &self.brake {
             brake.stop();
         }
@@ -153,7 +154,7 @@ impl Slot {
         };
         let unwanted = !run.part.units.iter().any(|unit| unit.claim.is_live(now));
         if unwanted {
-            run.stop(Stopped::Unwanted);
+            run.stop(Stopped::Unwanted, now);
         }
         unwanted
     }
@@ -184,7 +185,7 @@ impl Slot {
                 Seen::Well
             }
             None | Some((Stopped::Unwanted, _)) if now.saturating_duration_since(run.started) > run.allowed => {
-                run.stop(Stopped::Stuck);
+                run.stop(Stopped::Stuck, now);
                 Seen::JustStuck { pairs: run.part.units.len() }
             }
             None | Some((Stopped::Unwanted, _)) => Seen::Well,

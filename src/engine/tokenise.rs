@@ -1,7 +1,7 @@
 //! Tokenizer threads: chunks of texts in, encodings out.
 //!
-//! A thread ends when the planner thread lets go of its sender. A chunk that a panic interrupts answers its pairs by
-//! dropping their claims, and the planner thread is told of it by the same [`Tokenised`] as ever.
+//! Owns the way of a chunk, document by document: between two documents it is seen who is still wanted. A thread ends when
+//! the planner thread lets go of its sender. A text on which the tokenizer panics is refused like one that it refuses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,11 +10,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::claim::{Claim, Unit};
+use super::claim::{Claim, Job, Unit};
 use super::planner::JobId;
 use super::{DeathNotice, PairFault, Surroundings};
-use crate::domain::Priority;
-use crate::model::tokenizer::EncodeError;
+use crate::model::tokenizer::{EncodeError, Fitted};
 use crate::model::{Model, PairTokenizer};
 
 /// Texts to tokenise.
@@ -22,29 +21,31 @@ use crate::model::{Model, PairTokenizer};
 pub(super) struct Texts {
     pub(super) job: JobId,
     pub(super) model: usize,
+    /// Tokens that the planner expects of them.
+    pub(super) expected: u64,
     pub(super) claims: Vec<Claim>,
-}
-
-impl Texts {
-    /// Whether only a warm-up request waits for them.
-    pub(super) fn is_warm_up(&self) -> bool {
-        self.claims.iter().all(|claim| claim.job().work.priority == Priority::WarmUp)
-    }
 }
 
 /// What came of them.
 #[derive(Debug)]
 pub(super) struct Tokenised {
     pub(super) job: JobId,
+    /// As in [`Texts`].
+    pub(super) expected: u64,
+    /// Estimated tokens of those that became encodings.
+    pub(super) read: u64,
     pub(super) units: Vec<Unit>,
 }
 
 /// The planner thread's ends of the channels.
 #[derive(Debug)]
 pub(super) struct Ends {
-    /// Rendezvous: a chunk is chosen when a thread is free to take it.
+    /// Room for one chunk a thread; sent to only while a thread is free.
     pub(super) texts: Sender<Texts>,
+    /// Room for every thread's result: none waits for the planner thread.
     pub(super) tokenised: Receiver<Tokenised>,
+    /// How many threads there are.
+    pub(super) threads: usize,
 }
 
 /// Running tokenizer threads.
@@ -54,12 +55,61 @@ pub(super) struct Tokenisers {
     pub(super) threads: Vec<JoinHandle<()>>,
 }
 
+/// A chunk that is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    id: JobId,
+    expected: u64,
+    begun: Instant,
+    /// Whose texts they are; `None` when there are none.
+    job: Option<Arc<Job>>,
+    claims: std::vec::IntoIter<Claim>,
+    read: u64,
+    units: Vec<Unit>,
+}
+
+impl Reading {
+    pub(super) fn new(texts: Texts, now: Instant) -> Self {
+        let Texts { job: id, expected, claims, .. } = texts;
+        let job = claims.first().map(|claim| Arc::clone(claim.job()));
+        let units = Vec::with_capacity(claims.len());
+        Self { id, expected, begun: now, job, claims: claims.into_iter(), read: 0, units }
+    }
+
+    /// The next pair to read: those that nobody wants any more are left out.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Claim> {
+        self.claims.find(|claim| claim.is_live(now))
+    }
+
+    /// Takes what came of a pair's text.
+    pub(super) fn take(&mut self, claim: Claim, fitted: Result<Fitted, EncodeError>, now: Instant) {
+        match fitted {
+            Ok(fitted) => {
+                self.read += claim.estimate();
+                self.units.extend(claim.into_units(fitted, now));
+            }
+            Err(EncodeError::TooLong { tokens, limit }) => claim.refuse(PairFault::TooLong { tokens, limit }),
+            Err(EncodeError::Refused) => claim.refuse(PairFault::Untokenisable),
+            // It has been answered already, with why it is not wanted.
+            Err(EncodeError::Stopped) => claim.refuse(PairFault::Abandoned),
+        }
+    }
+
+    /// What came of the chunk.
+    pub(super) fn finish(self, now: Instant) -> Tokenised {
+        if let Some(job) = self.job {
+            job.tokenised_for((self.begun, now));
+        }
+        Tokenised { job: self.id, expected: self.expected, read: self.read, units: self.units }
+    }
+}
+
 /// Starts `count` threads.
 pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Tokenisers> {
-    let (texts, taken) = bounded::<Texts>(0);
-    // Room for every thread's result: none waits for the planner thread.
-    let (done, tokenised) = bounded(count.max(1));
-    let threads = (0..count.max(1))
+    let count = count.max(1);
+    let (texts, taken) = bounded::<Texts>(count);
+    let (done, tokenised) = bounded(count);
+    let threads = (0..count)
         .map(|number| {
             let (taken, done, models) = (taken.clone(), done.clone(), Arc::clone(models));
             let notice = DeathNotice(Arc::clone(&around.health));
@@ -73,46 +123,29 @@ pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, around: &Surroundi
             })
         })
         .collect::<std::io::Result<_>>()?;
-    Ok(Tokenisers { ends: Ends { texts, tokenised }, threads })
+    Ok(Tokenisers { ends: Ends { texts, tokenised, threads: count }, threads })
 }
 
 fn tokenise(texts: Texts, models: &[Arc<Model>]) -> Tokenised {
-    let job = texts.job;
-    let units = models.get(texts.model).map(|model| {
-        // A tokenizer that panics on some text must not take its thread, and so its neighbours' requests, along.
-        // Claims that the panic drops answer for themselves.
-        catch_unwind(AssertUnwindSafe(|| encode(texts.claims, &model.tokenizer))).unwrap_or_default()
-    });
-    Tokenised { job, units: units.unwrap_or_default() }
+    let model = models.get(texts.model);
+    let mut reading = Reading::new(texts, Instant::now());
+    while let Some((claim, model)) = reading.next(Instant::now()).zip(model) {
+        // A tokenizer that panics on some text must not take its thread, and so its neighbours, along.
+        let fitted = catch_unwind(AssertUnwindSafe(|| encode(&claim, &model.tokenizer)));
+        reading.take(claim, fitted.unwrap_or(Err(EncodeError::Refused)), Instant::now());
+    }
+    reading.finish(Instant::now())
 }
 
-fn encode(claims: Vec<Claim>, tokenizer: &PairTokenizer) -> Vec<Unit> {
-    let started = Instant::now();
-    let Some(job) = claims.first().map(|claim| Arc::clone(claim.job())) else { return Vec::new() };
-    let mut units = Vec::with_capacity(claims.len());
-    for claim in claims {
-        if !claim.is_live(started) {
-            continue;
-        }
-        let Some((query, document)) = job.work.documents.get(claim.slot() as usize) else { continue };
-        let Some(query) = job.query(*query, tokenizer) else {
-            claim.refuse(PairFault::Untokenisable);
-            continue;
-        };
-        // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
-        let keep_going = || claim.is_live(Instant::now());
-        let fitted = if job.work.refuse_cut {
-            tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)
-        } else {
-            tokenizer.pair_while((query, document), &job.work.cut, &keep_going)
-        };
-        match fitted {
-            Ok(fitted) => units.extend(claim.into_units(fitted, Instant::now())),
-            Err(EncodeError::TooLong { tokens, limit }) => claim.refuse(PairFault::TooLong { tokens, limit }),
-            Err(EncodeError::Refused) => claim.refuse(PairFault::Untokenisable),
-            Err(EncodeError::Stopped) => {}
-        }
+fn encode(claim: &Claim, tokenizer: &PairTokenizer) -> Result<Fitted, EncodeError> {
+    let job = claim.job();
+    let (query, document) = job.work.documents.get(claim.slot() as usize).ok_or(EncodeError::Refused)?;
+    let query = job.query(*query, tokenizer).ok_or(EncodeError::Refused)?;
+    // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
+    let keep_going = || claim.is_live(Instant::now());
+    if job.work.refuse_cut {
+        tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)
+    } else {
+        tokenizer.pair_while((query, document), &job.work.cut, &keep_going)
     }
-    job.tokenised_for(started.elapsed());
-    units
 }

@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -20,16 +21,19 @@ pub(super) struct Board {
     missing: AtomicUsize,
     full: Notify,
     abandoned: AtomicBool,
+    /// When whoever waits here gives up.
+    deadline: Instant,
 }
 
 impl Board {
-    /// A board for `pairs` pairs.
-    pub(super) fn new(pairs: usize) -> Self {
+    /// A board for `pairs` pairs, at which somebody waits until `deadline`.
+    pub(super) fn new(pairs: usize, deadline: Instant) -> Self {
         Self {
             slots: (0..pairs).map(|_| OnceLock::new()).collect(),
             missing: AtomicUsize::new(pairs),
             full: Notify::new(),
             abandoned: AtomicBool::new(false),
+            deadline,
         }
     }
 
@@ -63,8 +67,8 @@ impl Board {
         self.abandoned.store(true, Ordering::Release);
     }
 
-    /// Whether somebody waits at this board.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.abandoned.load(Ordering::Acquire)
+    /// Until when somebody waits at this board; `None` when nobody does any more.
+    pub(super) fn awaited_until(&self) -> Option<Instant> {
+        (!self.abandoned.load(Ordering::Acquire)).then_some(self.deadline)
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the keys of a request and who answers which of its pairs. It must not know deadlines beyond handing them on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::board::Board;
 use super::flights::{Joined, Lead, Waiter};
@@ -105,10 +106,10 @@ impl<'r> Course<'r> {
     }
 
     /// Looks the missing pairs up, joins those in flight, and leads the rest.
-    pub(super) fn begin(&self, missing: &[usize]) -> Result<Attempt, Fault> {
+    pub(super) fn begin(&self, missing: &[usize], now: Instant) -> Result<Attempt, Fault> {
         let (flights, lane, priority) = (&self.generation.shelf.flights, self.lane(), self.request.priority);
         let name = flights.lead(priority);
-        let desk = Waiting(Arc::new(Board::new(missing.len())));
+        let desk = Waiting(Arc::new(Board::new(missing.len(), self.request.deadline)));
         let board = &desk.0;
         let (mut mine, mut cached) = (Vec::new(), 0);
         for (slot, &index) in missing.iter().enumerate() {
@@ -116,7 +117,7 @@ impl<'r> Course<'r> {
             if let Some(hit) = self.found[index] {
                 board.put(slot, Ok(hit));
                 cached += 1;
-            } else if flights.join(lane.of(key), name, Waiter { board: Arc::clone(board), slot }) == Joined::Leads {
+            } else if flights.join(lane.of(key), Waiter { board: Arc::clone(board), slot, name }) == Joined::Leads {
                 // Between the look-up and the joining it may have landed.
                 match self.held(key) {
                     Some(hit) => {
@@ -127,7 +128,7 @@ impl<'r> Course<'r> {
                 }
             }
         }
-        let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name)?) };
+        let ticket = if mine.is_empty() { None } else { Some(self.lead(&mine, name, now)?) };
         Ok(Attempt { waiting: desk, ticket, cached, gone: self.generation.engine.gone() })
     }
 
@@ -145,7 +146,7 @@ impl<'r> Course<'r> {
     }
 
     /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
-    fn lead(&self, mine: &[usize], name: Lead) -> Result<Ticket, Fault> {
+    fn lead(&self, mine: &[usize], name: Lead, now: Instant) -> Result<Ticket, Fault> {
         let Request { texts, cut, refuse_cut, deadline, priority, .. } = *self.request;
         let document = |&index: &usize| {
             let pair = &texts.pairs[index];
@@ -174,7 +175,7 @@ impl<'r> Course<'r> {
             _memory: self.request.memory.clone(),
         };
         let crew = Arc::new(crew);
-        self.generation.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>).map_err(|refusal| {
+        self.generation.engine.submit(work, Arc::clone(&crew) as Arc<dyn Sink>, now).map_err(|refusal| {
             for slot in 0..crew.keys.len() {
                 crew.settle(slot, Err(PairFault::Abandoned));
             }
@@ -220,7 +221,7 @@ impl Sink for Crew {
         self.shelf.flights.land(self.lane.of(key), self.lead, outcome);
     }
 
-    fn wanted(&self, slot: usize) -> bool {
-        self.keys.get(slot).is_some_and(|&key| self.shelf.flights.is_awaited(self.lane.of(key), self.lead))
+    fn wanted_until(&self, slot: usize) -> Option<Instant> {
+        self.keys.get(slot).and_then(|&key| self.shelf.flights.awaited_until(self.lane.of(key), self.lead))
     }
 }

@@ -86,7 +86,12 @@ impl From<Refusal> for Fault {
 }
 
 impl PairFault {
-    /// Whether the fault says something of whoever led the pair, rather than of the pair: then it is worth another try.
+    /// Whether the fault says something of the work by which a pair was led, rather than of the pair.
+    pub(super) const fn is_the_leaders(self) -> bool {
+        matches!(self, Self::Expired | Self::Abandoned | Self::Lost)
+    }
+
+    /// Whether the pair is worth another try of whoever is told this: not when its own work was lost.
     pub(super) const fn is_anothers(self) -> bool {
         matches!(self, Self::Expired | Self::Abandoned)
     }

@@ -1,7 +1,10 @@
 //! Coalescing: a pair that is being scored for one request is waited for by every other.
 //!
 //! Owns the table of pairs in flight. The first request that asks for a pair leads it through the engine; later ones
-//! wait at the same entry. An entry ends when its outcome lands, or when nobody waits for it any more.
+//! wait at the same entry. An entry ends when its outcome lands, or when nobody waits for it any more: as long as somebody
+//! does, the work goes on, also when the one who led it has gone or had less time. What says something of the leader's
+//! work rather than of the pair (it came too late, was given up, or lost with a worker) is for the others a reason to
+//! begin anew.
 //!
 //! A live request does not wait for what a warm-up job leads: that runs only while nothing live waits. It takes the lead
 //! instead, and the job waits for it. What the job still has queued is then dropped unscored; only what is in a forward
@@ -11,10 +14,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::board::{Board, Outcome};
 use crate::cache::Key;
 use crate::domain::Priority;
+use crate::engine::PairFault;
 
 /// Locks, so that requests on different cores seldom meet at one.
 const SHARDS: usize = 64;
@@ -24,6 +29,8 @@ const SHARDS: usize = 64;
 pub(super) struct Waiter {
     pub(super) board: Arc<Board>,
     pub(super) slot: usize,
+    /// The name of the request that waits.
+    pub(super) name: Lead,
 }
 
 /// Whether a request has to bring a pair through the engine itself.
@@ -73,7 +80,8 @@ impl Flights {
     }
 
     /// Waits for a pair, leading it when nobody does, or when only a warm-up job does and this is no warm-up.
-    pub(super) fn join(&self, key: Key, lead: Lead, waiter: Waiter) -> Joined {
+    pub(super) fn join(&self, key: Key, waiter: Waiter) -> Joined {
+        let lead = waiter.name;
         match self.shard(key).entry(key) {
             Entry::Occupied(mut entry) => {
                 let flight = entry.get_mut();
@@ -99,24 +107,25 @@ impl Flights {
             Entry::Occupied(entry) if outcome.is_ok() || entry.get().lead == lead => entry.remove(),
             Entry::Occupied(_) | Entry::Vacant(_) => return,
         };
+        let of_the_pair = outcome.map_err(|fault| if fault.is_the_leaders() { PairFault::Abandoned } else { fault });
         for waiter in flight.waiters {
-            waiter.board.put(waiter.slot, outcome);
+            waiter.board.put(waiter.slot, if waiter.name == lead { outcome } else { of_the_pair });
         }
     }
 
-    /// Whether anybody still waits for a pair from this leader. When nobody does, its entry ends here and now, so that
+    /// Until when anybody waits for a pair from this leader. When nobody does, its entry ends here and now, so that
     /// whoever asks next leads it anew instead of waiting for an outcome that will not come.
-    pub(super) fn is_awaited(&self, key: Key, lead: Lead) -> bool {
+    pub(super) fn awaited_until(&self, key: Key, lead: Lead) -> Option<Instant> {
         let mut shard = self.shard(key);
-        let Entry::Occupied(entry) = shard.entry(key) else { return false };
+        let Entry::Occupied(entry) = shard.entry(key) else { return None };
         if entry.get().lead != lead {
-            return false;
+            return None;
         }
-        let awaited = entry.get().waiters.iter().any(|waiter| waiter.board.is_awaited());
-        if !awaited {
+        let until = entry.get().waiters.iter().filter_map(|waiter| waiter.board.awaited_until()).max();
+        if until.is_none() {
             entry.remove();
         }
-        awaited
+        until
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
@@ -139,7 +148,6 @@ mod tests {
     use super::*;
     use crate::cache::QueryKey;
     use crate::domain::{Cut, Logit, Scored};
-    use crate::engine::PairFault;
 
     #[derive(Clone, Copy, Debug)]
     enum Step {
@@ -185,10 +193,10 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Join(pair, priority) => {
-                        let board = Arc::new(Board::new(1));
+                        let board = Arc::new(Board::new(1, Instant::now()));
                         let lead = flights.lead(priority);
                         let led_by = leading[pair as usize].map(|work| works[work].lead.priority);
-                        let joined = flights.join(key(pair), lead, Waiter { board: Arc::clone(&board), slot: 0 });
+                        let joined = flights.join(key(pair), Waiter { board: Arc::clone(&board), slot: 0, name: lead });
                         let leads = led_by.is_none_or(|by| by == Priority::WarmUp && priority == Priority::Live);
                         prop_assert_eq!(joined == Joined::Leads, leads);
                         if leads {
@@ -216,7 +224,7 @@ mod tests {
                     Step::Ask(n) if !works.is_empty() => {
                         let work = n % works.len();
                         let pair = works[work].pair;
-                        let wanted = flights.is_awaited(key(pair), works[work].lead);
+                        let wanted = flights.awaited_until(key(pair), works[work].lead).is_some();
                         let leads = leading[pair as usize] == Some(work);
                         prop_assert!(leads || !wanted, "only a leader's work is wanted");
                         if leads && !wanted {

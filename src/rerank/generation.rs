@@ -8,7 +8,8 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
 use super::blank::WithText;
-use super::course::{Attempt, Course};
+use super::course::Course;
+use super::progress::Progress;
 use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
 use crate::domain::{Cut, Logit, ModelCard, Priority, Scored};
 use crate::engine::{Engine, Order, PairFault, Quota, Sink, StartError, Work};
@@ -31,7 +32,10 @@ pub struct Generation {
 }
 
 /// Where the outcomes of a trial go.
-struct Tried(Sender<(usize, Result<Scored, PairFault>)>);
+struct Tried {
+    told: Sender<(usize, Result<Scored, PairFault>)>,
+    deadline: Instant,
+}
 
 impl Generation {
     pub(super) fn new(
@@ -122,7 +126,7 @@ impl Generation {
             priority: Priority::Live,
             order: Order::LongestFirst,
         };
-        self.engine.submit(work, Arc::new(Tried(told)))?;
+        self.engine.submit(work, Arc::new(Tried { told, deadline }), Instant::now())?;
         let mut scored = vec![None; pairs.len()];
         // The engine answers every pair, late ones too, and lets go of the sender then.
         for (slot, outcome) in outcomes {
@@ -204,35 +208,16 @@ impl Generation {
         let begun = Instant::now();
         let mut course = Course::new(self, model, (request, late));
         self.metrics.pairs.inc_by(pairs as u64);
-        let mut scored: Vec<Option<Scored>> = vec![None; pairs];
-        let mut missing: Vec<usize> = (0..pairs).collect();
         course.look_up().await;
         stats.looked_up = Some((begun, Instant::now()));
+        let mut progress = Progress::new(pairs, late, request.deadline);
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
-        while !missing.is_empty() {
-            let attempt = match course.begin(&missing) {
-                // What the cache holds is served even when nothing else is.
-                Err(refused) if late == Late::IsLeftOut && course.found().iter().any(Option::is_some) => {
-                    tracing::debug!(%refused, "answered from the cache alone");
-                    scored.copy_from_slice(course.found());
-                    stats.cached += course.found().iter().flatten().count();
-                    break;
-                }
-                other => other?,
-            };
-            let in_time = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await.is_ok();
-            stats.add(&attempt);
-            let Gathered { fault, again } = gather(&attempt, &missing, &mut scored);
-            let over = !in_time || (!again.is_empty() && Instant::now() >= request.deadline);
-            match (late, fault) {
-                (Late::IsAFault, Some((index, fault))) => return Err(fault.of(index)),
-                (Late::IsAFault, None) if over => {
-                    return Err(Fault::Deadline { scored: scored.iter().flatten().count(), pairs });
-                }
-                (Late::IsLeftOut, _) if over => break,
-                (Late::IsAFault | Late::IsLeftOut, _) => missing = again,
-            }
+        while let Some(attempt) = progress.begin(&course, stats, Instant::now())? {
+            // What is missing then, missed its time.
+            let _ = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await;
+            progress.take(&attempt, stats, Instant::now())?;
         }
+        let scored = progress.into_scored();
         self.shelf.cache.show();
         stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
         stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
@@ -244,11 +229,11 @@ impl Generation {
 impl Sink for Tried {
     fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>) {
         // Whoever tries has given up at the first fault; nobody else waits.
-        let _ = self.0.send((slot, outcome));
+        let _ = self.told.send((slot, outcome));
     }
 
-    fn wanted(&self, _: usize) -> bool {
-        true
+    fn wanted_until(&self, _: usize) -> Option<Instant> {
+        Some(self.deadline)
     }
 }
 
@@ -264,25 +249,4 @@ impl Generation {
         self.metrics.model_tokens.get_or_create(&label).inc_by(stats.tokens);
         self.metrics.model_inference_microseconds.get_or_create(&label).inc_by(micros);
     }
-}
-
-/// What one attempt brought.
-struct Gathered {
-    /// The first pair, by the caller's index, that is itself at fault.
-    fault: Option<(usize, PairFault)>,
-    /// Pairs that somebody else led and gave up: worth another try.
-    again: Vec<usize>,
-}
-
-fn gather(attempt: &Attempt, missing: &[usize], scored: &mut [Option<Scored>]) -> Gathered {
-    let mut gathered = Gathered { fault: None, again: Vec::new() };
-    for (slot, &index) in missing.iter().enumerate() {
-        match attempt.board().get(slot) {
-            Some(Ok(done)) => scored[index] = Some(done),
-            Some(Err(fault)) if fault.is_anothers() => gathered.again.push(index),
-            Some(Err(fault)) => gathered.fault = gathered.fault.or(Some((index, fault))),
-            None => {}
-        }
-    }
-    gathered
 }

@@ -32,6 +32,8 @@ mod rerank;
 #[cfg(test)]
 mod rescore;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod traces;

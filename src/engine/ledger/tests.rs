@@ -72,10 +72,10 @@ fn small_requests_flow_beside_a_large_one() {
         let now = now + second * SECOND;
         for _ in 0..5 {
             let small = books.admit(&live(20, now + SECOND), now).unwrap_or_else(|denied| panic!("{denied:?}"));
-            books.leave(small, 20);
+            books.leave(small, Pending::Unread(20));
             served += 20;
         }
-        books.leave(0, 900);
+        books.leave(0, Pending::Unread(900));
     }
     assert_eq!(served, 2000);
 }
@@ -86,7 +86,7 @@ fn alone_in_the_engine_a_request_is_always_tried() {
     let mut books = books(1000);
     let id = books.admit(&live(1_000_000, now + Duration::from_millis(1)), now).unwrap();
     assert_eq!(books.admit(&live(1, now + SECOND), now).unwrap_err().why, Why::Full);
-    books.leave(id, 1_000_000);
+    books.leave(id, Pending::Unread(1_000_000));
     assert_eq!(books.queued(), 0);
     assert!(books.admit(&live(1, now + SECOND), now).is_ok());
 }
@@ -119,7 +119,7 @@ fn a_burst_on_one_model_fills_its_own_part_of_the_queue() {
     books.admit(&of(0, 750), now).expect("the other's part is untouched");
     assert_eq!(books.by_model().collect::<Vec<_>>(), [750, 250]);
     assert_eq!(books.admit(&of(0, 1), now).unwrap_err().why, Why::Full);
-    books.leave(admitted[0], 50);
+    books.leave(admitted[0], Pending::Unread(50));
     assert_eq!(books.queued(), 950);
     assert!(books.admit(&of(1, 50), now).is_ok(), "what has left makes room in its own part");
 }
@@ -163,6 +163,51 @@ fn before_anything_ran_only_the_queue_refuses() {
     assert_eq!((denied.why, denied.retry_after), (Why::Full, BLIND_RETRY));
 }
 
+/// Case A5.
+#[test]
+fn what_is_left_follows_the_texts_as_they_are_read() {
+    let now = Instant::now();
+    let mut books = books(1_000_000);
+    let id = books.admit(&live(1000, now + 60 * SECOND), now).unwrap();
+    // The first tenth is three times as much as was thought: so is the rest, as far as is known.
+    books.read(id, (100, 1.0), 300);
+    assert_eq!(books.queued(), 3000);
+    books.leave(id, Pending::Read(300));
+    assert_eq!(books.queued(), 2700);
+    // The rest is next to nothing.
+    books.read(id, (800, 1.0), 8);
+    assert_eq!(books.queued(), 8 + 34, "a hundred are unread");
+    books.leave(id, Pending::Unread(100));
+    assert_eq!(books.queued(), 8);
+    books.leave(id, Pending::Read(8));
+    assert_eq!(books.queued(), 0);
+    books.leave(id, Pending::Read(8));
+    assert_eq!(books.queued(), 0, "it is gone");
+}
+
+/// Case A5.
+#[test]
+fn estimates_of_a_model_are_scaled_by_what_its_texts_lately_were() {
+    let now = Instant::now();
+    let mut books = shared(&[(1, u64::MAX / 4), (1, u64::MAX / 4)]);
+    assert!((books.scale(0) - 1.0).abs() < 1e-9, "before anything is known");
+    let id = books.admit(&live(10_000_000, now + SECOND), now).unwrap();
+    for _ in 0..2000 {
+        books.read(id, (100, 1.0), 400);
+    }
+    assert!((3.8..4.01).contains(&books.scale(0)), "{}", books.scale(0));
+    // Scaled estimates that are right change nothing, and what was before is forgotten in time.
+    for _ in 0..2000 {
+        books.read(id, (400, 4.0), 400);
+    }
+    assert!((3.9..4.01).contains(&books.scale(0)), "{}", books.scale(0));
+    for _ in 0..4000 {
+        books.read(id, (400, 4.0), 10);
+    }
+    assert!((books.scale(0) - 1.0 / MOST_SCALE).abs() < 0.02, "{}", books.scale(0));
+    assert!((books.scale(1) - 1.0).abs() < 1e-9, "another model's are its own");
+}
+
 /// Tokens that the simulated engine does in a millisecond: many, so that shares come out even.
 const A_MILLISECOND: u64 = 1_000_000;
 
@@ -198,7 +243,7 @@ proptest! {
             for (id, left, deadline, alone) in &mut active {
                 let served = share.min(*left);
                 *left -= served;
-                books.leave(*id, served);
+                books.leave(*id, Pending::Unread(served));
                 prop_assert!(*left > 0 || *alone || millis <= *deadline + A_PASS, "promised {deadline} ms, done at {millis} ms");
             }
             active.retain(|(_, left, ..)| *left > 0);
@@ -245,7 +290,7 @@ proptest! {
                 let share = A_MILLISECOND * u64::from(weights[*model]) / busy / counts[*model];
                 let served = share.max(1).min(*left);
                 *left -= served;
-                books.leave(*id, served);
+                books.leave(*id, Pending::Unread(served));
                 let late = *deadline + A_PASS * weights.len() as u64;
                 prop_assert!(*left > 0 || *alone || millis <= late, "promised {deadline} ms, done at {millis} ms");
             }

@@ -1,34 +1,74 @@
 //! One request inside the planner: its unread texts, its encodings that wait, and what it was given so far.
+//!
+//! Owns the request's expected size: what was served, what is ready, and what its unread texts are expected to be,
+//! extrapolated from those that were read. It must not know other requests.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 
 use super::{JobId, UnitId};
 use crate::domain::Priority;
 use crate::engine::Order;
+use crate::engine::work::Text;
 
 /// Serving order among requests of one priority for one model: virtual finish, then arrival.
 pub(super) type Turn = (u128, JobId);
 
+/// Tokens' worth of texts that were read before the extrapolation is the texts' own: a few short ones say little of the rest.
+const PRIOR: u64 = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Flow {
+    /// Its place among those that wait for forward passes.
     pub(super) turn: Turn,
+    /// Its place among those whose texts wait to be read.
+    pub(super) reading: Turn,
     pub(super) priority: Priority,
     /// The virtual time at which it came.
     pub(super) start: u128,
+    pub(super) reading_start: u128,
     pub(super) model: usize,
-    pub(super) unread: Range<usize>,
+    /// Documents not yet handed out.
+    pub(super) unread: VecDeque<(usize, Text)>,
     /// Estimated tokens of what is unread.
-    pub(super) unread_tokens: u64,
-    /// Texts of one chunk.
-    pub(super) chunk: usize,
+    unread_tokens: u64,
+    unread_bytes: u64,
+    /// Bytes of what was handed out.
+    read_bytes: u64,
+    /// Estimated tokens of the chunks that are being read.
+    out_tokens: u64,
+    /// Of texts that were read: what they were estimated at, and what they are.
+    learnt: (u64, u64),
+    /// How much of one chunk.
+    pub(super) chunk: ChunkSize,
     pub(super) chunks_out: usize,
     /// Encodings so far, those that went out included.
     pub(super) units: usize,
     /// Tokens that went out to be scored.
     pub(super) served: u64,
     pub(super) ready: Ready,
+    /// Encodings that are ready, and their tokens.
+    pub(super) ready_units: u64,
+    pub(super) ready_tokens: u64,
+}
+
+/// How much is read in one go at most: the first that is reached ends a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkSize {
+    pub(super) documents: usize,
+    pub(super) bytes: u64,
+}
+
+/// What is told of a request's beginning.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) job: JobId,
+    pub(super) model: usize,
+    pub(super) priority: Priority,
+    pub(super) order: Order,
+    pub(super) texts: Vec<Text>,
+    pub(super) chunk: ChunkSize,
 }
 
 /// Encodings that wait, with their lengths.
@@ -39,32 +79,131 @@ pub(super) enum Ready {
 }
 
 impl Flow {
-    /// Takes a chunk of unread texts out, and says how many tokens they were expected to be.
-    pub(super) fn read(&mut self) -> (Range<usize>, u64) {
-        let start = self.unread.start;
-        let end = (start + self.chunk).min(self.unread.end);
-        let share = self.unread_tokens * (end - start) as u64 / self.unread.len().max(1) as u64;
-        self.unread.start = end;
-        self.unread_tokens -= share;
+    /// A request whose places are not known yet.
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let Beginning { job, model, priority, order, texts, chunk } = beginning;
+        Self {
+            turn: (0, job),
+            reading: (0, job),
+            priority,
+            start: 0,
+            reading_start: 0,
+            model,
+            unread_tokens: texts.iter().map(|text| u64::from(text.tokens)).sum(),
+            unread_bytes: texts.iter().map(|text| u64::from(text.bytes)).sum(),
+            unread: texts.into_iter().enumerate().collect(),
+            read_bytes: 0,
+            out_tokens: 0,
+            learnt: (0, 0),
+            chunk,
+            chunks_out: 0,
+            units: 0,
+            served: 0,
+            ready: Ready::new(order),
+            ready_units: 0,
+            ready_tokens: 0,
+        }
+    }
+
+    /// Takes a chunk of unread texts out, and says how many bytes and estimated tokens they are.
+    pub(super) fn read(&mut self) -> (Vec<usize>, u64, u64) {
+        let (mut documents, mut bytes, mut tokens) = (Vec::new(), 0, 0);
+        while let Some(&(document, text)) = self.unread.front() {
+            let fits = documents.len() < self.chunk.documents && bytes + u64::from(text.bytes) <= self.chunk.bytes;
+            if !(documents.is_empty() || fits) {
+                break;
+            }
+            self.unread.pop_front();
+            documents.push(document);
+            bytes += u64::from(text.bytes);
+            tokens += u64::from(text.tokens);
+        }
+        self.unread_bytes -= bytes;
+        self.read_bytes += bytes;
+        self.unread_tokens -= tokens;
+        self.out_tokens += tokens;
         self.chunks_out += 1;
-        (start..end, share)
+        (documents, bytes, tokens)
+    }
+
+    /// A chunk of so many estimated tokens came back; of those, the texts that were `read` became these lengths.
+    pub(super) fn tokenised(&mut self, (expected, read): (u64, u64), lengths: &[u32]) {
+        self.chunks_out = self.chunks_out.saturating_sub(1);
+        self.out_tokens = self.out_tokens.saturating_sub(expected);
+        let mut tokens = 0;
+        for &length in lengths {
+            self.ready.push(self.units, length);
+            self.units += 1;
+            tokens += u64::from(length);
+        }
+        self.ready_units += lengths.len() as u64;
+        self.ready_tokens += tokens;
+        self.learnt.0 += read;
+        self.learnt.1 += tokens;
+    }
+
+    /// Keeps only those unread documents and ready encodings.
+    pub(super) fn retain(&mut self, document: impl Fn(usize) -> bool, unit: impl Fn(UnitId) -> bool) {
+        self.unread.retain(|&(number, _)| document(number));
+        let sum = |part: fn(&Text) -> u32| self.unread.iter().map(|(_, text)| u64::from(part(text))).sum();
+        (self.unread_tokens, self.unread_bytes) = (sum(|text| text.tokens), sum(|text| text.bytes));
+        self.ready.retain(unit);
+        (self.ready_units, self.ready_tokens) = self.ready.amount();
+    }
+
+    /// Tokens that it is expected to be in all: what it was given, what is ready, and what else there is to read.
+    pub(super) fn total(&self) -> u64 {
+        self.served + self.waiting()
+    }
+
+    /// Tokens that are ready, and those expected of texts that are not.
+    pub(super) fn waiting(&self) -> u64 {
+        self.ready_tokens + self.extrapolated(self.unread_tokens + self.out_tokens)
+    }
+
+    /// Bytes to read in all.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.read_bytes + self.unread_bytes
+    }
+
+    /// The next encoding, if its length is one of these; it is the caller's then, to serve or to drop.
+    pub(super) fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
+        let (unit, length) = self.ready.pop(fitting)?;
+        self.ready_units -= 1;
+        self.ready_tokens -= u64::from(length);
+        Some((unit, length))
+    }
+
+    /// Whether more of its texts are to be read now: not while it has so many tokens ready.
+    pub(super) fn is_readable(&self, enough: u64) -> bool {
+        !self.unread.is_empty() && self.ready_tokens + self.extrapolated(self.out_tokens) < enough
     }
 
     /// Whether nothing of the request is left: no text, no chunk on its way, no encoding.
     pub(super) fn is_done(&self) -> bool {
         self.unread.is_empty() && self.chunks_out == 0 && self.ready.is_empty()
     }
+
+    /// What an estimate is expected to come to, from the texts that were read.
+    fn extrapolated(&self, estimated: u64) -> u64 {
+        let (thought, found) = self.learnt;
+        if estimated == 0 {
+            return 0;
+        }
+        let expected = u128::from(estimated) * u128::from(found + PRIOR) / u128::from(thought + PRIOR);
+        u64::try_from(expected).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 impl Ready {
-    pub(super) fn new(order: Order) -> Self {
+    fn new(order: Order) -> Self {
         match order {
             Order::LongestFirst => Self::LongestFirst(BTreeMap::new()),
             Order::AsGiven => Self::AsGiven(VecDeque::new()),
         }
     }
 
-    pub(super) fn push(&mut self, unit: UnitId, length: u32) {
+    fn push(&mut self, unit: UnitId, length: u32) {
         match self {
             Self::LongestFirst(lengths) => lengths.entry(length).or_default().push(unit),
             Self::AsGiven(units) => units.push_back((unit, length)),
@@ -72,7 +211,7 @@ impl Ready {
     }
 
     /// The next encoding, if its length is one of these.
-    pub(super) fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
+    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
         match self {
             Self::LongestFirst(lengths) => {
                 let (&length, units) = lengths.range_mut(fitting).next_back()?;
@@ -86,6 +225,16 @@ impl Ready {
         }
     }
 
+    fn retain(&mut self, keep: impl Fn(UnitId) -> bool) {
+        match self {
+            Self::LongestFirst(lengths) => lengths.retain(|_, units| {
+                units.retain(|&unit| keep(unit));
+                !units.is_empty()
+            }),
+            Self::AsGiven(units) => units.retain(|&(unit, _)| keep(unit)),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::LongestFirst(lengths) => lengths.is_empty(),
@@ -94,7 +243,7 @@ impl Ready {
     }
 
     /// How many wait, and their tokens.
-    pub(super) fn amount(&self) -> (u64, u64) {
+    fn amount(&self) -> (u64, u64) {
         let all: &mut dyn Iterator<Item = (u64, u64)> = match self {
             Self::LongestFirst(lengths) => {
                 &mut lengths.iter().map(|(&length, units)| (units.len() as u64, u64::from(length)))
