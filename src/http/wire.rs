@@ -11,7 +11,7 @@ pub(super) mod schema;
 pub(super) mod tensor;
 pub(super) mod terms;
 pub(super) mod text;
-mod watched;
+pub(super) mod watched;
 
 use serde::Deserialize;
 use serde_json::error::Category;
@@ -29,7 +29,7 @@ pub(super) fn forgiving<'a, T>(
     read: impl Fn(&'a [u8]) -> Result<T, Reject>,
 ) -> Result<T, Reject> {
     match read(body) {
-        Err(fault @ Reject::Syntax { .. }) => match mend::mended(body) {
+        Err(fault) if is_mendable(&fault, body) => match mend::mended(body) {
             Some(mended) => {
                 *spare = mended;
                 read(spare)
@@ -38,6 +38,11 @@ pub(super) fn forgiving<'a, T>(
         },
         other => other,
     }
+}
+
+/// Whether a body may have been refused for what can be mended; others are not worth a second look.
+fn is_mendable(fault: &Reject, body: &[u8]) -> bool {
+    matches!(fault, Reject::Syntax { problem, .. } if problem.ends_with("hex escape")) || mend::mark_len(body) > 0
 }
 
 /// Reads a body, which must be one JSON object, into a request type, and notes its keys that the type does not know.

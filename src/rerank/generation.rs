@@ -191,6 +191,7 @@ impl Generation {
         let Some(rest) = WithText::of(request) else { return self.run_all(request, late, stats).await };
         stats.empty += rest.blank();
         self.metrics.documents_empty.inc_by(rest.blank() as u64);
+        self.metrics.pairs.inc_by(rest.blank() as u64);
         let request = Request { texts: &rest.texts, ..request.clone() };
         let scored = self.run_all(&request, late, stats).await.map_err(|fault| rest.fault(fault))?;
         Ok(rest.merge(scored))

@@ -224,6 +224,9 @@ fn rank_fields_choose_values_of_every_kind() {
     }
     let left_out = app.post("/v1/rerank", r#"{"query":"q","documents":[{"title":"Berlin","year":1999,"image":"u"}]}"#);
     assert_eq!(left_out.header("x-rescored-left-out-fields"), Some("2"), "{left_out:?}");
+    let names = vec!["\"text\""; 101].join(",");
+    let many = app.post("/v1/rerank", format!(r#"{{"query":"q","documents":[{record}],"rank_fields":[{names}]}}"#));
+    assert!(many.status == 400 && many.text().contains("rank_fields: more than 100"), "{many:?}");
     let strings = app.post("/v1/rerank", r#"{"query":"q","documents":["a"],"rank_fields":["title"]}"#);
     assert_eq!(strings.header("x-rescored-warnings"), Some("rank_fields"), "{strings:?}");
 }
@@ -544,6 +547,9 @@ fn numbers_and_switches_that_mean_nothing_here_are_warned_of() {
         let answer = app.post(path, format!(r#"{{"query":"q","documents":["a"],{extra}}}"#));
         assert_eq!((answer.status, answer.header("x-rescored-warnings")), (200, warned), "{why}: {answer:?}");
     }
+    let tensor = r#"{"name":"query","data":["q"],"parameters":{"binary_data_size":3}},{"name":"passage","data":["a"]}"#;
+    let kserve = app.post("/v2/models/fake/infer", format!(r#"{{"inputs":[{tensor}]}}"#));
+    assert_eq!(kserve.header("x-rescored-warnings"), Some("inputs[0].parameters"), "{kserve:?}");
     let nim = app.post("/v1/ranking", r#"{"query":{"text":"q"},"passages":[{"text":"a"}],"raw_scores":false}"#);
     assert_eq!(nim.header("x-rescored-warnings"), Some("raw_scores"), "{nim:?}");
 }

@@ -13,6 +13,7 @@ use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::texts;
 use crate::http::wire::terms::Terms;
+use crate::http::wire::watched::Seen;
 use crate::http::wire::{self, lenient::Millis, lenient::Whole, tensor::Strings, tensor::Tag, text::List, text::Text};
 
 pub(super) const FACE: Face = Face {
@@ -40,7 +41,7 @@ struct Infer<'a> {
     id: Option<Tag<'a>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Input<'static>>>)]
-    inputs: Option<List<Input<'a>>>,
+    inputs: Option<List<Seen<Input<'a>>>>,
     #[schema(inline)]
     timeout_ms: Option<Millis>,
 }
@@ -89,11 +90,14 @@ fn request() -> serde_json::Value {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let (body, unread): (Infer<'_>, _) = wire::read(body)?;
+    let (body, mut unread): (Infer<'_>, _) = wire::read(body)?;
     let inputs = body.inputs.map(|list| list.items).unwrap_or_default();
-    let Ok([first, second]) = <[Input<'_>; 2]>::try_from(inputs) else {
+    let Ok([first, second]) = <[Seen<Input<'_>>; 2]>::try_from(inputs) else {
         return Err(Reject::field("inputs", "expected two tensors, `query` and `passage`"));
     };
+    unread.extend("inputs[0].", &first.unread);
+    unread.extend("inputs[1].", &second.unread);
+    let (first, second) = (first.value, second.value);
     let is_passage =
         |input: &Input<'_>| input.name.as_ref().is_some_and(|Text(name)| PASSAGES.contains(&name.as_ref()));
     let (query, passage) = if is_passage(&first) { (second, first) } else { (first, second) };

@@ -97,6 +97,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
     }
 }
 
+/// Names of fields at most: each is looked for in every document.
+const MOST_FIELDS: usize = 100;
+
 /// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
 const TERMS: [&str; 19] = [
     "query",
@@ -147,6 +150,9 @@ impl<'a> RerankBody<'a> {
         };
         scene.admit(manner.field, list.sent)?;
         let fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
+        if fields.len() > MOST_FIELDS {
+            return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
+        }
         let mut reading = Reading::by(&fields);
         let texts = reading.texts(manner.field, list.items)?;
         let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();

@@ -5,11 +5,26 @@
 //! any key.
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::text::Text;
 use crate::json::unread::Unread;
+
+/// An object in a body, and its keys that nobody reads.
+#[derive(Debug)]
+pub(in crate::http) struct Seen<T> {
+    pub(in crate::http) value: T,
+    pub(in crate::http) unread: Unread,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Seen<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut unread = Unread::default();
+        let value = T::deserialize(Watched { inner: deserializer, unread: &mut unread })?;
+        Ok(Self { value, unread })
+    }
+}
 
 /// A deserializer of one struct.
 pub(super) struct Watched<'w, D> {

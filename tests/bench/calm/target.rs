@@ -118,7 +118,7 @@ impl Target {
             max_text: 1 << 20,
             deadline: Duration::from_secs(30),
             long_documents: LongDocuments::Truncate,
-            leniency: rescored::http::Leniency::default(),
+            leniency: http::Leniency::default(),
             api_keys: None,
             exposure: Exposure::default(),
             patience: Patience::default(),
