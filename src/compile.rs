@@ -276,6 +276,7 @@ fn record(compiled: &Compiled, source_sha256: Sha256, provider: Kind) -> Record 
         loss_mean: compiled.loss.mean,
         loss_max: compiled.loss.max,
         company_max: compiled.company.max,
+        rules: compiled::RULES,
     }
 }
 

@@ -19,8 +19,11 @@ use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType};
+use rescored::graph::bert::{Activation, Dense, Embeddings, Head, Layer, Norm, Table};
 use rescored::graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded, ragged};
-use rescored::graph::{Activations, Layout, Origin, Precision, Provenance, Ranges, Target, Unread, Weights, operators};
+use rescored::graph::{
+    Activations, Bert, Layout, Origin, Precision, Provenance, Ranges, Target, Unread, Weights, operators,
+};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
@@ -353,4 +356,128 @@ fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors(
         read += 1;
     }
     assert!(read > 0, "the folder holds no export");
+}
+
+/// A model of two layers with weights that repeat from run to run: 20 words, 14 positions, one type.
+fn tiny() -> Bert {
+    let mut state = 0x9e37_79b9_u32;
+    let mut values = |count: usize| -> Vec<f32> {
+        let draw = |state: &mut u32| {
+            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from((*state >> 16) as u16) / 65536.0 - 0.5
+        };
+        (0..count).map(|_| draw(&mut state)).collect()
+    };
+    let mut table = |rows, columns| Table::floats(rows, columns, values(rows * columns));
+    let mut dense = |rows, columns| Dense { weight: table(rows, columns), bias: table(1, columns).values };
+    let norm = || Norm { scale: vec![1.0; 8], bias: vec![0.1; 8], epsilon: 1e-5 };
+    let mut layer = || Layer {
+        query: dense(8, 8),
+        key: dense(8, 8),
+        value: dense(8, 8),
+        output: dense(8, 8),
+        attention_norm: norm(),
+        up: dense(8, 16),
+        activation: Activation::Gelu,
+        down: dense(16, 8),
+        norm: norm(),
+    };
+    let layers = vec![layer(), layer()];
+    let head = Head { dense: dense(8, 8), activation: Activation::Tanh, classifier: dense(8, 1) };
+    let embeddings = Embeddings {
+        words: dense(20, 8).weight,
+        positions: dense(14, 8).weight,
+        padding: None,
+        types: Some(dense(1, 8).weight),
+        norm: norm(),
+        projection: None,
+    };
+    Bert { hidden: 8, heads: 2, embeddings, layers, head }
+}
+
+/// The weights under BERT's names and under `RoBERTa`'s.
+fn as_bert_and_roberta() -> [Origin; 2] {
+    let (weights, config) = rescored::graph::safetensors::write(&tiny()).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let rename = |name: &str| match name {
+        "bert.pooler.dense.weight" => "classifier.dense.weight".to_owned(),
+        "bert.pooler.dense.bias" => "classifier.dense.bias".to_owned(),
+        "classifier.weight" => "classifier.out_proj.weight".to_owned(),
+        "classifier.bias" => "classifier.out_proj.bias".to_owned(),
+        other => other.replace("bert.", "roberta."),
+    };
+    let renamed = tensors.iter().map(|(name, view)| (rename(name), view));
+    let roberta = safetensors::serialize(renamed, None).unwrap();
+    let told = config.replace("\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    let told = told.replace("\"pad_token_id\": 0", "\"pad_token_id\": 1");
+    [Origin::Safetensors { weights, config }, Origin::Safetensors { weights: roberta, config: told }]
+}
+
+// Case B14. The reference is the same model with positions from the caller, numbered as transformers' RoBERTa numbers them:
+// the padding's id for padding, wherever it stands, and for others one more than that for each other token up to them.
+#[test]
+fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
+    let Some(library) = library() else { return };
+    let mut runtime = Runtime(environment(&library));
+    let sample = |ids: &[i64]| Sample { ids: ids.to_vec(), types: vec![0; ids.len()] };
+    let samples: Vec<Sample> = [
+        &[0, 5, 6, 2, 2, 7, 8, 9, 2][..],
+        &[0, 5, 1, 2, 2, 7, 8, 9, 2],
+        &[0, 1, 1, 2, 2, 7, 1, 9, 2],
+        &[1, 1, 2],
+        &[0, 5, 6, 2, 2, 1, 1, 1, 1, 1, 2, 1],
+        &[0, 2, 2, 2],
+    ]
+    .map(sample)
+    .into();
+    let [bert, roberta] = as_bert_and_roberta();
+    let one = target(Layout::Packed { slots: 1 }, Precision::Fp32);
+    let given = compile(&bert, (&one, &provenance()), &samples, &mut runtime).unwrap();
+    let reference = |sample: &Sample| {
+        let mut counted = 1;
+        let positions = sample.ids.iter().map(|&id| {
+            counted += i64::from(id != 1);
+            if id == 1 { 1 } else { counted }
+        });
+        let mut feeds = rescored::graph::compile::packed(&[sample], 1);
+        feeds.iter_mut().find(|feed| feed.name == "position_ids").unwrap().values = positions.collect();
+        feeds
+    };
+    let wanted = runtime.run(&given.onnx, &samples.iter().map(reference).collect::<Vec<_>>(), "logits").unwrap();
+    let wanted: Vec<f32> = wanted.into_iter().flatten().collect();
+    assert!((wanted[0] - wanted[1]).abs() > 1e-3, "padding tells");
+    let close = |ours: &[f32], limit: f32, case: &str| {
+        for (at, (ours, wanted)) in ours.iter().zip(&wanted).enumerate() {
+            assert!((ours - wanted).abs() <= limit, "{case}, sample {at}: {ours} for {wanted}");
+        }
+    };
+    let ragged_graph =
+        rescored::graph::emit(&roberta.bert().unwrap(), &target(Layout::Ragged, Precision::Fp32), &provenance());
+    let ragged_graph = stand_in::on_the_cpu(&ragged_graph.unwrap());
+    let runs: Vec<_> = samples.iter().map(|sample| ragged(&[sample])).collect();
+    let logits: Vec<f32> = runtime.run(&ragged_graph, &runs, "logits").unwrap().into_iter().flatten().collect();
+    close(&logits, 1e-5, "ragged");
+    let all: Vec<&Sample> = samples.iter().collect();
+    for (layout, precision, limit) in [
+        (Layout::Padded, Precision::Fp32, 1e-5),
+        (Layout::Packed { slots: 1 }, Precision::Fp32, 1e-5),
+        (Layout::Packed { slots: 4 }, Precision::Fp32, 1e-5),
+        (Layout::Packed { slots: 4 }, int8(Weights::Unsigned, Activations::PerToken), 0.05),
+    ] {
+        let target = target(layout, precision);
+        let compiled = compile(&roberta, (&target, &provenance()), &samples, &mut runtime).unwrap();
+        let runs: Vec<Vec<Feed>> = match layout {
+            Layout::Packed { slots } => {
+                all.chunks(slots).map(|pairs| rescored::graph::compile::packed(pairs, slots)).collect()
+            }
+            Layout::Padded | Layout::Ragged => samples.iter().map(padded).collect(),
+        };
+        let ours: Vec<f32> = runtime.run(&compiled.onnx, &runs, "logits").unwrap().into_iter().flatten().collect();
+        let ours: Vec<f32> = match layout {
+            // Free slots of the last pass have logits too.
+            Layout::Packed { .. } => ours.into_iter().take(samples.len()).collect(),
+            Layout::Padded | Layout::Ragged => ours,
+        };
+        close(&ours, limit, &target.to_string());
+    }
 }

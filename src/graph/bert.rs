@@ -22,8 +22,10 @@ pub struct Bert {
 pub struct Embeddings {
     /// A row a word piece.
     pub words: Table,
-    /// A row a position; rows that no token can take (the padding rows of `RoBERTa`) are gone.
+    /// A row a position; rows that no token can take are gone. Where padding has no position, its row comes first.
     pub positions: Table,
+    /// The id whose tokens have no position and count for none behind them, wherever it stands (`RoBERTa`'s padding).
+    pub padding: Option<usize>,
     /// A row a segment; `None` where the model knows no segments.
     pub types: Option<Table>,
     /// Norm of the sum.
@@ -126,7 +128,7 @@ pub enum Activation {
 impl Bert {
     /// Tokens of a pair at most.
     pub fn max_length(&self) -> usize {
-        self.embeddings.positions.rows
+        self.embeddings.positions.rows - usize::from(self.embeddings.padding.is_some())
     }
 
     /// Width of the feed-forward part.

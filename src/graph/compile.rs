@@ -130,6 +130,7 @@ pub fn compile<R: Runner>(
 ) -> Result<Compiled, Refused> {
     let bert = source.bert()?;
     check_samples(&bert, samples)?;
+    let samples = &with_padding_inside(&bert, samples);
     let whole = Target { layers: None, ..target.clone() };
     let layout = if whole.layout == Layout::Ragged { PORTABLE } else { whole.layout };
     let exact = Target { precision: Precision::Fp32, layout, ..whole.clone() };
@@ -297,6 +298,20 @@ fn distance(a: &[f32], b: &[f32]) -> Distance {
 
 fn within(what: &'static str, distance: f32, limit: f32) -> Result<(), Refused> {
     if distance <= limit { Ok(()) } else { Err(Refused::Differs { what, distance, limit }) }
+}
+
+/// The samples, and the longest once more with padding in the middle where that moves what follows: a text may spell it.
+fn with_padding_inside(bert: &Bert, samples: &[Sample]) -> Vec<Sample> {
+    let mut samples = samples.to_vec();
+    if let (Some(padding), Some(longest)) =
+        (bert.embeddings.padding, samples.iter().max_by_key(|sample| sample.ids.len()))
+    {
+        let mut spelled = longest.clone();
+        let middle = spelled.ids.len() / 2;
+        spelled.ids.iter_mut().skip(middle).take(2).for_each(|id| *id = as_int(padding));
+        samples.push(spelled);
+    }
+    samples
 }
 
 fn check_samples(bert: &Bert, samples: &[Sample]) -> Result<(), Refused> {

@@ -161,7 +161,8 @@ fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
     use crate::graph::sample::{
-        Indices, Style, export, export_with, tiny, tiny_distilled, tiny_projected, tiny_quantised, tiny_untyped,
+        Indices, Style, export, export_with, tiny, tiny_after_padding, tiny_distilled, tiny_projected, tiny_quantised,
+        tiny_untyped,
     };
 
     const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
@@ -184,7 +185,7 @@ mod tests {
     fn the_kin_of_bert_are_read_whatever_indexes_their_tables() {
         let table = [
             (tiny_untyped(2), Indices::Counted, "no types at all"),
-            (tiny_untyped(2), Indices::AfterPadding, "RoBERTa: positions behind the padding, one type"),
+            (tiny_after_padding(2), Indices::AfterPadding, "RoBERTa: positions behind the padding, one type"),
             (tiny_untyped(2), Indices::Filled, "BERT exported without its types"),
             (tiny_distilled(2), Indices::Counted, "DistilBERT: no types, Relu in the head"),
             (tiny_projected(2), Indices::Counted, "ELECTRA: projected tables, Gelu in the head"),

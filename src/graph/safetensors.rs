@@ -72,7 +72,9 @@ pub fn read(weights: &[u8], config: &str) -> Result<Bert, NotReadable> {
 /// # Errors
 /// [`NotBert`] when it has a part that BERT's names have no place for.
 pub fn write(bert: &Bert) -> Result<(Vec<u8>, String), NotBert> {
-    let Embeddings { words, positions, types, norm, projection } = &bert.embeddings;
+    let Embeddings { words, positions, padding, types, norm, projection } = &bert.embeddings;
+    // BERT's padding has a position as every token has; only a text that spells it out tells the two apart.
+    let positions = &positions.clone().without_first_rows(usize::from(padding.is_some()));
     // BERT's types add to every token's row; zeros add nothing.
     let none = Table::floats(2, words.columns, vec![0.0; 2 * words.columns]);
     let types = types.as_ref().unwrap_or(&none);
@@ -152,10 +154,10 @@ impl Reader<'_> {
             let name = format!("{prefix}.embeddings.{name}_embeddings.weight");
             Ok::<_, NotReadable>(Table::floats(rows, width, self.floats(&name, &[rows, width])?))
         };
-        // RoBERTa counts positions from behind its padding id.
-        let unused = if self.family.positions_follow_padding { config.pad_token_id.unwrap_or(1) + 1 } else { 0 };
+        // RoBERTa counts positions from behind its padding id, whose row is the padding's own.
+        let padding = self.family.positions_follow_padding.then(|| config.pad_token_id.unwrap_or(1));
         let project = || self.dense(&format!("{prefix}.embeddings_project"), width, config.hidden_size);
-        let mut positions = table("position", config.max_position_embeddings)?.without_first_rows(unused);
+        let mut positions = table("position", config.max_position_embeddings)?.without_first_rows(padding.unwrap_or(0));
         let types = match config.type_vocab_size {
             0 => None,
             // The only type is every token's: its row belongs to every position.
@@ -168,6 +170,7 @@ impl Reader<'_> {
         Ok(Embeddings {
             words: table("word", config.vocab_size)?,
             positions,
+            padding,
             types,
             norm: self.norm(&format!("{prefix}.embeddings.LayerNorm"), width)?,
             projection: if width == config.hidden_size { None } else { Some(project()?) },
@@ -278,6 +281,7 @@ mod tests {
         let config = config.replace("\"pad_token_id\": 0", "\"pad_token_id\": 1");
         let roberta = read(&weights, &config).unwrap();
         assert_eq!(roberta.max_length(), bert.max_length() - 2);
+        assert_eq!((roberta.embeddings.padding, roberta.embeddings.positions.rows), (Some(1), bert.max_length() - 1));
         assert_eq!(roberta.layers, bert.layers);
     }
 

@@ -26,6 +26,7 @@ pub(super) fn tiny(layers: usize) -> Bert {
         embeddings: Embeddings {
             words: dice.table(20, 8),
             positions: dice.table(12, 8),
+            padding: None,
             types: Some(dice.table(2, 8)),
             norm: dice.norm(8),
             projection: None,
@@ -39,6 +40,13 @@ pub(super) fn tiny(layers: usize) -> Bert {
 pub(super) fn tiny_untyped(layers: usize) -> Bert {
     let mut bert = tiny(layers);
     bert.embeddings.types = None;
+    bert
+}
+
+/// A model whose padding, id 1, has a row of positions of its own and counts for none, as `RoBERTa`'s.
+pub(super) fn tiny_after_padding(layers: usize) -> Bert {
+    let mut bert = tiny_untyped(layers);
+    bert.embeddings.padding = Some(1);
     bert
 }
 
@@ -56,6 +64,7 @@ pub(super) fn tiny_projected(layers: usize) -> Bert {
     bert.embeddings = Embeddings {
         words: dice.table(20, 4),
         positions: dice.table(12, 4),
+        padding: None,
         types: Some(dice.table(2, 4)),
         norm: dice.norm(4),
         projection: Some(dice.dense(4, 8)),

@@ -70,7 +70,14 @@ pub struct Record {
     /// Largest difference, in logits, between a pair alone and in company; zero but on GPUs.
     #[serde(default)]
     pub company_max: f32,
+    /// Number of the rules by which it was written, see [`RULES`]; 0 where it was not recorded yet.
+    #[serde(default)]
+    pub rules: u32,
 }
+
+/// The rules by which graphs are written now. Before 1, padding that a text spells had a position as other tokens have,
+/// which is wrong where the model numbers positions from behind it.
+pub const RULES: u32 = 1;
 
 /// Why a written graph could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +119,13 @@ pub fn find(
         .filter(|Candidate { record, .. }| {
             record.source_sha256 == source && record.provider == kind && Precision::from(record.precision) == precision
         })
+        .filter(|Candidate { graph, record, .. }| {
+            let is_right = record.rules >= RULES || !positions_follow_padding(model);
+            if !is_right {
+                tracing::warn!(graph = %graph.display(), "a graph of an older version scores padding that a text spells wrongly and is passed over; run: rescored compile");
+            }
+            is_right
+        })
         .collect();
     found.sort_by_key(|candidate| (candidate.suits, candidate.written));
     let Candidate { suits, graph, record, .. } = found.pop()?;
@@ -125,6 +139,14 @@ pub fn find(
             None
         }
     }
+}
+
+/// Whether a model is of the family that numbers positions from behind its padding; who says nothing of it is not.
+fn positions_follow_padding(model: &Path) -> bool {
+    let config = std::fs::read_to_string(model.join("config.json")).ok();
+    let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(&text).ok());
+    let family = config.as_ref().and_then(|config| config.get("model_type")?.as_str());
+    family.is_some_and(|family| family.contains("roberta") || family == "camembert")
 }
 
 /// The graph of this record, unless it would score wrongly on `host`.
@@ -183,6 +205,7 @@ mod tests {
                 loss_mean: 0.0,
                 loss_max: 0.0,
                 company_max: 0.0,
+                rules: RULES,
             };
             keep(folder.path(), &record, &onnx).unwrap();
             let file =
@@ -190,6 +213,20 @@ mod tests {
             file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64)).unwrap();
         }
         folder
+    }
+
+    // Case B14.
+    #[test]
+    fn a_graph_of_older_rules_is_passed_over_where_they_were_wrong() {
+        for (family, found) in [("xlm-roberta", false), ("roberta", false), ("camembert", false), ("bert", true)] {
+            let folder = folder_of(&[Some(Storage::Signed)]);
+            std::fs::write(folder.path().join("config.json"), format!(r#"{{"model_type":"{family}"}}"#)).unwrap();
+            let find = || find(folder.path(), Sha256::of(b"source"), (Kind::Cpu, Precision::Int8), Storage::Signed);
+            let (_, record) = find().expect("one of today's rules");
+            let older = Record { rules: 0, ..record };
+            keep(folder.path(), &older, b"graph 0").unwrap();
+            assert_eq!(find().is_some(), found, "{family}");
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ impl Emitter<'_> {
             None => words,
         };
         let positions = if packed { self.writer.input("position_ids", dims) } else { self.positions(&ids) };
+        let positions = self.passing_over_padding(&positions, &ids, packed);
         let positions = self.gather("embeddings.positions", &embeddings.positions, &positions);
         let sum = self.writer.op("embeddings.sum", &Op::plain("Add"), &[&sum, &positions]);
         let width = i64::try_from(embeddings.words.columns).unwrap_or(i64::MAX);
@@ -44,11 +45,42 @@ impl Emitter<'_> {
 
     /// 0 up to the sequence's length.
     fn positions(&mut self, ids: &str) -> String {
-        let attributes = [("start", Attribute::Int(1)), ("end", Attribute::Int(2))];
-        let length = self.writer.op("sequence", &Op::plain("Shape").with(&attributes), &[ids]);
-        let scalar = self.writer.op("sequence.scalar", &Op::plain("Squeeze"), &[&length]);
+        self.positions_of("sequence", ids, 1)
+    }
+
+    /// 0 up to the size of a dimension of the ids.
+    fn positions_of(&mut self, name: &str, ids: &str, dimension: i64) -> String {
+        let attributes = [("start", Attribute::Int(dimension)), ("end", Attribute::Int(dimension + 1))];
+        let length = self.writer.op(name, &Op::plain("Shape").with(&attributes), &[ids]);
+        let scalar = self.writer.op(&format!("{name}.scalar"), &Op::plain("Squeeze"), &[&length]);
         let (zero, one) = (self.writer.constant(&Array::int(0)), self.writer.constant(&Array::int(1)));
         self.writer.op("positions", &Op::plain("Range"), &[&zero, &scalar, &one])
+    }
+
+    /// Rows of the table of positions: places in the pair, unless padding has no place. A token of it has the first row then,
+    /// and others the row of their place among those that are none.
+    pub(super) fn passing_over_padding(&mut self, places: &str, ids: &str, packed: bool) -> String {
+        let Some(padding) = self.bert.embeddings.padding else { return places.to_owned() };
+        let id = self.writer.constant(&Array::int(i64::try_from(padding).unwrap_or(i64::MAX)));
+        let is_padding = self.writer.op("padding.is", &Op::plain("Equal"), &[ids, &id]);
+        let to = [("to", Attribute::Int(i64::from(kind::INT64)))];
+        let is_padding = self.writer.op("padding", &Op::plain("Cast").with(&to), &[&is_padding]);
+        let axis = self.writer.constant(&Array::int(if packed { 0 } else { 1 }));
+        let exclusive = [("exclusive", Attribute::Int(1))];
+        let before = Op::plain("CumSum").with(&exclusive);
+        let mut before = self.writer.op("padding.before", &before, &[&is_padding, &axis]);
+        if packed {
+            // What was counted in the pairs before does not count.
+            let all = self.positions_of("tokens", ids, 0);
+            let starts = self.writer.op("padding.starts", &Op::plain("Sub"), &[&all, places]);
+            let others = self.writer.op("padding.others", &Op::plain("Gather"), &[&before, &starts]);
+            before = self.writer.op("padding.passed", &Op::plain("Sub"), &[&before, &others]);
+        }
+        let one = self.writer.constant(&Array::int(1));
+        let place = self.writer.op("positions.others", &Op::plain("Sub"), &[places, &before]);
+        let row = self.writer.op("positions.row", &Op::plain("Add"), &[&place, &one]);
+        let is_other = self.writer.op("padding.not", &Op::plain("Sub"), &[&one, &is_padding]);
+        self.writer.op("positions.rows", &Op::plain("Mul"), &[&row, &is_other])
     }
 
     /// Where pairs begin, and what separates their tokens from others.

@@ -43,13 +43,19 @@ impl Emitter<'_> {
     fn ragged_embeddings(&mut self) -> String {
         let embeddings = &self.bert.embeddings;
         let zero = self.writer.ints(&[0]);
-        let input = |emitter: &mut Self, name: &str| {
-            let given = emitter.writer.input_of(kind::INT32, name, &["tokens"]);
-            emitter.writer.op(&format!("{name}.row"), &Op::plain("Unsqueeze"), &[&given, &zero])
+        let row = |emitter: &mut Self, given: &str| {
+            emitter.writer.op(&format!("{given}.row"), &Op::plain("Unsqueeze"), &[given, &zero])
         };
-        let ids = input(self, "input_ids");
-        let types = embeddings.types.as_ref().map(|table| (input(self, "token_type_ids"), table));
-        let positions = input(self, "position_ids");
+        let input = |emitter: &mut Self, name: &str| emitter.writer.input_of(kind::INT32, name, &["tokens"]);
+        let tokens = input(self, "input_ids");
+        let ids = row(self, &tokens);
+        let types = embeddings.types.as_ref().map(|table| {
+            let types = input(self, "token_type_ids");
+            (row(self, &types), table)
+        });
+        let places = input(self, "position_ids");
+        let places = self.ragged_positions(&places, &tokens);
+        let positions = row(self, &places);
         let words = self.table("embeddings.words.weight", &embeddings.words);
         let places = self.table("embeddings.positions.weight", &embeddings.positions);
         let (types, segments) = match types {
@@ -67,6 +73,19 @@ impl Emitter<'_> {
             Some(projection) => self.float_dense("embeddings.projection", projection, &rows),
             None => rows,
         }
+    }
+
+    /// As [`Emitter::passing_over_padding`], which counts in 64 bits, in 32.
+    fn ragged_positions(&mut self, places: &str, ids: &str) -> String {
+        if self.bert.embeddings.padding.is_none() {
+            return places.to_owned();
+        }
+        let wide = [("to", Attribute::Int(i64::from(kind::INT64)))];
+        let [ids, places] = [ids, places]
+            .map(|given| self.writer.op(&format!("{given}.wide"), &Op::plain("Cast").with(&wide), &[given]));
+        let rows = self.passing_over_padding(&places, &ids, true);
+        let narrow = [("to", Attribute::Int(i64::from(kind::INT32)))];
+        self.writer.op("positions.narrow", &Op::plain("Cast").with(&narrow), &[&rows])
     }
 
     /// Attention of every token to those of its pair.

@@ -1,8 +1,9 @@
 //! The embeddings below the first layer: word, position and type tables.
 //!
 //! Owns which table is which: what indexes them tells it. A graph's input does by its name. An index that is computed
-//! counts positions, from behind the padding's where it sums a mask up (`RoBERTa`), unless it is zero for every token:
-//! then its table holds types that the model was never told, and that row is added to every position's.
+//! counts positions, unless it is zero for every token: then its table holds types that the model was never told, and
+//! that row is added to every position's. Where it sums a mask up, positions begin behind the padding's (`RoBERTa`), and if
+//! the mask is of ids, a padding token within a text has the padding's position and counts for none.
 
 use super::{Unrecognised, data_inputs, fault, parts};
 use crate::graph::{
@@ -20,13 +21,18 @@ pub(super) fn read(source: &Source, value: &str) -> Result<Embeddings, Unrecogni
     };
     let (norm, sum) = parts::norm(source, value).ok_or_else(|| fault(value, "the embeddings' layer norm"))?;
     let (mut words, mut types, mut positions, mut untold) = (None, None, None, None);
+    let mut padding = None;
     for leaf in leaves(source, sum) {
         let (table, index) = table(source, leaf).ok_or_else(|| fault(leaf, "rows gathered from a table of weights"))?;
         let (slot, table) = match index {
             Index::Input(name) if name.contains("type") || name.contains("segment") => (&mut types, table),
             Index::Input(name) if name.contains("position") => (&mut positions, table),
             Index::Input(_) => (&mut words, table),
-            Index::Counted { first } => (&mut positions, table.without_first_rows(first)),
+            Index::Counted { first, skips: None } => (&mut positions, table.without_first_rows(first)),
+            Index::Counted { first, skips } => {
+                padding = skips;
+                (&mut positions, table.without_first_rows(first.saturating_sub(1)))
+            }
             Index::Zero => (&mut untold, table),
         };
         if slot.replace(table).is_some() {
@@ -41,7 +47,7 @@ pub(super) fn read(source: &Source, value: &str) -> Result<Embeddings, Unrecogni
         }
         positions = positions.plus_first_row_of(&untold);
     }
-    Ok(Embeddings { words, positions, types, norm, projection })
+    Ok(Embeddings { words, positions, padding, types, norm, projection })
 }
 
 /// Whether the tables fit each other and the first layer.
@@ -62,8 +68,8 @@ pub(super) fn check(bert: &Bert) -> Result<(), Unrecognised> {
 enum Index {
     /// A graph's input indexes the table.
     Input(String),
-    /// Positions, of which the table's first ones belong to no token.
-    Counted { first: usize },
+    /// Positions, of which the table's first ones belong to no token, and the id that has the last of those, if one has.
+    Counted { first: usize, skips: Option<usize> },
     /// The first row for every token.
     Zero,
 }
@@ -103,7 +109,8 @@ fn index(source: &Source, name: &str) -> Index {
     if is_zero(source, name) {
         return Index::Zero;
     }
-    Index::Counted { first: first_position(source, name) }
+    let first = first_position(source, name);
+    Index::Counted { first, skips: if first > 0 { skipped_id(source, name) } else { None } }
 }
 
 /// Whether an index is 0 for every token: a buffer of zeros, or a shape filled with them, cut and spread on the way.
@@ -145,4 +152,29 @@ fn first_position(source: &Source, name: &str) -> usize {
         }
     }
     if sums { added + 1 } else { 0 }
+}
+
+/// The id that a running sum of positions passes over: what the graph's input of ids is compared with on the way.
+fn skipped_id(source: &Source, name: &str) -> Option<usize> {
+    let mut waiting = vec![source.origin(name)];
+    for _ in 0..64 {
+        let Some(node) = source.maker(waiting.pop()?) else { continue };
+        if node.op_type != "Equal" {
+            waiting.extend(data_inputs(node));
+            continue;
+        }
+        let id = data_inputs(node).find_map(|name| source.constant(name)?.as_ints()?.first().copied());
+        let compared = data_inputs(node).find(|name| source.constant(name).is_none())?;
+        return if is_input(source, compared) { usize::try_from(id?).ok() } else { None };
+    }
+    None
+}
+
+/// Whether a value is one of the graph's inputs, perhaps in another kind of integers.
+fn is_input(source: &Source, name: &str) -> bool {
+    match source.maker(name) {
+        Some(node) if node.op_type == "Cast" => input(node, 0).is_some_and(|x| is_input(source, x)),
+        Some(_) => false,
+        None => source.constant(name).is_none(),
+    }
 }

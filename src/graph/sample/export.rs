@@ -18,8 +18,8 @@ pub(in crate::graph) enum Style {
 pub(in crate::graph) enum Indices {
     /// BERT's: a buffer of positions, types from the caller.
     Counted,
-    /// `RoBERTa`'s: positions from a running sum over the mask of padding (id 1), behind rows of no token, and a table of
-    /// one type that a buffer of zeros indexes.
+    /// `RoBERTa`'s: positions from a running sum over the mask of padding (id 1), behind the padding's own row and one of no
+    /// token, and a table of one type that a buffer of zeros indexes.
     AfterPadding,
     /// A shape filled with zeros indexes the types.
     Filled,
@@ -131,7 +131,7 @@ impl Exporter {
             Indices::AfterPadding => {
                 let buffer = self.ints(&[0; 12]);
                 let zeros = self.op("Slice", &[&buffer, &shape], &[]);
-                (self.op("Expand", &[&zeros, &shape], &[]), 2)
+                (self.op("Expand", &[&zeros, &shape], &[]), 1)
             }
             Indices::Filled => (self.op("ConstantOfShape", &[&shape], &[]), 0),
         };

@@ -18,6 +18,10 @@ const UNSEEN: f32 = -10_000.0;
 pub trait Embed: Send + Sync + std::fmt::Debug {
     /// Values of a row.
     fn width(&self) -> usize;
+    /// The word whose tokens have position 0 and count for none, if there is one; others count from 1 then.
+    fn padding(&self) -> Option<usize> {
+        None
+    }
     /// Writes the sum of the rows of `[word, position, type]`.
     fn embed(&self, token: [usize; 3], row: &mut [f32]);
 }
@@ -106,9 +110,19 @@ impl Feed {
             let mut start = 0;
             for (slot, &pair) in pairs.iter().enumerate() {
                 let span = tokens.spans.get(pair).cloned().unwrap_or_default();
-                for (position, at) in span.clone().enumerate() {
-                    let place = row * self.shape.length + start + position;
-                    self.place([tokens.ids[at], position, tokens.types[at]], place, embed);
+                let mut passed = 0;
+                for (offset, at) in span.clone().enumerate() {
+                    let place = row * self.shape.length + start + offset;
+                    let word = tokens.ids[at];
+                    let position = match embed.padding() {
+                        None => offset,
+                        Some(padding) if padding == word => {
+                            passed += 1;
+                            0
+                        }
+                        Some(_) => offset + 1 - passed,
+                    };
+                    self.place([word, position, tokens.types[at]], place, embed);
                 }
                 self.show((row, slot), start..start + span.len());
                 start += span.len();
@@ -218,6 +232,33 @@ mod tests {
         assert_eq!(places[3], [100.0, 0.0, 0.0], "the second pair begins at position 0");
         assert_eq!(places[5], [0.0, 5.0, 0.0], "what is left of the row");
         assert_eq!(places[6], [0.0, 0.0, 0.0], "a row without pairs");
+    }
+
+    // Case B14.
+    #[test]
+    fn padding_within_a_pair_has_the_first_position_and_counts_for_none() {
+        #[derive(Debug)]
+        struct Skips;
+        impl Embed for Skips {
+            fn width(&self) -> usize {
+                3
+            }
+            fn padding(&self) -> Option<usize> {
+                Some(9)
+            }
+            fn embed(&self, token: [usize; 3], row: &mut [f32]) {
+                Plain.embed(token, row);
+            }
+        }
+        let shape = Shape { batch: 1, length: 8, slots: 2 };
+        let run = Run { shape, rows: vec![vec![0, 1]] };
+        let mut tokens = Tokens::default();
+        tokens.push([5, 9, 9, 6].into_iter(), [0; 4].into_iter());
+        tokens.push([9, 7].into_iter(), [0; 2].into_iter());
+        let mut feed = Feed::new(shape, 3);
+        feed.fill(&run, &tokens, &Skips);
+        let positions: Vec<f32> = feed.rows.chunks(3).map(|row| row[1]).take(6).collect();
+        assert_eq!(positions, [1.0, 0.0, 0.0, 2.0, 0.0, 1.0]);
     }
 
     #[test]

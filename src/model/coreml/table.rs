@@ -67,6 +67,10 @@ impl Embed for Table {
         self.header.width
     }
 
+    fn padding(&self) -> Option<usize> {
+        self.header.padding
+    }
+
     fn embed(&self, token: [usize; 3], row: &mut [f32]) {
         let bytes: &[u8] = match &self.bytes {
             Bytes::Mapped(bytes) => bytes,
