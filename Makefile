@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm fuzz test-manifests deny
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm bench-hostile fuzz test-manifests deny
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ bench-cache-report: fetch ## Measure the score cache in full, also with the real
 
 bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
 	$(CARGO) bench --locked --bench calm -- $(PART)
+
+bench-hostile: fetch ## Measure what hostile texts cost as multiples of prose, and whom they keep waiting (PART=cost, wait for one)
+	$(CARGO) bench --locked --bench hostile -- $(PART)
 
 deny: ## Judge licences, sources and known faults of the dependencies by cargo-deny (which is built where it is missing)
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked

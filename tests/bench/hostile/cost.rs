@@ -1,0 +1,117 @@
+//! CPU time and memory of one text.
+
+use std::io::Write as _;
+use std::process::Command;
+
+use rescored::domain::{Cut, CutSide, LongDocuments};
+use rescored::model::PairTokenizer;
+
+use super::kinds::{KINDS, PROSE, text};
+
+/// The word by which this program measures one kind, in a process of its own.
+pub(crate) const CHILD: &str = "measure";
+
+/// Multiples of prose that nothing may cost.
+const LIMIT: f64 = 3.0;
+
+const MIB: usize = 1 << 20;
+
+/// Times that everything is done; the quickest counts.
+const ROUNDS: usize = 15;
+
+const FAMILIES: [(&str, &[u8]); 3] = [
+    ("WordPiece", include_bytes!("../../tokenizers/wordpiece.json.zst")),
+    ("Unigram (XLM-R)", include_bytes!("../../tokenizers/xlmr.json.zst")),
+    ("Unigram (DeBERTa)", include_bytes!("../../tokenizers/deberta.json.zst")),
+];
+
+/// Ways of reading a document.
+const WAYS: [(&str, Cut); 3] = [
+    ("from the beginning", Cut::MODEL),
+    ("from the end", Cut { side: CutSide::Left, ..Cut::MODEL }),
+    ("in 8 windows", Cut { long_documents: LongDocuments::MaxPassage { windows: 8 }, ..Cut::MODEL }),
+];
+
+/// Measures every kind and prints a table; whether every bound is kept.
+pub(crate) fn run() -> bool {
+    let mut kept = true;
+    println!("\n## cost: 1 MiB of text, as multiples of English prose\n");
+    for (family, _) in FAMILIES {
+        println!("| {family} | {} | as a query | peak memory |", WAYS.map(|(way, _)| way).join(" | "));
+        println!("|---|{}", "---:|".repeat(WAYS.len() + 2));
+        let prose = child(family, PROSE);
+        let figures: Vec<String> = prose.iter().map(|figure| format!("{figure:.2}")).collect();
+        println!("| prose: ms of CPU time, and MiB | {} |", figures.join(" | "));
+        for (kind, _) in KINDS.iter().filter(|(kind, _)| *kind != PROSE) {
+            let times: Vec<f64> = child(family, kind).iter().zip(&prose).map(|(ours, prose)| ours / prose).collect();
+            kept &= times.iter().all(|&times| times <= LIMIT);
+            let cells: Vec<String> = times
+                .iter()
+                .map(|&times| if times <= LIMIT { format!("{times:.2}") } else { format!("**{times:.2}**") })
+                .collect();
+            println!("| {kind} | {} |", cells.join(" | "));
+        }
+        println!();
+    }
+    println!("{} at most {LIMIT} times what prose costs", if kept { "kept:" } else { "NOT KEPT:" });
+    kept
+}
+
+fn child(family: &str, kind: &str) -> Vec<f64> {
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new(program).args([CHILD, family, kind]).output().expect("it runs");
+    assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    said.split_whitespace().map(|figure| figure.parse().expect("a number")).collect()
+}
+
+/// Prints CPU milliseconds of each way of reading, those of a query, and MiB by which resident memory rose at most, the
+/// text itself included.
+pub(crate) fn measure(family: &str, kind: &str) {
+    let (_, packed) = FAMILIES.iter().find(|(name, _)| *name == family).expect("a family");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tokenizer.json");
+    std::fs::write(&path, zstd::decode_all(*packed).expect("zstd")).expect("a file");
+    let tokenizer = PairTokenizer::open(&path, 512).expect("a tokenizer");
+    let query = tokenizer.query("how many people live in berlin").expect("a query");
+    // Loading has a peak of its own, which is forgotten here.
+    std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+    let before = status("VmRSS:");
+    let text = text(kind, MIB);
+    let mut figures: Vec<f64> = WAYS
+        .iter()
+        .map(|(_, cut)| {
+            quickest(|| {
+                tokenizer.pair(&query, &text, cut).expect("ids");
+            })
+        })
+        .collect();
+    figures.push(quickest(|| {
+        tokenizer.query(&text).expect("ids");
+    }));
+    figures.push(status("VmHWM:").saturating_sub(before) as f64 / 1024.0);
+    let words: Vec<String> = figures.iter().map(ToString::to_string).collect();
+    writeln!(std::io::stdout(), "{}", words.join(" ")).expect("a line");
+}
+
+fn quickest(work: impl Fn()) -> f64 {
+    let times = (0..ROUNDS).map(|_| {
+        let before = cpu_nanoseconds();
+        work();
+        (cpu_nanoseconds() - before) as f64 / 1e6
+    });
+    times.fold(f64::INFINITY, f64::min)
+}
+
+/// CPU time of this thread, as Linux counts it.
+fn cpu_nanoseconds() -> u64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    told.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("nanoseconds")
+}
+
+/// KiB.
+fn status(name: &str) -> u64 {
+    let told = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = told.lines().find_map(|line| line.strip_prefix(name)).expect("a line of memory");
+    line.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("KiB")
+}
