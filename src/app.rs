@@ -15,6 +15,7 @@ mod pressure;
 mod sizer;
 mod sizing;
 mod tuned;
+mod upkeep;
 
 use std::future::Future;
 use std::io;
@@ -41,6 +42,7 @@ use crate::rerank::{self, Reranker};
 use crate::telemetry::traces::{Traces, TracesError};
 
 pub use guard::Guard;
+pub use memory::give_back;
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
 use sizer::Sizer;
@@ -173,7 +175,7 @@ impl Core {
     pub fn repository(&mut self, opener: Box<dyn Opener>, engine: &engine::Options) -> Arc<Repository> {
         let around = Surroundings { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
         let serving = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
-        Arc::new(Repository::new(serving, opener, (engine.clone(), around), memory::give_back))
+        Arc::new(Repository::new(serving, opener, (engine.clone(), around), give_back))
     }
 }
 
@@ -265,6 +267,7 @@ impl App {
             failed = warm => failed.err(),
             () = stop => None,
             () = watch_memory(&core, &handle, (gauge, sizer)) => None,
+            () = upkeep::run(core.cache.clone()) => None,
         };
         if let Some(error) = failed {
             handle.now().await;
@@ -321,7 +324,7 @@ async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppErro
     };
     let waited = tokio::task::spawn_blocking(wait).await;
     waited.map_err(io::Error::other)??;
-    memory::give_back();
+    give_back();
     core.health.warmed();
     tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
     std::future::pending().await
@@ -350,8 +353,7 @@ async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Ga
             let cache = core.cache.clone();
             // A cache that is large enough to matter takes a while to go through.
             let halved = tokio::task::spawn_blocking(move || {
-                cache.halve();
-                memory::give_back();
+                cache.halve(give_back);
             });
             halved.await.unwrap_or_default();
         }

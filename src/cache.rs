@@ -4,11 +4,12 @@
 //! - `tier`: the first tier, in this process, weighed in bytes.
 //! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
 //! - `restore`: from a snapshot into the first tier and back; `arriving`: a snapshot's entries while the first tier takes them over.
+//! - `shrink`: giving scores up so that their memory comes back to the system.
 //! - `exchange`: a snapshot as lines of JSON.
 //! - `shared`: the second tier, a Valkey or Redis that sidecars share.
 //! - `report`: what is told of all of them.
 //!
-//! Owns moka, redis and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
+//! Owns moka, the client of the second tier, and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
 //! [`Scope`], which is hashed into its key. It must not know how scores are made, nor HTTP.
 
 pub mod exchange;
@@ -22,6 +23,7 @@ mod held;
 mod key;
 mod restore;
 mod shared;
+mod shrink;
 mod tier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,6 +77,10 @@ struct Inner {
     tiers: Vec<Tier>,
     /// What a snapshot brings, until the tiers have it.
     arriving: ArcSwapOption<Arriving>,
+    /// Held by whoever moves many entries into the tiers.
+    moving: Mutex<()>,
+    /// Bytes given up for good, which the allocator may have back.
+    freed: Arc<AtomicU64>,
     /// How often each scope was forgotten. Held while one is, and while what a snapshot brings begins to be found, so that
     /// what was forgotten while the file was read stays away.
     forgotten: Mutex<Vec<u64>>,
@@ -117,12 +123,16 @@ impl ScoreCache {
         let weights = scopes.iter().map(|scope| options.weight(&scope.model));
         let all: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
         let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
-        let tiers: Vec<Tier> = weights.map(|weight| Tier::new(share(weight), options.ttl, &metrics)).collect();
+        let freed = Arc::default();
+        let tier = |weight: u32| Tier::new((share(weight), options.ttl), &metrics, &freed);
+        let tiers: Vec<Tier> = weights.map(tier).collect();
         let inner = Inner {
             forgotten: Mutex::new(vec![0; tiers.len()]),
             scopes: ArcSwap::from_pointee(scopes),
             tiers,
             arriving: ArcSwapOption::empty(),
+            moving: Mutex::new(()),
+            freed,
             shared,
             ttl: options.ttl,
             started: Instant::now(),
@@ -212,12 +222,6 @@ impl ScoreCache {
         forgotten
     }
 
-    /// Gives up half of the scores of the first tier, because memory is short.
-    pub fn halve(&self) {
-        self.inner.tiers.iter().for_each(Tier::halve);
-        self.show();
-    }
-
     /// A scope is another identity's from now on: its model changed. Scores of the one before are given up here; their
     /// keys hold its identity, so none is ever taken for the new one's, whoever keeps it when.
     pub fn assign(&self, scope: usize, identity: &str) {
@@ -245,7 +249,13 @@ impl ScoreCache {
         forgotten.iter_mut().skip(scope).take(1).for_each(|times| *times += 1);
         let arriving = self.inner.arriving.load();
         let on_their_way = arriving.as_ref().map_or(0, |arriving| arriving.forget(scope));
-        on_their_way + self.inner.tiers.get(scope).map_or(0, Tier::forget)
+        let Some(tier) = self.inner.tiers.get(scope) else { return on_their_way };
+        let former = tier.renew();
+        on_their_way + shrink::drop_apart(former)
+    }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.inner.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forgotten(&self) -> MutexGuard<'_, Vec<u64>> {
@@ -444,7 +454,7 @@ mod tests {
         assert_eq!(restored, Restored { kept: 2, expired: 1, ..Restored::default() });
         assert_eq!(cache.get(0, key("old")), None);
         assert_eq!(cache.get(0, key("young")), Some(scored(1.0)));
-        let kept = cache.inner.tiers[0].iter().find(|(at, _)| *at == key("young")).unwrap().1;
+        let kept = cache.inner.tiers[0].look().iter().find(|(at, _)| *at == key("young")).unwrap().1;
         assert!(kept.age(now) >= Duration::from_secs(50), "{kept:?}");
     }
 }

@@ -103,7 +103,7 @@ const NARROW: &[(&str, &str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("actix-web", &["http*", "app*"]),
     ("actix-tls", &["http/tls"]),
-    ("rustls", &["http/tls"]),
+    ("rustls", &["http/tls", "cache/shared/stream"]),
     ("rlimit", &["app*", "doctor/host"]),
     ("ort", &["model*"]),
     ("libloading", &["model/kernels*"]),
@@ -140,7 +140,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("fastrand", &["eval/significance"]),
     ("libc", &["app/memory", "files"]),
     ("rustix", &["engine/pin"]),
-    ("redis", &["cache*"]),
+    ("webpki-roots", &["cache/shared/stream"]),
     ("clap_complete", &["cli/shell"]),
     ("clap_mangen", &["cli/shell"]),
     ("flate2", &["warm/input"]),
@@ -151,6 +151,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("plotters", &["bench/report/chart"]),
     ("comfy-table", &["bench/report/terminal"]),
     ("mimalloc", &["main"]),
+    ("libmimalloc-sys", &["app/memory"]),
 ];
 
 /// Lines of a source file at most, its tests aside.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use super::shared::{Unreachable, UrlError, check_url};
+pub use super::shared::{Broken, Unreachable, UrlError, check_url};
 
 /// Settings of the first tier.
 #[derive(Clone, Debug, PartialEq, Eq)]

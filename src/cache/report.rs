@@ -166,7 +166,8 @@ pub(super) fn snapshot(inner: &Inner) -> Option<SnapshotReport> {
 
 fn age(inner: &Inner) -> Option<AgeReport> {
     let now = held::now();
-    let sample = inner.tiers.iter().flat_map(|tier| tier.iter().take(SAMPLE));
+    let looks: Vec<_> = inner.tiers.iter().map(super::tier::Tier::look).collect();
+    let sample = looks.iter().flat_map(|look| look.iter().take(SAMPLE));
     let mut ages: Vec<Duration> = sample.map(|(_, held)| held.age(now)).collect();
     ages.sort_unstable();
     Some(AgeReport { median: *ages.get(ages.len() / 2)?, oldest: *ages.last()? })

@@ -11,7 +11,7 @@ use super::arriving::Arriving;
 use super::held::{self, Held};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
-use super::tier::Tier;
+use super::tier::{Look, Tier};
 use crate::files::Lock;
 
 /// What became of a snapshot's entries.
@@ -45,12 +45,10 @@ impl ScoreCache {
     pub fn replace_snapshot(&self, lock: &Lock) -> Result<u64, SnapshotError> {
         let scopes = self.inner.scopes.load_full();
         let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
-        snapshot::replace(lock, &identities, self.records())
-    }
-
-    fn records(&self) -> impl Iterator<Item = Record> {
-        let tiers = self.inner.tiers.iter().enumerate();
-        tiers.flat_map(|(scope, tier)| tier.iter().map(move |(key, held)| Record { scope, key, held }))
+        let looks: Vec<Look> = self.inner.tiers.iter().map(Tier::look).collect();
+        let entries = looks.iter().enumerate();
+        let records = entries.flat_map(|(scope, look)| look.iter().map(move |(key, held)| Record { scope, key, held }));
+        snapshot::replace(lock, &identities, records)
     }
 
     /// Takes over the entries of a snapshot that belong here and are not too old.
@@ -120,6 +118,12 @@ impl ScoreCache {
 
     /// Has the first tier hold what was announced.
     pub fn take_over(&self) {
+        let _moving = self.moving();
+        self.settle_arriving();
+    }
+
+    /// As [`ScoreCache::take_over`], for whoever holds the lock of those who move entries.
+    pub(super) fn settle_arriving(&self) {
         let Some(arriving) = self.inner.arriving.load_full() else { return };
         let tier = |scope: usize| self.inner.tiers.get(scope);
         arriving.take_over(|scope, key, held| tier(scope).map_or((), |tier| tier.insert(key, held)));

@@ -4,18 +4,27 @@
 //! trip. Nothing here fails a request: a tier that is late, down or confused holds nothing, which is counted, and is
 //! then left alone until it answers a probe that no request waits for (`breaker`).
 //!
+//! Whoever stands there is not believed: an answer has a time and an allowance of bytes, whatever it says of itself
+//! (`resp`, `stream`), and what is no answer costs its connection. So the client is our own: those that there are read
+//! an answer to its end before anybody may look at it.
+//!
 //! Owns names and bytes of shared entries: `rescored:1:<scope>:<key>`, both hexadecimal, to an entry's twelve bytes and
 //! four of a checksum over name and entry. It must not know what is asked for or why.
 
+mod address;
 mod breaker;
+mod cluster;
+mod connection;
 mod link;
 mod reader;
+mod resp;
+mod stream;
 mod writer;
 
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -26,10 +35,12 @@ use super::key::Key;
 use super::report::SharedReport;
 use crate::metrics::{Metrics, Reason};
 
+use address::Address;
 use breaker::Breaker;
-use link::Place;
+use link::Link;
 
-pub use link::UrlError;
+pub use address::UrlError;
+pub use resp::Broken;
 
 /// Requests that may wait for the asking thread; more means that it does not keep up.
 const ASKS: usize = 1024;
@@ -39,6 +50,11 @@ const WRITES: usize = 1 << 16;
 
 /// Names that one more round trip's time is allowed for: a large request's answer takes its time to make and to read.
 const NAMES_A_TIMEOUT: usize = 1000;
+
+/// What waits to be written when the process ends may take so long,
+const LAST_WRITES: Duration = Duration::from_secs(1);
+/// and the exchange that is under way then so much longer.
+const LAST_STEP: Duration = Duration::from_secs(1);
 
 /// Bytes of a shared entry.
 const VALUE: usize = held::BYTES + 4;
@@ -57,18 +73,23 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct Around {
     breaker: Breaker,
-    place: Place,
+    address: Address,
     timeout: Duration,
     /// What the names of a scope's entries begin with.
     prefixes: Vec<ArcSwap<String>>,
     ttl: Option<Duration>,
+    /// When the threads are to have ended, once they are to.
+    over: OnceLock<Instant>,
     metrics: Arc<Metrics>,
 }
 
 /// One request's question.
 #[derive(Debug)]
 struct Ask {
-    names: Vec<String>,
+    /// What the names begin with.
+    prefix: Arc<String>,
+    /// Not names, which take five times as much: many requests may be waiting.
+    keys: Vec<Key>,
     reply: oneshot::Sender<Vec<Option<Held>>>,
 }
 
@@ -85,13 +106,14 @@ impl Shared {
         (scopes, ttl): (&[Scope], Option<Duration>),
         metrics: &Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let place = Place::parse(url).map_err(std::io::Error::other)?;
+        let address = Address::parse(url).map_err(std::io::Error::other)?;
         let around = Arc::new(Around {
             breaker: Breaker::new(metrics.cache_shared_up.clone()),
-            place,
+            address,
             timeout,
             prefixes: scopes.iter().map(|scope| ArcSwap::from_pointee(prefix(&scope.identity))).collect(),
             ttl,
+            over: OnceLock::new(),
             metrics: Arc::clone(metrics),
         });
         let (asks, asked) = sync_channel(ASKS);
@@ -120,9 +142,8 @@ impl Shared {
             return None;
         }
         let prefix = self.around.prefixes.get(scope)?.load_full();
-        let names = keys.iter().map(|key| name(&prefix, *key)).collect();
         let (reply, answer) = oneshot::channel();
-        match self.asks.as_ref()?.try_send(Ask { names, reply }) {
+        match self.asks.as_ref()?.try_send(Ask { prefix, keys: keys.to_vec(), reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.around.failed("busy");
@@ -175,15 +196,34 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let over = Instant::now() + LAST_WRITES;
+        // Told once; a second end there is none.
+        let _ = self.around.over.set(over);
         self.asks = None;
         self.writes = None;
         for thread in self.threads.drain(..) {
-            drop(thread.join());
+            while !thread.is_finished() && Instant::now() < over + LAST_STEP {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            // One that is stuck in the system, looking a name up, say, is left to the end of the process.
+            if thread.is_finished() {
+                drop(thread.join());
+            } else {
+                tracing::warn!(
+                    thread = thread.thread().name(),
+                    "the shared cache tier kept a thread; it is left behind"
+                );
+            }
         }
     }
 }
 
 impl Around {
+    /// Whether the threads are to have ended by now.
+    fn is_over(&self) -> bool {
+        self.over.get().is_some_and(|over| Instant::now() >= *over)
+    }
+
     /// How long an answer to so many names may take.
     fn patience(&self, names: usize) -> Duration {
         self.timeout + self.timeout.mul_f64(names as f64 / NAMES_A_TIMEOUT as f64)
@@ -194,9 +234,13 @@ impl Around {
     }
 
     /// An exchange broke: the tier is left alone for a while. The first of a series is a warning.
-    fn broke(&self, doing: &'static str, error: &redis::RedisError) {
-        // The error's own words may hold the address, never the password.
-        self.leave_alone(if error.is_timeout() { "late" } else { "down" }, (doing, &error.to_string()));
+    fn broke(&self, doing: &'static str, error: &Broken) {
+        let reason = match error {
+            Broken::Late => "late",
+            Broken::Nonsense(_) => "nonsense",
+            Broken::Down(_) | Broken::Refused(_) => "down",
+        };
+        self.leave_alone(reason, (doing, &error.to_string()));
     }
 
     fn leave_alone(&self, reason: &'static str, (doing, error): (&'static str, &str)) {
@@ -212,7 +256,7 @@ impl Around {
 /// # Errors
 /// What is wrong with it, in words that do not repeat it: it may hold a password.
 pub fn check_url(url: &str) -> Result<(), UrlError> {
-    Place::parse(url).map(|_| ())
+    Address::parse(url).map(|_| ())
 }
 
 /// Why the tier does not answer. Its address is not repeated: it may hold a password.
@@ -223,7 +267,7 @@ pub enum Unreachable {
     Url(#[from] UrlError),
     /// Nobody is there, or whoever is there refuses.
     #[error("no round trip")]
-    Link(#[from] redis::RedisError),
+    Link(#[from] Broken),
 }
 
 /// Connects once, and says how long a round trip takes then.
@@ -231,9 +275,9 @@ pub enum Unreachable {
 /// # Errors
 /// [`Unreachable`].
 pub(super) fn ping(url: &str, patience: Duration) -> Result<Duration, Unreachable> {
-    let mut link = Place::parse(url)?.connect(patience)?;
-    let started = std::time::Instant::now();
-    link.ping()?;
+    let mut link = Link::open(&Address::parse(url)?, patience)?;
+    let started = Instant::now();
+    link.ping(patience)?;
     Ok(started.elapsed())
 }
 

@@ -1,12 +1,15 @@
 //! The first tier: one scope's scores in this process, within a budget of bytes.
 //!
-//! Owns the only use of moka, and the weight of an entry. It must not know other tiers or scopes.
+//! Owns the only use of moka, and the weight of an entry. Memory comes back to the system when a whole table is dropped:
+//! an entry is five small blocks, and dropping every second entry leaves every page of them half full. So what is given
+//! up in bulk is given up by a new table. It must not know other tiers or scopes.
 
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
@@ -15,23 +18,81 @@ use super::held::{self, Held};
 use super::key::{Key, KeyHasher};
 use crate::metrics::Metrics;
 
-/// Bytes of one entry: key and value (28 bytes), what moka keeps beside them (hash table slot, the shared entry, its
-/// nodes in the access and write queues, its share of the frequency sketch), and what the allocator rounds up to.
-/// Measured as resident bytes an entry, over a million entries, by `make bench-cache` (268 on Linux x86-64).
-const ENTRY_BYTES: u32 = 272;
+/// Resident bytes of one entry: key and value are 28; the rest is what moka keeps beside them and what the allocator
+/// rounds up to (the shared key, the shared value, the entry's facts, its nodes in the queues of access and of writing,
+/// its place in the hash table, its share of the frequency sketch). Measured as resident bytes a process, over entries,
+/// with mimalloc on Linux x86-64, by `make bench-cache PART=entries`: 262 to 281 from 500,000 entries on, 290 while a full
+/// table takes new ones in for old. On top of that comes what does not grow: about 4 MiB a thread that fills the table,
+/// where the system makes pages huge (four threads: 312 bytes each of 400,000 entries, 337 of 100,000).
+const ENTRY_BYTES: u32 = 288;
 
-/// The same with an age limit, for which moka keeps a node in its timer wheel (310 measured).
-const TIMED_ENTRY_BYTES: u32 = 312;
+/// The same with an age limit, for which moka keeps a node in its timer wheel (302 and 320 measured).
+const TIMED_ENTRY_BYTES: u32 = 320;
+
+/// How long a table that was replaced is kept for those who still look into it; then the last of them drops it.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
+
+/// A table of scores.
+type Table = Cache<Key, Held, BuildHasherDefault<KeyHasher>>;
 
 /// One scope's scores.
 #[derive(Debug)]
 pub(super) struct Tier {
     /// `None` when the budget is 0.
-    entries: Option<Cache<Key, Held, BuildHasherDefault<KeyHasher>>>,
-    /// Bytes of an entry.
-    weight: u32,
+    table: Option<ArcSwap<Table>>,
+    making: Making,
     hits: AtomicU64,
     misses: AtomicU64,
+}
+
+/// How tables are made.
+#[derive(Debug)]
+struct Making {
+    bytes: u64,
+    ttl: Option<Duration>,
+    weight: u32,
+    metrics: Arc<Metrics>,
+    /// Bytes given up for good, of all tiers: not those whose place other entries took.
+    freed: Arc<AtomicU64>,
+}
+
+/// A look at all entries of a moment.
+#[derive(Debug)]
+pub(super) struct Look(Option<Arc<Table>>);
+
+impl Look {
+    /// Every entry, in no order. Takes memory for a part of the keys at a time.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Held)> {
+        self.0.iter().flat_map(|table| table.iter().map(|(key, held)| (*key, held)))
+    }
+}
+
+/// A table that was replaced. Dropping it takes as long as filling it.
+#[derive(Debug)]
+#[must_use = "dropping it gives its memory back, which takes a while"]
+pub(super) struct Former {
+    table: Option<Arc<Table>>,
+    freed: Arc<AtomicU64>,
+}
+
+impl Former {
+    pub(super) fn entries(&self) -> u64 {
+        self.table.as_ref().map_or(0, |table| table.entry_count())
+    }
+}
+
+impl Drop for Former {
+    fn drop(&mut self) {
+        let Some(table) = self.table.take() else { return };
+        // A request that looks into it at this moment must not be the one that drops a million entries.
+        let until = Instant::now() + LAST_LOOKS;
+        while Arc::strong_count(&table) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let bytes = table.weighted_size();
+        drop(table);
+        self.freed.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// An entry's time is counted from when its score was made, not from when it came here.
@@ -55,87 +116,84 @@ impl Expiry<Key, Held> for Age {
     }
 }
 
+impl Making {
+    fn table(&self) -> Table {
+        let (evictions, freed) = (self.metrics.cache_evictions.clone(), Arc::clone(&self.freed));
+        let weight = self.weight;
+        let told = move |_: Arc<Key>, _: Held, cause: RemovalCause| {
+            if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
+                evictions.inc();
+            }
+            if cause == RemovalCause::Expired {
+                freed.fetch_add(weight.into(), Ordering::Relaxed);
+            }
+        };
+        let builder = Cache::builder()
+            .name("scores")
+            .max_capacity(self.bytes)
+            .weigher(move |_, _| weight)
+            .eviction_listener(told);
+        let builder = match self.ttl {
+            Some(ttl) => builder.expire_after(Age { ttl }),
+            None => builder,
+        };
+        builder.build_with_hasher(BuildHasherDefault::default())
+    }
+}
+
 impl Tier {
-    /// A tier of so many bytes, whose entries live for so long.
-    pub(super) fn new(bytes: u64, ttl: Option<Duration>, metrics: &Arc<Metrics>) -> Self {
-        let evictions = metrics.cache_evictions.clone();
+    /// A tier of so many bytes, whose entries live for so long. What it gives up for good is added to `freed`.
+    pub(super) fn new((bytes, ttl): (u64, Option<Duration>), metrics: &Arc<Metrics>, freed: &Arc<AtomicU64>) -> Self {
         let weight = if ttl.is_some() { TIMED_ENTRY_BYTES } else { ENTRY_BYTES };
-        let entries = (bytes > 0).then(|| {
-            let builder =
-                Cache::builder().name("scores").max_capacity(bytes).weigher(move |_, _| weight).eviction_listener(
-                    move |_, _, cause| {
-                        if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
-                            evictions.inc();
-                        }
-                    },
-                );
-            let builder = match ttl {
-                Some(ttl) => builder.expire_after(Age { ttl }),
-                None => builder,
-            };
-            builder.build_with_hasher(BuildHasherDefault::default())
-        });
-        Self { entries, weight, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        let making = Making { bytes, ttl, weight, metrics: Arc::clone(metrics), freed: Arc::clone(freed) };
+        let table = (bytes > 0).then(|| ArcSwap::from_pointee(making.table()));
+        Self { table, making, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Held> {
-        self.entries.as_ref()?.get(&key)
+        self.table.as_ref()?.load().get(&key)
     }
 
     pub(super) fn insert(&self, key: Key, held: Held) {
-        if let Some(entries) = &self.entries {
-            entries.insert(key, held);
+        if let Some(table) = &self.table {
+            table.load().insert(key, held);
         }
     }
 
-    /// Every entry, in no order. Takes memory for a part of the keys at a time.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Held)> {
-        self.entries.iter().flat_map(|entries| entries.iter().map(|(key, held)| (*key, held)))
+    /// What it holds at this moment.
+    pub(super) fn look(&self) -> Look {
+        Look(self.table.as_ref().map(ArcSwap::load_full))
     }
 
-    /// Gives up all entries, at once for whoever asks; says how many there were.
-    pub(super) fn forget(&self) -> u64 {
+    /// Begins anew, empty. The table before is the caller's to drop: its memory comes back then.
+    pub(super) fn renew(&self) -> Former {
         self.settle();
-        let held = self.entries();
-        if let Some(entries) = &self.entries {
-            entries.invalidate_all();
-            entries.run_pending_tasks();
-        }
-        held
-    }
-
-    /// Gives up every second entry.
-    pub(super) fn halve(&self) {
-        let Some(entries) = &self.entries else { return };
-        let every_second: Vec<Key> = entries.iter().step_by(2).map(|(key, _)| *key).collect();
-        for key in every_second {
-            entries.invalidate(&key);
-        }
-        entries.run_pending_tasks();
+        let table = self.table.as_ref().map(|table| table.swap(Arc::new(self.making.table())));
+        Former { table, freed: Arc::clone(&self.making.freed) }
     }
 
     /// Applies what was put off, so that counts are exact.
     pub(super) fn settle(&self) {
-        if let Some(entries) = &self.entries {
-            entries.run_pending_tasks();
+        if let Some(table) = &self.table {
+            table.load().run_pending_tasks();
         }
     }
 
     pub(super) fn entries(&self) -> u64 {
-        self.entries.as_ref().map_or(0, Cache::entry_count)
+        self.table.as_ref().map_or(0, |table| table.load().entry_count())
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.entries.as_ref().map_or(0, Cache::weighted_size)
+        self.table.as_ref().map_or(0, |table| table.load().weighted_size())
     }
 
-    pub(super) fn budget(&self) -> u64 {
-        self.entries.as_ref().and_then(|entries| entries.policy().max_capacity()).unwrap_or(0)
+    pub(super) const fn budget(&self) -> u64 {
+        self.making.bytes
     }
 
     /// How many entries the budget has room for.
     pub(super) fn room(&self) -> u64 {
-        self.budget() / u64::from(self.weight)
+        self.budget() / u64::from(self.making.weight)
     }
 
     pub(super) fn count(&self, hits: u64, misses: u64) {

@@ -195,7 +195,7 @@ table! {
             means: "256MiB, or an eighth of the memory limit where that is less",
             kind: Bytes { min: 0, max: 1024 * GIB },
         },
-        "Budget of the score cache; `0` turns it off.";
+        "Budget of the score cache in resident memory, of which a score takes 288 bytes, or 320 with an age limit; `0` turns it off.";
     CACHE_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
         "Weights by which models share the budget of the score cache; a model that is not named weighs 1.";
     CACHE_TTL: Or<Period>, Open, "none", Or {
@@ -205,7 +205,7 @@ table! {
     },
         "Age after which a score is computed anew.";
     CACHE_SNAPSHOT: Or<Path>, Open, "none", Or { word: "none", means: "the cache ends with the process", kind: Path },
-        "A file that the score cache is read from at the start, and written to on an interval and at the end, for its owner alone (0600). No symbolic link; one process at a time writes it, which holds the file of the same name with `.lock` after it.";
+        "A file that the score cache is read from at the start, and written to on an interval and at the end; no link, for its owner alone, and written by one process at a time, which holds `.lock` beside it.";
     CACHE_SNAPSHOT_EVERY: Period, Open, "5m", Period { min: Duration::from_secs(1), max: Duration::from_hours(24) },
         "How often the snapshot is written, when scores came or went since the last one.";
     CACHE_REDIS: Or<Address>, Secret, "none", Or { word: "none", means: "nothing is shared", kind: Address },

@@ -177,11 +177,13 @@ fn resident() -> Option<u64> {
 
 /// Bytes of an entry, with and without an age limit; writing and reading a snapshot.
 fn entries(sizes: Sizes) -> bool {
-    let count = u32::try_from(sizes.of(MILLION)).expect("a million at most");
+    let counts = [MILLION / 10, MILLION].map(|full| u32::try_from(sizes.of(full)).expect("a million at most"));
     let keys = QueryKey::new("m", &Cut::MODEL, "q");
     // Kept to the end: what one gave back would be taken for what the next one did not need.
     let mut caches = Vec::new();
-    for ttl in [None, Some(Duration::from_hours(1))] {
+    for (count, ttl) in
+        counts.into_iter().flat_map(|count| [None, Some(Duration::from_hours(1))].map(|ttl| (count, ttl)))
+    {
         let before = resident();
         let cache = ScoreCache::new(&Options { bytes: 1 << 40, weights: Vec::new(), ttl }, scopes(), Arc::default());
         let started = Instant::now();
@@ -198,10 +200,32 @@ fn entries(sizes: Sizes) -> bool {
         );
         caches.push(cache);
     }
-    if let Some(cache) = caches.first() {
+    if let Some(cache) = caches.iter().rev().nth(1) {
         snapshot(cache);
+        halve(cache);
     }
     true
+}
+
+/// What giving half of the scores up gives back.
+fn halve(cache: &ScoreCache) {
+    let figures = || (resident().unwrap_or(0), cache.report().models[0].bytes);
+    let (before, started) = (figures(), Instant::now());
+    let mut first = None;
+    cache.halve(|| {
+        rescored::app::give_back();
+        first.get_or_insert_with(|| started.elapsed());
+    });
+    let (took, after) = (started.elapsed(), figures());
+    let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    tell!(
+        "- half of them given up: accounted {:.0} to {:.0} MiB, resident {:.0} to {:.0} MiB; memory was back after {:.2?}, the other half in new tables after {took:.2?}",
+        megabytes(before.1),
+        megabytes(after.1),
+        megabytes(before.0),
+        megabytes(after.0),
+        first.unwrap_or_default()
+    );
 }
 
 fn snapshot(cache: &ScoreCache) {
@@ -344,7 +368,7 @@ fn searches(count: usize) -> Vec<usize> {
 fn replay(sizes: Sizes) -> bool {
     let count = sizes.of(SEARCHES);
     let searches = searches(count);
-    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 272, weights: Vec::new(), ttl: None };
+    let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 288, weights: Vec::new(), ttl: None };
     let folder = tempfile::tempdir().expect("a folder");
     tell!(
         "{count} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle\n"

@@ -1,6 +1,11 @@
 //! The score cache's tiers from outside: snapshots on a real file system, killed at any moment; a real redis-server that is
 //! killed, stalled, filled and emptied; warm-up streams over a socket. The model is the tests' own.
 
+/// As in the program: what memory costs and gives back is the allocator's.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[cfg(test)]
 mod beside;
 #[cfg(test)]
@@ -15,6 +20,10 @@ mod command;
 #[path = "../api/support/fake.rs"]
 #[expect(dead_code, reason = "only the tests of the server swap versions of the model")]
 mod fake;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod memory;
 #[cfg(test)]
 mod redis;
 #[cfg(test)]

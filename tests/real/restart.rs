@@ -34,20 +34,24 @@ pub(crate) fn documents(name: &str, count: usize) -> Vec<String> {
 pub(crate) struct Life {
     server: Server,
     log: JoinHandle<String>,
-    began: Instant,
 }
 
 impl Life {
     /// Starts it with a snapshot at this path, and waits until `/readyz` is 200.
     pub(crate) fn begin(snapshot: &Path) -> Self {
+        Self::with(snapshot, &[])
+    }
+
+    fn with(snapshot: &Path, more: &[(&str, &str)]) -> Self {
         let path = snapshot.display().to_string();
         let began = Instant::now();
-        let mut server = Server::listening(&[
-            ("RESCORED_CACHE_SNAPSHOT", &path),
+        let vars = [
+            ("RESCORED_CACHE_SNAPSHOT", path.as_str()),
             ("RESCORED_CACHE_SNAPSHOT_EVERY", "1s"),
             ("RESCORED_GRAPH", "source"),
             ("RESCORED_WORKERS", "2"),
-        ]);
+        ];
+        let mut server = Server::listening(&[&vars, more].concat());
         // The log is read while it is written: a full pipe would stop the program.
         let mut log = server.log.take().expect("the log");
         let read = move || {
@@ -56,7 +60,7 @@ impl Life {
             all
         };
         let log = std::thread::Builder::new().name("log".into()).spawn(read).expect("a thread");
-        let mut life = Self { server, log, began };
+        let mut life = Self { server, log };
         let mut probe = life.connect();
         while probe.send("GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").status != 200 {
             assert!(life.server.child.try_wait().expect("asked").is_none(), "the start was refused");
@@ -108,17 +112,70 @@ impl Life {
 
 /// Adds scores of other pairs to a snapshot of the program's, so that it takes a while to write.
 fn fill(path: &Path) {
+    fill_with(path, FILLER);
+}
+
+fn fill_with(path: &Path, count: u32) {
     let snapshot = Snapshot::open(path).expect("whole");
     let identity = snapshot.identities()[0].clone();
     let scopes = vec![Scope { model: "any".into(), identity }];
     let cache = ScoreCache::new(&Options { bytes: 1 << 30, weights: Vec::new(), ttl: None }, scopes, Arc::default());
     cache.restore(snapshot).expect("read");
     let keys = QueryKey::new("filler", &Cut::MODEL, "filler");
-    for number in 0..FILLER {
+    for number in 0..count {
         let scored = Scored { logit: Logit::new(1.0).expect("finite"), tokens: 1, cut: false };
         cache.insert(0, keys.document(&number.to_string()), scored);
     }
-    assert!(cache.write_snapshot(path).expect("written") > u64::from(FILLER));
+    assert!(cache.write_snapshot(path).expect("written") > u64::from(count));
+}
+
+/// Resident bytes of the program, and what its cache accounts for.
+#[cfg(target_os = "linux")]
+fn memory(life: &Life) -> (u64, u64) {
+    let pages = std::fs::read_to_string(format!("/proc/{}/statm", life.server.child.id())).expect("it runs");
+    let pages: u64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("pages");
+    let told = life.connect().send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
+    (pages * 4096, told["bytes"].as_u64().expect("bytes"))
+}
+
+// Case A8.
+#[cfg(target_os = "linux")]
+#[test]
+fn scores_given_up_while_memory_is_short_are_given_back_to_the_system() {
+    const SCORES: u32 = 400_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("scores");
+    let seed = Life::begin(&path);
+    seed.score(&documents("kept", 2));
+    seed.end();
+    fill_with(&path, SCORES);
+    let until = Instant::now() + PATIENCE;
+    // Without a limit: what all of them take.
+    let free = Life::with(&path, &[("RESCORED_MEMORY_LIMIT", "1TiB")]);
+    while memory(&free).1 < u64::from(SCORES) * 288 {
+        assert!(Instant::now() < until, "the snapshot is not taken over");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (resident, accounted) = memory(&free);
+    free.end();
+    // With one that all of them nearly reach.
+    let limit = format!("{}MiB", (resident * 100 / 94) >> 20);
+    let short = Life::with(&path, &[("RESCORED_MEMORY_LIMIT", &limit)]);
+    let until = Instant::now() + PATIENCE;
+    let (now, left) = loop {
+        let (now, left) = memory(&short);
+        if left < accounted * 3 / 4
+            && now < resident - (accounted - left) / 2
+            && short.figure("rescored_memory_pressure") == 0
+        {
+            break (now, left);
+        }
+        assert!(Instant::now() < until, "{now} of {resident} bytes resident, {left} of {accounted} accounted");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    println!("limit {limit}: resident {resident} to {now}, accounted {accounted} to {left}");
+    assert_eq!(short.score(&documents("new", 2)).0, 0, "it scores");
+    short.end();
 }
 
 #[test]

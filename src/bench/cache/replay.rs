@@ -22,7 +22,7 @@ const CLIENTS: usize = 2;
 const DOCUMENT: usize = 80;
 
 /// Bytes that an entry is weighed with.
-const ENTRY: usize = 272;
+const ENTRY: usize = 288;
 
 /// The first tier holds one in so many of all pairs.
 const SHARE: usize = 10;

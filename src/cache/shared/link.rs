@@ -1,282 +1,245 @@
-//! One connection to the tier, whatever stands there: a server, the master behind sentinels, a cluster.
+//! A link to the tier, whatever stands there: a server, the master behind sentinels, a cluster.
 //!
-//! Owns addresses and the commands sent. It must not know threads or breakers.
+//! Owns the commands sent, and how large an answer to each can be. It must not know threads or breakers.
 
-use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::cluster::{ClusterClientBuilder, ClusterConnection, cluster_pipe};
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisResult};
+use super::address::{Address, Host, Place};
+use super::cluster::Cluster;
+use super::connection::{Connection, Greeting, within};
+use super::resp::{self, Broken, Limits, Reply};
 
 /// Names of one step through a scope's entries.
 const SCAN: usize = 1000;
+/// A step may bring more names than it was asked for, of one bucket of the server's table; so many times as many is none.
+const SCAN_SLACK: usize = 16;
+/// Bytes of a name, more than any of ours has.
+const NAME: usize = 128;
+/// Bytes of an answer beside its entries: others' values that lie under our names, a line of refusal.
+const SLACK: u64 = 64 << 10;
+/// Bytes of an entry in an answer: a length, the entry, and room for a value that is not ours.
+const ENTRY: u64 = 64;
+/// What a master says of its part: its replicas come with it.
+const ROLE: (u64, Limits) = (256 << 10, Limits { string: 256, list: 1000, depth: 3 });
 
-/// Where the tier is.
-#[derive(Clone)]
-pub(super) enum Place {
-    One(Client),
-    Cluster(Vec<redis::ConnectionInfo>),
-    Sentinels { sentinels: Vec<ConnectionAddr>, master: String, user: Option<(String, String)> },
-}
-
-/// Why an address is none. Its own text is not repeated: it may hold a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UrlError(&'static str);
-
-/// A connection.
+/// See the module.
+#[derive(Debug)]
 pub(super) enum Link {
     One(Box<Connection>),
-    Cluster(Box<ClusterConnection>),
+    Cluster(Box<Cluster>),
 }
 
-impl fmt::Debug for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::One(_) => "One",
-            Self::Cluster(_) => "Cluster",
-            Self::Sentinels { .. } => "Sentinels",
-        })
-    }
-}
+/// An entry on its way: its name, its bytes, the seconds that it may stay.
+pub(super) type Entry = (String, [u8; super::VALUE], Option<u64>);
 
-impl Place {
-    /// Reads an address: `redis://`, `rediss://`, `valkey://`, `valkeys://`, `unix://` as the redis crate takes them;
-    /// `redis+cluster://host:port,host:port`; `redis+sentinel://host:port,host:port/name-of-the-master`.
-    pub(super) fn parse(url: &str) -> Result<Self, UrlError> {
-        let scheme = url.split_once("://").ok_or(UrlError("is no address; write `redis://host:port`"))?.0;
-        match scheme {
-            "redis+cluster" | "rediss+cluster" => Self::cluster(url),
-            "redis+sentinel" => Self::sentinels(url),
-            "redis" | "rediss" | "valkey" | "valkeys" | "redis+unix" | "valkey+unix" | "unix" => Client::open(url)
-                .map(Self::One)
-                .map_err(|_| UrlError("is no address; write `redis://user:password@host:port/db`")),
-            _ => Err(UrlError(
-                "has an unknown scheme; known are `redis`, `rediss`, `valkey`, `valkeys`, `unix`, `redis+cluster`, `redis+sentinel`",
-            )),
-        }
-    }
-
-    fn cluster(url: &str) -> Result<Self, UrlError> {
-        let wrong = UrlError("is no cluster's address; write `redis+cluster://user:password@host:port,host:port`");
-        let (scheme, rest) = url.split_once("+cluster://").ok_or_else(|| wrong.clone())?;
-        let (user, hosts, _) = parts(rest);
-        let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-        let node = |host: &str| format!("{scheme}://{user}{host}").into_connection_info().map_err(|_| wrong.clone());
-        hosts.split(',').map(node).collect::<Result<_, _>>().map(Self::Cluster)
-    }
-
-    fn sentinels(url: &str) -> Result<Self, UrlError> {
-        let wrong = UrlError("names no master; write `redis+sentinel://user:password@host:port,host:port/name`");
-        let (_, rest) = url.split_once("+sentinel://").ok_or_else(|| wrong.clone())?;
-        let (user, hosts, master) = parts(rest);
-        let master = master.filter(|master| !master.is_empty()).ok_or_else(|| wrong.clone())?.to_owned();
-        let sentinel = |host: &str| {
-            let (name, port) = host.rsplit_once(':')?;
-            (!name.is_empty()).then_some(ConnectionAddr::Tcp(name.to_owned(), port.parse().ok()?))
-        };
-        let sentinels = hosts.split(',').map(sentinel).collect::<Option<_>>().ok_or_else(|| wrong.clone())?;
-        let user = user.map(|user| user.split_once(':').unwrap_or(("", user)));
-        let user = user.map(|(name, password)| (name.to_owned(), password.to_owned()));
-        Ok(Self::Sentinels { sentinels, master, user })
-    }
-
-    /// Connects; every exchange takes at most `timeout` then.
-    pub(super) fn connect(&self, timeout: Duration) -> RedisResult<Link> {
-        let bounded = |connection: Connection| {
-            connection.set_read_timeout(Some(timeout))?;
-            connection.set_write_timeout(Some(timeout))?;
-            Ok(Link::One(Box::new(connection)))
-        };
-        match self {
-            Self::One(client) => bounded(client.get_connection_with_timeout(timeout)?),
-            Self::Cluster(nodes) => {
-                let client = ClusterClientBuilder::new(nodes.clone())
-                    .retries(0)
-                    .connection_timeout(timeout)
-                    .response_timeout(timeout)
-                    .build()?;
-                let connection = client.get_connection()?;
-                connection.set_read_timeout(Some(timeout))?;
-                connection.set_write_timeout(Some(timeout))?;
-                Ok(Link::Cluster(Box::new(connection)))
-            }
-            Self::Sentinels { sentinels, master, user } => {
-                let kind = SentinelServerType::Master;
-                let mut builder = SentinelClientBuilder::new(sentinels.clone(), master.clone(), kind)?;
-                if let Some((name, password)) = user {
-                    if !name.is_empty() {
-                        builder = builder.set_client_to_redis_username(name);
-                    }
-                    builder = builder.set_client_to_redis_password(password);
-                }
-                bounded(builder.build()?.get_client()?.get_connection_with_timeout(timeout)?)
-            }
-        }
-    }
-}
-
-/// `user@hosts/path`.
-fn parts(rest: &str) -> (Option<&str>, &str, Option<&str>) {
-    let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-    let (hosts, path) = rest.split_once('/').map_or((rest, None), |(hosts, path)| (hosts, Some(path)));
-    (user, hosts, path)
+/// How long each part of a long exchange may take, and whether it is to go on.
+pub(super) struct Pace<'a> {
+    pub(super) step: Duration,
+    pub(super) go_on: &'a dyn Fn() -> bool,
 }
 
 impl Link {
-    /// Whether anybody is there.
-    pub(super) fn ping(&mut self) -> RedisResult<()> {
-        let ping = redis::cmd("PING");
-        match self {
-            Self::One(connection) => ping.exec(&mut **connection),
-            Self::Cluster(connection) => ping.exec(&mut **connection),
-        }
-    }
-
-    /// What lies under these names: one round trip (in a cluster, one to each node, all at once).
-    pub(super) fn get(&mut self, names: &[&str]) -> RedisResult<Vec<Option<Vec<u8>>>> {
-        match self {
-            Self::One(connection) => redis::cmd("MGET").arg(names).query(&mut **connection),
-            // Not `MGET`, which the crate takes apart into one round trip a slot, one after the other.
-            Self::Cluster(connection) => {
-                let mut pipe = cluster_pipe();
-                for name in names {
-                    pipe.cmd("GET").arg(name);
+    /// Connects, all of it within this time; behind sentinels, within it for each of them.
+    pub(super) fn open(address: &Address, patience: Duration) -> Result<Self, Broken> {
+        let Address { place, tls, login, database } = address;
+        let greeting = Greeting { tls: *tls, login: login.as_ref(), database: *database };
+        let one = |connection| Self::One(Box::new(connection));
+        match place {
+            Place::One(host) => Connection::open(host, &greeting, within(patience)).map(one),
+            Place::Socket(path) => Connection::open_socket(path, &greeting, within(patience)).map(one),
+            Place::Cluster(seeds) => {
+                Cluster::open(seeds, &greeting, within(patience)).map(|cluster| Self::Cluster(Box::new(cluster)))
+            }
+            Place::Sentinels { sentinels, master } => {
+                let mut failed = Broken::Nonsense("no sentinel");
+                for sentinel in sentinels {
+                    match behind((sentinel, master), &greeting, within(patience)) {
+                        Ok(connection) => return Ok(one(connection)),
+                        Err(error) => failed = error,
+                    }
                 }
-                pipe.query(connection)
+                Err(failed)
             }
         }
     }
 
-    /// Puts entries there, each with the seconds that it may stay; one round trip.
-    pub(super) fn set(&mut self, entries: &[(String, [u8; super::VALUE], Option<u64>)]) -> RedisResult<()> {
-        let command = |(name, value, seconds): &(String, [u8; super::VALUE], Option<u64>)| {
-            let mut set = redis::cmd("SET");
-            set.arg(name).arg(&value[..]);
-            if let Some(seconds) = seconds {
-                set.arg("EX").arg(*seconds);
-            }
-            set
-        };
+    /// Whether anybody is there; in a cluster, at every node.
+    pub(super) fn ping(&mut self, patience: Duration) -> Result<(), Broken> {
+        let until = within(patience);
         match self {
+            Self::One(connection) => connection.ping(until),
+            Self::Cluster(cluster) => cluster.nodes().try_for_each(|node| node.ping(until)),
+        }
+    }
+
+    /// What lies under these names, as long as it can be an entry: one round trip (in a cluster, one to each node, all at
+    /// once).
+    pub(super) fn get(&mut self, names: &[String], patience: Duration) -> Result<Vec<Option<Vec<u8>>>, Broken> {
+        let until = within(patience);
+        let limits = Limits { string: super::VALUE, list: names.len(), depth: 1 };
+        let allowance = SLACK + names.len() as u64 * ENTRY;
+        let replies = match self {
             Self::One(connection) => {
-                let mut pipe = redis::pipe();
-                for entry in entries {
-                    pipe.add_command(command(entry)).ignore();
+                let mut out = Vec::new();
+                resp::begin(&mut out, names.len() + 1);
+                resp::word(&mut out, b"MGET");
+                for name in names {
+                    resp::word(&mut out, name.as_bytes());
                 }
-                pipe.exec(&mut **connection)
+                let reply = connection.exchange(&out, (allowance, &limits), until)?;
+                let replies = reply.list().filter(|replies| replies.len() == names.len());
+                replies.ok_or(Broken::Nonsense("another number of values than of names"))?
             }
-            Self::Cluster(connection) => {
-                let mut pipe = cluster_pipe();
-                for entry in entries {
-                    pipe.add_command(command(entry)).ignore();
+            Self::Cluster(cluster) => {
+                let get = |out: &mut Vec<u8>, place: usize| {
+                    resp::command(out, &[b"GET", names.get(place).map_or(b"", |name| name.as_bytes())]);
+                };
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                cluster.each(&names, get, (allowance, &limits, until))?
+            }
+        };
+        let values = replies.into_iter().map(|reply| match reply {
+            Reply::Bytes(bytes) => Ok(Some(bytes)),
+            Reply::Nil | Reply::TooLong => Ok(None),
+            Reply::Status(_) | Reply::Refusal(_) | Reply::Number(_) | Reply::List(_) => {
+                Err(Broken::Nonsense("a value of another kind"))
+            }
+        });
+        values.collect()
+    }
+
+    /// Puts entries there; one round trip.
+    pub(super) fn set(&mut self, entries: &[Entry], patience: Duration) -> Result<(), Broken> {
+        let until = within(patience);
+        let allowance = SLACK + entries.len() as u64 * ENTRY;
+        let set = |out: &mut Vec<u8>, place: usize| {
+            let Some((name, value, seconds)) = entries.get(place) else { return };
+            match seconds {
+                Some(seconds) => {
+                    let seconds = seconds.to_string();
+                    resp::command(out, &[b"SET", name.as_bytes(), value, b"EX", seconds.as_bytes()]);
                 }
-                pipe.exec(connection)
+                None => resp::command(out, &[b"SET", name.as_bytes(), value]),
             }
-        }
+        };
+        let replies = match self {
+            Self::One(connection) => {
+                let mut out = Vec::new();
+                (0..entries.len()).for_each(|place| set(&mut out, place));
+                connection.send(&out, allowance, until)?;
+                // All of them, whatever the first one is: the next exchange begins with its own.
+                entries.iter().map(|_| connection.receive(&Limits::PLAIN)).collect::<Result<Vec<_>, _>>()?
+            }
+            Self::Cluster(cluster) => {
+                let names: Vec<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
+                cluster.each(&names, set, (allowance, &Limits::PLAIN, until))?
+            }
+        };
+        replies.into_iter().try_for_each(|reply| match reply {
+            // A slot that is being moved: the entry is lost, which is no harm.
+            Reply::Status(_) | Reply::Nil => Ok(()),
+            Reply::Refusal(words) => Err(Broken::Refused(words)),
+            Reply::Number(_) | Reply::Bytes(_) | Reply::TooLong | Reply::List(_) => {
+                Err(Broken::Nonsense("another answer than OK"))
+            }
+        })
     }
 
     /// Takes away everything whose name begins so. Not one command: the tier goes on answering meanwhile.
-    pub(super) fn remove(&mut self, prefix: &str) -> RedisResult<u64> {
+    pub(super) fn remove(&mut self, prefix: &str, pace: &Pace<'_>) -> Result<u64, Broken> {
         match self {
-            Self::One(connection) => walk(
-                connection,
-                |connection, scan| scan.query(connection),
-                |connection, names| redis::cmd("UNLINK").arg(names).query(connection),
-                prefix,
-            ),
-            Self::Cluster(connection) => {
-                let mut removed = 0;
-                for route in masters(connection)? {
-                    removed += walk(
-                        &mut **connection,
-                        |connection, scan| {
-                            let to = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                            Ok(redis::from_redis_value(connection.route_command(scan, to)?)?)
-                        },
-                        |connection, names| {
-                            let mut pipe = cluster_pipe();
-                            for name in names {
-                                pipe.cmd("UNLINK").arg(name);
-                            }
-                            Ok(pipe.query::<Vec<u64>>(connection)?.into_iter().sum())
-                        },
-                        prefix,
-                    )?;
+            Self::One(connection) => walk(connection, (prefix, pace), &mut |connection, names| {
+                let mut out = Vec::new();
+                resp::begin(&mut out, names.len() + 1);
+                resp::word(&mut out, b"UNLINK");
+                for name in names {
+                    resp::word(&mut out, name);
                 }
-                Ok(removed)
-            }
+                counted(connection.exchange(&out, (SLACK, &Limits::PLAIN), within(pace.step))?)
+            }),
+            // Names of one node lie in many slots: a command each.
+            Self::Cluster(cluster) => cluster.nodes().try_fold(0, |removed, node| {
+                let here = walk(node, (prefix, pace), &mut |connection, names| {
+                    let mut out = Vec::new();
+                    for name in names {
+                        resp::command(&mut out, &[b"UNLINK", name]);
+                    }
+                    connection.send(&out, SLACK + names.len() as u64 * ENTRY, within(pace.step))?;
+                    names.iter().try_fold(0, |sum, _| Ok(sum + counted(connection.receive(&Limits::PLAIN)?)?))
+                })?;
+                Ok(removed + here)
+            }),
         }
     }
 }
 
-/// A route to each master of a cluster: the first slot of any of its ranges.
-fn masters(connection: &mut ClusterConnection) -> RedisResult<Vec<Route>> {
-    /// First and last slot, then the master, then its replicas: address, port and more of each.
-    type Range = (u16, u16, redis::Value);
-    let ranges: Vec<Vec<redis::Value>> = redis::cmd("CLUSTER").arg("SLOTS").query(connection)?;
-    let mut routes: Vec<(redis::Value, Route)> = Vec::new();
-    for mut range in ranges {
-        range.truncate(3);
-        let (first, _, master): Range = redis::from_redis_value(redis::Value::Array(range))?;
-        if routes.iter().all(|(known, _)| *known != master) {
-            routes.push((master, Route::new(first, SlotAddr::Master)));
-        }
+/// The master that a sentinel knows by this name, greeted.
+fn behind((sentinel, name): (&Host, &str), greeting: &Greeting<'_>, until: Instant) -> Result<Connection, Broken> {
+    let nobody = Greeting { login: None, database: 0, ..*greeting };
+    let mut asked = Connection::open(sentinel, &nobody, until)?;
+    let mut out = Vec::new();
+    resp::command(&mut out, &[b"SENTINEL", b"get-master-addr-by-name", name.as_bytes()]);
+    let limits = Limits { string: 256, list: 2, depth: 1 };
+    let unknown = || Broken::Nonsense("a sentinel that does not know the master");
+    let Reply::List(parts) = asked.exchange(&out, (SLACK, &limits), until)? else { return Err(unknown()) };
+    let [Reply::Bytes(host), Reply::Bytes(port)] = parts.as_slice() else { return Err(unknown()) };
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| unknown());
+    let master = Host { name: text(host)?, port: text(port)?.parse().map_err(|_| unknown())? };
+    let mut connection = Connection::open(&master, greeting, until)?;
+    // A sentinel that was cut off may still name the former one.
+    let mut out = Vec::new();
+    resp::command(&mut out, &[b"ROLE"]);
+    let role = connection.exchange(&out, (ROLE.0, &ROLE.1), until)?.list();
+    if role.is_some_and(|parts| parts.first() == Some(&Reply::Bytes(b"master".to_vec()))) {
+        Ok(connection)
+    } else {
+        Err(Broken::Refused("the master that the sentinel names is none".to_owned()))
     }
-    Ok(routes.into_iter().map(|(_, route)| route).collect())
 }
 
-/// Steps through all names of a node that begin so, and removes them.
-fn walk<C>(
-    connection: &mut C,
-    step: impl Fn(&mut C, &redis::Cmd) -> RedisResult<(u64, Vec<String>)>,
-    remove: impl Fn(&mut C, &[String]) -> RedisResult<u64>,
-    prefix: &str,
-) -> RedisResult<u64> {
-    let (mut cursor, mut removed) = (0_u64, 0);
-    loop {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*")).arg("COUNT").arg(SCAN);
-        let (next, names) = step(connection, &scan)?;
+/// Removes names from a server; says how many it held.
+type Removing<'a> = dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<u64, Broken> + 'a;
+
+/// Steps through all names of a server that begin so, and has them removed.
+fn walk(
+    connection: &mut Connection,
+    (prefix, pace): (&str, &Pace<'_>),
+    remove: &mut Removing<'_>,
+) -> Result<u64, Broken> {
+    let limits = Limits { string: NAME, list: SCAN * SCAN_SLACK, depth: 2 };
+    let allowance = SLACK + (SCAN * SCAN_SLACK * (NAME + 16)) as u64;
+    let (mut cursor, mut removed) = (b"0".to_vec(), 0);
+    while (pace.go_on)() {
+        let mut out = Vec::new();
+        let (pattern, count) = (format!("{prefix}*"), SCAN.to_string());
+        resp::command(&mut out, &[b"SCAN", &cursor, b"MATCH", pattern.as_bytes(), b"COUNT", count.as_bytes()]);
+        let wrong = Broken::Nonsense("another answer than a cursor and names");
+        let Reply::List(parts) = connection.exchange(&out, (allowance, &limits), within(pace.step))? else {
+            return Err(wrong);
+        };
+        let [Reply::Bytes(next), Reply::List(names)] = parts.as_slice() else { return Err(wrong) };
+        let ours = |reply: &Reply| {
+            let Reply::Bytes(name) = reply else { return None };
+            name.starts_with(prefix.as_bytes()).then(|| name.clone())
+        };
+        let names: Vec<Vec<u8>> = names.iter().filter_map(ours).collect();
         if !names.is_empty() {
             removed += remove(connection, &names)?;
         }
-        if next == 0 {
+        if next == b"0" {
             return Ok(removed);
         }
-        cursor = next;
+        cursor.clone_from(next);
     }
+    Err(Broken::Late)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_by_their_scheme() {
-        let cases = [
-            ("redis://127.0.0.1:6379", "One"),
-            ("rediss://user:secret@host:6380/1", "One"),
-            ("valkey://host", "One"),
-            ("unix:///run/redis.sock", "One"),
-            ("redis+cluster://:secret@a:7000,b:7001", "Cluster"),
-            ("redis+sentinel://a:26379,b:26379/main", "Sentinels"),
-        ];
-        for (url, kind) in cases {
-            assert_eq!(format!("{:?}", Place::parse(url).unwrap()), kind, "{url}");
-        }
-        for wrong in [
-            "",
-            "host:6379",
-            "http://secret",
-            "redis+sentinel://secret:26379",
-            "redis+sentinel://secret/main",
-            "redis://secret:port",
-        ] {
-            let sentence = Place::parse(wrong).unwrap_err().to_string();
-            assert!(!sentence.contains("secret"), "{wrong}: {sentence}");
+fn counted(reply: Reply) -> Result<u64, Broken> {
+    match reply {
+        Reply::Number(count) => u64::try_from(count).map_err(|_| Broken::Nonsense("a negative count")),
+        Reply::Refusal(words) => Err(Broken::Refused(words)),
+        Reply::Nil | Reply::Status(_) | Reply::Bytes(_) | Reply::TooLong | Reply::List(_) => {
+            Err(Broken::Nonsense("another answer than a count"))
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Owns the reading connection and the probes. It must not know what the entries are for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::link::Link;
-use super::{Around, Ask, read_value};
+use super::{Around, Ask, name, read_value};
+use crate::cache::held;
 
 /// Names asked for in one round trip, but for a single larger request.
 const NAMES: usize = 10_000;
@@ -30,8 +31,9 @@ pub(super) fn run(around: &Around, asks: &Receiver<Ask>) {
 
 /// Connects and asks whether anybody is there. No request waits for this, so it may take longer than one would.
 fn probe(around: &Around) -> Option<Link> {
-    let connected = around.place.connect(around.timeout.max(Duration::from_millis(100)));
-    match connected.and_then(|mut link| link.ping().map(|()| link)) {
+    let patience = around.timeout.max(Duration::from_millis(100));
+    let connected = Link::open(&around.address, patience);
+    match connected.and_then(|mut link| link.ping(patience).map(|()| link)) {
         Ok(link) => {
             around.breaker.close();
             tracing::info!("the shared cache tier answers");
@@ -46,12 +48,12 @@ fn probe(around: &Around) -> Option<Link> {
 
 /// Everybody who asks at this moment.
 fn gather(first: Ask, asks: &Receiver<Ask>) -> Vec<Ask> {
-    let mut names = first.names.len();
+    let mut names = first.keys.len();
     let mut all = vec![first];
     while names < NAMES
         && let Ok(ask) = asks.try_recv()
     {
-        names += ask.names.len();
+        names += ask.keys.len();
         all.push(ask);
     }
     all
@@ -65,31 +67,25 @@ fn answer(around: &Around, link: &mut Option<Link>, asks: Vec<Ask>) {
     let Some(connection) = link else { return };
     // Those who gave up are not asked for.
     let asks: Vec<Ask> = asks.into_iter().filter(|ask| !ask.reply.is_closed()).collect();
-    let names: Vec<&str> = asks.iter().flat_map(|ask| &ask.names).map(String::as_str).collect();
+    let names = |ask: &Ask| ask.keys.iter().map(|key| name(&ask.prefix, *key)).collect::<Vec<_>>();
+    let names: Vec<String> = asks.iter().flat_map(names).collect();
     if names.is_empty() {
         return;
     }
-    let started = Instant::now();
-    let found = match connection.get(&names) {
-        Ok(found) => {
-            // Each piece of the answer came in time, and all of them did not. What it brought is good.
-            let (took, patience) = (started.elapsed(), around.patience(names.len()));
-            if took > patience {
-                *link = None;
-                around.leave_alone("late", ("reading", &format!("{took:.1?} for {} names", names.len())));
-            }
-            found
-        }
+    let found = match connection.get(&names, around.patience(names.len())) {
+        Ok(found) => found,
         Err(error) => {
             // Whatever went wrong, an answer may still be on its way: this connection is not used again.
             *link = None;
             return around.broke("reading", &error);
         }
     };
-    let mut found = found.into_iter();
+    let now = held::now();
+    let mut found = names.iter().zip(found).map(|(name, bytes)| {
+        bytes.and_then(|bytes| read_value(name, &bytes)).filter(|held| !held.is_from_the_future(now))
+    });
     for ask in asks {
-        let of_this = ask.names.iter().zip(found.by_ref());
-        let entries = of_this.map(|(name, bytes)| bytes.and_then(|bytes| read_value(name, &bytes))).collect();
+        let entries = found.by_ref().take(ask.keys.len()).collect();
         // A request that gave up meanwhile has no use for it.
         drop(ask.reply.send(entries));
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::link::Link;
-use super::{Around, VALUE, Write, name, value};
+use super::link::{Entry, Link, Pace};
+use super::resp::Broken;
+use super::{Around, Write, name, value};
 use crate::cache::held;
 
 /// Entries in one round trip.
@@ -17,7 +18,8 @@ const BATCH: usize = 1000;
 /// How long a round trip may take. No request waits for it, but the end of the process may.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-type Entry = (String, [u8; VALUE], Option<u64>);
+/// How long a scope may take to be forgotten: a server that always names one more entry is not believed for ever.
+const FORGETTING: Duration = Duration::from_mins(1);
 
 pub(super) fn run(around: &Around, writes: &Receiver<Write>) {
     let mut hand = Writer { around, link: None, retry: Instant::now() };
@@ -59,7 +61,7 @@ impl Writer<'_> {
             return;
         }
         let metrics = &self.around.metrics;
-        match self.exchange(|link| link.set(batch)) {
+        match self.exchange(|link| link.set(batch, PATIENCE)) {
             Some(()) => metrics.cache_shared_writes.inc_by(batch.len() as u64),
             None => metrics.cache_shared_dropped.inc_by(batch.len() as u64),
         };
@@ -67,19 +69,25 @@ impl Writer<'_> {
 
     fn forget(&mut self, scope: usize) {
         let Some(prefix) = self.around.prefixes.get(scope).map(ArcSwap::load_full) else { return };
-        if let Some(removed) = self.exchange(|link| link.remove(&prefix)) {
+        let (around, until) = (self.around, Instant::now() + FORGETTING);
+        let go_on = || Instant::now() < until && !around.is_over();
+        if let Some(removed) = self.exchange(|link| link.remove(&prefix, &Pace { step: PATIENCE, go_on: &go_on })) {
             tracing::info!(removed, "forgotten in the shared cache tier");
         } else {
             tracing::warn!("the shared cache tier was asked to forget a model and did not");
         }
     }
 
-    fn exchange<T>(&mut self, work: impl FnOnce(&mut Link) -> redis::RedisResult<T>) -> Option<T> {
+    fn exchange<T>(&mut self, work: impl FnOnce(&mut Link) -> Result<T, Broken>) -> Option<T> {
+        // The process is ending and has waited long enough: what is left is given up.
+        if self.around.is_over() {
+            return None;
+        }
         if self.link.is_none() {
             if !self.around.breaker.is_closed() || Instant::now() < self.retry {
                 return None;
             }
-            self.link = self.around.place.connect(PATIENCE).map_err(|error| self.failed(&error)).ok();
+            self.link = Link::open(&self.around.address, PATIENCE).map_err(|error| self.failed(&error)).ok();
         }
         match work(self.link.as_mut()?) {
             Ok(done) => Some(done),
@@ -90,12 +98,17 @@ impl Writer<'_> {
         }
     }
 
-    fn failed(&mut self, error: &redis::RedisError) {
+    fn failed(&mut self, error: &Broken) {
         // A tier that refuses writes, because it is full or has become a replica, can perhaps be read all the same: reading
         // has its own breaker. A connection anew finds a master's successor.
         self.link = None;
         self.retry = Instant::now() + PATIENCE;
-        self.around.failed(if error.is_io_error() { "write" } else { "write_refused" });
+        match error {
+            // Who answers so is not asked either.
+            Broken::Nonsense(_) => self.around.broke("writing", error),
+            Broken::Refused(_) => self.around.failed("write_refused"),
+            Broken::Late | Broken::Down(_) => self.around.failed("write"),
+        }
         tracing::debug!(%error, "the shared cache tier did not take a write");
     }
 }

@@ -20,8 +20,9 @@ impl Kind for Address {
     }
 
     fn values(&self) -> String {
-        "`redis://user:password@host:port/db`, `rediss://` and `valkey://` likewise, `unix:///path`, \
-         `redis+cluster://host:port,host:port`, `redis+sentinel://host:port,host:port/master`"
+        "`redis://user:password@host:port/db`, `rediss://`, `valkey://` and `valkeys://` likewise, \
+         `redis+cluster://user:password@host:port,host:port`, `redis+sentinel://user:password@host:port,host:port/master/db`, \
+         `unix:///path?db=1&user=name&pass=password`; user and password percent-encoded"
             .to_owned()
     }
 }
