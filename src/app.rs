@@ -9,6 +9,7 @@
 //! 6. send the last spans;
 //! 7. say what was cut, if anything was.
 
+mod ending;
 mod guard;
 mod memory;
 mod pressure;
@@ -26,7 +27,7 @@ use actix_web::rt::System;
 use tokio::time::MissedTickBehavior;
 
 use crate::budget::Budget;
-use crate::cache::keeper::{Ending, Keeper};
+use crate::cache::keeper::Keeper;
 use crate::cache::{self, ScoreCache};
 use crate::config::Config;
 use crate::engine::{self, Engine, StartError, Surroundings};
@@ -66,10 +67,15 @@ pub enum AppError {
     #[error("the system refused a thread, a socket or a signal handler")]
     System(#[from] io::Error),
     /// The grace period was over before everything accepted was finished.
-    #[error("drain: requests were still in work after {} s and were cut; raise RESCORED_DRAIN", grace.as_secs())]
+    #[error(
+        "drain: {} requests in work and {} answers that clients had not read to the end were cut after {} s; raise RESCORED_DRAIN",
+        cut.requests, cut.unread, grace.as_secs_f64()
+    )]
     Cut {
         /// The grace period.
         grace: Duration,
+        /// What was given up.
+        cut: http::Cut,
     },
     /// The scores since the snapshot before are lost.
     #[error("the last snapshot of the score cache was not written: {why}")]
@@ -104,8 +110,9 @@ const UNBOUNDED: u64 = 1 << 50;
 /// (`src/cache/arriving.rs`). So this waits only where a disk is slow; past it the process is ready, and reading goes on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
-/// How long the last spans may take to be sent.
+/// How long the last spans may take to be sent, within the grace period; and what they get of it at least.
 const PATIENCE_FOR_TRACES: Duration = Duration::from_secs(3);
+const LEAST_FOR_TRACES: Duration = Duration::from_millis(200);
 
 /// The models' folders.
 #[derive(Debug)]
@@ -249,6 +256,11 @@ impl App {
         Arc::clone(&self.repository)
     }
 
+    /// The files that the server reads again: API keys, certificates.
+    pub fn files(&self) -> http::Files {
+        self.bound.files()
+    }
+
     /// Serves until `stop` resolves, then shuts down in the module's order. Blocks.
     ///
     /// # Errors
@@ -276,38 +288,20 @@ impl App {
         core.health.drain();
         let until = Instant::now() + drain;
         tracing::info!(grace_s = drain.as_secs(), "draining");
-        let finished = tokio::time::timeout(drain, handle.gracefully()).await.is_ok();
-        if !finished {
-            handle.now().await;
-        }
+        let cut = ending::requests(&handle, drain).await;
         // The server's end drops its hold of the reranker; ours is the last, and with it goes the engine.
         serving.await.unwrap_or(Ok(()))?;
         drop(guard);
         // It waits for the threads of former generations.
         drop(repository);
         drop(core);
-        let snapshot = tokio::task::spawn_blocking(move || finish(keeper.as_deref(), until)).await;
+        let snapshot = tokio::task::spawn_blocking(move || ending::snapshot(keeper.as_deref(), until)).await;
         let snapshot = snapshot.map_err(io::Error::other)?;
         // It waits for its own thread; nothing else runs here any more.
-        tokio::task::spawn_blocking(move || traces.stop(PATIENCE_FOR_TRACES)).await.map_err(io::Error::other)?;
-        if finished { snapshot } else { Err(AppError::Cut { grace: drain }) }
+        let patience = PATIENCE_FOR_TRACES.min(until.saturating_duration_since(Instant::now()).max(LEAST_FOR_TRACES));
+        tokio::task::spawn_blocking(move || traces.stop(patience)).await.map_err(io::Error::other)?;
+        cut.map_or(snapshot, |cut| Err(AppError::Cut { grace: drain, cut }))
     }
-}
-
-/// What the last snapshot may take when requests took the whole grace period.
-const LEAST_FOR_SNAPSHOT: Duration = Duration::from_secs(1);
-
-/// Has the last snapshot written within what is left of the grace period.
-fn finish(keeper: Option<&Keeper>, until: Instant) -> Result<(), AppError> {
-    let patience = until.saturating_duration_since(Instant::now()).max(LEAST_FOR_SNAPSHOT);
-    let why = match keeper.map(|keeper| keeper.finish(patience)) {
-        // That another process keeps the file was told when it was found out, and is told in `/info`.
-        None | Some(Ending::Written | Ending::Locked) => return Ok(()),
-        Some(Ending::Failed) => "the log says why",
-        Some(Ending::Late) => "its file system took longer than was left of RESCORED_DRAIN",
-    };
-    tracing::error!(why, "the last snapshot is not written");
-    Err(AppError::Snapshot { why })
 }
 
 /// Resolves only when the warm-up fails; a process that is warm goes on until it is stopped.

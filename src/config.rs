@@ -124,10 +124,16 @@ impl Config {
 }
 
 /// One line a setting, in the table's order.
+#[expect(clippy::too_many_lines, reason = "one line a setting")]
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let http = http::Options {
         listen: read.value(&settings::LISTEN, raw.listen),
-        exposure: exposure(read, (raw.operations_listen, raw.socket_mode), (raw.tls_cert, raw.tls_key)),
+        exposure: exposure(
+            read,
+            (raw.operations_listen, raw.socket_mode),
+            (raw.allowed_hosts, raw.allowed_origins),
+            (raw.tls_cert, raw.tls_key),
+        ),
         patience: patience(read, (raw.max_connections, raw.keep_alive, raw.client_timeout)),
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
@@ -204,11 +210,14 @@ fn changes(read: &mut Reader, loss: Option<String>, control: Option<String>) -> 
 fn exposure(
     read: &mut Reader,
     (operations, mode): (Option<String>, Option<String>),
+    (hosts, origins): (Option<String>, Option<String>),
     (certificates, key): (Option<String>, Option<String>),
 ) -> http::Exposure {
     http::Exposure {
         operations: read.value(&settings::OPERATIONS_LISTEN, operations).unwrap_or_default(),
         socket_mode: read.value(&settings::SOCKET_MODE, mode),
+        hosts: read.value(&settings::ALLOWED_HOSTS, hosts).unwrap_or_default(),
+        origins: read.value(&settings::ALLOWED_ORIGINS, origins).unwrap_or_default(),
         tls: tls(read, certificates, key),
     }
 }

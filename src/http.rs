@@ -1,6 +1,7 @@
 //! The server: every wire dialect in, one use case behind them, every wire dialect out.
 //!
-//! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`: its parts.
+//! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`, `assembly`, `transport`,
+//!   `stop`: its parts.
 //! - `answer`: the way of one request, the same for all faces.
 //! - `body`: requests' bodies as they arrive, `structure` and `cost`: the memory that they take; `outgoing`: answers until
 //!   they are read.
@@ -11,18 +12,25 @@
 //! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
 //! - `openapi`: the interface's description, from the tables and types above.
 //! - `ui`: the page at `/ui`.
+//! - `access`: whose requests are taken, by `Host` and `Origin`; `keys`: by API keys; `files`, `reread`: small files read again.
 //! - `error`: the one error body, and the map from cause to status.
 //!
 //! Owns everything that mentions HTTP or JSON keys. It must not name the engine, the models or the cache: scores come
 //! from [`crate::rerank::Reranker`].
 
+mod accept;
+mod access;
 mod answer;
+mod assembly;
 mod body;
 mod cache;
+mod caught;
 mod connections;
 mod cost;
 mod error;
 mod face;
+mod figures;
+mod files;
 mod json;
 mod keys;
 mod openapi;
@@ -31,20 +39,25 @@ pub mod options;
 mod outgoing;
 mod repository;
 mod request_id;
+mod reread;
 mod rescore;
 mod routes;
 mod server;
 mod sockets;
 mod spans;
+mod stop;
 mod structure;
 mod timing;
 mod tls;
+mod transport;
 mod ui;
 mod wire;
 
 pub use keys::{KeysError, count as count_keys};
-pub use options::{Exposure, Leniency, Listen, Options, Patience, Strict, Tls, Ui};
-pub use server::{BindError, Bound, State, Stop, bind};
+pub use options::{Exposure, HostName, Leniency, Listen, Options, Origin, Patience, Strict, Tls, Ui};
+pub use reread::Files;
+pub use server::{BindError, Bound, State, bind};
+pub use stop::{Cut, Stop};
 pub use tls::{TlsError, check as check_tls};
 
 /// Reads a body as one of the faces does: a doorway for fuzz targets.

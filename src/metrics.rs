@@ -3,6 +3,8 @@
 //! Owns the registry and the names. It must not know who counts: components receive `Arc<Metrics>` and touch fields.
 //! Names follow Prometheus: `rescored_*`, base units, `_total` for counters. Labels are bounded sets, never texts.
 
+mod exposition;
+
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -102,6 +104,8 @@ pub struct Metrics {
     pub connections_shut: Family<Reason, Count>,
     /// Answers in which some documents were not scored in time, by their caller's leave.
     pub answers_partial: Count,
+    /// API keys that are in force; 0 where none is asked for as well.
+    pub api_keys: Level,
     /// Requests being worked on.
     pub requests_in_flight: Level,
     /// Pairs asked for.
@@ -180,8 +184,8 @@ pub struct Metrics {
     pub model_cached_pairs: Family<Served, Count>,
     /// Tokens of these, cached ones included.
     pub model_tokens: Family<Served, Count>,
-    /// Forward passes that these took part in, summed.
-    pub model_inference_microseconds: Family<Served, Count>,
+    /// Forward passes that these took part in, summed over workers.
+    pub model_inference_work_microseconds: Family<Served, Count>,
     /// Estimated tokens admitted and not yet scored, by model.
     pub model_queue_tokens: Family<Served, Level>,
     /// Estimated tokens that may wait, by model that is loaded.
@@ -244,6 +248,7 @@ impl Metrics {
             connections: Level::default(),
             connections_shut: Family::default(),
             answers_partial: Count::default(),
+            api_keys: Level::default(),
             requests_in_flight: Level::default(),
             pairs: Count::default(),
             cache_hits: Count::default(),
@@ -283,7 +288,7 @@ impl Metrics {
             model_pairs: Family::default(),
             model_cached_pairs: Family::default(),
             model_tokens: Family::default(),
-            model_inference_microseconds: Family::default(),
+            model_inference_work_microseconds: Family::default(),
             model_queue_tokens: Family::default(),
             model_queue_limit_tokens: Family::default(),
             model_weight: Family::default(),
@@ -321,6 +326,7 @@ impl Metrics {
             "connections", "connections that are open", self.connections;
             "connections_shut", "connections that were shut down, by reason", self.connections_shut;
             "answers_partial", "answers in which some documents were not scored in time", self.answers_partial;
+            "api_keys", "api keys in force", self.api_keys;
             "requests_in_flight", "requests being worked on", self.requests_in_flight;
                    "pairs", "pairs asked for", self.pairs;
                    "cache_hits", "pairs answered from the cache", self.cache_hits;
@@ -367,7 +373,7 @@ impl Metrics {
             "model_pairs", "pairs of answered requests, by model", self.model_pairs;
             "model_cached_pairs", "pairs of answered requests that the cache answered, by model", self.model_cached_pairs;
             "model_tokens", "tokens of answered requests, by model", self.model_tokens;
-            "model_inference_microseconds", "forward passes that a model's requests took part in", self.model_inference_microseconds;
+            "model_inference_work_microseconds", "forward passes that a model's requests took part in, summed over workers", self.model_inference_work_microseconds;
             "model_queue_tokens", "estimated tokens admitted and not yet scored, by model", self.model_queue_tokens;
             "model_queue_limit_tokens", "estimated tokens that may wait, by model", self.model_queue_limit_tokens;
             "model_weight", "share of forward passes while other models have work too", self.model_weight;
@@ -377,7 +383,12 @@ impl Metrics {
         }
     }
 
-    /// The text of `GET /metrics`.
+    /// The figures in Prometheus' text format 0.0.4.
+    pub fn render_text(&self) -> String {
+        exposition::to_text(&self.render())
+    }
+
+    /// The figures in `OpenMetrics` 1.0.0, with exemplars.
     pub fn render(&self) -> String {
         if let Some(memory) = memory_stats::memory_stats() {
             self.resident_bytes.set(i64::try_from(memory.physical_mem).unwrap_or(i64::MAX));

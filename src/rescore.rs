@@ -15,25 +15,33 @@
 //! a name or an array of names (how a passage is made of them: `text.rs`). `rescore` is one stage or an array of stages,
 //! each fed the order of the one before; without it there is one stage of defaults, with `[]` nothing happens. A stage is
 //! `{"window_size": 10, "query": {"query_weight": 1, "rescore_query_weight": 1, "score_mode": "total"}}` in the words of
-//! OpenSearch's own `rescore`, and its defaults for both engines; a `rescore_query` is accepted and ignored, for the model
-//! is the second query. Unknown keys are ignored; `"true"`, `"4"` and `4.0` are understood; null is absent.
+//! OpenSearch's own `rescore`, for both engines; a `rescore_query` is accepted and ignored, for the model is the second
+//! query. Unknown keys are ignored; `"true"`, `"4"` and `4.0` are understood; null is absent.
+//!
+//! A stage that names neither a weight nor a mode reranks: the second score replaces the first, over all hits unless it
+//! names a window. One that names any of them combines, and what it leaves out is what OpenSearch takes: weights of 1,
+//! `total`, a window of 10 where the first score counts. A sum in which the first scores alone make the order is told
+//! (`outweighed` in the counters and in `explain`): a sigmoid moves no hit past a gap of more than 1.
 //!
 //! These may stand in the body or in a stage, whose own wins:
 //! - `model`: who scores.
 //! - `raw_scores` (false): the second score is the logit. By default it is the model's activated score, in `[0, 1]`
 //!   with a sigmoid: the engines' first scores are not negative, `multiply` with a negative logit would turn their order
 //!   around, and a bounded score can be weighed against them.
-//! - `tail`: `opensearch` (hits outside the window get `first * query_weight` and may overtake) or `vespa` (they are
-//!   rescaled below the rescored ones); by default the engine's own.
-//! - `replace` (false): the second score alone counts, as OpenSearch's rerank processor has it: `query_weight` 0, and a
-//!   window over all hits unless the stage names one.
+//! - `tail`: what becomes of hits outside the window. `below` (OpenSearch's default): `first * query_weight` where that is
+//!   below every rescored hit, else moved below them; `vespa` (Vespa's default): rescaled below by its own formula;
+//!   `opensearch`: `first * query_weight` in any case, so that such a hit may overtake a rescored one.
+//! - `replace`: true: the second score alone counts, as OpenSearch's rerank processor has it: `query_weight` 0, and a
+//!   window over all hits unless the stage names one; false: the scores are combined, with OpenSearch's defaults.
 //!
-//! These stand in the body: `separator` (a line break), `explain`, `timeout_ms`, `allow_partial` (true), `max_tokens_per_doc`,
+//! These stand in the body: `separator` (a line break), `sorted_by_score`, `explain`, `timeout_ms`, `allow_partial` (true), `max_tokens_per_doc`,
 //! `max_chunks_per_doc`, `truncate`, `truncation_direction`.
 //!
 //! # The hits
-//! OpenSearch's are taken in the order of the response, which is by score: a response sorted by anything else is refused,
-//! as the engine refuses `rescore` with `sort`. Vespa's are first sorted by `relevance`, as its global phase does. A hit
+//! OpenSearch's are taken in the order of the response, which is by score: one sorted by anything else is refused, as the
+//! engine refuses `rescore` with `sort`. Hits with a `sort` are taken when its first value is their score, whatever decides
+//! between equal ones, or when `sorted_by_score` says so; [`Output::search_after`] tells where the engine's next page
+//! begins, for the last hit of the rewritten response is not its last. Vespa's are first sorted by `relevance`. A hit
 //! whose score is absent, null, `"NaN"` or `"-Infinity"` is unscored: rescored, it gets its weighted second score alone;
 //! else it goes last with its score as it was. Scores are 32-bit floats; one that is absent is added to a rescored hit,
 //! `max_score` is rewritten where it is and never added.
@@ -52,7 +60,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use self::job::{Counters, Job, Miscounted, Output, StageRequest};
+pub use self::job::{Counters, Job, Miscounted, Output, SearchAfter, StageRequest};
 pub use self::malformed::Malformed;
 pub use self::plan::Terms;
 
@@ -91,7 +99,7 @@ impl Engine {
 
     const fn tail(self) -> Tail {
         match self {
-            Self::OpenSearch => Tail::MayOvertake,
+            Self::OpenSearch => Tail::Below,
             Self::Vespa => Tail::KeptBelow,
         }
     }

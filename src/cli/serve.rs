@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::app::App;
 use crate::config::{Config, Host, reference};
-use crate::http::Listen;
+use crate::http::{Files, Listen};
 use crate::repository::Repository;
 use crate::telemetry;
 
@@ -33,15 +33,16 @@ pub(super) fn run(vars: Vars) -> ExitCode {
             Listen::Unix(path) => tracing::info!(path = %path.display(), "listening"),
         }
     }
-    let repository = app.repository();
-    match app.run(asked_to_stop(repository)) {
+    let reread = (app.files(), app.repository());
+    match app.run(asked_to_stop(reread)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error),
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT. Until then, SIGHUP loads the models' files anew.
-async fn asked_to_stop(repository: Arc<Repository>) {
+/// Resolves at the first SIGTERM or SIGINT. Until then, SIGHUP has keys and certificates read again, and the models' files
+/// loaded anew.
+async fn asked_to_stop((files, repository): (Files, Arc<Repository>)) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -52,9 +53,13 @@ async fn asked_to_stop(repository: Arc<Repository>) {
         let Ok(mut hang_up) = signal(SignalKind::hangup()) else { return std::future::pending().await };
         while hang_up.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "models are loaded anew");
-            let repository = Arc::clone(&repository);
-            // Its failures are told by the repository itself.
-            let _ = tokio::task::spawn_blocking(move || repository.reload()).await;
+            let (files, repository) = (files.clone(), Arc::clone(&repository));
+            let again = move || {
+                files.look_again();
+                repository.reload();
+            };
+            // Failures are told where they happen.
+            let _ = tokio::task::spawn_blocking(again).await;
         }
     };
     tokio::select! {

@@ -6,6 +6,7 @@
 mod address;
 mod duration;
 mod mode;
+mod names;
 mod number;
 mod size;
 mod url;
@@ -15,6 +16,7 @@ mod word;
 pub(super) use address::Addresses;
 pub(super) use duration::Period;
 pub(super) use mode::Mode;
+pub(super) use names::{Hosts, Origins};
 pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::{Address, Endpoint};

@@ -15,6 +15,8 @@ pub(super) struct RawConfig {
     pub(super) listen: Option<String>,
     pub(super) operations_listen: Option<String>,
     pub(super) socket_mode: Option<String>,
+    pub(super) allowed_hosts: Option<String>,
+    pub(super) allowed_origins: Option<String>,
     pub(super) tls_cert: Option<String>,
     pub(super) tls_key: Option<String>,
     pub(super) max_connections: Option<String>,

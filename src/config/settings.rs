@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::error::{Fault, Shown};
 use super::kind::{
-    Address, Addresses, Bytes, Count, Endpoint, Filter, Ids, Kind, Mode, Numbers, Or, Path, Period, Weights, Words,
-    Wrong,
+    Address, Addresses, Bytes, Count, Endpoint, Filter, Hosts, Ids, Kind, Mode, Numbers, Or, Origins, Path, Period,
+    Weights, Words, Wrong,
 };
 use crate::domain::{EmptyDocuments, LongDocuments};
 use crate::engine::options::Pinning;
@@ -78,6 +78,11 @@ table! {
         "Where probes, metrics and descriptions are served alone, without TLS and keys; metrics are served nowhere else then.";
     SOCKET_MODE: Or<Mode>, Open, "none", Or { word: "none", means: "what the umask leaves", kind: Mode },
         "Permissions of UNIX sockets: who may write may connect.";
+    ALLOWED_HOSTS: Or<Hosts>, Open, "none", Or { word: "none", means: "only those that are ours anyway", kind: Hosts },
+        "Hosts by which this server may be asked besides addresses and names that nobody else can own, for what changes or \
+         costs something without a key: a load balancer's name, for instance.";
+    ALLOWED_ORIGINS: Or<Origins>, Open, "none", Or { word: "none", means: "only the page at `/ui`", kind: Origins },
+        "Origins of web pages that may ask this server and read its answers (CORS).";
     TLS_CERT: Or<Path>, Open, "none", Or { word: "none", means: "no TLS", kind: Path },
         "A file of certificates in PEM, the server's own first: with it every TCP address of `RESCORED_LISTEN` speaks TLS; \
          read again when it changes.";
@@ -233,7 +238,8 @@ table! {
         "Whether models are loaded, unloaded and swapped over HTTP (`POST /v2/repository/...`): by holders of a key, and \
          without keys from this host only; SIGHUP loads changed files in any case.";
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
-        "How long accepted requests may take to finish after SIGTERM or SIGINT.";
+        "How long the end may take after SIGTERM or SIGINT: accepted requests have all of it but the last tenth, a second at \
+         most, in which the rest ends.";
     LOG: Filter, Open, "info,actix_server=warn", Filter,
         "Which log lines are written.";
     LOG_FORMAT: Words<Format>, Open, "auto", Words { of: &[

@@ -17,6 +17,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_LISTEN", "[::1]:9000,unix:/run/rescored.sock"),
     ("RESCORED_OPERATIONS_LISTEN", "127.0.0.1:9001"),
     ("RESCORED_SOCKET_MODE", "660"),
+    ("RESCORED_ALLOWED_HOSTS", "search.example,*.rerank.example,192.0.2.7"),
+    ("RESCORED_ALLOWED_ORIGINS", "https://search.example,http://localhost:3000"),
     ("RESCORED_TLS_CERT", "/run/tls/cert.pem"),
     ("RESCORED_TLS_KEY", "/run/tls/key.pem"),
     ("RESCORED_MAX_CONNECTIONS", "100"),

@@ -50,6 +50,14 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// How far two scores can be apart at most; `None` where there is no bound.
+    pub const fn spread(self) -> Option<f32> {
+        match self {
+            Self::Sigmoid => Some(1.0),
+            Self::Identity => None,
+        }
+    }
+
     /// Applies the activation. Monotonic: it never changes an order, though far from zero it can make equal scores out
     /// of different logits, which is why ranking compares logits.
     pub fn apply(self, logit: Logit) -> f32 {

@@ -1,7 +1,8 @@
 //! The rescore window: how a first-stage score and the model's score become one, and where the other hits go.
 //!
-//! Pure arithmetic in `f32`, as OpenSearch's query rescorer computes it, with Vespa's global phase as the other way to
-//! treat the hits that were not rescored. It must not know JSON, engines' responses or models.
+//! Pure arithmetic in `f32`, as OpenSearch's query rescorer computes it. Hits that were not rescored are kept below those
+//! that were, by Vespa's formula or by one that leaves OpenSearch's scores alone where they are below already; OpenSearch's
+//! own way, in which such a hit may overtake, is the third. It must not know JSON, engines' responses or models.
 
 use std::cmp::Ordering;
 
@@ -24,6 +25,9 @@ pub enum ScoreMode {
 /// What becomes of the hits that a stage did not rescore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tail {
+    /// `first * query_weight` as in OpenSearch where that is below every rescored hit (the first score itself where
+    /// `query_weight` is not positive); else all of them are moved below the worst rescored hit, in their order.
+    Below,
     /// OpenSearch: `first * query_weight`, sorted in with the rest, so such a hit may overtake a rescored one.
     MayOvertake,
     /// Vespa: rescaled linearly so that the best of them is no better than the worst rescored one.
@@ -52,6 +56,14 @@ pub struct Standing {
     pub hit: usize,
     /// Its finite score so far; `None` when the engine gave it none.
     pub score: Option<f32>,
+}
+
+/// What becomes of the scores of the hits that were not rescored.
+enum Rest {
+    /// They are multiplied by this.
+    Weighted(f32),
+    /// They are moved below the rescored ones.
+    Lowered(Floor),
 }
 
 /// The linear map that lowers the hits that were not rescored.
@@ -130,12 +142,11 @@ impl Window {
             .enumerate()
             .map(|(place, standing)| second(place).map(|second| self.combine(standing.score, second)))
             .collect();
-        let below = scored < reach || self.tail == Tail::KeptBelow;
-        let floor = if below { Floor::under(standings, &combined) } else { None };
-        let left_over = |score: f32| match &floor {
-            Some(floor) => floor.lower(score),
-            None if below => score,
-            None => finite(score * self.query_weight),
+        let below = scored < reach || self.tail != Tail::MayOvertake;
+        let rest = self.rest(standings, &combined, scored == reach);
+        let left_over = |score: f32| match &rest {
+            Rest::Weighted(weight) => finite(score * weight),
+            Rest::Lowered(floor) => floor.lower(score),
         };
         let mut places: Vec<(Standing, bool)> = standings
             .iter()
@@ -148,9 +159,67 @@ impl Window {
         places.sort_by(|(a, a_below), (b, b_below)| descending(a.score, b.score).then(a_below.cmp(b_below)));
         places.into_iter().map(|(standing, _)| standing).collect()
     }
+
+    /// Whether the first scores alone made the order of the rescored hits: it is the order from before, although the model
+    /// has another one, or although no model could have changed it, its scores lying within `spread` of each other.
+    ///
+    /// `seconds` are as in [`Window::rescore`]; `spread` is `None` where second scores have no bounds. False where fewer
+    /// than two hits were rescored.
+    pub fn is_outweighed(&self, standings: &[Standing], seconds: &[Option<f32>], spread: Option<f32>) -> bool {
+        let scored: Vec<(Option<f32>, f32)> = standings
+            .iter()
+            .take(self.reach(standings.len()))
+            .zip(seconds)
+            .filter_map(|(standing, second)| Some((standing.score, (*second)?)))
+            .collect();
+        let falls = |scores: &mut dyn Iterator<Item = f32>| scores.is_sorted_by(|a, b| a >= b);
+        let order_stays = falls(&mut scored.iter().map(|&(first, second)| self.combine(first, second)));
+        if scored.len() < 2 || !order_stays {
+            return false;
+        }
+        let model_agrees = falls(&mut scored.iter().map(|&(_, second)| second * self.rescore_query_weight.signum()));
+        !model_agrees || spread.is_some_and(|spread| self.leaves_no_room(&scored, spread))
+    }
+
+    /// Whether neighbours in the list lie farther apart by their first scores than second scores can move them.
+    fn leaves_no_room(&self, scored: &[(Option<f32>, f32)], spread: f32) -> bool {
+        let reach = spread * self.rescore_query_weight.abs();
+        let is_far = |pair: &[(Option<f32>, f32)]| match pair {
+            [(Some(a), _), (Some(b), _)] => (a - b) * self.query_weight > reach,
+            _ => false,
+        };
+        matches!(self.mode, ScoreMode::Total | ScoreMode::Avg) && scored.windows(2).all(is_far)
+    }
+
+    /// How the hits without a second score are scored; `is_complete` says that there is none of them in the window.
+    fn rest(&self, standings: &[Standing], combined: &[Option<f32>], is_complete: bool) -> Rest {
+        match self.tail {
+            Tail::MayOvertake if is_complete => Rest::Weighted(self.query_weight),
+            Tail::KeptBelow => Floor::under(standings, combined).map_or(Rest::Weighted(1.0), Rest::Lowered),
+            Tail::Below | Tail::MayOvertake => {
+                let weight = if self.query_weight > 0.0 { self.query_weight } else { 1.0 };
+                Floor::strictly_under(standings, combined, weight).map_or(Rest::Weighted(weight), Rest::Lowered)
+            }
+        }
+    }
 }
 
 impl Floor {
+    /// As [`Floor::under`], but the best of the others ends one step below the worst rescored hit, so that whoever sorts
+    /// by score again keeps the order; `None` when they are below already, each multiplied by `weight`.
+    fn strictly_under(standings: &[Standing], combined: &[Option<f32>], weight: f32) -> Option<Self> {
+        let pairs = || standings.iter().zip(combined);
+        let initial = Range::of(pairs().filter(|(_, new)| new.is_some()).filter_map(|(old, _)| old.score));
+        let rescored = Range::of(combined.iter().filter_map(|&new| new))?;
+        let waiting = Range::of(pairs().filter(|(_, new)| new.is_none()).filter_map(|(old, _)| old.score))?;
+        if finite(waiting.high * weight) < rescored.low {
+            return None;
+        }
+        let lowest = finite(rescored.low.next_down());
+        let scale = rescored.width() / initial.map_or(1.0, Range::width);
+        Some(Self { scale, bias: f64::from(lowest) - f64::from(waiting.high) * scale, lowest })
+    }
+
     /// Vespa's `scale` and `bias`: with the rescored hits' first scores in `[initial_low, initial_high]` and their new
     /// ones in `[final_low, final_high]`, both ranges at least 1 wide,
     /// `scale = final range / initial range` and `bias = final_low - initial_low * scale`; nothing is moved when
@@ -225,7 +294,7 @@ mod tests {
     }
 
     fn tails() -> impl Strategy<Value = Tail> {
-        proptest::sample::select(vec![Tail::MayOvertake, Tail::KeptBelow])
+        proptest::sample::select(vec![Tail::Below, Tail::MayOvertake, Tail::KeptBelow])
     }
 
     /// A list as an engine gives it: best first, the unscored at its end.
@@ -288,6 +357,71 @@ mod tests {
         assert_eq!(rows(&after), [(0, Some(9.0)), (1, Some(4.0))]);
     }
 
+    // Case B4.
+    #[test]
+    fn the_default_tail_keeps_its_scores_where_they_are_below_and_is_moved_where_they_are_not() {
+        let replace = Window { query_weight: 0.0, ..plain(Tail::Below, 2) };
+        let raw = replace.rescore(&standings(&[3.0, 2.0, 1.0]), &[Some(8.75), Some(-11.25)]);
+        assert_eq!(rows(&raw), [(0, Some(8.75)), (1, Some(-11.25)), (2, Some((-11.25f32).next_down()))]);
+        let high = replace.rescore(&standings(&[3.0, 2.0, 1.0]), &[Some(8.75), Some(7.5)]);
+        assert_eq!(rows(&high), [(0, Some(8.75)), (1, Some(7.5)), (2, Some(1.0))]);
+        let weighted = Window { query_weight: 0.5, ..plain(Tail::Below, 1) };
+        let after = weighted.rescore(&standings(&[3.0, 2.0]), &[Some(1.0)]);
+        assert_eq!(rows(&after), [(0, Some(2.5)), (1, Some(1.0))], "as OpenSearch scores it");
+    }
+
+    // Case B3.
+    #[test]
+    fn a_combination_in_which_the_first_scores_decide_is_told() {
+        type Case<'a> = (&'a str, Window, Vec<Standing>, Vec<Option<f32>>, Option<f32>, bool);
+        let sum = plain(Tail::Below, 3);
+        let bm25 = standings(&[12.5, 9.0, 7.25]);
+        let sigmoids = |scores: [f32; 3]| scores.map(Some);
+        let cases: Vec<Case<'_>> = vec![
+            ("gaps that no sigmoid bridges", sum, bm25.clone(), sigmoids([0.1, 0.9, 0.5]).into(), Some(1.0), true),
+            ("the same, by a model that agrees", sum, bm25.clone(), sigmoids([0.9, 0.5, 0.1]).into(), Some(1.0), true),
+            ("logits that could have, and agree", sum, bm25.clone(), sigmoids([0.9, 0.5, 0.1]).into(), None, false),
+            ("logits that disagree in vain", sum, bm25.clone(), sigmoids([0.1, 0.9, 0.5]).into(), None, true),
+            ("logits that change it", sum, bm25.clone(), sigmoids([-9.0, 9.0, 5.0]).into(), None, false),
+            ("one hit", Window { size: 1, ..sum }, bm25.clone(), vec![Some(0.1)], Some(1.0), false),
+            (
+                "close first scores",
+                sum,
+                standings(&[2.0, 1.9, 1.8]),
+                sigmoids([0.9, 0.5, 0.1]).into(),
+                Some(1.0),
+                false,
+            ),
+            (
+                "a model weighed by nothing",
+                Window { rescore_query_weight: 0.0, ..sum },
+                bm25.clone(),
+                sigmoids([0.1, 0.9, 0.5]).into(),
+                Some(1.0),
+                true,
+            ),
+            (
+                "the model alone",
+                Window { query_weight: 0.0, ..sum },
+                bm25.clone(),
+                sigmoids([0.9, 0.5, 0.1]).into(),
+                Some(1.0),
+                false,
+            ),
+            (
+                "the larger of the two",
+                Window { mode: ScoreMode::Max, ..sum },
+                bm25,
+                sigmoids([0.1, 0.9, 0.5]).into(),
+                Some(1.0),
+                true,
+            ),
+        ];
+        for (case, window, list, seconds, spread, told) in cases {
+            assert_eq!(window.is_outweighed(&list, &seconds, spread), told, "{case}");
+        }
+    }
+
     #[test]
     fn ranges_narrower_than_one_count_as_one() {
         let window = Window { query_weight: 0.0, ..plain(Tail::KeptBelow, 1) };
@@ -346,7 +480,9 @@ mod tests {
 
         #[test]
         fn a_kept_tail_stays_below_in_its_order(
-            list in list(), window in window(Just(Tail::KeptBelow)), seconds in vec(proptest::option::weighted(0.8, -5f32..5.0), 12),
+            list in list(),
+            window in window(proptest::sample::select(vec![Tail::Below, Tail::KeptBelow])),
+            seconds in vec(proptest::option::weighted(0.8, -5f32..5.0), 12),
         ) {
             let reach = window.size.min(list.len());
             let after = window.rescore(&list, &seconds[..reach]);
@@ -355,6 +491,20 @@ mod tests {
             let (top, bottom) = after.split_at(scored.len());
             prop_assert!(top.iter().all(|standing| scored.contains(&standing.hit)), "{:?} in {:?}", scored, after);
             prop_assert_eq!(bottom.iter().map(|standing| standing.hit).collect::<Vec<_>>(), rest);
+        }
+
+        // Case B4: in every mode, with negative scores and weights, and with partial answers, whoever sorts by the printed
+        // scores again finds the rescored hits above the others.
+        #[test]
+        fn the_default_tail_has_lower_scores_than_what_was_rescored(
+            list in list(), window in window(Just(Tail::Below)), seconds in vec(proptest::option::weighted(0.8, -5f32..5.0), 12),
+        ) {
+            let reach = window.size.min(list.len());
+            let after = window.rescore(&list, &seconds[..reach]);
+            let scored = seconds[..reach].iter().flatten().count();
+            let (top, bottom) = after.split_at(scored);
+            let worst = top.iter().filter_map(|standing| standing.score).fold(f32::INFINITY, f32::min);
+            prop_assert!(bottom.iter().filter_map(|standing| standing.score).all(|score| score < worst), "{:?}", after);
         }
 
         #[test]

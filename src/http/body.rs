@@ -165,7 +165,7 @@ impl<'b> Arrival<'b> {
             let piece = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
             match tokio::time::timeout(self.terms.pause.min(LOOK), piece).await {
                 Ok(Some(Ok(piece))) => return Ok(Some(piece)),
-                Ok(Some(Err(_))) => return Err(unread("the connection broke or its framing is wrong")),
+                Ok(Some(Err(_))) => return Err(Reject::BodyBroken.into()),
                 Ok(None) => return Ok(None),
                 Err(_) if paused_since.elapsed() >= self.terms.pause => {
                     return Err(unread("its sender paused for too long"));
@@ -237,18 +237,8 @@ impl<'b> Arrival<'b> {
 
 /// Refuses by headers alone, before a byte of the body is read.
 fn admit(headers: &HeaderMap, limit: usize) -> Result<(), Reject> {
-    if let Some(value) = text(headers, &header::CONTENT_TYPE)
-        && !is_json(&value)
-    {
-        let header = "content-type";
-        return Err(Reject::MediaType { header, value: printable(&value), wanted: "content-type: application/json" });
-    }
-    if let Some(value) = text(headers, &header::CONTENT_ENCODING)
-        && !value.trim().eq_ignore_ascii_case("identity")
-    {
-        let header = "content-encoding";
-        return Err(Reject::MediaType { header, value: printable(&value), wanted: "content-encoding: identity" });
-    }
+    admit_type(headers, is_json, "content-type: application/json")?;
+    admit_encoding(headers)?;
     match declared(headers) {
         Some(length) if length > limit => Err(Reject::BodyTooLarge { limit }),
         Some(_) | None => Ok(()),
@@ -259,8 +249,43 @@ fn declared(headers: &HeaderMap) -> Option<usize> {
     text(headers, &header::CONTENT_LENGTH).and_then(|length| length.trim().parse().ok())
 }
 
+/// Refuses a body of another type than those that `is_fitting` knows, every one of several. A missing type fits.
+pub(super) fn admit_type(
+    headers: &HeaderMap,
+    is_fitting: impl Fn(&str) -> bool,
+    wanted: &'static str,
+) -> Result<(), Reject> {
+    match texts(headers, &header::CONTENT_TYPE).find(|value| !is_fitting(value)) {
+        Some(value) => Err(Reject::MediaType { header: "content-type", value: printable(&value), wanted }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a body that is compressed: every encoding of every header must be none.
+pub(super) fn admit_encoding(headers: &HeaderMap) -> Result<(), Reject> {
+    let is_none = |encoding: &str| encoding.trim().eq_ignore_ascii_case("identity");
+    match texts(headers, &header::CONTENT_ENCODING).find(|value| !value.split(',').all(is_none)) {
+        Some(value) => {
+            let (header, wanted) = ("content-encoding", "content-encoding: identity");
+            Err(Reject::MediaType { header, value: printable(&value), wanted })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a body follows these headers, as far as they tell.
+pub(super) fn is_announced(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || text(headers, &header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0")
+}
+
+/// Every value of a header that may come several times.
+fn texts<'h>(headers: &'h HeaderMap, name: &'h HeaderName) -> impl Iterator<Item = String> + 'h {
+    headers.get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
 /// A missing type is taken for JSON; a stated one must be `application/json` or any `+json`.
-fn is_json(content_type: &str) -> bool {
+pub(super) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(essence.as_str(), "" | "application/json" | "text/json") || essence.ends_with("+json")
 }
@@ -285,6 +310,31 @@ mod tests {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let sentence = admit(&headers, 10).unwrap_err().to_string();
         assert!(sentence.ends_with("send `content-type: application/json`"), "{sentence}");
+    }
+
+    // Case C9.
+    #[test]
+    fn every_encoding_of_every_header_is_looked_at() {
+        for (case, values, admitted) in [
+            ("none", &[][..], true),
+            ("identity", &["identity"], true),
+            ("identity twice", &["Identity", " identity , IDENTITY"], true),
+            ("compressed", &["gzip"], false),
+            ("compressed by the second header", &["identity", "gzip"], false),
+            ("compressed by the first header", &["gzip", "identity"], false),
+            ("compressed within one header", &["identity, gzip"], false),
+            ("empty", &[""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(value));
+            }
+            assert_eq!(admit(&headers, 10).is_ok(), admitted, "{case}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.append(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        assert!(admit(&headers, 10).is_err(), "nor is a second type passed over");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
 use actix_web::rt::net;
 
+use super::access::Arrival;
+use super::stop::Cut;
 use super::tls;
 use crate::metrics::{Metrics, Reason};
 
@@ -61,6 +63,7 @@ impl Connections {
 
     /// A connection was accepted: gives it a place, or shuts it down when there are too many.
     pub(super) fn accept(self: &Arc<Self>, connection: &dyn Any, data: &mut Extensions) {
+        data.insert(arrival(connection));
         // Without a second handle it cannot be watched: the system is out of them, which is too many, too.
         let Some(socket) = second_handle(connection) else { return };
         let mut open = self.open();
@@ -83,6 +86,13 @@ impl Connections {
                 self.shut(&one.socket, "silent");
             }
         }
+    }
+
+    /// What would be given up if the server stopped now, once it has closed connections that were idle.
+    pub(super) fn cut(&self) -> Cut {
+        let open = self.open();
+        let requests = open.values().map(|one| one.busy).sum();
+        Cut { requests, unread: open.values().filter(|one| one.busy == 0).count() }
     }
 
     fn shut(&self, socket: &TcpStream, reason: &'static str) {
@@ -128,6 +138,15 @@ impl Drop for Busy {
             open.since = Instant::now();
         }
     }
+}
+
+/// How a connection came in.
+fn arrival(connection: &dyn Any) -> Arrival {
+    if connection.is::<net::UnixStream>() {
+        return Arrival::Unix;
+    }
+    let tcp = connection.downcast_ref::<net::TcpStream>().or_else(|| tls::socket(connection));
+    Arrival::Tcp(tcp.and_then(|tcp| tcp.local_addr().ok()).map(|address| address.ip().to_canonical()))
 }
 
 /// Another handle of a connection's socket, whatever its kind: shutting down works on all of them.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::json;
+use super::outgoing::NothingFollows;
 use crate::budget::Denied;
 use crate::rerank::Fault;
 use crate::rescore::Malformed;
@@ -118,12 +119,26 @@ pub(super) enum Reject {
         /// How to live with it.
         hint: &'static str,
     },
-    /// The body did not arrive in time, or the connection broke while it was read.
+    /// The body did not arrive in time.
     #[error("body: {problem}; send it again")]
     BodyUnread {
         /// What happened.
         problem: &'static str,
     },
+    /// The body ended in the middle, or its chunks are none.
+    #[error("body: its framing is wrong or it broke off; send content-length, or chunks of which each says its size")]
+    BodyBroken,
+    /// The head of a request did not arrive in time.
+    #[error("request: its head was not received in time; send it at once")]
+    HeadUnread,
+    /// The head of a request is longer than any.
+    #[error("request: the head has more than 96 headers or 128 KiB; send a shorter one")]
+    HeadTooLarge,
+    /// The bytes are no request.
+    #[error(
+        "request: not understood as HTTP/1.1; check method, version, host, header lines, content-length and transfer-encoding"
+    )]
+    Framing,
 }
 
 /// Everything that ends a request without an answer.
@@ -154,6 +169,16 @@ pub(super) enum Refusal {
     Forbidden {
         /// What is not allowed, and what would allow it.
         what: &'static str,
+    },
+    /// The request is for a host, or comes from a page, that is not ours.
+    #[error("{header}: `{value}` is not ours; if it is meant to be, name it in {setting}")]
+    Foreign {
+        /// The header that says so.
+        header: &'static str,
+        /// Its value, cleaned and shortened.
+        value: String,
+        /// The setting that lists what is allowed besides.
+        setting: &'static str,
     },
     /// A change of the models was not made.
     #[error("{told}")]
@@ -212,7 +237,9 @@ impl Reject {
             | Self::TextTooLong { .. }
             | Self::TooManyDocuments { .. }
             | Self::TooMany { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
-            Self::BodyUnread { .. } => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+            Self::BodyUnread { .. } | Self::HeadUnread => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+            Self::BodyBroken | Self::Framing => (StatusCode::BAD_REQUEST, "Framing"),
+            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "TooLarge"),
         }
     }
 }
@@ -227,7 +254,7 @@ impl Refusal {
             Self::Memory(Denied::Full { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
+            Self::Forbidden { .. } | Self::Foreign { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::Change { is_known: false, .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Change { is_known: true, .. } => (StatusCode::CONFLICT, "Conflict"),
             Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
@@ -250,6 +277,7 @@ impl Refusal {
             | Self::Fault(_)
             | Self::Unauthorized
             | Self::Forbidden { .. }
+            | Self::Foreign { .. }
             | Self::Change { .. }
             | Self::Internal => None,
         }
@@ -257,11 +285,10 @@ impl Refusal {
 
     /// The whole answer.
     pub(super) fn response(&self) -> HttpResponse {
-        let (status, error_type) = self.status();
-        let message = one_line(&self.to_string());
-        let body = Body { error: &message, error_type, message: &message, detail: &message };
-        let mut response = HttpResponse::build(status);
+        let mut response = HttpResponse::build(self.status().0);
         response.content_type("application/json");
+        // A message may repeat a word of the caller's: no browser shall take it for a page.
+        response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
         if let Some(wait) = self.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
@@ -272,7 +299,21 @@ impl Refusal {
         if let Self::Reject(Reject::Method { allowed, .. }) = self {
             response.insert_header((header::ALLOW, *allowed));
         }
-        response.body(json::text(&body).unwrap_or_default())
+        // What is left of the body cannot be told from the next request.
+        if matches!(self, Self::Reject(Reject::BodyUnread { .. } | Reject::BodyBroken)) {
+            response.force_close();
+        }
+        if matches!(self, Self::Reject(Reject::BodyBroken)) {
+            response.extensions_mut().insert(NothingFollows);
+        }
+        response.body(self.body())
+    }
+
+    /// The body of the answer.
+    pub(super) fn body(&self) -> String {
+        let message = one_line(&self.to_string());
+        let body = Body { error: &message, error_type: self.status().1, message: &message, detail: &message };
+        json::text(&body).and_then(|text| String::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 

@@ -1,20 +1,18 @@
 //! API keys: who may ask for scores.
 //!
 //! Owns the keys' file, which is read again when it changes, and the comparison, whose time tells nothing of the keys:
-//! hashes are compared, in constant time, with every key. It must not know what is asked for.
+//! hashes are compared, in constant time, with every key. Without a usable file nobody is admitted: a file that is
+//! emptied or deleted takes its keys back. It must not know what is asked for.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
 use super::error::Refusal;
-
-/// How often the file is looked at: a key that was taken back works for no longer than this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use super::files::{self, LOOK_EVERY, Sign};
 
 /// A file of keys that is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +36,7 @@ struct Guarded {
 #[derive(Debug)]
 struct Known {
     hashes: Vec<blake3::Hash>,
-    modified: Option<SystemTime>,
+    sign: Sign,
     looked: Instant,
 }
 
@@ -46,9 +44,11 @@ impl Keys {
     /// Reads the file, if one is named.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, KeysError> {
         let Some(path) = path else { return Ok(Self(None)) };
+        let reading = files::read(path);
+        let sign = files::sign(&[&reading]);
         let unusable = |source| KeysError { path: path.to_owned(), source };
-        let (hashes, modified) = read(path).map_err(unusable)?;
-        let known = Mutex::new(Known { hashes, modified, looked: Instant::now() });
+        let hashes = reading.and_then(|content| parse(&content)).map_err(unusable)?;
+        let known = Mutex::new(Known { hashes, sign, looked: Instant::now() });
         Ok(Self(Some(Guarded { path: path.to_owned(), known })))
     }
 
@@ -57,13 +57,30 @@ impl Keys {
         self.0.is_some()
     }
 
+    /// How many keys are in force; `None` where none is asked for.
+    pub(super) fn count(&self) -> Option<usize> {
+        let guarded = self.0.as_ref()?;
+        Some(guarded.known.lock().unwrap_or_else(PoisonError::into_inner).hashes.len())
+    }
+
+    /// Looks at the file now, whenever it was looked at before.
+    pub(super) fn look_again(&self) {
+        if let Some(guarded) = &self.0 {
+            guarded.known.lock().unwrap_or_else(PoisonError::into_inner).look_again(&guarded.path);
+        }
+    }
+
     /// Whether the caller names a key that is in force.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(guarded) = &self.0 else { return Ok(()) };
         let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let given = blake3::hash(given.ok_or(Refusal::Unauthorized)?);
         let mut known = guarded.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.look_again(&guarded.path);
+        // Looks by time do not count here: a change is seen by the next request a second after the last that looked.
+        if known.looked.elapsed() >= LOOK_EVERY {
+            known.looked = Instant::now();
+            known.look_again(&guarded.path);
+        }
         // No early end: the time of a comparison must not tell which key came close.
         let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
         if fitting > 0 { Ok(()) } else { Err(Refusal::Unauthorized) }
@@ -72,21 +89,28 @@ impl Keys {
 
 impl Known {
     fn look_again(&mut self, path: &Path) {
-        if self.looked.elapsed() < LOOK_EVERY {
+        let reading = files::read(path);
+        if let Err(error) = &reading
+            && files::is_passing(error)
+        {
+            tracing::warn!(path = %path.display(), %error, "api keys cannot be read again now; the former ones stay in force");
             return;
         }
-        self.looked = Instant::now();
-        let modified = fs::metadata(path).and_then(|facts| facts.modified()).ok();
-        if modified == self.modified {
+        let sign = files::sign(&[&reading]);
+        if sign == self.sign {
             return;
         }
-        match read(path) {
-            Ok((hashes, modified)) => {
-                tracing::info!(keys.count = hashes.len(), "api keys read again");
-                (self.hashes, self.modified) = (hashes, modified);
+        self.sign = sign;
+        match reading.and_then(|content| parse(&content)) {
+            Ok(hashes) => {
+                tracing::info!(path = %path.display(), keys.count = hashes.len(), "api keys read again");
+                self.hashes = hashes;
             }
-            // The keys known so far stay: an editor that is writing must not lock everybody out.
-            Err(error) => tracing::warn!(path = %path.display(), %error, "api keys cannot be read again"),
+            // Whoever takes the file away takes the keys back; a caller that is refused for a moment can ask again.
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "no api key is in force any more: every caller is refused");
+                self.hashes.clear();
+            }
         }
     }
 }
@@ -96,19 +120,29 @@ impl Known {
 /// # Errors
 /// [`KeysError`] when it cannot be read or holds none.
 pub fn count(path: &Path) -> Result<usize, KeysError> {
-    read(path).map(|(hashes, _)| hashes.len()).map_err(|source| KeysError { path: path.to_owned(), source })
+    let hashes = files::read(path).and_then(|content| parse(&content));
+    hashes.map(|hashes| hashes.len()).map_err(|source| KeysError { path: path.to_owned(), source })
 }
 
-/// Hashes of the keys, one a line; blank lines and lines that begin with `#` are passed over.
-fn read(path: &Path) -> io::Result<(Vec<blake3::Hash>, Option<SystemTime>)> {
-    let modified = fs::metadata(path)?.modified().ok();
-    let text = fs::read_to_string(path)?;
-    let keys = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let hashes: Vec<_> = keys.map(|key| blake3::hash(key.as_bytes())).collect();
+/// Hashes of the keys, one a line in any convention, behind a byte order mark or not; blank lines and lines that begin
+/// with `#` are passed over.
+fn parse(content: &[u8]) -> io::Result<Vec<blake3::Hash>> {
+    if content.contains(&0) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8 or ASCII"));
+    }
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let lines = content.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
+    let mut hashes: Vec<blake3::Hash> = Vec::new();
+    for key in lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")) {
+        let hash = blake3::hash(key);
+        if !hashes.contains(&hash) {
+            hashes.push(hash);
+        }
+    }
     if hashes.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no key"));
     }
-    Ok((hashes, modified))
+    Ok(hashes)
 }
 
 /// The key of `Bearer KEY`, whatever the case of the word.
@@ -119,6 +153,9 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
     use actix_web::http::header::HeaderValue;
 
     use super::*;
@@ -147,23 +184,106 @@ mod tests {
         assert!(admits(&Keys::open(None).unwrap(), Some("Bearer anything")));
     }
 
+    // Case C4.
     #[test]
-    fn a_changed_file_counts_and_a_broken_one_changes_nothing() {
+    fn keys_are_read_in_every_way_in_which_editors_write_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        for (case, content, count) in [
+            ("a byte order mark", &b"\xef\xbb\xbffirst\nsecond\n"[..], 2),
+            ("a byte order mark before a comment", b"\xef\xbb\xbf# ours\nfirst", 1),
+            ("line ends of Windows", b"first\r\nsecond\r\n", 2),
+            ("line ends of old Macs", b"first\rsecond", 2),
+            ("white space", b"\t first \n\n   \nsecond\t", 2),
+            ("the same key twice", b"first\nfirst\nsecond", 2),
+            ("a key that is no UTF-8", b"first\n\xff\xfe\xfd\n", 2),
+        ] {
+            fs::write(&path, content).unwrap();
+            let keys = Keys::open(Some(&path)).unwrap();
+            assert!(admits(&keys, Some("Bearer first")), "{case}");
+            assert_eq!(keys.count(), Some(count), "{case}");
+        }
+        for (case, content) in [("UTF-16", &b"\xff\xfef\0i\0r\0s\0t\0"[..]), ("empty", b""), ("comments", b"# a\n#b")] {
+            fs::write(&path, content).unwrap();
+            assert!(Keys::open(Some(&path)).is_err(), "{case}");
+        }
+    }
+
+    fn look(keys: &Keys) {
+        keys.0.as_ref().unwrap().known.lock().unwrap().looked -= LOOK_EVERY * 2;
+    }
+
+    // Case C3.
+    #[test]
+    fn a_changed_file_counts_whatever_its_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "old").unwrap();
         let keys = Keys::open(Some(&path)).unwrap();
-        let look = |content: &str, age: u64| {
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let write = |content: &str, time: SystemTime| {
             fs::write(&path, content).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(age);
-            fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
-            let mut known = keys.0.as_ref().unwrap().known.lock().unwrap();
-            known.looked -= LOOK_EVERY * 2;
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         };
-        look("new", 100);
+        write("new", time);
+        assert!(admits(&keys, Some("Bearer old")), "not looked at again yet");
+        look(&keys);
         assert!(admits(&keys, Some("Bearer new")) && !admits(&keys, Some("Bearer old")));
-        look("# none\n", 50);
-        assert!(admits(&keys, Some("Bearer new")), "keys known so far stay");
+        write("two", time);
+        keys.look_again();
+        assert!(admits(&keys, Some("Bearer two")), "at once when told to");
+    }
+
+    // Case C3: how Kubernetes swaps a mounted secret.
+    #[test]
+    fn a_link_that_is_moved_to_another_folder_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name: &str| folder.path().join(name);
+        for (version, content) in [("v1", "old"), ("v2", "new")] {
+            fs::create_dir(of(version)).unwrap();
+            fs::write(of(version).join("keys"), content).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", of("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/keys", of("keys")).unwrap();
+        let keys = Keys::open(Some(&of("keys"))).unwrap();
+        assert!(admits(&keys, Some("Bearer old")));
+        std::os::unix::fs::symlink("v2", of("..data_tmp")).unwrap();
+        fs::rename(of("..data_tmp"), of("..data")).unwrap();
+        keys.look_again();
+        assert!(admits(&keys, Some("Bearer new")) && !admits(&keys, Some("Bearer old")));
+    }
+
+    // Case C2.
+    #[test]
+    fn without_a_file_of_keys_no_key_is_in_force_until_there_is_one_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let restore = || {
+            let _ = fs::remove_dir(&path);
+            fs::write(&path, "key").unwrap();
+        };
+        restore();
+        let keys = Keys::open(Some(&path)).unwrap();
+        let spoil: [(&str, &dyn Fn()); 6] = [
+            ("emptied", &|| fs::write(&path, "").unwrap()),
+            ("deleted", &|| fs::remove_file(&path).unwrap()),
+            ("comments alone", &|| fs::write(&path, "# none\n").unwrap()),
+            ("no text", &|| fs::write(&path, b"key\0\n").unwrap()),
+            ("larger than any file of keys", &|| fs::File::create(&path).unwrap().set_len(8 << 30).unwrap()),
+            ("a folder", &|| {
+                fs::remove_file(&path).unwrap();
+                fs::create_dir(&path).unwrap();
+            }),
+        ];
+        for (case, spoil) in spoil {
+            spoil();
+            look(&keys);
+            assert!(!admits(&keys, Some("Bearer key")), "{case}");
+            assert_eq!(keys.count(), Some(0), "{case}");
+            restore();
+            look(&keys);
+            assert!(admits(&keys, Some("Bearer key")), "{case}, mended");
+        }
     }
 
     #[test]

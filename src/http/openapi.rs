@@ -22,11 +22,12 @@ use super::{repository, rescore};
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
 /// What every request may be refused with, and why.
-pub(super) const REFUSALS: [(u16, &str); 10] = [
+pub(super) const REFUSALS: [(u16, &str); 11] = [
     (
         400,
-        "the body is not JSON, a field is missing or has a wrong type, a document holds no text, or there is nothing to score",
+        "the body is not JSON or its framing is wrong, a field is missing or has a wrong type, a document holds no text, or there is nothing to score",
     ),
+    (403, "the request is for a host, or comes from a page, that is not ours"),
     (404, "the model is not served here"),
     (408, "the body did not arrive in time"),
     (413, "the body is larger than RESCORED_MAX_BODY, or holds more documents than RESCORED_MAX_DOCUMENTS"),
@@ -139,8 +140,10 @@ fn plain_operation(operation: &Operation, path: &str) -> Value {
     let (status, success) = match operation.gives {
         Gives::Json => ("200", content("what was asked for", &json!({"type": "object"}))),
         Gives::Nothing => ("204", json!({"description": "ready"})),
-        Gives::Text(kind) => {
-            ("200", json!({"description": "a page", "content": {kind: {"schema": {"type": "string"}}}}))
+        Gives::Text(kinds) => {
+            let text = |kind: &&str| ((*kind).to_owned(), json!({"schema": {"type": "string"}}));
+            let content: Map<String, Value> = kinds.iter().map(text).collect();
+            ("200", json!({"description": "a page", "content": content}))
         }
     };
     responses.insert(status.into(), success);

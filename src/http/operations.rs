@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::Refusal;
+use super::figures::{self, FORMATS};
 use super::server::Shared;
 use super::{json, openapi};
 use crate::domain::accelerator::{Accelerator, Program, Refused, State};
@@ -107,8 +108,8 @@ pub(super) static OPERATIONS: &[Operation] = &[
         name: "metrics",
         paths: &["/metrics"],
         summary: "figures for Prometheus",
-        gives: Gives::Text(OPENMETRICS),
-        answer: metrics,
+        gives: Gives::Text(&[FORMATS[0].kind, FORMATS[1].kind]),
+        answer: figures::tell,
     },
     Operation {
         name: "docs",
@@ -121,15 +122,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
         name: "docs",
         paths: &["/docs"],
         summary: "this description, to read",
-        gives: Gives::Text("text/html"),
+        gives: Gives::Text(&["text/html"]),
         answer: openapi::page,
     },
 ];
 
 /// Stands beside everything that is told of CoreML, until a run of the workflow on an Apple machine has been published.
 const UNMEASURED: &str = "no figures of Apple hardware are published: .github/workflows/macos.yml has not run yet";
-
-const OPENMETRICS: &str = "application/openmetrics-text";
 
 /// One thing that can be asked with `GET`.
 #[derive(Debug)]
@@ -153,8 +152,8 @@ pub(super) enum Gives {
     Json,
     /// 204, no body.
     Nothing,
-    /// Text of this type.
-    Text(&'static str),
+    /// Text of one of these types.
+    Text(&'static [&'static str]),
 }
 
 /// TEI's description of the default model, and ours of all of them.
@@ -170,6 +169,9 @@ struct Info<'s> {
     auto_truncate: bool,
     version: &'static str,
     readiness: &'static str,
+    /// How many API keys are in force; absent where none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_keys: Option<usize>,
     memory_budget: crate::budget::Report,
     models: Vec<Card<'s>>,
     snapshot: Option<Value>,
@@ -360,6 +362,7 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         auto_truncate: true,
         version: env!("CARGO_PKG_VERSION"),
         readiness: shared.health.readiness().word(),
+        api_keys: shared.keys.count(),
         memory_budget: shared.budget.report(),
         models: Card::all(&now).collect(),
         snapshot: shared.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
@@ -386,15 +389,4 @@ fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
     };
     let data: Vec<Value> = shared.reranker.now().models().iter().map(model).collect();
     body(&json!({"object": "list", "data": data}))
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-fn metrics(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let now = shared.reranker.now();
-    let states = || now.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
-    let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    shared.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
-    shared.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(HttpResponse::Ok().content_type(kind).body(shared.metrics.render()))
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::access::names::{HostName, Origin};
 use crate::domain::{EmptyDocuments, LongDocuments};
 
 /// Where the server listens.
@@ -80,6 +81,10 @@ pub struct Exposure {
     pub operations: Vec<Listen>,
     /// Permissions of UNIX sockets; else what the process's mask leaves.
     pub socket_mode: Option<u32>,
+    /// Hosts that requests may be for beside those that are ours anyway.
+    pub hosts: Vec<HostName>,
+    /// Origins whose pages may ask beside our own.
+    pub origins: Vec<Origin>,
 }
 
 /// Files of a TLS certificate, in PEM; read again when they change.

@@ -62,8 +62,15 @@ pub(super) fn body(bytes: Vec<u8>, mut memory: Reservation) -> BoxBody {
     BoxBody::new(Answer { rest: Bytes::from(bytes), _memory: memory })
 }
 
+/// Stands in an answer's extensions when nothing of the request's body can follow: it broke off, or its framing is wrong,
+/// and the connection waits for nobody.
+pub(super) struct NothingFollows;
+
 /// The answer to a request, after which the rest of the request's body is forgotten, within reason.
 pub(super) async fn after((response, request): (HttpResponse, &HttpRequest), payload: Payload) -> HttpResponse {
+    if response.extensions().contains::<NothingFollows>() {
+        return response;
+    }
     let mut body = BodyStream::new(payload);
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let mut read = declared.unwrap_or(0);

@@ -10,12 +10,14 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::answer::{InFlight, Record, caught};
+use super::access::Arrival;
+use super::answer::{InFlight, Record};
+use super::caught::caught;
 use super::error::Refusal;
 use super::openapi::{content, parameters, refusal};
 use super::routes::wrong_method;
 use super::server::Shared;
-use super::{json, outgoing};
+use super::{body, json, outgoing};
 use crate::repository::{ChangeError, Loaded, Repository, State, told};
 
 /// The name in logs and metrics.
@@ -63,7 +65,9 @@ pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
         let mut responses = json!({
             "200": content("what came of it", &schema),
             "401": refusal("keys are set and none of them was sent"),
-            "403": refusal("RESCORED_MODEL_CONTROL is off, or the caller is on another host and no keys are set"),
+            "403": refusal("RESCORED_MODEL_CONTROL is off, or the caller is on another host and no keys are set, or the \
+                            request is for a host, or comes from a page, that is not ours"),
+            "415": refusal("the body is said to be something else than json"),
         });
         if asked != Asked::Index {
             responses["404"] = refusal("no model of this name is served or configured");
@@ -86,13 +90,16 @@ async fn answer(asked: Asked, request: HttpRequest, payload: Payload) -> HttpRes
     };
     let _in_flight = InFlight::enter(&shared.metrics);
     let record = Record::new(NAME, request.headers());
-    let outcome = caught(changed(asked, &request, &shared)).await;
-    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    let outcome = caught(changed(asked, &request, &shared)).await.unwrap_or(Err(Refusal::Internal));
+    let response = record.finish(outcome, &shared.metrics);
     outgoing::after((response, &request), payload).await
 }
 
 async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result<HttpResponse, Refusal> {
     let repository = admitted(request, shared)?;
+    if body::is_announced(request.headers()) {
+        body::admit_type(request.headers(), body::is_json, "content-type: application/json")?;
+    }
     let name = request.match_info().get("model").unwrap_or_default().to_owned();
     if asked == Asked::Index {
         return printed(&index(&repository));
@@ -117,8 +124,8 @@ fn admitted(request: &HttpRequest, shared: &Shared) -> Result<Arc<Repository>, R
         return Err(Refusal::Forbidden { what: "models are not changed over http; set RESCORED_MODEL_CONTROL=on" });
     };
     shared.keys.admit(request.headers())?;
-    // Without an address it came through a UNIX socket, whose file says who may.
-    let here = request.peer_addr().is_none_or(|address| address.ip().to_canonical().is_loopback());
+    let by_file = request.conn_data::<Arrival>() == Some(&Arrival::Unix);
+    let here = by_file || request.peer_addr().is_some_and(|address| address.ip().to_canonical().is_loopback());
     if !here && !shared.keys.are_asked_for() {
         let what = "without keys, models are changed from this host only; name keys by RESCORED_API_KEYS_FILE";
         return Err(Refusal::Forbidden { what });

@@ -1,6 +1,7 @@
 //! Names for requests: the caller's own where it is usable, a fresh one otherwise.
 //!
-//! Owns the rule of what may be echoed into headers and logs. It must not know what a request asks.
+//! Owns the rule of what may be echoed into headers and logs: nothing that means something to a page, a terminal or a
+//! shell that shows them. It must not know what a request asks.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -9,12 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Longer names are replaced, not cut: half a name finds nothing.
 const LONGEST: usize = 128;
 
-/// The caller's name for its request when it is printable ASCII of at most 128 characters, a fresh one otherwise.
+/// The caller's name for its request when it has at most 128 characters, all of them ASCII letters, digits or one of
+/// `-_.:/`; a fresh one otherwise.
 pub(super) fn of(header: Option<&[u8]>) -> String {
     header
-        .filter(|name| !name.is_empty() && name.len() <= LONGEST && name.iter().all(|b| matches!(b, b' '..=b'~')))
+        .filter(|name| !name.is_empty() && name.len() <= LONGEST && name.iter().all(|&byte| is_plain(byte)))
         .and_then(|name| std::str::from_utf8(name).ok())
         .map_or_else(fresh, str::to_owned)
+}
+
+/// What UUIDs, trace ids, and the paths of load balancers are made of.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/')
 }
 
 /// A name that no other request has, in this process or (by a random start) in any other.
@@ -28,14 +35,26 @@ fn fresh() -> String {
 mod tests {
     use super::*;
 
+    // Case B19.
     #[test]
     fn usable_names_are_kept_and_others_replaced() {
-        assert_eq!(of(Some(b"abc-123")), "abc-123");
+        for good in
+            ["abc-123", "0af7651916cd43dd8448eb211c80319c", "a/b:c.d_E-9", "1-67891233-abcdef012345678912345678"]
+        {
+            assert_eq!(of(Some(good.as_bytes())), good);
+        }
         let long = "x".repeat(129);
         for (bad, why) in [
             (&b""[..], "empty"),
             (b"a\tb", "holds a control character"),
+            (b"a b", "holds a space"),
             (b"a\xffb", "not ASCII"),
+            (b"<script>alert(1)</script>", "is markup"),
+            (b"a\"b", "ends a string"),
+            (b"a;b", "separates"),
+            (b"$(id)", "is a shell's"),
+            (b"\x1b[31m", "is a terminal's"),
+            (b"a%0d%0ab", "is escaped"),
             (long.as_bytes(), "too long"),
         ] {
             let name = of(Some(bad));

@@ -14,6 +14,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::answer::{self, InFlight, Record};
 use super::body::{self, Body};
+use super::caught::caught;
 use super::error::{Refusal, Reject};
 use super::face::Partial;
 use super::server::Shared;
@@ -22,7 +23,10 @@ use crate::budget::Reservation;
 use crate::domain::{Cut, Priority, Scored};
 use crate::json::unread::Unread;
 use crate::rerank::{Generation, Request, Stats};
-use crate::rescore::{Counters, Engine, Job, Malformed, Options, StageRequest};
+use crate::rescore::{Counters, Engine, Job, Malformed, Options, Output, SearchAfter, StageRequest};
+
+/// Bytes of a hit's `sort` that a header repeats; of a longer one the hit's place is told alone.
+const LONGEST_SORT: usize = 4096;
 
 /// One engine's path.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub(super) static ROUTES: &[Route] = &[
 struct Rescored {
     bytes: Vec<u8>,
     counters: Counters,
+    search_after: Option<SearchAfter>,
     stats: Stats,
     model: String,
     pairs: usize,
@@ -68,9 +73,10 @@ pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut pay
     let _in_flight = InFlight::enter(&shared.metrics);
     let mut record = Record::of_scores(route.name, &request, &shared);
     let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
-    let outcome = answer::caught(desk.answer(&request, &mut payload, &mut record)).await;
+    let outcome = caught(desk.answer(&request, &mut payload, &mut record)).await;
+    let outcome = outcome.unwrap_or(Err(Refusal::Internal));
     let begun = record.laps.begun;
-    let response = record.finish(outcome.unwrap_or(Err(Refusal::Internal)), &shared.metrics);
+    let response = record.finish(outcome, &shared.metrics);
     shared.live.count(response.status(), begun.elapsed());
     outgoing::after((response, &request), payload).await
 }
@@ -106,6 +112,15 @@ impl Desk {
             ("x-rescored-missing-fields", rescored.counters.missing_fields),
         ] {
             response.insert_header((name, value.to_string()));
+        }
+        if rescored.counters.outweighed > 0 {
+            response.insert_header(("x-rescored-outweighed", rescored.counters.outweighed.to_string()));
+        }
+        if let Some(SearchAfter { hit, sort }) = rescored.search_after {
+            response.insert_header(("x-rescored-search-after-hit", hit.to_string()));
+            if sort.len() <= LONGEST_SORT {
+                response.insert_header(("x-rescored-search-after", sort));
+            }
         }
         if rescored.counters.unsettled > 0 {
             let Counters { rescored: scored, unsettled, .. } = rescored.counters;
@@ -162,8 +177,8 @@ impl Desk {
         let begun = Instant::now();
         let output = job.finish();
         let written = (begun, Instant::now());
-        let rescored =
-            Rescored { bytes: output.bytes, counters: output.counters, stats, model, pairs, unread, parsed, written };
+        let Output { bytes, counters, search_after } = output;
+        let rescored = Rescored { bytes, counters, search_after, stats, model, pairs, unread, parsed, written };
         Ok((rescored, memory))
     }
 

@@ -11,18 +11,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::{Server, ServerHandle, Service, ServiceRequest};
-use actix_web::{App, HttpServer, web};
+use actix_web::dev::{Server, Service, ServiceRequest};
+use actix_web::middleware::from_fn;
+use actix_web::{App, web};
 use tokio::sync::{Notify, Semaphore};
 
+use super::access::{self, Access};
+use super::assembly::{Assembly, Terms};
 use super::connections::{self, Busy, Connections};
 use super::error::Reject;
 use super::face::Scene;
 use super::keys::{Keys, KeysError};
-use super::options::{Leniency, Listen, Options, Patience, Strict};
+use super::options::{Exposure, Leniency, Listen, Options, Patience, Strict};
+use super::reread::Files;
 use super::routes::{self, Served};
 use super::sockets::{self, SocketFile};
-use super::tls::{self, TlsError};
+use super::stop::Stop;
+use super::tls::{self, Certificates, TlsError};
 use super::ui::live::Live;
 use super::{body, cache};
 use crate::budget::Budget;
@@ -78,6 +83,8 @@ pub(super) struct Shared {
     pub(super) long_documents: LongDocuments,
     pub(super) leniency: Leniency,
     pub(super) keys: Keys,
+    /// Whose requests are taken.
+    pub(super) access: Access,
     /// `None` where models are not changed over HTTP.
     pub(super) repository: Option<Arc<Repository>>,
     pub(super) client_pause: Duration,
@@ -103,15 +110,17 @@ impl Shared {
         }
     }
 
+    /// Shows how many keys are in force.
+    pub(super) fn count_keys(&self) {
+        let count = self.keys.count().unwrap_or_default();
+        self.metrics.api_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// What a body may be whose caller waits this long.
     pub(super) const fn body(&self, patience: Duration, reading: body::Reading) -> body::Terms<'_> {
         body::Terms { limit: self.max_body, patience, pause: self.client_pause, budget: &self.budget, reading }
     }
 }
-
-/// How long a stop at once may take before the server is left behind: one that is busy with a graceful stop does not
-/// hear of it.
-const PATIENCE_TO_STOP: Duration = Duration::from_millis(500);
 
 /// A server that holds its addresses and does not serve yet. Dropping it gives them back.
 pub struct Bound {
@@ -120,18 +129,10 @@ pub struct Bound {
     operations: Option<Server>,
     connections: Arc<Connections>,
     shared: Arc<Shared>,
+    certificates: Option<Arc<Certificates>>,
     left_behind: Arc<Notify>,
     addresses: Vec<Listen>,
     _sockets: Vec<SocketFile>,
-}
-
-/// Stops a server from anywhere. Dropping it does nothing.
-#[derive(Clone)]
-pub struct Stop {
-    handle: ServerHandle,
-    operations: Option<ServerHandle>,
-    /// [`Bound::serve`] holds the other end.
-    left_behind: Arc<Notify>,
 }
 
 /// An address that could not be taken.
@@ -171,12 +172,6 @@ impl fmt::Debug for Bound {
     }
 }
 
-impl fmt::Debug for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stop").finish_non_exhaustive()
-    }
-}
-
 impl Bound {
     /// The addresses taken, with the ports that the system chose.
     pub fn addresses(&self) -> &[Listen] {
@@ -186,10 +181,16 @@ impl Bound {
     /// What stops the server. It works once serving has begun; a stop asked for earlier is obeyed then.
     pub fn stop(&self) -> Stop {
         Stop {
+            connections: Arc::clone(&self.connections),
             handle: self.server.handle(),
             operations: self.operations.as_ref().map(Server::handle),
             left_behind: Arc::clone(&self.left_behind),
         }
+    }
+
+    /// The files that are read again while the server runs.
+    pub fn files(&self) -> Files {
+        Files { shared: Arc::clone(&self.shared), certificates: self.certificates.clone() }
     }
 
     /// Serves until stopped. Runs inside a tokio or actix runtime of one thread.
@@ -197,45 +198,20 @@ impl Bound {
     /// # Errors
     /// When the connection threads cannot be started.
     pub async fn serve(self) -> io::Result<()> {
+        let files = self.files();
         let operations = self.operations.map(|server| (server.handle(), actix_web::rt::spawn(server)));
         let ended = tokio::select! {
             ended = self.server => ended,
             () = self.left_behind.notified() => Ok(()),
             () = sweep(&self.connections) => Ok(()),
             () = self.shared.live.sample() => Ok(()),
+            () = files.watch() => Ok(()),
         };
         if let Some((handle, serving)) = operations {
             handle.stop(false).await;
             serving.await.unwrap_or(Ok(()))?;
         }
         ended
-    }
-}
-
-impl Stop {
-    /// Stops accepting, closes idle connections, finishes what was accepted.
-    pub async fn gracefully(&self) {
-        self.handle.stop(true).await;
-    }
-
-    /// Leaves new connections waiting, or takes them again. Operations' own addresses stay open.
-    pub async fn hold(&self, hold: bool) {
-        if hold {
-            self.handle.pause().await;
-        } else {
-            self.handle.resume().await;
-        }
-    }
-
-    /// Stops at once; requests in work are dropped. Cuts a graceful stop short, too.
-    pub async fn now(&self) {
-        if tokio::time::timeout(PATIENCE_TO_STOP, self.handle.stop(false)).await.is_err() {
-            self.left_behind.notify_one();
-        }
-        // The server's own end does the same; this is for one that never served.
-        if let Some(operations) = &self.operations {
-            drop(tokio::time::timeout(PATIENCE_TO_STOP, operations.stop(false)).await);
-        }
     }
 }
 
@@ -269,13 +245,15 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         long_documents: options.long_documents,
         leniency: options.leniency,
         keys: Keys::open(options.api_keys.as_deref())?,
+        access: access(options),
         client_pause: client,
         budget: state.budget,
         desks: Semaphore::new(DESKS),
         warm_ups: cache::Places::default(),
     });
+    shared.count_keys();
     warn_if_open(options);
-    let tls = options.exposure.tls.as_ref().map(tls::config).transpose()?;
+    let (tls, certificates) = options.exposure.tls.as_ref().map(tls::config).transpose()?.unzip();
     let mut desk = Binding {
         options,
         shared,
@@ -293,6 +271,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         server,
         operations,
         connections,
+        certificates,
         shared: shared.into_inner(),
         left_behind: Arc::default(),
         addresses,
@@ -313,47 +292,38 @@ struct Binding<'o> {
 impl Binding<'_> {
     /// A server on these addresses.
     fn serve(&mut self, listen: &[Listen], what: Served) -> Result<Server, BindError> {
-        let (shared, watched) = (self.shared.clone(), Arc::clone(&self.connections));
+        let shared = self.shared.clone();
         let page = self.options.ui;
         let app = move || {
-            let app = App::new().app_data(shared.clone()).wrap_fn(busy);
+            let app = App::new().app_data(shared.clone()).wrap(from_fn(access::check)).wrap_fn(busy);
             app.configure(move |config| routes::routes(config, what, page))
         };
-        let mut server = HttpServer::new(app)
-            .workers(THREADS)
-            .worker_max_blocking_threads(LARGE_BODY_THREADS)
-            .keep_alive(self.options.patience.keep_alive)
-            .client_request_timeout(self.options.patience.client)
-            .tls_handshake_timeout(self.options.patience.client)
-            // What is unread of a body is read as far as it is at all when its answer goes out: see `outgoing`.
-            .client_disconnect_timeout(Duration::ZERO)
-            // A caller that hangs up gives its answer up, and so the work that was left to do for it.
-            .h1_allow_half_closed(false)
-            .tcp_nodelay(true)
-            .on_connect(move |connection, data| watched.accept(connection, data))
-            .shutdown_timeout(LONGEST_STOP_SECONDS)
-            .disable_signals();
+        let terms = Terms {
+            threads: THREADS,
+            blocking_threads: LARGE_BODY_THREADS,
+            keep_alive: self.options.patience.keep_alive,
+            client: self.options.patience.client,
+            longest_stop_seconds: LONGEST_STOP_SECONDS,
+        };
+        let mut assembly = Assembly::new(terms, Arc::clone(&self.connections), Arc::clone(&self.shared.metrics));
         for listen in listen {
-            match listen {
+            assembly = match listen {
                 Listen::Tcp(address) => {
                     let tcp = |source| BindError::Tcp { address: *address, source };
-                    let known = server.addrs().len();
-                    server = match &self.tls {
-                        Some(tls) => server.bind_rustls_0_23(address, tls.clone()).map_err(tcp)?,
-                        None => server.bind(address).map_err(tcp)?,
-                    };
-                    self.addresses.extend(server.addrs().into_iter().skip(known).map(Listen::Tcp));
+                    let listener = sockets::tcp(address).map_err(tcp)?;
+                    self.addresses.push(Listen::Tcp(listener.local_addr().map_err(tcp)?));
+                    assembly.tcp(listener, app.clone(), self.tls.clone()).map_err(tcp)?
                 }
                 Listen::Unix(path) => {
                     let unix = |source| BindError::Unix { path: path.clone(), source };
-                    let listener = sockets::listen(path, self.options.exposure.socket_mode).map_err(unix)?;
-                    server = server.listen_uds(listener).map_err(unix)?;
+                    let (listener, file) = sockets::listen(path, self.options.exposure.socket_mode).map_err(unix)?;
                     self.addresses.push(listen.clone());
-                    self.sockets.push(SocketFile(path.clone()));
+                    self.sockets.push(file);
+                    assembly.unix(listener, app.clone()).map_err(unix)?
                 }
-            }
+            };
         }
-        Ok(server.run())
+        Ok(assembly.run())
     }
 }
 
@@ -369,6 +339,13 @@ fn busy<S: Service<ServiceRequest>>(
         drop(busy);
         answer
     }
+}
+
+/// Whose requests are taken.
+fn access(options: &Options) -> Access {
+    let Exposure { hosts, origins, operations, .. } = &options.exposure;
+    let listen: Vec<Listen> = options.listen.iter().chain(operations).cloned().collect();
+    Access::new(hosts.clone(), origins.clone(), &listen)
 }
 
 /// Everybody who can reach an address may ask: worth a word when that is more than this host.

@@ -69,11 +69,11 @@ fn stages(trace: &Trace, record: &Record) {
         trace.stage("queue", (admitted, taken), []);
     }
     if let (Some((taken, _)), Some((begun, _))) = (timeline.tokenised, timeline.inferred) {
-        let tokenised = ("rescored.tokenise_ms", Value::from(work.tokenise.as_secs_f64() * 1000.0));
+        let tokenised = ("rescored.tokenise_work_ms", Value::from(work.tokenise.as_secs_f64() * 1000.0));
         trace.stage("batch", (taken, begun), [tokenised]);
     }
     if let Some(inferred) = timeline.inferred {
-        let spent = ("rescored.inference_ms", Value::from(work.inference.as_secs_f64() * 1000.0));
+        let spent = ("rescored.inference_work_ms", Value::from(work.inference.as_secs_f64() * 1000.0));
         let passes = ("rescored.forwards", Value::from(i64::from(timeline.forwards)));
         let tokens = ("rescored.tokens", Value::from(i64::try_from(work.tokens).unwrap_or(i64::MAX)));
         trace.stage("forward", inferred, [passes, spent, tokens]);

@@ -19,23 +19,50 @@ pub(super) struct Laps {
     pub(super) printed: Option<(Instant, Instant)>,
 }
 
+/// What the engine did for a request, by the clock on the wall: the parts follow each other, so that their sum is no more
+/// than the whole took. `None` for what did not happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// Texts became token ids, as far as no forward pass ran meanwhile.
+    pub(super) tokenise: Option<Duration>,
+    /// The rest of the time before the first forward pass.
+    pub(super) queue: Option<Duration>,
+    /// From the first forward pass begun to the last one over.
+    pub(super) inference: Option<Duration>,
+}
+
+impl Parts {
+    pub(super) fn of(work: &Stats) -> Self {
+        let timeline = &work.timeline;
+        let begun = timeline.inferred.map(|(begun, _)| begun);
+        let span = |(from, to): (Instant, Instant)| to.saturating_duration_since(from);
+        // Later texts are read while the first ones are scored: that costs nobody time.
+        let tokenise = timeline.tokenised.map(|(from, to)| span((from, begun.map_or(to, |begun| to.min(begun)))));
+        let until = begun.or(timeline.tokenised.map(|(_, to)| to));
+        let waited = timeline.admitted.zip(until).map(span);
+        Self {
+            tokenise,
+            queue: waited.map(|waited| waited.saturating_sub(tokenise.unwrap_or_default())),
+            inference: timeline.inferred.map(span),
+        }
+    }
+}
+
 impl Laps {
     pub(super) fn begin() -> Self {
         Self { begun: Instant::now(), parsed: None, printed: None }
     }
 
-    /// The value of `Server-Timing`: the stages that happened, in milliseconds. `tokenise` is summed over threads and
-    /// happens beside `queue` and `inference`; the others follow each other.
+    /// The value of `Server-Timing`: the stages that happened, in milliseconds, one after the other.
     pub(super) fn header(&self, work: &Stats, total: Duration) -> String {
         let span = |stretch: Option<(Instant, Instant)>| stretch.map(|(begun, over)| over - begun);
-        let timeline = &work.timeline;
-        let waited = timeline.admitted.zip(timeline.inferred).map(|(admitted, (begun, _))| begun - admitted);
+        let Parts { tokenise, queue, inference } = Parts::of(work);
         let stages = [
             ("parse", self.parsed.map(|parsed| parsed - self.begun)),
             ("cache", span(work.looked_up)),
-            ("tokenise", timeline.tokenised.map(|_| work.tokenise)),
-            ("queue", waited),
-            ("inference", span(timeline.inferred)),
+            ("tokenise", tokenise),
+            ("queue", queue),
+            ("inference", inference),
             ("print", span(self.printed)),
             ("total", Some(total)),
         ];
@@ -78,8 +105,33 @@ mod tests {
         let laps = Laps { printed: Some((at(30), at(31))), ..laps };
         assert_eq!(
             laps.header(&scored, Duration::from_millis(32)),
-            "parse;dur=2.000, cache;dur=1.000, tokenise;dur=9.000, queue;dur=5.000, inference;dur=22.000, \
+            "parse;dur=2.000, cache;dur=1.000, tokenise;dur=4.000, queue;dur=1.000, inference;dur=22.000, \
              print;dur=1.000, total;dur=32.000"
         );
+    }
+
+    // Case B20: sums over threads are never among the parts, however many threads there were.
+    #[test]
+    fn parts_follow_each_other_whatever_the_threads_did() {
+        let begun = Instant::now();
+        let at = |millis| begun + Duration::from_millis(millis);
+        let millis = Duration::from_millis;
+        for (case, admitted, tokenised, inferred, parts) in [
+            ("nothing was scored", None, None, None, [None; 3]),
+            ("one after the other", Some(1), Some((2, 5)), Some((9, 20)), [Some(3), Some(5), Some(11)]),
+            ("passes beside texts", Some(1), Some((2, 50)), Some((9, 60)), [Some(7), Some(1), Some(51)]),
+            ("stopped before a pass", Some(1), Some((2, 5)), None, [Some(3), Some(1), None]),
+            ("begun again", Some(1), Some((30, 40)), Some((9, 60)), [Some(0), Some(8), Some(51)]),
+        ] {
+            let timeline = Timeline {
+                admitted: admitted.map(at),
+                tokenised: tokenised.map(|(from, to)| (at(from), at(to))),
+                inferred: inferred.map(|(from, to)| (at(from), at(to))),
+                forwards: 9,
+            };
+            let work = Stats { timeline, tokenise: millis(900), inference: millis(900), ..Stats::default() };
+            let [tokenise, queue, inference] = parts.map(|part| part.map(millis));
+            assert_eq!(Parts::of(&work), Parts { tokenise, queue, inference }, "{case}");
+        }
     }
 }

@@ -4,11 +4,9 @@
 //! force. It must not know what goes through a connection.
 
 use std::any::Any;
-use std::fs;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::rt::net::TcpStream;
@@ -19,10 +17,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::files::{self, LOOK_EVERY, Sign};
 use super::options::Tls;
-
-/// How often the files are looked at, at most: at a handshake.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Files that are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +34,7 @@ pub struct TlsError {
 
 /// The pair in force.
 #[derive(Debug)]
-struct Certificates {
+pub(super) struct Certificates {
     files: Tls,
     known: Mutex<Known>,
 }
@@ -46,23 +42,24 @@ struct Certificates {
 #[derive(Debug)]
 struct Known {
     pair: Arc<CertifiedKey>,
-    changed: Changed,
+    /// Of the files as they were looked at last, whether they could be used or not.
+    sign: Sign,
     looked: Instant,
 }
 
-/// When the two files were written.
-type Changed = [Option<SystemTime>; 2];
-
-/// What connections are accepted with. HTTP/1.1 only: a stream of HTTP/2 does not end its request when its caller goes.
-pub(super) fn config(files: &Tls) -> Result<ServerConfig, TlsError> {
+/// What connections are accepted with, and the certificates behind it. HTTP/1.1 only: a stream of HTTP/2 does not end its
+/// request when its caller goes.
+pub(super) fn config(files: &Tls) -> Result<(ServerConfig, Arc<Certificates>), TlsError> {
     let unusable = |source| TlsError { files: files.clone(), source };
-    let changed = changed(files);
-    let pair = Arc::new(read(files).map_err(unusable)?);
-    let known = Mutex::new(Known { pair, changed, looked: Instant::now() });
+    let (sign, pair) = read(files);
+    let pair = Arc::new(pair.map_err(unusable)?);
+    let known = Mutex::new(Known { pair, sign, looked: Instant::now() });
     let versions =
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
     let builder = versions.map_err(|error| unusable(io::Error::other(error)))?;
-    Ok(builder.with_no_client_auth().with_cert_resolver(Arc::new(Certificates { files: files.clone(), known })))
+    let certificates = Arc::new(Certificates { files: files.clone(), known });
+    let resolver = Arc::clone(&certificates) as Arc<dyn ResolvesServerCert>;
+    Ok((builder.with_no_client_auth().with_cert_resolver(resolver), certificates))
 }
 
 /// Whether the two files can be used.
@@ -70,7 +67,7 @@ pub(super) fn config(files: &Tls) -> Result<ServerConfig, TlsError> {
 /// # Errors
 /// [`TlsError`].
 pub fn check(files: &Tls) -> Result<(), TlsError> {
-    config(files).map(drop)
+    config(files).map(|_| ())
 }
 
 /// The socket under a TLS connection.
@@ -78,10 +75,19 @@ pub(super) fn socket(connection: &dyn Any) -> Option<&TcpStream> {
     connection.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0)
 }
 
+impl Certificates {
+    /// Looks at the files now, whenever they were looked at before.
+    pub(super) fn look_again(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).look_again(&self.files);
+    }
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looks by time do not count here: a change is seen by the next handshake a second after the last that looked.
         if known.looked.elapsed() >= LOOK_EVERY {
+            known.looked = Instant::now();
             known.look_again(&self.files);
         }
         Some(Arc::clone(&known.pair))
@@ -90,15 +96,15 @@ impl ResolvesServerCert for Certificates {
 
 impl Known {
     fn look_again(&mut self, files: &Tls) {
-        self.looked = Instant::now();
-        let changed = changed(files);
-        if changed == self.changed {
+        let (sign, pair) = read(files);
+        if sign == self.sign {
             return;
         }
-        match read(files) {
+        self.sign = sign;
+        match pair {
             Ok(pair) => {
                 tracing::info!(certificates = %files.certificates.display(), "certificates read again");
-                (self.pair, self.changed) = (Arc::new(pair), changed);
+                self.pair = Arc::new(pair);
             }
             // One file of the two may be new already: the next look finds both.
             Err(error) => {
@@ -108,16 +114,18 @@ impl Known {
     }
 }
 
-fn changed(files: &Tls) -> Changed {
-    let when = |path: &PathBuf| fs::metadata(path).and_then(|facts| facts.modified()).ok();
-    [when(&files.certificates), when(&files.key)]
+/// The pair, if the files hold one, and what tells this reading from others.
+fn read(files: &Tls) -> (Sign, io::Result<CertifiedKey>) {
+    let readings = [files::read(&files.certificates), files::read(&files.key)];
+    let sign = files::sign(&[&readings[0], &readings[1]]);
+    let [certificates, key] = readings;
+    (sign, certificates.and_then(|certificates| pair(&certificates, &key?)))
 }
 
-fn read(files: &Tls) -> io::Result<CertifiedKey> {
+fn pair(certificates: &[u8], key: &[u8]) -> io::Result<CertifiedKey> {
     let wrong = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-    let chain = CertificateDer::pem_file_iter(&files.certificates)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| wrong(&error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&error))?;
+    let chain =
+        CertificateDer::pem_slice_iter(certificates).collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong(&error))?;
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| wrong(&error))
 }

@@ -53,6 +53,7 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`].
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        let library = &in_full(library);
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
@@ -67,6 +68,13 @@ impl Runtime {
         let build = Arc::from(build(ort::info()));
         Ok(loaded.insert(Self { environment: Arc::new(environment), build }).clone())
     }
+}
+
+/// The library that a path names, in full: ort takes a relative path for one beside the executable, which need not be the
+/// one that was checked. A bare name that is no file here is left to the system's search.
+fn in_full(library: &Path) -> PathBuf {
+    let is_bare = library.components().nth(1).is_none() && !library.exists();
+    if is_bare { library.to_owned() } else { std::path::absolute(library).unwrap_or_else(|_| library.to_owned()) }
 }
 
 impl Runtime {

@@ -248,6 +248,6 @@ impl Generation {
         self.metrics.model_pairs.get_or_create(&label).inc_by(pairs as u64);
         self.metrics.model_cached_pairs.get_or_create(&label).inc_by(stats.cached as u64);
         self.metrics.model_tokens.get_or_create(&label).inc_by(stats.tokens);
-        self.metrics.model_inference_microseconds.get_or_create(&label).inc_by(micros);
+        self.metrics.model_inference_work_microseconds.get_or_create(&label).inc_by(micros);
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the state between the stages and the counting. It must not know who scores, nor how JSON is read or written.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use super::layout::{Layout, expect_object};
 use super::malformed::{Malformed, Path};
@@ -10,7 +11,7 @@ use super::members::Members;
 use super::plan::{BODY_KEYS, Plan, Terms};
 use super::scan::Cursor;
 use super::write::{Page, Trace};
-use super::{Engine, Options, as_given};
+use super::{Engine, Options, as_given, opensearch};
 use crate::domain::window::Standing;
 use crate::domain::{Activation, Logit, Scored, Texts};
 use crate::json::mend;
@@ -46,6 +47,17 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// What happened to its hits.
     pub counters: Counters,
+    /// Where the next page begins, when the engine's hits say what they were sorted by.
+    pub search_after: Option<SearchAfter>,
+}
+
+/// Where an engine's next page begins: behind the hit that was the last in its own order, which may stand anywhere now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchAfter {
+    /// That hit's place in the rewritten response, from 0.
+    pub hit: usize,
+    /// Its `sort`, as JSON in ASCII without line breaks: what `search_after` takes.
+    pub sort: String,
 }
 
 /// What happened to a response's hits.
@@ -65,6 +77,8 @@ pub struct Counters {
     pub unscored: usize,
     /// Hits whose passage was cut.
     pub cut: usize,
+    /// Stages in which the engine's scores alone made the order, because the model's were too small beside them.
+    pub outweighed: usize,
 }
 
 /// The scores given are not those that the stage asked for.
@@ -108,7 +122,8 @@ impl<'a> Job<'a> {
         })?;
         cursor.end()?;
         let plan = Plan::read(&members, engine.tail(), options.cut)?;
-        let layout = layout.ok_or_else(|| Malformed::missing(Path::Body.key(engine.key()), "an object"))?;
+        let mut layout = layout.ok_or_else(|| Malformed::missing(Path::Body.key(engine.key()), "an object"))?;
+        opensearch::admit_order(&mut layout, body, plan.sorted_by_score)?;
         let hits = layout.hits.len();
         let unscored = layout.hits.iter().filter(|hit| hit.first.is_none()).count();
         Ok(Self {
@@ -179,8 +194,10 @@ impl<'a> Job<'a> {
         }
         let mut after = stage.window.rescore(&self.standings, &seconds);
         sink(&mut after, &without_text);
+        let outweighed = stage.window.is_outweighed(&self.standings, &seconds, activation.spread());
+        self.counters.outweighed += usize::from(outweighed);
         for (place, scored) in scored.iter().enumerate() {
-            self.record(place, (*scored, seconds.get(place).copied().flatten()));
+            self.record(place, (*scored, seconds.get(place).copied().flatten(), outweighed));
         }
         self.standings = after;
         self.stage += 1;
@@ -193,6 +210,7 @@ impl<'a> Job<'a> {
             self.standings = as_given(&self.layout.hits);
             self.layout.max_score = None;
         }
+        let search_after = self.search_after();
         let page = Page {
             body: self.body,
             layout: &self.layout,
@@ -200,7 +218,14 @@ impl<'a> Job<'a> {
             traces: self.plan.terms.explain.then_some(self.traces.as_slice()),
             staged: self.plan.stages.len() > 1,
         };
-        Output { bytes: page.write(), counters: self.counters }
+        Output { bytes: page.write(), counters: self.counters, search_after }
+    }
+
+    fn search_after(&self) -> Option<SearchAfter> {
+        let last = self.layout.hits.len().checked_sub(1)?;
+        let sort = self.layout.hits.get(last)?.sort.clone()?;
+        let hit = self.standings.iter().position(|standing| standing.hit == last)?;
+        Some(SearchAfter { hit, sort: ascii(self.body.get(sort)?) })
     }
 
     /// The passage of a hit; what it lacks is counted the first time.
@@ -217,7 +242,7 @@ impl<'a> Job<'a> {
     }
 
     /// Counts and explains one hit of the stage that is being settled, at its place before the stage.
-    fn record(&mut self, place: usize, (scored, second): (Option<Scored>, Option<f32>)) {
+    fn record(&mut self, place: usize, (scored, second, outweighed): (Option<Scored>, Option<f32>, bool)) {
         let (Some(scored), Some(second)) = (scored, second) else {
             // One without text was not forgotten: there is nothing to score.
             self.counters.unsettled += usize::from(scored.is_none());
@@ -233,7 +258,8 @@ impl<'a> Job<'a> {
         }
         if let Some(traces) = self.traces.get_mut(standing.hit) {
             let score = stage.window.combine(standing.score, second);
-            traces.push(Trace { stage: self.stage, logit: scored.logit.get(), second, score, cut: scored.cut });
+            let (logit, cut) = (scored.logit.get(), scored.cut);
+            traces.push(Trace { stage: self.stage, logit, second, score, cut, outweighed });
         }
     }
 }
@@ -251,4 +277,22 @@ fn sink(standings: &mut [Standing], without_text: &[bool]) {
     for standing in standings.iter_mut().filter(|standing| has_none(standing)) {
         standing.score = standing.score.map(|score| score.min(lowest));
     }
+}
+
+/// The same JSON in printable ASCII: line breaks can stand between values only, and other characters in strings only.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            ' '..='~' => text.push(character),
+            _ if character.is_ascii() => text.push(' '),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    text
 }

@@ -18,12 +18,21 @@ pub(super) struct Hit {
     pub(super) score: Option<Span>,
     /// The engine's score, when it is a finite number.
     pub(super) first: Option<f32>,
+    /// The values that the engine sorted it by, where it lists any.
+    pub(super) sort: Option<Span>,
     /// Objects in which text is looked for, in this order.
     pub(super) places: [Option<Span>; 2],
     /// The value of an explanation that is already there, from an earlier pass.
     pub(super) explanation: Option<Span>,
     /// Whether the object has no member at all, so that the first one to be added needs no comma.
     pub(super) bare: bool,
+}
+
+impl Hit {
+    /// A hit of which nothing is known yet; `bare` as in [`Hit::bare`].
+    pub(super) const fn unread() -> Self {
+        Self { node: 0..0, score: None, first: None, sort: None, places: [None, None], explanation: None, bare: true }
+    }
 }
 
 /// The engine's response: its hits in their order, and its best score.

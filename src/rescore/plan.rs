@@ -14,7 +14,7 @@ use crate::domain::window::{ScoreMode, Tail, Window};
 use crate::domain::{Cut, CutSide, LongDocuments};
 use crate::json::unread::Unread;
 
-/// Hits of a stage when it names none: OpenSearch's `DEFAULT_WINDOW_SIZE`.
+/// Hits of a stage that combines scores, when it names none: OpenSearch's `DEFAULT_WINDOW_SIZE`.
 const DEFAULT_WINDOW: usize = 10;
 
 /// Stages of one request; each costs a pass of the model. OpenSearch sets no limit, nobody is known to use more than 3.
@@ -33,6 +33,7 @@ pub(super) const BODY_KEYS: &[&str] = &[
     "raw_scores",
     "tail",
     "replace",
+    "sorted_by_score",
     "explain",
     "timeout_ms",
     "allow_partial",
@@ -46,8 +47,10 @@ const STAGE_KEYS: &[&str] = &["window_size", "query", "model", "raw_scores", "ta
 /// The last is the second query, which is the model.
 const QUERY_KEYS: &[&str] = &["query_weight", "rescore_query_weight", "score_mode", "rescore_query"];
 
-const TAILS: (&[(&str, Tail)], &str) =
-    (&[("opensearch", Tail::MayOvertake), ("vespa", Tail::KeptBelow)], "\"opensearch\" or \"vespa\"");
+const TAILS: (&[(&str, Tail)], &str) = (
+    &[("below", Tail::Below), ("opensearch", Tail::MayOvertake), ("vespa", Tail::KeptBelow)],
+    "\"below\", \"opensearch\" or \"vespa\"",
+);
 const SIDES: (&[(&str, CutSide)], &str) =
     (&[("left", CutSide::Left), ("right", CutSide::Right)], "\"left\" or \"right\"");
 const SCORE_MODES: (&[(&str, ScoreMode)], &str) =
@@ -83,6 +86,8 @@ pub(super) struct Plan<'a> {
     pub(super) query: Cow<'a, str>,
     pub(super) fields: Fields<'a>,
     pub(super) stages: Vec<Stage<'a>>,
+    /// The caller says that hits were sorted by their scores first.
+    pub(super) sorted_by_score: bool,
     pub(super) terms: Terms,
     /// Keys that nobody reads, with their paths.
     pub(super) unread: Unread,
@@ -99,7 +104,8 @@ impl<'a> Plan<'a> {
         for stage in &stages {
             unread.extend("rescore.", &stage.unread);
         }
-        Ok(Self { query, fields: fields(body)?, stages, terms, unread })
+        let sorted_by_score = body.flag(Path::Body, "sorted_by_score")?.unwrap_or(false);
+        Ok(Self { query, fields: fields(body)?, stages, sorted_by_score, terms, unread })
     }
 }
 
@@ -201,15 +207,26 @@ fn stage<'a>(body: &Members<'a>, own: &Members<'a>, (path, tail): (Path<'_>, Tai
         Some(given) => object(path.key("query"), given, QUERY_KEYS)?,
         None => Members::default(),
     };
-    let replace = own.flag(path, "replace")?.or(body.flag(Path::Body, "replace")?).unwrap_or(false);
+    let asked = own.flag(path, "replace")?.or(body.flag(Path::Body, "replace")?);
+    let query_weight = query.weight(path.key("query"), "query_weight")?;
+    let rescore_query_weight = query.weight(path.key("query"), "rescore_query_weight")?;
+    let mode = query.word(path.key("query"), "score_mode", SCORE_MODES)?;
+    // Who weighs the two scores wants both; who says nothing wants hits in the model's order.
+    let weighs = query_weight.is_some() || rescore_query_weight.is_some() || mode.is_some();
+    let replace = asked.unwrap_or(!weighs);
+    let query_weight = query_weight.unwrap_or(if replace { 0.0 } else { 1.0 });
+    let mode = mode.unwrap_or_default();
+    // A window leaves hits behind that no model saw; where the model alone counts, that is for the caller to ask for.
+    let model_alone = query_weight.abs() <= 0.0 && mode == ScoreMode::Total;
     let size = own.count(path, "window_size")?.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
     let window = Window {
-        size: size.unwrap_or(if replace { usize::MAX } else { DEFAULT_WINDOW }),
-        query_weight: query.weight(path.key("query"), "query_weight")?.unwrap_or(if replace { 0.0 } else { 1.0 }),
-        rescore_query_weight: query.weight(path.key("query"), "rescore_query_weight")?.unwrap_or(1.0),
-        mode: query.word(path.key("query"), "score_mode", SCORE_MODES)?.unwrap_or_default(),
+        size: size.unwrap_or(if model_alone { usize::MAX } else { DEFAULT_WINDOW }),
+        query_weight,
+        rescore_query_weight: rescore_query_weight.unwrap_or(1.0),
+        mode,
         tail: own.word(path, "tail", TAILS)?.or(body.word(Path::Body, "tail", TAILS)?).unwrap_or(tail),
     };
+    let replace = asked == Some(true);
     if replace && window.query_weight.abs() > 0.0 {
         return Err(Malformed::refused(
             path.key("query").key("query_weight"),

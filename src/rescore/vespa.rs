@@ -43,7 +43,7 @@ fn root(cursor: &mut Cursor<'_>, room: Room<'_>) -> Result<Layout, Malformed> {
 
 /// A child, when it is a hit.
 fn child(cursor: &mut Cursor<'_>, path: Path<'_>) -> Result<Option<Hit>, Malformed> {
-    let mut hit = Hit { node: 0..0, score: None, first: None, places: [None, None], explanation: None, bare: false };
+    let mut hit = Hit { bare: false, ..Hit::unread() };
     let mut group = false;
     hit.node = cursor.object(|cursor, key| {
         let kind = cursor.kind()?;

@@ -15,6 +15,9 @@ use crate::domain::window::Standing;
 /// Longest score literal that OpenSearch's connector reads as a double (a longer one becomes a `BigDecimal`).
 const LONGEST_NUMBER: usize = 18;
 
+/// What an explanation adds where the engine's scores alone made the order.
+const OUTWEIGHED: &[u8] = b",\"outweighed\":true";
+
 /// What the model said of a hit in one stage.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trace {
@@ -26,6 +29,8 @@ pub(super) struct Trace {
     /// The combined score after the stage.
     pub(super) score: f32,
     pub(super) cut: bool,
+    /// The engine's scores alone made the order of this stage.
+    pub(super) outweighed: bool,
 }
 
 /// The response to write.
@@ -125,7 +130,10 @@ impl Page<'_> {
 
     /// A hit's new score; in the engine's own spelling when it is the score that the hit came with.
     fn score(&self, out: &mut Vec<u8>, hit: &Hit, score: f32) {
-        match hit.score.clone().filter(|_| hit.first.is_some_and(|first| first.to_bits() == score.to_bits())) {
+        let is_spelled = |span: &Span| !self.body.get(span.clone()).is_some_and(|score| score.starts_with('n'));
+        let same = hit.first.is_some_and(|first| first.to_bits() == score.to_bits());
+        // A null beside a sort by the score spells none.
+        match hit.score.clone().filter(|span| same && is_spelled(span)) {
             Some(spelled) => self.copy(out, spelled),
             None => number(out, score),
         }
@@ -148,6 +156,9 @@ impl Page<'_> {
         out.extend_from_slice(b",\"cut\":");
         let cut = traces.iter().any(|trace| trace.cut);
         out.extend_from_slice(if cut { b"true" } else { b"false" });
+        if traces.iter().any(|trace| trace.outweighed) {
+            out.extend_from_slice(OUTWEIGHED);
+        }
         if self.staged {
             out.extend_from_slice(b",\"stages\":[");
             for (index, trace) in traces.iter().enumerate() {
@@ -174,7 +185,11 @@ fn stage(out: &mut Vec<u8>, trace: &Trace) {
         number(out, value);
     }
     member(out, &mut false, "cut");
-    out.extend_from_slice(if trace.cut { b"true}" } else { b"false}" });
+    out.extend_from_slice(if trace.cut { b"true" } else { b"false" });
+    if trace.outweighed {
+        out.extend_from_slice(OUTWEIGHED);
+    }
+    out.push(b'}');
 }
 
 /// A comma unless it is the first member, and the key.

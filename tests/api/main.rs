@@ -2,6 +2,8 @@
 //! arithmetic is a function of the text that the tests can predict.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod calm;

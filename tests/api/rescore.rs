@@ -55,7 +55,7 @@ fn opensearch_scores_follow_its_formulas_in_every_mode_and_window() {
     let first: Vec<f32> = (0..logits.len()).map(|n| 10.0 - n as f32).collect();
     for mode in ["total", "multiply", "avg", "max", "min"] {
         for window in [1, 3, 6, 50] {
-            let rescore = json!({"window_size": window,
+            let rescore = json!({"window_size": window, "tail": "opensearch",
                 "query": {"query_weight": 0.7, "rescore_query_weight": 1.2, "score_mode": mode.to_uppercase()}});
             let body = json!({"query": "q", "fields": ["body"], "rescore": rescore, "raw_scores": true,
                               "response": response(&logits)});
@@ -71,6 +71,58 @@ fn opensearch_scores_follow_its_formulas_in_every_mode_and_window() {
             assert_eq!(answer["aggregations"], response(&logits)["aggregations"]);
         }
     }
+}
+
+// Case B3.
+#[test]
+fn without_weights_the_model_makes_the_order_and_a_sum_that_cannot_is_told() {
+    let app = App::start();
+    let logits = [-4.0_f32, 3.0, -2.0, 7.5];
+    let plain = json!({"query": "q", "fields": ["body"], "response": response(&logits)});
+    let answer = app.post("/rescore/opensearch", plain.to_string());
+    assert_eq!(answer.header("x-rescored-outweighed"), None);
+    assert_eq!(ids(&answer.ok()), [3, 1, 2, 0]);
+    let sum = json!({"query": "q", "fields": ["body"], "response": response(&logits), "explain": true,
+                     "rescore": {"query": {"query_weight": 2, "rescore_query_weight": 1}}});
+    let answer = app.post("/rescore/opensearch", sum.to_string());
+    assert_eq!(answer.header("x-rescored-outweighed"), Some("1"));
+    let answer = answer.ok();
+    assert_eq!(ids(&answer), [0, 1, 2, 3], "scores of 10, 9, 8 and 7 and sigmoids");
+    assert_eq!(answer["hits"]["hits"][0]["_rescored"]["outweighed"], true);
+    let children: Vec<Value> = [(9.0, -5.0), (8.0, 4.0)]
+        .iter()
+        .map(|(relevance, logit)| json!({"id": logit, "relevance": relevance, "fields": {"body": format!("={logit} x")}}))
+        .collect();
+    let vespa = json!({"query": "q", "fields": ["body"], "result": {"root": {"children": children}}});
+    assert_eq!(app.post("/rescore/vespa", vespa.to_string()).ok()["root"]["children"][0]["id"], 4.0);
+}
+
+// Case B4.
+#[test]
+fn unscored_hits_stay_below_scored_ones_and_max_score_is_the_best_one() {
+    let app = App::start();
+    let rescore = json!({"window_size": 2});
+    let body = json!({"query": "q", "fields": ["body"], "raw_scores": true, "replace": true, "rescore": rescore,
+                      "response": response(&[8.75, -11.25, 20.0])});
+    let answer = app.post("/rescore/opensearch", body.to_string()).ok();
+    assert_eq!(ids(&answer), [0, 1, 2]);
+    assert_eq!(answer["hits"]["max_score"], 8.75);
+    assert!(answer["hits"]["hits"][2]["_score"].as_f64().unwrap() < -11.25, "{answer}");
+}
+
+// Case B5.
+#[test]
+fn hits_with_a_tie_breaker_are_served_and_the_next_page_is_told() {
+    let app = App::start();
+    let mut sorted = response(&[-4.0, 3.0]);
+    for (n, hit) in sorted["hits"]["hits"].as_array_mut().unwrap().iter_mut().enumerate() {
+        hit["sort"] = json!([10.0 - n as f32, n.to_string()]);
+    }
+    let body = json!({"query": "q", "fields": ["body"], "response": sorted});
+    let answer = app.post("/rescore/opensearch", body.to_string());
+    assert_eq!(answer.header("x-rescored-search-after"), Some(r#"[9.0,"1"]"#));
+    assert_eq!(answer.header("x-rescored-search-after-hit"), Some("0"));
+    assert_eq!(ids(&answer.ok()), [1, 0]);
 }
 
 #[test]

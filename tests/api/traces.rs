@@ -313,7 +313,8 @@ fn spans_are_sent_while_the_server_runs_and_latencies_name_their_trace() {
     }
     let spans = receiver.spans();
     let trace = hex(&root(&spans).trace_id);
-    let page = app.get("/metrics");
+    let asks = "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text\r\n\r\n";
+    let page = app.connect().send(asks);
     let exemplar = format!("# {{trace_id=\"{trace}\"}}");
     let line = page.text().lines().find(|line| line.contains(&exemplar)).expect("an exemplar");
     assert!(line.starts_with("rescored_request_seconds_bucket{"), "{line}");

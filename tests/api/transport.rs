@@ -107,6 +107,28 @@ fn a_stop_at_once_cuts_a_graceful_one_short() {
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
+// Case A10.
+#[test]
+fn a_stop_knows_what_it_would_give_up() {
+    let app = App::start();
+    let documents: Vec<String> = (0..60).map(|n| format!("{n} {}", "words ".repeat(80_000))).collect();
+    let body = serde_json::json!({"query": "q", "documents": documents, "return_documents": true}).to_string();
+    let mut unread = app.connect();
+    unread.write(format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+    let begun = Instant::now();
+    while app.figure("rescored_requests_total{face=\"cohere\",status=\"200\"}") == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is answered");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    actix_web::rt::System::new().block_on(async {
+        let graceful = tokio::time::timeout(Duration::from_millis(500), app.stop.gracefully()).await;
+        assert!(graceful.is_err(), "the answer is not read");
+        assert_eq!(app.stop.cut(), rescored::http::Cut { requests: 0, unread: 1 });
+        app.stop.leave_behind();
+    });
+    app.join();
+}
+
 #[test]
 fn a_connection_that_was_idle_for_75_seconds_still_serves() {
     let app = App::start();

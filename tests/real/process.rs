@@ -45,6 +45,67 @@ fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
     assert!(!rest.contains("passage number"), "texts stay out of the log");
 }
 
+// Case A10.
+#[test]
+fn an_answer_that_its_client_does_not_read_is_cut_within_the_drain_and_told() {
+    let mut server = Server::with(&[("RESCORED_DRAIN", "3s")]);
+    // More than the system keeps of an answer for a client that does not read.
+    let text = "words of a long passage ".repeat(20_000);
+    let documents: Vec<String> = (0..40).map(|n| format!("{n} {text}")).collect();
+    let body = serde_json::json!({"query": "q", "documents": documents, "return_documents": true}).to_string();
+    let mut connection = Connection::open(server.address);
+    connection.write(format!(
+        "POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    server.wait_until("answered");
+    server.terminate();
+    let begun = Instant::now();
+    let status = server.child.wait().expect("the program ends");
+    assert!(begun.elapsed() < Duration::from_secs(3), "within the grace period: {:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(1));
+    let mut rest = String::new();
+    server.log().read_to_string(&mut rest).expect("the log ends");
+    assert!(rest.contains("0 requests in work and 1 answers that clients had not read"), "{rest}");
+}
+
+// Case C5.
+#[test]
+fn the_library_that_is_checked_is_the_one_that_is_loaded() {
+    let (here, there) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    std::os::unix::fs::symlink(models(), here.path().join("models")).expect("a link");
+    let elsewhere = there.path().join("rescored");
+    std::fs::copy(env!("CARGO_BIN_EXE_rescored"), &elsewhere).expect("a copy of the program");
+    // What lies beside the program under the same relative path is something else.
+    let mut decoys = 0;
+    for library in libraries(&models()) {
+        let decoy = there.path().join("models").join(library.strip_prefix(models()).expect("below the models"));
+        std::fs::create_dir_all(decoy.parent().expect("a folder")).expect("folders");
+        std::fs::write(&decoy, "no library").expect("a file");
+        decoys += 1;
+    }
+    assert!(decoys > 0, "the runtime library is found");
+    let vars = [("RESCORED_MODEL_DIR", "models"), ("RESCORED_LISTEN", "127.0.0.1:0")];
+    let mut program = std::process::Command::new(&elsewhere);
+    program.env_clear().envs(vars).current_dir(here.path()).arg("doctor");
+    let Output { stdout, stderr, .. } = program.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    assert!(!said.contains("cannot be loaded") && !said.contains("invalid ELF"), "{said}");
+    assert!(said.contains("onnxruntime") || said.contains("ONNX Runtime"), "{said}");
+}
+
+/// Shared libraries below a folder.
+fn libraries(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => libraries(&path),
+            path if entry.file_name().to_string_lossy().starts_with("libonnxruntime") => vec![path],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
 #[test]
 fn at_the_most_talkative_level_the_log_holds_neither_texts_nor_keys() {
     let folder = tempfile::tempdir().expect("a folder");

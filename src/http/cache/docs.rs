@@ -12,6 +12,7 @@ pub(in crate::http) fn paths() -> [(&'static str, Value); 2] {
     [("/v1/cache", json!({"get": tell(), "delete": forget()})), ("/v1/cache/warm", json!({"post": warm()}))]
 }
 
+const FOREIGN: &str = "the request is for a host, or comes from a page, that is not ours";
 const NO_KEY: &str = "keys are set and none of them was sent";
 
 fn tell() -> Value {
@@ -36,6 +37,7 @@ fn forget() -> Value {
             "200": content("what was forgotten", &of::<Gone>()),
             "400": refusal("an unknown name stands behind the question mark: nothing is forgotten"),
             "401": refusal(NO_KEY),
+            "403": refusal(FOREIGN),
             "404": refusal("the model is not served here"),
         },
     })
@@ -66,7 +68,8 @@ fn warm() -> Value {
             )},
             "400": refusal("an unknown name stands behind the question mark"),
             "401": refusal(NO_KEY),
-            "415": refusal("the stream is compressed"),
+            "403": refusal(FOREIGN),
+            "415": refusal("the stream is compressed, or said to be something else than lines of JSON"),
             "429": refusal("as many streams as there may be are under way; Retry-After says when to come back"),
             "503": refusal("not ready"),
         },

@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header;
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -26,9 +25,10 @@ use crate::budget::{LONGEST_WAIT, Reservation};
 use crate::domain::Priority;
 use crate::health::Readiness;
 use crate::http::answer::{INLINE_BYTES, Record, admit, within};
+use crate::http::body;
 use crate::http::connections::Busy;
 use crate::http::cost;
-use crate::http::error::{Refusal, Reject, printable};
+use crate::http::error::{Refusal, Reject};
 use crate::http::face::{Call, Scene, cohere};
 use crate::http::server::Shared;
 use crate::http::structure::Structure;
@@ -116,11 +116,8 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
         return Err(Refusal::NotReady { word: readiness.word() });
     }
     admit(readiness)?;
-    if let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) {
-        let value = printable(&String::from_utf8_lossy(encoding.as_bytes()));
-        let header = "content-encoding";
-        return Err(Reject::MediaType { header, value, wanted: "content-encoding: identity" }.into());
-    }
+    body::admit_encoding(request.headers())?;
+    body::admit_type(request.headers(), is_lines, "content-type: application/x-ndjson")?;
     let terms = web::Query::<Terms>::from_query(request.query_string());
     let wrong = |_| Reject::field("query string", "not understood; send nothing, or `skip=` and a number of lines");
     let Terms { skip } = terms.map_err(wrong)?.into_inner();
@@ -138,6 +135,20 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
     };
     actix_web::rt::spawn(stream.run());
     Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
+}
+
+/// JSON, or lines of it under any of its names.
+fn is_lines(content_type: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/jsonlines",
+        "application/x-jsonl",
+    ];
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    body::is_json(content_type) || NAMES.iter().any(|name| name.eq_ignore_ascii_case(essence))
 }
 
 struct Stream {

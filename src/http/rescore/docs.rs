@@ -36,16 +36,24 @@ fn operation(name: &str, engine: Engine) -> Value {
 
 /// What is asked whatever the engine.
 fn common() -> Value {
-    let weight = |of: &str| json!({"type": "number", "default": 1, "description": of});
+    let weight = |of: &str| json!({"type": "number", "description": of});
+    let replace = json!({"type": "boolean", "description": "true: the second score alone counts; false: it is combined with \
+                                                            the engine's"});
+    let tail = json!({"enum": ["below", "vespa", "opensearch"], "description": "hits without a second score: kept below those \
+                      that have one, the same by Vespa's formula, or sorted in as OpenSearch does"});
     let stage = json!({
         "type": "object",
         "properties": {
-            "window_size": {"type": "integer", "minimum": 1, "default": 10, "description": "hits that get a second score"},
-            "query": {"type": "object", "properties": {
-                "query_weight": weight("what the engine's score is multiplied with"),
-                "rescore_query_weight": weight("what the second score is multiplied with"),
-                "score_mode": {"enum": ["total", "multiply", "avg", "max", "min"], "default": "total"},
+            "window_size": {"type": "integer", "minimum": 1, "description": "hits that get a second score: all by default, \
+                                                                            10 where the engine's score counts"},
+            "query": {"type": "object",
+                      "description": "without weights and mode, the second score replaces the engine's", "properties": {
+                "query_weight": weight("what the engine's score is multiplied with; 1 when only other weights are given"),
+                "rescore_query_weight": weight("what the second score is multiplied with; 1 by default"),
+                "score_mode": {"enum": ["total", "multiply", "avg", "max", "min"]},
             }},
+            "replace": replace,
+            "tail": tail,
             "model": {"type": "string"},
         },
     });
@@ -58,6 +66,10 @@ fn common() -> Value {
             "rescore": {"anyOf": [stage, {"type": "array", "maxItems": 10, "items": stage}],
                         "description": "one stage, or several, each over what the one before left on top"},
             "model": {"type": "string"},
+            "replace": replace,
+            "tail": tail,
+            "sorted_by_score": {"type": "boolean", "default": false,
+                                "description": "the first value of every hit's `sort` is its score"},
             "raw_scores": {"type": "boolean", "default": false, "description": "logits instead of scores"},
             "explain": {"type": "boolean", "default": false, "description": "how each score came about, in the hit"},
             "allow_partial": {"type": "boolean", "default": true,

@@ -6,6 +6,7 @@ import { hits } from "./request.js";
 export const STAGES = [
   ["parse", "read"],
   ["cache", "cache"],
+  ["tokenise", "tokenise"],
   ["queue", "wait"],
   ["inference", "inference"],
   ["print", "print"],

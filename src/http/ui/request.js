@@ -121,7 +121,9 @@ function buildEngine(form, query, terms) {
     throw new Mistake("fields", known.length ? `Name the fields to read, such as ${known[0]}.` : "Name the fields to read.");
   }
   const { model, raw_scores, truncate, timeout_ms } = terms;
-  const stage = { window_size: form.window || undefined, model, raw_scores, query: { query_weight: form.queryWeight, rescore_query_weight: form.rescoreWeight, score_mode: form.mode } };
+  // Where the engine's score counts, the server's own default is a window of ten; the form says all.
+  const alone = !form.queryWeight && form.mode === "total";
+  const stage = { window_size: form.window || (alone ? undefined : found.length), model, raw_scores, query: { query_weight: form.queryWeight, rescore_query_weight: form.rescoreWeight, score_mode: form.mode } };
   const head = JSON.stringify({ query, fields, rescore: stage, truncate, timeout_ms }, null, 2);
   const key = form.kind === "opensearch" ? "response" : "result";
   const body = `${head.slice(0, -2)},\n  "${key}": ${form.passages.trim()}\n}`;

@@ -88,7 +88,7 @@ fn every_malformed_body_names_its_path() {
         (
             "an unknown tail",
             stage(r#"{"tail":"solr"}"#),
-            "rescore.tail: \"solr\", expected \"opensearch\" or \"vespa\"",
+            "rescore.tail: \"solr\", expected \"below\", \"opensearch\" or \"vespa\"",
         ),
         (
             "replace against a weight",

@@ -84,12 +84,19 @@ fn an_object_without_members_is_a_hit_too() {
 }
 
 #[test]
-fn the_default_window_is_ten_and_replace_takes_all() {
+fn the_default_window_is_all_hits_and_ten_where_the_engines_score_counts() {
     let list: Vec<String> = (0..12).map(|n| format!(r#"{{"_score":1,"_source":{{"t":"{n}"}}}}"#)).collect();
     let hits = format!(r#"{{"hits":[{}]}}"#, list.join(","));
-    for (members, rescored) in
-        [("", 10), (r#""replace":true,"#, 12), (r#""replace":true,"rescore":{"window_size":3},"#, 3)]
-    {
+    for (members, rescored) in [
+        ("", 12),
+        (r#""replace":true,"#, 12),
+        (r#""replace":true,"rescore":{"window_size":3},"#, 3),
+        (r#""replace":false,"#, 10),
+        (r#""rescore":{"query":{"query_weight":0.5}},"#, 10),
+        (r#""rescore":{"query":{"query_weight":0,"score_mode":"total"}},"#, 12),
+        (r#""rescore":{"query":{"rescore_query":{"match":{}}}},"#, 12),
+        (r#""rescore":{"query":{"score_mode":"max"}},"#, 10),
+    ] {
         assert_eq!(run(Engine::OpenSearch, &body(members, &hits), spelled).1.rescored, rescored, "{members}");
     }
 }
@@ -154,7 +161,121 @@ fn a_partial_answer_keeps_the_rest_below_in_first_stage_order() {
     let answer: serde_json::Value = serde_json::from_slice(&output.bytes).unwrap();
     let ids: Vec<&str> =
         answer["hits"]["hits"].as_array().unwrap().iter().map(|hit| hit["_id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["b", "d", "a", "c"]);
+    assert_eq!(ids, ["d", "b", "a", "c"]);
+}
+
+/// Hits with falling first scores that no sigmoid bridges, and logits in the opposite order.
+const APART: &str = r#"{"max_score":9,"hits":[{"_id":"a","_score":9,"_source":{"t":"-3"}},{"_id":"b","_score":5,"_source":{"t":"4"}}]}"#;
+
+// Case B3.
+#[test]
+fn without_weights_the_models_order_comes_back_in_both_formats() {
+    let children = APART.replace("_score", "relevance").replace("_source", "fields");
+    let children = children.strip_prefix(r#"{"maxrelevance":9,"hits":"#).unwrap().strip_suffix('}').unwrap();
+    for rescore in ["", r#""rescore":{"window_size":5},"#, r#""rescore":{"query":{"rescore_query":{"match_all":{}}}},"#]
+    {
+        let answer = run(Engine::OpenSearch, &body(rescore, APART), spelled);
+        assert_eq!(
+            hits(&answer),
+            r#"{"max_score":4.0,"hits":[{"_id":"b","_score":4.0,"_source":{"t":"4"}},{"_id":"a","_score":-3.0,"_source":{"t":"-3"}}]}"#
+        );
+        assert_eq!(answer.1.outweighed, 0, "{rescore}");
+        let vespa = format!(
+            r#"{{"query":"q","fields":["t"],"raw_scores":true,{rescore}"result":{{"root":{{"children":{children}}}}}}}"#
+        );
+        let answer = run(Engine::Vespa, &vespa, spelled).0;
+        assert_eq!(
+            answer,
+            r#"{"root":{"children":[{"_id":"b","relevance":4.0,"fields":{"t":"4"}},{"_id":"a","relevance":-3.0,"fields":{"t":"-3"}}]}}"#
+        );
+    }
+}
+
+// Case B3.
+#[test]
+fn a_sum_that_cannot_change_the_order_says_so() {
+    let given = format!(
+        r#"{{"query":"q","fields":["t"],"explain":true,"rescore":{{"query":{{"query_weight":1}}}},"response":{{"hits":{APART}}}}}"#
+    );
+    let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+    assert_eq!(job.next_stage().unwrap().texts.pairs.len(), 2);
+    job.settle(&[logit(-3.0), logit(4.0)], Activation::Sigmoid).unwrap();
+    let output = job.finish();
+    assert_eq!(output.counters.outweighed, 1);
+    let answer: serde_json::Value = serde_json::from_slice(&output.bytes).unwrap();
+    for (hit, id) in answer["hits"]["hits"].as_array().unwrap().iter().zip(["a", "b"]) {
+        assert_eq!((hit["_id"].as_str(), hit["_rescored"]["outweighed"].as_bool()), (Some(id), Some(true)), "{answer}");
+    }
+    let enough = body(r#""replace":false,"#, &APART.replace("-3", "-9"));
+    assert_eq!(run(Engine::OpenSearch, &enough, spelled).1.outweighed, 0, "logits can");
+}
+
+// Case B4.
+#[test]
+fn a_hit_that_was_not_scored_stays_below_those_that_were_unless_the_caller_asks() {
+    let list = r#"{"max_score":3,"hits":[{"_score":3,"_source":{"t":"8.8"}},{"_score":2,"_source":{"t":"-11.3"}},{"_score":1}]}"#;
+    let scores = |members: &str| -> Vec<f32> {
+        let answer = run(Engine::OpenSearch, &body(members, list), spelled).0;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let list = answer["hits"]["hits"].as_array().unwrap();
+        assert_eq!(answer["hits"]["max_score"], list[0]["_score"], "{members}");
+        let scores: Vec<f32> = list.iter().map(|hit| hit["_score"].to_string().parse().unwrap()).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b), "{members}: {scores:?}");
+        if !members.contains("\"opensearch\"") {
+            assert!(list[2].get("_source").is_none(), "{members}: {answer}");
+            assert!(scores[2] < scores[1], "{members}: whoever sorts again keeps the order: {scores:?}");
+        }
+        scores
+    };
+    assert_eq!(scores(r#""replace":true,"rescore":{"window_size":2},"#)[..2], [8.8, -11.3]);
+    assert_eq!(scores(r#""replace":true,"tail":"opensearch","rescore":{"window_size":2},"#), [8.8, 0.0, -11.3]);
+    for mode in ["total", "multiply", "avg", "max", "min"] {
+        for weight in ["0.5", "-1", "0"] {
+            scores(&format!(
+                r#""rescore":{{"window_size":2,"query":{{"query_weight":{weight},"score_mode":"{mode}"}}}},"#
+            ));
+        }
+    }
+}
+
+// Case B5.
+#[test]
+fn hits_sorted_by_their_scores_and_a_tie_breaker_are_rescored_and_tell_where_the_next_page_begins() {
+    let list = r#"{"max_score":null,"hits":[
+        {"_id":"1","_score":7.25,"sort":[7.25,"1"],"_source":{"t":"-3"}},
+        {"_id":"2","sort":[7.25,"2"],"_score":7.25,"_source":{"t":"2"}},
+        {"_id":"é","_score":5.0,"_source":{"t":"9"},"sort":[5.0,
+          "é"]}]}"#;
+    let mut job = Job::parse(Engine::OpenSearch, body("", list).leak().as_bytes(), &Options::default()).unwrap();
+    job.next_stage().unwrap();
+    job.settle(&[logit(-3.0), logit(2.0), logit(9.0)], Activation::Identity).unwrap();
+    let output = job.finish();
+    let answer: serde_json::Value = serde_json::from_slice(&output.bytes).unwrap();
+    let list = answer["hits"]["hits"].as_array().unwrap();
+    assert_eq!(list.iter().map(|hit| hit["_id"].as_str().unwrap()).collect::<Vec<_>>(), ["é", "2", "1"]);
+    assert_eq!(list[1]["sort"], serde_json::json!([7.25, "2"]), "what pages are asked for by stays");
+    let after = output.search_after.expect("a place to go on from");
+    assert_eq!((after.hit, after.sort.as_str()), (0, r#"[5.0,           "\u00e9"]"#));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&after.sort).unwrap(), list[0]["sort"]);
+}
+
+// Case B5.
+#[test]
+fn a_caller_may_say_that_hits_are_sorted_by_their_scores() {
+    let list = r#"{"hits":[{"_score":null,"sort":[7.5,1],"_source":{"t":"1"}},{"sort":[6,2],"_source":{"t":"2"}},{"_score":null,"sort":[5,3]}]}"#;
+    let refused = Job::parse(Engine::OpenSearch, body("", list).leak().as_bytes(), &Options::default()).unwrap_err();
+    assert_eq!(refused.path(), "response.hits.hits[0].sort");
+    assert!(refused.to_string().contains("sorted_by_score"), "{refused}");
+    let given = body(r#""replace":false,"sorted_by_score":true,"rescore":{"window_size":2},"#, list);
+    let answer = run(Engine::OpenSearch, &given, spelled);
+    assert_eq!(
+        hits(&answer),
+        r#"{"hits":[{"_score":8.5,"sort":[7.5,1],"_source":{"t":"1"}},{"sort":[6,2],"_source":{"t":"2"},"_score":8.0},{"_score":5.0,"sort":[5,3]}]}"#
+    );
+    assert_eq!(answer.1.unscored, 0);
+    let upwards = r#"{"hits":[{"_score":1,"sort":[1]},{"_score":2,"sort":[2]}]}"#;
+    let refused = Job::parse(Engine::OpenSearch, body("", upwards).leak().as_bytes(), &Options::default()).unwrap_err();
+    assert!(refused.to_string().contains("upwards"), "{refused}");
 }
 
 #[test]
@@ -175,7 +296,7 @@ fn explain_tells_how_a_score_came_about() {
     let cut = |_: usize, _: &str| Some(Scored { logit: Logit::new(2.5).unwrap(), tokens: 512, cut: true });
     let answer = run(Engine::OpenSearch, &given, cut);
     let expected = concat!(
-        r#"{"hits":[{"_score":5.5,"_rescored":{"first_score":3.0,"score":5.5,"logit":2.5,"second_score":2.5,"cut":true}},"#,
+        r#"{"hits":[{"_score":2.5,"_rescored":{"first_score":3.0,"score":2.5,"logit":2.5,"second_score":2.5,"cut":true}},"#,
         r#"{"_rescored":{"first_score":null,"score":2.5,"logit":2.5,"second_score":2.5,"cut":true},"_score":2.5},"#,
         r#"{"_score":1,"_rescored":{"first_score":1.0,"score":1.0,"logit":null,"second_score":null,"cut":false}}]}"#
     );
@@ -188,9 +309,9 @@ fn explain_lists_the_stages_when_there_are_several() {
     let given = body(r#""explain":true,"rescore":[{},{"query":{"query_weight":2}}],"#, r#"{"hits":[{"_score":1}]}"#);
     let answer = run(Engine::OpenSearch, &given, |stage, _| logit(if stage == 0 { 0.5 } else { 4.0 }));
     let expected = concat!(
-        r#"{"hits":[{"_score":7.0,"_rescored":{"first_score":1.0,"score":7.0,"logit":4.0,"second_score":4.0,"cut":false,"stages":["#,
-        r#"{"stage":0,"logit":0.5,"second_score":0.5,"score":1.5,"cut":false},"#,
-        r#"{"stage":1,"logit":4.0,"second_score":4.0,"score":7.0,"cut":false}]}}]}"#
+        r#"{"hits":[{"_score":5.0,"_rescored":{"first_score":1.0,"score":5.0,"logit":4.0,"second_score":4.0,"cut":false,"stages":["#,
+        r#"{"stage":0,"logit":0.5,"second_score":0.5,"score":0.5,"cut":false},"#,
+        r#"{"stage":1,"logit":4.0,"second_score":4.0,"score":5.0,"cut":false}]}}]}"#
     );
     assert_eq!(hits(&answer), expected);
 }
@@ -224,7 +345,7 @@ fn vespa_reranks_hits_only_and_keeps_the_tail_below() {
 #[test]
 fn vespa_hits_are_taken_by_relevance_whatever_their_order() {
     let given = r#"{"query":"q","fields":["t"],"raw_scores":true,"rescore":{"window_size":1},"result":{"root":{"children":[{"relevance":1,"fields":{"t":"9"}},{"relevance":2,"fields":{"t":"5"}}]}}}"#;
-    let expected = r#"{"root":{"children":[{"relevance":7.0,"fields":{"t":"5"}},{"relevance":1,"fields":{"t":"9"}}]}}"#;
+    let expected = r#"{"root":{"children":[{"relevance":5.0,"fields":{"t":"5"}},{"relevance":1,"fields":{"t":"9"}}]}}"#;
     assert_eq!(run(Engine::Vespa, given, spelled).0, expected);
 }
 
@@ -232,14 +353,14 @@ fn vespa_hits_are_taken_by_relevance_whatever_their_order() {
 fn either_engine_takes_the_other_tail() {
     let hits = r#"[{"KEY":2,"fields":{"t":"-9"}},{"KEY":1}]"#;
     let opensearch = body(
-        r#""tail":"Vespa","rescore":{"window_size":1},"#,
+        r#""tail":"Vespa","replace":false,"rescore":{"window_size":1},"#,
         &format!(r#"{{"hits":{}}}"#, hits.replace("KEY", "_score")),
     );
     let answer = run(Engine::OpenSearch, &opensearch, spelled).0;
     assert_eq!(answer, r#"{"hits":{"hits":[{"_score":-7.0,"fields":{"t":"-9"}},{"_score":-8.0}]}}"#);
     let children = hits.replace("KEY", "relevance");
     let vespa = format!(
-        r#"{{"query":"q","fields":["t"],"raw_scores":true,"rescore":{{"tail":"opensearch","window_size":1}},"result":{{"root":{{"children":{children}}}}}}}"#
+        r#"{{"query":"q","fields":["t"],"raw_scores":true,"replace":false,"rescore":{{"tail":"opensearch","window_size":1}},"result":{{"root":{{"children":{children}}}}}}}"#
     );
     let answer = run(Engine::Vespa, &vespa, spelled).0;
     assert_eq!(answer, r#"{"root":{"children":[{"relevance":1},{"relevance":-7.0,"fields":{"t":"-9"}}]}}"#);

@@ -18,6 +18,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the chart itself sets; the values' own settings win. */}}
 {{- define "rescored.settings" -}}
 {{- $ours := dict "LISTEN" "0.0.0.0:8787" "DRAIN" (printf "%ds" (int .Values.drainSeconds)) -}}
+{{- $_ := set $ours "ALLOWED_HOSTS" (printf "%s.%s" (include "rescored.name" .) .Release.Namespace) -}}
 {{- if .Values.keysSecret }}{{ $_ := set $ours "API_KEYS_FILE" "/keys/keys" }}{{ end -}}
 {{- if .Values.snapshot }}{{ $_ := set $ours "CACHE_SNAPSHOT" "/cache/scores.snapshot" }}{{ end -}}
 {{- range $name, $value := merge (deepCopy .Values.settings) $ours }}
