@@ -15,6 +15,7 @@ mod memory;
 mod pressure;
 mod sizer;
 mod sizing;
+mod start;
 mod tuned;
 mod upkeep;
 
@@ -38,7 +39,7 @@ use crate::model::golden::Golden;
 use crate::model::open::OpenError;
 use crate::model::options::{DeviceLoss, Kind};
 use crate::model::{self, Model};
-use crate::repository::{Opener, Repository};
+use crate::repository::{self, Opener, Repository, Unproved};
 use crate::rerank::{self, Reranker};
 use crate::telemetry::traces::{Traces, TracesError};
 
@@ -47,6 +48,7 @@ pub use memory::give_back;
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
 use sizer::Sizer;
+use start::Start;
 
 /// Why the process did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,15 @@ pub enum AppError {
     /// A model that could not run.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A model that does not score as it must.
+    #[error("model `{id}`: it did not prove itself; `rescored doctor` looks at its files")]
+    Unproved {
+        /// The model.
+        id: String,
+        /// Why.
+        #[source]
+        source: Unproved,
+    },
     /// The system gave no thread, socket or signal.
     #[error("the system refused a thread, a socket or a signal handler")]
     System(#[from] io::Error),
@@ -105,11 +116,6 @@ pub struct Core {
 /// A budget that nothing on a machine exceeds.
 const UNBOUNDED: u64 = 1 << 50;
 
-/// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes less
-/// time than they do: scores are found as soon as they are read, and the first tier takes them over afterwards
-/// (`src/cache/arriving.rs`). So this waits only where a disk is slow; past it the process is ready, and reading goes on.
-const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
-
 /// How long the last spans may take to be sent, within the grace period; and what they get of it at least.
 const PATIENCE_FOR_TRACES: Duration = Duration::from_secs(3);
 const LEAST_FOR_TRACES: Duration = Duration::from_millis(200);
@@ -143,6 +149,7 @@ pub struct App {
     traces: Traces,
     gauge: Option<Gauge>,
     sizer: Sizer,
+    start: Start,
     drain: Duration,
 }
 
@@ -179,10 +186,21 @@ impl Core {
     }
 
     /// What changes the models while they serve. It takes over those that were loaded first.
-    pub fn repository(&mut self, opener: Box<dyn Opener>, engine: &engine::Options) -> Arc<Repository> {
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn repository(&mut self, opener: Box<dyn Opener>, options: repository::Options) -> io::Result<Arc<Repository>> {
         let around = Surroundings { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
         let serving = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
-        Arc::new(Repository::new(serving, opener, (engine.clone(), around), give_back))
+        Ok(Arc::new(Repository::new(serving, opener, (options, around), give_back)?))
+    }
+
+    /// Blocks until every model has been loaded, has run once and has proved itself; for as long as `wanted` says so.
+    ///
+    /// # Errors
+    /// The first model that cannot run, or does not score as it must, or [`StartError::Unfinished`].
+    pub fn prove(&self, options: &model::Options, wanted: &dyn Fn() -> bool) -> Result<(), AppError> {
+        start::prove(&self.reranker.now(), options, wanted)
     }
 }
 
@@ -218,7 +236,8 @@ impl App {
         let mut core = Core::sharing(models, engine, (&cache, &config.shared))?;
         let accelerated: Vec<_> =
             core.models.iter().filter(|one| one.card.provider != Kind::Cpu.word()).cloned().collect();
-        let repository = core.repository(Box::new(Files(model.clone())), engine);
+        let changes = repository::Options { engine: engine.clone(), time_limit: config.load_timeout };
+        let repository = core.repository(Box::new(Files(model.clone())), changes)?;
         let guard = match config.device_loss {
             DeviceLoss::Cpu if !accelerated.is_empty() => {
                 for one in &accelerated {
@@ -238,7 +257,8 @@ impl App {
         raise_file_limit(config.http.patience.connections);
         let gauge = Gauge::new(config.memory_limit);
         let sizer = Sizer::new(&core, config, gauge.as_ref());
-        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, sizer, drain: config.drain })
+        let start = Start { model: model.clone(), time_limit: config.load_timeout };
+        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, sizer, start, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -270,10 +290,10 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, repository, guard, keeper, traces, gauge, sizer, drain } = self;
+        let Self { core, bound, repository, guard, keeper, traces, gauge, sizer, start, drain } = self;
         let keeper = keeper.map(Arc::new);
         let handle = bound.stop();
-        let warm = warm_up(&core, keeper.clone());
+        let warm = start.warm_up(&core, keeper.clone());
         let serving = actix_web::rt::spawn(bound.serve());
         let failed = tokio::select! {
             failed = warm => failed.err(),
@@ -286,6 +306,8 @@ impl App {
             return Err(error);
         }
         core.health.drain();
+        // What is being loaded is not worth waiting for.
+        repository.close();
         let until = Instant::now() + drain;
         tracing::info!(grace_s = drain.as_secs(), "draining");
         let cut = ending::requests(&handle, drain).await;
@@ -302,26 +324,6 @@ impl App {
         tokio::task::spawn_blocking(move || traces.stop(patience)).await.map_err(io::Error::other)?;
         cut.map_or(snapshot, |cut| Err(AppError::Cut { grace: drain, cut }))
     }
-}
-
-/// Resolves only when the warm-up fails; a process that is warm goes on until it is stopped.
-async fn warm_up(core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppError> {
-    let reranker = Arc::clone(&core.reranker);
-    let started = Instant::now();
-    let wait = move || {
-        reranker.wait_until_warm()?;
-        // So that the first request is answered from what the process before this one knew.
-        if keeper.is_some_and(|keeper| !keeper.wait_until_loaded(PATIENCE_TO_LOAD)) {
-            tracing::warn!("the snapshot is still being read; ready without it");
-        }
-        Ok::<_, StartError>(())
-    };
-    let waited = tokio::task::spawn_blocking(wait).await;
-    waited.map_err(io::Error::other)??;
-    give_back();
-    core.health.warmed();
-    tracing::info!(warm_up_ms = started.elapsed().as_millis(), "ready");
-    std::future::pending().await
 }
 
 /// How often memory is looked at: a look reads two small files.

@@ -29,6 +29,9 @@ use crate::model::{Encoding, PairTokenizer};
 /// eight sentences, and a few by hand.
 const SAMPLES: &str = include_str!("../models/samples.jsonl");
 
+/// Pairs of one forward pass, unless told otherwise: what a core's cache holds of usual passages.
+const SLOTS: usize = 4;
+
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -46,6 +49,21 @@ pub struct Options {
     pub slots: usize,
     /// Keep the first layers only, as a new model for benchmarks.
     pub layers: Option<usize>,
+}
+
+impl Options {
+    /// A graph of a model for the processor of this host, as the sub-command writes it without flags.
+    pub fn of_host(model: &ModelOptions, id: &str) -> Self {
+        Self {
+            model: model.clone(),
+            id: id.to_owned(),
+            provider: Kind::Cpu,
+            scheme: Scheme::default(),
+            weights: Storage::of_host(),
+            slots: SLOTS,
+            layers: None,
+        }
+    }
 }
 
 /// How activations are quantised in int8.

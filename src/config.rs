@@ -52,6 +52,10 @@ pub struct Config {
     pub model: model::Options,
     /// Workers, batches and queue.
     pub engine: engine::Options,
+    /// Whether graphs that are missing are written before the start.
+    pub compile: bool,
+    /// How long a model may take to load while the process serves.
+    pub load_timeout: Duration,
     /// The score cache.
     pub cache: cache::Options,
     /// Its snapshot.
@@ -167,6 +171,8 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         weights: read.value(&settings::MODEL_WEIGHTS, raw.model_weights).unwrap_or_default(),
         stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
     };
+    let compile = read.value(&settings::COMPILE, raw.compile);
+    let load_timeout = read.value(&settings::LOAD_TIMEOUT, raw.load_timeout);
     let cache_bytes = read.value(&settings::CACHE_BYTES, raw.cache_bytes);
     let cache = cache(read, cache_bytes, (raw.cache_weights, raw.cache_ttl));
     let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
@@ -181,6 +187,8 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         http,
         model,
         engine,
+        compile,
+        load_timeout,
         cache,
         snapshot,
         shared,

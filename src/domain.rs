@@ -13,7 +13,7 @@ pub mod score;
 pub mod window;
 
 pub use blank::EmptyDocuments;
-pub use card::{Execution, ModelCard, Nodes, PassedOver, Sizing};
+pub use card::{Execution, Graph, ModelCard, Nodes, PassedOver, Sizing};
 pub use score::{Activation, Logit};
 
 /// One (query, document) pair of a request; the unit of work and of caching.

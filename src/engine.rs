@@ -26,6 +26,7 @@ mod claim;
 mod crew;
 mod dispatcher;
 mod ledger;
+mod loading;
 pub mod options;
 mod pin;
 mod planner;
@@ -34,6 +35,7 @@ mod quarantine;
 mod runner;
 mod scheduler;
 mod slot;
+mod start;
 mod timeline;
 mod tokenise;
 mod underway;
@@ -44,12 +46,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::domain::{ModelCard, Scored};
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::model::{Model, ScorerError};
+use crate::model::Model;
 
 use claim::{Admission, Arrival, Job};
 use crew::{Crew, Watchdog};
@@ -58,12 +60,16 @@ use ledger::{Asked, Books, Denied, Ledger, Pending, Why};
 pub use options::{Options, Pinning, Quota};
 use pool::Pool;
 use scheduler::Waits;
+pub use start::StartError;
 pub use timeline::Timeline;
 pub use work::{Order, Work};
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
 /// not keep up, which is a refusal like a full queue.
 const INTAKE: usize = 1024;
+
+/// How often whoever waits for workers to load their models looks whether it is still to wait.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.
 pub trait Sink: Send + Sync {
@@ -142,11 +148,6 @@ pub enum Refusal {
     /// The engine's threads are gone.
     Closed,
 }
-
-/// Why the engine did not start.
-#[derive(Debug, thiserror::Error)]
-#[error("a worker could not load or run its model")]
-pub struct StartError(#[source] ScorerError);
 
 /// Time that one piece of work took, summed over threads. Read when it is done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -229,7 +230,7 @@ struct Threads {
     crew: Arc<Crew>,
     // Below the crew: it looks after the workers until the last has ended.
     _watchdog: Watchdog,
-    started: Receiver<Result<(), ScorerError>>,
+    started: Receiver<Result<(), StartError>>,
 }
 
 /// What the engine needs of the rest of the process.
@@ -278,11 +279,30 @@ impl Engine {
     /// # Errors
     /// The first worker's failure.
     pub fn wait_until_warm(&self) -> Result<(), StartError> {
+        self.wait_until_warm_while(&|| true)
+    }
+
+    /// As [`Engine::wait_until_warm`], for as long as `wanted` says so.
+    ///
+    /// # Errors
+    /// The first worker's failure, or [`StartError::Unfinished`].
+    pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
         for _ in 0..self.threads.crew.pool.size() {
-            let died = || Err(ScorerError::Runtime { message: "a worker died while it was loading".to_owned() });
-            self.threads.started.recv().unwrap_or_else(|_| died()).map_err(StartError)?;
+            loop {
+                match self.threads.started.recv_timeout(LOOK_EVERY) {
+                    Ok(outcome) => break outcome?,
+                    Err(RecvTimeoutError::Disconnected) => return Err(StartError::Died),
+                    Err(RecvTimeoutError::Timeout) if wanted() => {}
+                    Err(RecvTimeoutError::Timeout) => return Err(StartError::Unfinished { models: self.loading() }),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Ids of the models that workers are loading, or running for the first time.
+    pub fn loading(&self) -> Vec<String> {
+        self.threads.crew.loads()
     }
 
     /// Admits work, or refuses it at once. Outcomes go to `sink`.
@@ -371,7 +391,7 @@ impl From<Denied> for Refusal {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.threads.crew.pool.close();
+        self.threads.crew.close();
         self.entrance.intake = None;
         for thread in self.threads.all.drain(..) {
             // A thread that panicked has been reported by its guard.

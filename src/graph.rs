@@ -13,6 +13,7 @@ pub mod compile;
 pub mod coreml;
 mod dequantise;
 mod emit;
+mod external;
 mod half;
 pub mod origin;
 pub mod own;
@@ -28,6 +29,8 @@ pub mod target;
 pub use bert::Bert;
 pub use compile::compile;
 pub use emit::Unfit;
+pub use external::External;
+pub use half::widen;
 pub use origin::{Origin, Unread};
 pub use read::Unrecognised;
 pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
@@ -63,9 +66,7 @@ impl NotOnnx {
 /// [`NotOnnx`] when the bytes do not decode or hold no graph.
 pub fn operators(onnx: &[u8]) -> Result<HashSet<Operator>, NotOnnx> {
     let model = decode(onnx)?;
-    let mut found = HashSet::new();
-    collect_operators(model.graph.as_ref(), &mut found);
-    Ok(found)
+    Ok(operators_of(&model))
 }
 
 /// Reads the cross-encoder that an ONNX graph computes.
@@ -118,12 +119,19 @@ fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {
     Ok(model)
 }
 
-fn collect_operators(graph: Option<&proto::Graph>, found: &mut HashSet<Operator>) {
-    for node in graph.into_iter().flat_map(|graph| &graph.node) {
+fn operators_of(model: &proto::Model) -> HashSet<Operator> {
+    let mut found = HashSet::new();
+    model.graph.iter().for_each(|graph| collect_operators(&graph.node, &mut found));
+    model.functions.iter().for_each(|function| collect_operators(&function.node, &mut found));
+    found
+}
+
+fn collect_operators(nodes: &[proto::Node], found: &mut HashSet<Operator>) {
+    for node in nodes {
         let domain = if node.domain == "ai.onnx" { String::new() } else { node.domain.clone() };
         found.insert(Operator { domain, name: node.op_type.clone() });
         for attribute in &node.attribute {
-            collect_operators(attribute.g.as_ref(), found);
+            attribute.g.iter().chain(&attribute.graphs).for_each(|graph| collect_operators(&graph.node, found));
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct Health {
     workers_dead: AtomicUsize,
     gave_up: AtomicBool,
     short_of_memory: AtomicBool,
+    /// Why the process is not ready yet; empty while nothing is wrong.
+    trouble: Mutex<String>,
     devices: Devices,
 }
 
@@ -55,6 +57,22 @@ impl Health {
     /// The warm-up inference succeeded on every worker.
     pub fn warmed(&self) {
         self.warmed.store(true, Ordering::Release);
+    }
+
+    /// Says why the process is not ready yet, for whoever asks.
+    pub fn set_trouble(&self, why: impl Into<String>) {
+        // A text is whole whoever held it.
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.into();
+    }
+
+    /// Why the process is not ready yet; empty while nothing is wrong.
+    pub fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// A stop was asked for. There is no way back.

@@ -24,6 +24,7 @@ mod answer;
 mod assembly;
 mod body;
 mod cache;
+mod card;
 mod caught;
 mod connections;
 mod cost;

@@ -9,12 +9,16 @@ pub mod checksum;
 pub mod compiled;
 pub mod coreml;
 mod device;
+mod external;
+mod fingerprint;
 pub mod golden;
+mod halves;
 mod kernels;
 pub mod manifest;
 pub mod open;
 pub mod options;
 pub mod origin;
+mod outputs;
 pub mod provider;
 pub mod ragged;
 mod reopen;
@@ -30,6 +34,7 @@ use std::time::Duration;
 use crate::domain::ModelCard;
 
 pub use batch::Batch;
+pub use external::{ExternalData, ExternalError};
 pub use manifest::Manifest;
 pub use options::Options;
 pub use tokenizer::{Encoding, PairTokenizer};
@@ -155,7 +160,7 @@ pub enum ScorerError {
         /// What is missing or unexpected.
         message: String,
     },
-    /// The runtime answered with another number of logits than pairs.
+    /// A program answered with another number of logits than pairs.
     #[error("graph: {got} logits for {pairs} pairs")]
     Shape {
         /// Pairs in the batch.

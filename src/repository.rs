@@ -2,31 +2,30 @@
 //!
 //! Owns the order of a change: open the new files, start an engine over them beside the one that serves, have it prove
 //! itself, switch, and let the old one go when its last request is answered. A move to the CPU, when an accelerator was
-//! lost, is such a change too: other arithmetic is another generation, whose scores have keys of their own. Whatever fails before the switch leaves the
-//! old one serving, untouched. One change is made at a time. Only models that the process was configured with can be
-//! loaded, so budgets, weights and metrics stay bounded. It must not know HTTP, or how a model is opened.
+//! lost, is such a change too: other arithmetic is another generation, whose scores have keys of their own. Whatever fails
+//! before the switch leaves the old one serving, untouched. One change is made at a time, by a thread of its own, within a
+//! time limit; a few more may wait (`queue`), and each can be given up. Only models that the process was configured with
+//! can be loaded, so budgets, weights and metrics stay bounded. It must not know HTTP, or how a model is opened.
 
-mod proof;
+mod changes;
+pub mod proof;
+mod queue;
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::domain::ModelCard;
-use crate::engine::{self, Engine, Surroundings};
-use crate::metrics::Reason;
+use crate::engine::{self, Surroundings};
 use crate::model::Model;
 use crate::model::golden::Golden;
-use crate::rerank::{Generation, Reranker};
+use crate::rerank::Reranker;
 
 pub use proof::Unproved;
 
-/// The provider that is always there.
-const CPU: &str = "cpu";
-
-/// How often it is looked whether the last request of a former generation has been answered.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+use changes::Changer;
+use queue::{Change, Done, Queue, Room};
 
 /// Opens models from wherever they are kept.
 pub trait Opener: Send + Sync {
@@ -45,25 +44,28 @@ pub trait Opener: Send + Sync {
     }
 }
 
-/// See the module.
-pub struct Repository {
-    reranker: Arc<Reranker>,
-    opener: Box<dyn Opener>,
-    engine: engine::Options,
-    around: Surroundings,
-    /// Gives memory back that a former generation held.
-    give_back: fn(),
-    /// Held for as long as a change takes.
-    turn: Mutex<Turn>,
-    listed: Mutex<Vec<Listed>>,
+/// What changes of models are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Workers, batches and queue of the engines that are started.
+    pub engine: engine::Options,
+    /// How long one change may take.
+    pub time_limit: Duration,
 }
 
-/// What only one change at a time may touch.
-struct Turn {
-    /// The models that are loaded, by their scope in the cache.
-    loaded: Vec<Option<Arc<Model>>>,
-    /// Threads that wait for the last request of former generations.
-    retiring: Vec<JoinHandle<()>>,
+/// See the module.
+#[derive(Debug)]
+pub struct Repository {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A change that was asked for. Dropping it before the change is made gives the change up.
+#[derive(Debug)]
+#[must_use = "dropping it gives the change up"]
+pub struct Asked {
+    queue: Arc<Queue>,
+    number: u64,
 }
 
 /// A model and what becomes of it.
@@ -73,7 +75,7 @@ pub struct Listed {
     pub id: String,
     /// Whether it answers.
     pub state: State,
-    /// Why the last change failed; empty when it did not.
+    /// What is being done with it, or why the last change failed; empty when there is nothing to tell.
     pub reason: String,
 }
 
@@ -88,13 +90,39 @@ pub enum State {
     Unavailable,
 }
 
-/// What a load came to.
+/// What a change came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loaded {
-    /// Its files give the same scores as before: nothing was done.
-    Unchanged,
-    /// It answers, by its files as they are now.
-    Switched,
+pub enum Changed {
+    /// The model's files give the same scores as before: nothing was done.
+    Nothing,
+    /// The model answers, by its files as they are now.
+    Loaded,
+    /// The model answers no more.
+    Unloaded,
+    /// So many models answer from the CPU.
+    Moved(usize),
+}
+
+/// What becomes of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It answers by its files as they are now.
+    Loaded,
+    /// It answers no more; its memory is given back when its last request has been answered.
+    Unloaded,
+}
+
+/// Why a change that was begun was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It took too long.
+    Late,
+    /// The model was unloaded meanwhile.
+    Unloaded,
+    /// Nobody waited for it any more.
+    Unwanted,
+    /// The process ends.
+    Closing,
 }
 
 /// Why a change was not made. What served before serves on.
@@ -138,6 +166,42 @@ pub enum ChangeError {
         #[source]
         source: Unproved,
     },
+    /// It was begun, or waited, and was given up.
+    #[error("model `{id}`: {}; what served before serves on", given_up(*why, *limit))]
+    GivenUp {
+        /// The model.
+        id: String,
+        /// Why.
+        why: GivenUp,
+        /// How long a change may take.
+        limit: Duration,
+    },
+    /// As many changes wait as may.
+    #[error("models: {waiting} changes wait already, which is the limit; ask again when they are made")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// Too many threads of changes that were given up have not ended.
+    #[error(
+        "models: {0} changes that were given up have not ended, and hold their memory; restart the process to load again"
+    )]
+    Clogged(usize),
+    /// The process ends.
+    #[error("models: the process is stopping; nothing is changed any more")]
+    Closed,
+}
+
+fn given_up(why: GivenUp, limit: Duration) -> String {
+    match why {
+        GivenUp::Late => format!(
+            "not ready within {} s, and given up; raise RESCORED_LOAD_TIMEOUT if it needs longer",
+            limit.as_secs_f64()
+        ),
+        GivenUp::Unloaded => "its load was given up, as it was unloaded meanwhile".to_owned(),
+        GivenUp::Unwanted => "its load was given up, as nobody waited for it any more".to_owned(),
+        GivenUp::Closing => "its load was given up, as the process is stopping".to_owned(),
+    }
 }
 
 impl State {
@@ -151,94 +215,56 @@ impl State {
     }
 }
 
-impl std::fmt::Debug for Repository {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Repository").field("listed", &self.list()).finish_non_exhaustive()
-    }
-}
-
 impl Repository {
     /// Over what serves now: `models` are the reranker's, in its order.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
     pub fn new(
-        (reranker, models): (Arc<Reranker>, Vec<Arc<Model>>),
+        serving: (Arc<Reranker>, Vec<Arc<Model>>),
         opener: Box<dyn Opener>,
-        (engine, around): (engine::Options, Surroundings),
+        (options, around): (Options, Surroundings),
         give_back: fn(),
-    ) -> Self {
-        let listed =
-            |model: &Arc<Model>| Listed { id: model.card.id.clone(), state: State::Ready, reason: String::new() };
-        let listed = models.iter().map(listed).collect();
-        let turn = Turn { loaded: models.into_iter().map(Some).collect(), retiring: Vec::new() };
-        Self { reranker, opener, engine, around, give_back, turn: Mutex::new(turn), listed: Mutex::new(listed) }
+    ) -> io::Result<Self> {
+        let ids = serving.1.iter().map(|model| model.card.id.clone()).collect();
+        let queue = Arc::new(Queue::new(ids, options.time_limit, Arc::clone(&around.health)));
+        let changer = Changer::new(serving, Arc::from(opener), (options, around, give_back), Arc::clone(&queue));
+        let thread = std::thread::Builder::new().name("models".to_owned()).spawn(move || changer.run())?;
+        Ok(Self { queue, thread: Some(thread) })
     }
 
     /// Every configured model, the default first.
     pub fn list(&self) -> Vec<Listed> {
-        lock(&self.listed).clone()
+        self.queue.list()
+    }
+
+    /// Asks for a change and returns at once; `done` is told what it came to, from another thread. An unload gives loads of
+    /// the same model up.
+    ///
+    /// # Errors
+    /// [`ChangeError`] when it is refused without being tried; `done` is not called then.
+    pub fn ask(
+        &self,
+        wanted: Wanted,
+        name: &str,
+        done: impl FnOnce(Result<Changed, ChangeError>) + Send + 'static,
+    ) -> Result<Asked, ChangeError> {
+        self.submit(self.change(wanted, name)?, Box::new(done), Room::Refuse)
     }
 
     /// Has a model answer by its files as they are now. Blocks until it does; others are answered meanwhile.
     ///
     /// # Errors
     /// [`ChangeError`]; what served before serves on.
-    pub fn load(&self, name: &str) -> Result<Loaded, ChangeError> {
-        let mut turn = lock(&self.turn);
-        let scope = self.scope(name)?;
-        self.note(scope, |listed| {
-            listed.state = if listed.state == State::Ready { State::Ready } else { State::Loading };
-        });
-        let outcome = self.replace(&mut turn, (scope, name));
-        let served = turn.loaded.get(scope).is_some_and(Option::is_some);
-        self.note(scope, |listed| {
-            listed.state = if served { State::Ready } else { State::Unavailable };
-            listed.reason = outcome.as_ref().err().map(told).unwrap_or_default();
-        });
-        match &outcome {
-            Ok(Loaded::Switched) => self.count("loaded"),
-            Ok(Loaded::Unchanged) => self.count("unchanged"),
-            Err(error) => {
-                self.count("failed");
-                tracing::error!(model.id = name, error = told(error), "model not changed");
-            }
-        }
-        outcome
-    }
-
-    /// Has a model answer no more; its memory is given back when its last request has been answered.
-    ///
-    /// # Errors
-    /// [`ChangeError`].
-    pub fn unload(&self, name: &str) -> Result<(), ChangeError> {
-        let mut turn = lock(&self.turn);
-        let scope = self.scope(name)?;
-        if scope == 0 {
-            return Err(ChangeError::Default(name.to_owned()));
-        }
-        if turn.loaded.get(scope).is_none_or(Option::is_none) {
-            return Ok(());
-        }
-        let mut models = turn.loaded.clone();
-        if let Some(place) = models.get_mut(scope) {
-            *place = None;
-        }
-        let next = self.start(&models, name)?;
-        self.switch(&mut turn, models, next);
-        self.note(scope, |listed| {
-            listed.state = State::Unavailable;
-            "unloaded".clone_into(&mut listed.reason);
-        });
-        self.count("unloaded");
-        tracing::info!(model.id = name, "model unloaded");
-        Ok(())
+    pub fn load(&self, name: &str) -> Result<Changed, ChangeError> {
+        self.wait_for(self.change(Wanted::Loaded, name)?)
     }
 
     /// Loads every model that answers anew, as its files are now. Failures are told in the log and in the list.
     pub fn reload(&self) {
-        for listed in self.list() {
-            if listed.state == State::Ready {
-                // Told by `load` itself.
-                let _ = self.load(&listed.id);
-            }
+        for name in self.queue.served() {
+            // Told by the change itself.
+            let _ = self.load(&name);
         }
     }
 
@@ -248,141 +274,56 @@ impl Repository {
     /// # Errors
     /// [`ChangeError`]; what served before serves on, as far as it does.
     pub fn move_to_cpu(&self) -> Result<usize, ChangeError> {
-        let mut turn = lock(&self.turn);
-        let outcome = self.moved(&mut turn);
-        match &outcome {
-            Ok(0) => {}
-            Ok(_) => self.count("moved_to_cpu"),
-            Err(error) => {
-                self.count("failed");
-                tracing::error!(error = told(error), "models cannot move to the cpu");
-            }
-        }
-        outcome
-    }
-
-    fn moved(&self, turn: &mut Turn) -> Result<usize, ChangeError> {
-        let mut models = turn.loaded.clone();
-        let mut proofs = Vec::new();
-        for place in &mut models {
-            let Some(card) = place.as_ref().map(|model| model.card.clone()).filter(|card| card.provider != CPU) else {
-                continue;
-            };
-            let failed = |source| ChangeError::Open { id: card.id.clone(), source };
-            let (model, golden) = self.opener.open_on_cpu(&card.id, &card.provider).map_err(failed)?;
-            proofs.push((card, golden, model.card.precision.clone()));
-            *place = Some(Arc::new(model));
-        }
-        let Some((first, ..)) = proofs.first() else { return Ok(0) };
-        let next = self.start(&models, &first.id)?;
-        for (card, golden, _) in &proofs {
-            let unproved = |source| ChangeError::Unproved { id: card.id.clone(), source };
-            // Golden logits are those of the files; their bounds hold whatever computes.
-            proof::prove(&next, &card.id, golden).map_err(unproved)?;
-        }
-        self.switch(turn, models, next);
-        for (card, _, precision) in &proofs {
-            let (model, from) = (card.id.as_str(), card.provider.as_str());
-            tracing::warn!(model.id = model, from, before = card.precision, precision, "model moved to the cpu");
-        }
-        Ok(proofs.len())
-    }
-
-    fn replace(&self, turn: &mut Turn, (scope, name): (usize, &str)) -> Result<Loaded, ChangeError> {
-        let id = || name.to_owned();
-        let (model, golden) = self.opener.open(name).map_err(|source| ChangeError::Open { id: id(), source })?;
-        let before = turn.loaded.get(scope).and_then(Option::as_ref);
-        if before.is_some_and(|before| same(&before.card, &model.card)) {
-            return Ok(Loaded::Unchanged);
-        }
-        let fingerprint = model.card.fingerprint.clone();
-        let mut models = turn.loaded.clone();
-        if let Some(place) = models.get_mut(scope) {
-            *place = Some(Arc::new(model));
-        }
-        let next = self.start(&models, name)?;
-        proof::prove(&next, name, &golden).map_err(|source| ChangeError::Unproved { id: id(), source })?;
-        self.switch(turn, models, next);
-        tracing::info!(model.id = name, fingerprint, golden.pairs = golden.len(), "model switched");
-        Ok(Loaded::Switched)
-    }
-
-    /// A warm engine over these models, beside the one that serves.
-    fn start(&self, models: &[Option<Arc<Model>>], name: &str) -> Result<Generation, ChangeError> {
-        let failed = |source: Box<dyn Error + Send + Sync>| ChangeError::Start { id: name.to_owned(), source };
-        let loaded = || models.iter().enumerate().filter_map(|(scope, model)| Some((scope, model.as_ref()?)));
-        let shared: Arc<[Arc<Model>]> = loaded().map(|(_, model)| Arc::clone(model)).collect();
-        let engine = Engine::start(&self.engine, &shared, &self.around).map_err(|error| failed(error.into()))?;
-        let cards = loaded().map(|(scope, model)| (model.card.clone(), scope)).collect();
-        let next = self.reranker.prepare(cards, engine);
-        next.wait_until_warm().map_err(|error| failed(error.into()))?;
-        Ok(next)
-    }
-
-    fn switch(&self, turn: &mut Turn, models: Vec<Option<Arc<Model>>>, next: Generation) {
-        let before = self.reranker.switch(next);
-        let is_moved = |model: &&Arc<Model>| model.card.execution.moved_from.is_some();
-        let moved = models.iter().flatten().filter(is_moved).count();
-        self.around.metrics.models_moved.set(i64::try_from(moved).unwrap_or(i64::MAX));
-        turn.loaded = models;
-        turn.retiring.retain(|thread| !thread.is_finished());
-        let give_back = self.give_back;
-        let retire = move || {
-            retire(before);
-            give_back();
-        };
-        match std::thread::Builder::new().name("retire".to_owned()).spawn(retire) {
-            Ok(thread) => turn.retiring.push(thread),
-            Err(error) => tracing::error!(%error, "no thread to retire the former models; the last request does"),
-        }
-    }
-
-    fn scope(&self, name: &str) -> Result<usize, ChangeError> {
-        let listed = lock(&self.listed);
-        listed.iter().position(|listed| listed.id == name).ok_or_else(|| ChangeError::Unknown {
-            name: name.chars().filter(char::is_ascii_graphic).take(64).collect(),
-            known: listed.iter().map(|listed| listed.id.as_str()).collect::<Vec<_>>().join(", "),
+        Ok(match self.wait_for(Change::MoveToCpu)? {
+            Changed::Moved(models) => models,
+            Changed::Nothing | Changed::Loaded | Changed::Unloaded => 0,
         })
     }
 
-    fn note(&self, scope: usize, change: impl FnOnce(&mut Listed)) {
-        lock(&self.listed).get_mut(scope).map(change);
+    /// Gives up what is being changed, and refuses every change from now on.
+    pub fn close(&self) {
+        self.queue.close();
     }
 
-    fn count(&self, reason: &'static str) {
-        self.around.metrics.model_changes.get_or_create(&Reason { reason }).inc();
+    fn change(&self, wanted: Wanted, name: &str) -> Result<Change, ChangeError> {
+        let scope = self.queue.scope(name)?;
+        Ok(match wanted {
+            Wanted::Loaded => Change::Load { scope },
+            Wanted::Unloaded if scope == 0 => return Err(ChangeError::Default(name.to_owned())),
+            Wanted::Unloaded => Change::Unload { scope },
+        })
+    }
+
+    fn submit(&self, change: Change, done: Done, room: Room) -> Result<Asked, ChangeError> {
+        let number = self.queue.submit(change, done, room)?;
+        Ok(Asked { queue: Arc::clone(&self.queue), number })
+    }
+
+    fn wait_for(&self, change: Change) -> Result<Changed, ChangeError> {
+        let (told, outcome) = mpsc::channel();
+        // Whoever waits here goes on to.
+        let done = move |outcome| drop(told.send(outcome));
+        let _asked = self.submit(change, Box::new(done), Room::Wait)?;
+        outcome.recv().unwrap_or(Err(ChangeError::Closed))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.queue.forsake(self.number);
     }
 }
 
 impl Drop for Repository {
     fn drop(&mut self) {
-        let mut turn = lock(&self.turn);
-        for thread in turn.retiring.drain(..) {
-            // One that panicked has said so itself.
-            drop(thread.join());
-        }
+        self.queue.close();
+        // One that panicked has said so itself.
+        drop(self.thread.take().map(JoinHandle::join));
     }
-}
-
-/// Ends a generation's threads once nobody holds it, in this thread and not in a request's.
-fn retire(mut generation: Arc<Generation>) {
-    loop {
-        match Arc::try_unwrap(generation) {
-            Ok(last) => return drop(last),
-            Err(held) => generation = held,
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// Whether two models give bit-equal scores and describe themselves alike.
-fn same(one: &ModelCard, other: &ModelCard) -> bool {
-    let facts = |card: &ModelCard| (card.fingerprint.clone(), card.precision.clone(), card.provider.clone());
-    facts(one) == facts(other) && one.activation == other.activation && one.max_length == other.max_length
 }
 
 /// An error and its causes, in one line.
-pub fn told(error: &ChangeError) -> String {
+pub fn told(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -390,9 +331,4 @@ pub fn told(error: &ChangeError) -> String {
         cause = inner.source();
     }
     line
-}
-
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panicking holder left is whole: every change is made by one assignment.
-    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

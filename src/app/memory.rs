@@ -4,8 +4,8 @@
 //! collect, it returns those of the asking thread and those that no thread owns, which all pages of a large table are but
 //! for the last few of each thread that filled it. ONNX Runtime parses each graph and lays its weights out anew while a
 //! session is built; what it frees then stays with glibc's allocator, which keeps large freed blocks in the arenas of the
-//! threads that loaded. The calls of this crate that are `unsafe` are here, in `model/coreml/table` and in
-//! `model/kernels/driver`.
+//! threads that loaded. The calls of this crate that are `unsafe` are here, in `model/halves`, in
+//! `model/coreml/table` and in `model/kernels/driver`.
 
 /// Asks both allocators to return what they hold and do not use.
 #[expect(unsafe_code, reason = "the call has no counterpart in the standard library")]

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::app::App;
+use crate::compile::{Done, Options, compile};
 use crate::config::{Config, Host, reference};
 use crate::http::{Files, Listen};
-use crate::repository::Repository;
+use crate::model::options::{Graphs, Kind, Provider};
+use crate::repository::{Repository, told};
 use crate::telemetry;
 
 /// Serves.
@@ -23,6 +25,9 @@ pub(super) fn run(vars: Vars) -> ExitCode {
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
     tracing::debug!(settings = reference::summary(&config.effective), "settings");
+    if config.compile {
+        compile_all(&config);
+    }
     let app = match App::build(&config) {
         Ok(app) => app,
         Err(error) => return fail(FAILURE, &error),
@@ -37,6 +42,26 @@ pub(super) fn run(vars: Vars) -> ExitCode {
     match app.run(asked_to_stop(reread)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILURE, &error),
+    }
+}
+
+/// Writes the graphs that are missing. What cannot be written is told, and the model's own graph runs.
+fn compile_all(config: &Config) {
+    if config.model.graphs == Graphs::Source
+        || matches!(config.model.provider, Provider::Only(kind) if kind != Kind::Cpu)
+    {
+        tracing::warn!(
+            "RESCORED_COMPILE: graphs are written for the CPU, and other ones were asked for; nothing is written"
+        );
+        return;
+    }
+    for id in &config.model.ids {
+        match compile(&Options::of_host(&config.model, id)) {
+            Ok(Done { path, samples, .. }) => {
+                tracing::info!(model.id = id, graph = %path.display(), is_new = samples > 0, "model compiled");
+            }
+            Err(error) => tracing::warn!(model.id = id, error = told(&error), "model not compiled; its own graph runs"),
+        }
     }
 }
 

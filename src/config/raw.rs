@@ -52,6 +52,8 @@ pub(super) struct RawConfig {
     pub(super) batch_wait: Option<String>,
     pub(super) queue_tokens: Option<String>,
     pub(super) stuck_after: Option<String>,
+    pub(super) compile: Option<String>,
+    pub(super) load_timeout: Option<String>,
     pub(super) cache_bytes: Option<String>,
     pub(super) cache_weights: Option<String>,
     pub(super) cache_ttl: Option<String>,

@@ -144,7 +144,7 @@ table! {
          `source` takes the model's own.";
     MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
         "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut, down to 64 tokens \
-         or a fifth of the room; beyond that the query is cut. A model's own limit lowers it.";
+         or a fifth of the room; beyond that the query is cut; a model's own limit lowers it.";
     SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
         "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
     COREML_UNITS: Words<Units>, Open, "all", Words { of: &[
@@ -194,6 +194,13 @@ table! {
     STUCK_AFTER: Period, Open, "5s", Period { min: Duration::from_millis(10), max: HOUR },
         "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is told to \
          stop, and its worker is replaced where it does not.";
+    COMPILE: Words<bool>, Open, "off", Words { of: &[("off", false), ("on", true)] },
+        "Whether `serve` writes, before it starts, the graphs that `rescored compile` would write for the CPU and that are not \
+         there; where that fails it says so and serves the model's own graph.";
+    LOAD_TIMEOUT: Period, Open, "2m", Period { min: Duration::from_millis(100), max: HOUR },
+        "How long a model may take to load, run once and prove itself while the process serves; past it the load is given up \
+         and what served before serves on; at the start nothing is given up: `/readyz` and the log tell past it which model \
+         is not ready yet.";
     CACHE_BYTES: Or<Bytes>, Open, "auto",
         Or {
             word: "auto",

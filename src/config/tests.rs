@@ -52,6 +52,8 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_QUEUE_TOKENS", "9000000"),
     ("RESCORED_MODEL_WEIGHTS", "tiny=3,large=2"),
     ("RESCORED_STUCK_AFTER", "6s"),
+    ("RESCORED_COMPILE", "on"),
+    ("RESCORED_LOAD_TIMEOUT", "90s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
     ("RESCORED_CACHE_WEIGHTS", "tiny=3"),
     ("RESCORED_CACHE_TTL", "2h"),

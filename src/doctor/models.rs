@@ -10,7 +10,7 @@ use super::{Finding, chain};
 use crate::app::Core;
 use crate::cache;
 use crate::config::Config;
-use crate::domain::{Cut, Logit, Priority, Texts};
+use crate::domain::{Cut, Graph, Logit, Priority, Texts};
 use crate::engine;
 use crate::model::Model;
 use crate::model::manifest::Manifest;
@@ -43,7 +43,8 @@ pub(super) fn check(config: &Config, scores: bool) -> Vec<Finding> {
             Err(finding) => findings.push(finding),
             Ok(models) => {
                 findings.push(opened(&models));
-                findings.push(if scores { scored(id, models, config) } else { unscored() });
+                findings.extend(models.iter().filter_map(uncompiled));
+                findings.push(if scores { scored(id, models, (config, options)) } else { unscored() });
             }
         }
     }
@@ -73,6 +74,13 @@ fn opened(models: &[Model]) -> Finding {
         })
         .collect();
     Finding::fine("model", told.join("; "))
+}
+
+/// What would make a model faster.
+fn uncompiled(model: &Model) -> Option<Finding> {
+    let Graph { file, advice } = &model.card.execution.graph;
+    let (seen, command) = advice.rsplit_once("; run: ")?;
+    Some(Finding::warning("graph", format!("{}: `{file}`: {seen}", model.card.id), command))
 }
 
 fn unscored() -> Finding {
@@ -113,7 +121,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
     }
 }
 
-fn scored(id: &str, models: Vec<Model>, config: &Config) -> Finding {
+fn scored(id: &str, models: Vec<Model>, (config, options): (&Config, Options)) -> Finding {
     let check = "scores";
     let remedy = format!("rm -r the model's folder `compiled`, then: rescored fetch {id} && rescored compile {id}");
     // One worker: what it scores is what all score.
@@ -124,7 +132,8 @@ fn scored(id: &str, models: Vec<Model>, config: &Config) -> Finding {
         Ok(core) => core,
         Err(error) => return Finding::fault(check, format!("the system gives no thread: {error}"), "raise its limits"),
     };
-    if let Err(error) = core.reranker.wait_until_warm() {
+    let in_time = || started.elapsed() < config.load_timeout;
+    if let Err(error) = core.prove(&options, &in_time) {
         return Finding::fault(check, chain(&error), remedy);
     }
     let loaded = started.elapsed();

@@ -45,12 +45,23 @@ pub struct Execution {
     pub passed_over: Vec<PassedOver>,
     /// The provider that ran it before its devices were lost.
     pub moved_from: Option<&'static str>,
+    /// Which graph runs.
+    pub graph: Graph,
     /// What runs its graph; known after the first forward pass.
     pub nodes: Nodes,
     /// Tells what runs where while it serves, when that may change.
     pub accelerator: Option<Arc<dyn Accelerator>>,
     /// How large and how many its forward passes are.
     pub sizing: Sizing,
+}
+
+/// Which graph of a model runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    /// Its file; empty when the model is no file.
+    pub file: String,
+    /// What is to be done so that it runs faster, with the command; empty when there is nothing to do.
+    pub advice: String,
 }
 
 /// How a model is run.

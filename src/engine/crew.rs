@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::StartError;
+use super::loading::{self, Loading};
 use super::options::Pinning;
 use super::pin::pin;
 use super::planner::Spent;
 use super::pool::Pool;
 use super::slot::Part;
 use super::worker::Worker;
-use crate::model::{Model, ScorerError};
+use crate::model::Model;
 
 /// How often the watchdog looks: a small part of the shortest time after which a pass is stuck.
 const TICK: Duration = Duration::from_millis(50);
@@ -31,6 +33,8 @@ pub(super) struct Crew {
     pinning: Pinning,
     /// By worker; `None` once its thread is left behind and not yet replaced, or ended for good.
     threads: Box<[Mutex<Option<JoinHandle<()>>>]>,
+    /// What each worker loads.
+    loading: Box<[Loading]>,
 }
 
 /// A worker waits for its next pass.
@@ -54,7 +58,7 @@ pub(super) struct Workers {
     pub(super) crew: Arc<Crew>,
     pub(super) ends: Ends,
     /// One message a worker: warm, or why not.
-    pub(super) started: Receiver<Result<(), ScorerError>>,
+    pub(super) started: Receiver<Result<(), StartError>>,
     pub(super) watchdog: Watchdog,
 }
 
@@ -84,6 +88,7 @@ pub(super) fn spawn(pool: Pool, pinning: Pinning, models: &Arc<[Arc<Model>]>) ->
         idle,
         pinning,
         threads: (0..count).map(|_| Mutex::new(None)).collect(),
+        loading: (0..count).map(|_| Loading::default()).collect(),
     });
     for number in 0..count {
         let report = report.clone();
@@ -142,6 +147,23 @@ impl Crew {
         self.batches.recv_timeout(time).ok()
     }
 
+    /// What a worker loads.
+    pub(super) fn loading(&self, number: usize) -> &Loading {
+        &self.loading[number]
+    }
+
+    /// Ids of the models that are being loaded.
+    pub(super) fn loads(&self) -> Vec<String> {
+        loading::ids(self.loading.iter().filter_map(Loading::model), &self.models)
+    }
+
+    /// The engine's handle goes away: what cannot work gives up what it holds, and what loads stops where it can.
+    pub(super) fn close(&self) {
+        self.pool.close();
+        // A worker that begins its first pass later sees that the engine is closing.
+        self.loading.iter().for_each(Loading::stop);
+    }
+
     fn watch(self: Arc<Self>, stopped: &Receiver<()>) {
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             for number in 0..self.threads.len() {
@@ -171,11 +193,18 @@ impl Crew {
         }
     }
 
-    /// Waits until every worker has ended, those left behind aside.
+    /// Waits until every worker has ended, those left behind aside: also those that go on loading a model.
     pub(super) fn join(&self) {
+        let patience = Instant::now() + loading::PATIENCE_TO_END;
         for number in 0..self.threads.len() {
             // Not a plain join: while a worker hangs, the watchdog may put another in its place.
             while self.thread(number).as_ref().is_some_and(|thread| !thread.is_finished()) {
+                if Instant::now() > patience && self.loading(number).model().is_some() {
+                    tracing::error!(worker = number, "a first forward pass does not end; its thread is left behind");
+                    self.pool.metrics().workers_left_behind.inc();
+                    drop(self.thread(number).take());
+                    break;
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
             // A thread that panicked has been reported.

@@ -154,9 +154,10 @@ impl Runner {
     }
 
     /// They could not be built. What lies on the desk is given up: others may be able to score it, here it would only wait.
-    pub(super) fn not_rebuilt(&mut self, error: &ScorerError) {
+    pub(super) fn not_rebuilt(&mut self, error: &dyn std::error::Error) {
         self.pool.fault("rebuild");
-        tracing::error!(worker = self.number, %error, "worker cannot be rebuilt; trying again");
+        let cause = error.source().map(ToString::to_string);
+        tracing::error!(worker = self.number, %error, cause, "worker cannot be rebuilt; trying again");
         self.lose();
         if !self.pool.is_closing() {
             self.clear(PairFault::Lost);

@@ -9,19 +9,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::PairFault;
 use super::crew::{Crew, Free};
 use super::planner::Spent;
 use super::runner::{Outcome, Runner, Size};
 use super::slot::{Part, Replaced};
+use super::{PairFault, StartError, loading};
 use crate::metrics::Worker as Label;
-use crate::model::{Batch, Encoding, Scorer, ScorerError};
+use crate::model::{Batch, Encoding, Scorer};
 
 /// How often a pause looks whether it is still worth pausing.
 const PAUSE_STEP: Duration = Duration::from_millis(20);
-
-/// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
-const WARM_UP_TOKENS: u32 = 128;
 
 /// A worker that waits for its next batch for less than this had one waiting: the hand-over is a part of its pace.
 const HAND_OVER: Duration = Duration::from_millis(2);
@@ -53,7 +50,7 @@ impl Worker {
     }
 
     /// The first worker of a desk: reports whether it could be built.
-    pub(super) fn first_shift(&mut self, report: &Sender<Result<(), ScorerError>>) {
+    pub(super) fn first_shift(&mut self, report: &Sender<Result<(), StartError>>) {
         let outcome = self.build();
         let failed = outcome.is_err();
         if !failed {
@@ -145,21 +142,8 @@ impl Worker {
     }
 
     /// Builds one scorer a model and runs each once.
-    fn build(&mut self) -> Result<(), ScorerError> {
-        let mut scorers = Vec::with_capacity(self.crew.models.len());
-        for model in self.crew.models.iter() {
-            let batch = &mut self.batch;
-            let built = catch_unwind(AssertUnwindSafe(|| {
-                let mut scorer = model.scorers.build()?;
-                let length = WARM_UP_TOKENS.min(model.card.max_length);
-                model.company.arrange(&[&Encoding::new(vec![1; length as usize], length / 2, 0)], batch);
-                scorer.score(batch)?;
-                Ok(scorer)
-            }));
-            let panicked = |_| Err(ScorerError::Runtime { message: "loading the model panicked".to_owned() });
-            scorers.push(built.unwrap_or_else(panicked)?);
-        }
-        self.scorers = scorers;
+    fn build(&mut self) -> Result<(), StartError> {
+        self.scorers = loading::build((&self.crew, self.runner.number), &mut self.batch)?;
         Ok(())
     }
 

@@ -141,6 +141,7 @@ fn write(
         graph: Some(emitter.writer.finish("cross-encoder")),
         opset_import: sets.into_iter().map(set).collect(),
         metadata_props: entries.into_iter().map(entry).collect(),
+        functions: Vec::new(),
     };
     fitting(model.encode_to_vec())
 }

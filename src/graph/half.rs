@@ -24,7 +24,7 @@ pub(super) fn narrow(value: f32) -> u16 {
 }
 
 /// The float that a half stands for; exact.
-pub(super) fn widen(bits: u16) -> f32 {
+pub fn widen(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let exponent = u32::from(bits >> 10) & 0x1f;
     let fraction = u32::from(bits) & 0x3ff;

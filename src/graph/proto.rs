@@ -1,7 +1,7 @@
 //! The part of ONNX's protobuf schema that a cross-encoder's graph is made of, written by hand for `prost`.
 //!
 //! Owns field numbers and types, as in `onnx.proto` (IR version 7 to 10). Fields that are not listed are dropped when a
-//! file is read: sparse tensors, training graphs and quantisation annotations mean nothing to a graph that is read here.
+//! file is read: training graphs and quantisation annotations mean nothing to a graph that is read here.
 
 #![expect(missing_docs, reason = "names and meanings are those of onnx.proto")]
 
@@ -18,12 +18,18 @@ pub mod kind {
     pub const FLOAT16: i32 = 10;
     pub const DOUBLE: i32 = 11;
 
+    pub const BFLOAT16: i32 = 16;
+
     pub const ATTRIBUTE_FLOAT: i32 = 1;
     pub const ATTRIBUTE_INT: i32 = 2;
     pub const ATTRIBUTE_STRING: i32 = 3;
     pub const ATTRIBUTE_TENSOR: i32 = 4;
+    pub const ATTRIBUTE_GRAPH: i32 = 5;
     pub const ATTRIBUTE_FLOATS: i32 = 6;
     pub const ATTRIBUTE_INTS: i32 = 7;
+
+    /// `TensorProto.DataLocation` of values that lie in another file.
+    pub const EXTERNAL: i32 = 1;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -40,6 +46,28 @@ pub struct Model {
     pub opset_import: Vec<OperatorSet>,
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<StringEntry>,
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<Function>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Function {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub node: Vec<Node>,
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSet>,
+    #[prost(string, tag = "10")]
+    pub domain: String,
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_proto: Vec<Attribute>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -70,6 +98,18 @@ pub struct Graph {
     pub input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializer: Vec<SparseTensor>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SparseTensor {
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<Tensor>,
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<Tensor>,
+    #[prost(int64, repeated, tag = "3")]
+    pub dims: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -106,8 +146,16 @@ pub struct Attribute {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    #[prost(message, repeated, tag = "10")]
+    pub tensors: Vec<Tensor>,
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<Graph>,
     #[prost(int32, tag = "20")]
     pub kind: i32,
+    #[prost(message, optional, tag = "22")]
+    pub sparse_tensor: Option<SparseTensor>,
+    #[prost(message, repeated, tag = "23")]
+    pub sparse_tensors: Vec<SparseTensor>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -128,7 +176,10 @@ pub struct Tensor {
     pub raw_data: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
-    /// 1 when the bytes lie in another file.
+    /// Where the bytes lie in another file: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<StringEntry>,
+    /// [`kind::EXTERNAL`] when the bytes lie in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
 }

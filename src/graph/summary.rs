@@ -4,8 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::external::{External, externals};
 use super::proto::{Model, ValueInfo};
-use super::{NotOnnx, Operator, collect_operators, decode};
+use super::{NotOnnx, Operator, decode, operators_of};
 
 /// Key of a written graph's metadata that marks a shape for benchmarks.
 pub const SHAPE_ONLY: &str = "rescored.shape_only";
@@ -24,6 +25,8 @@ pub struct Summary {
     pub is_ragged: bool,
     /// Entries that its writer left.
     pub metadata: HashMap<String, String>,
+    /// Files beside it that hold its weights.
+    pub externals: Vec<External>,
 }
 
 impl Summary {
@@ -43,13 +46,13 @@ impl Summary {
 /// # Errors
 /// [`NotOnnx`] when the bytes do not decode or hold no graph.
 pub fn summary(onnx: &[u8]) -> Result<Summary, NotOnnx> {
-    let Model { graph, metadata_props, .. } = decode(onnx)?;
-    let mut operators = HashSet::new();
-    collect_operators(graph.as_ref(), &mut operators);
+    let model = decode(onnx)?;
+    let (operators, externals) = (operators_of(&model), externals(&model));
+    let Model { graph, metadata_props, .. } = model;
     let slots = graph.iter().flat_map(|graph| &graph.input).find(|input| input.name == "lengths").and_then(slots);
     let is_ragged = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "token_offset");
     let metadata = metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    Ok(Summary { operators, slots, is_ragged, metadata })
+    Ok(Summary { operators, slots, is_ragged, metadata, externals })
 }
 
 fn slots(lengths: &ValueInfo) -> Option<u32> {

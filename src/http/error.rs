@@ -183,8 +183,8 @@ pub(super) enum Refusal {
     /// A change of the models was not made.
     #[error("{told}")]
     Change {
-        /// Whether there is such a model.
-        is_known: bool,
+        /// What kind of reason there was.
+        kind: Unchanged,
         /// Why, with its causes.
         told: String,
     },
@@ -194,9 +194,28 @@ pub(super) enum Refusal {
         /// The state, in one word.
         word: &'static str,
     },
+    /// The process does not take work yet, and something is wrong.
+    #[error("not ready: {word}: {why}; ask /readyz and retry")]
+    Trouble {
+        /// The state, in one word.
+        word: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// A bug of ours.
     #[error("internal error; the log has it under this answer's x-request-id")]
     Internal,
+}
+
+/// Why a change of the models was not made, as far as a caller has to tell reasons apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unchanged {
+    /// There is no such model.
+    Unknown,
+    /// It was tried, or cannot be; what served before serves on.
+    Kept,
+    /// It may be tried again later.
+    Busy,
 }
 
 /// The one error body. Clients read different keys of it: TEI, Hugging Face, Elasticsearch, Weaviate and KServe read
@@ -255,9 +274,10 @@ impl Refusal {
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden { .. } | Self::Foreign { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
-            Self::Change { is_known: false, .. } => (StatusCode::NOT_FOUND, "NotFound"),
-            Self::Change { is_known: true, .. } => (StatusCode::CONFLICT, "Conflict"),
-            Self::NotReady { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+            Self::Change { kind: Unchanged::Unknown, .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Change { kind: Unchanged::Kept, .. } => (StatusCode::CONFLICT, "Conflict"),
+            Self::Change { kind: Unchanged::Busy, .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+            Self::NotReady { .. } | Self::Trouble { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
     }
@@ -270,8 +290,11 @@ impl Refusal {
             }
             Self::Busy { .. }
             | Self::NotReady { .. }
+            | Self::Trouble { .. }
             | Self::Memory(Denied::Full { .. })
             | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => Some(Duration::from_secs(1)),
+            // A change takes seconds.
+            Self::Change { kind: Unchanged::Busy, .. } => Some(Duration::from_secs(5)),
             Self::Reject(_)
             | Self::Memory(Denied::TooLarge { .. })
             | Self::Fault(_)

@@ -2,21 +2,18 @@
 //!
 //! Owns THE table of operations. All of them answer at once, from memory. It must not know how readiness comes about.
 
-use std::collections::BTreeMap;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::card::Card;
 use super::error::Refusal;
 use super::figures::{self, FORMATS};
 use super::server::Shared;
 use super::{json, openapi};
-use crate::domain::accelerator::{Accelerator, Program, Refused, State};
-use crate::domain::{Activation, ModelCard, PassedOver, Sizing};
+use crate::domain::ModelCard;
 use crate::health::Readiness;
-use crate::rerank::{Generation, Quota};
 
 /// Every operation served.
 pub(super) static OPERATIONS: &[Operation] = &[
@@ -127,9 +124,6 @@ pub(super) static OPERATIONS: &[Operation] = &[
     },
 ];
 
-/// Stands beside everything that is told of CoreML, until a run of the workflow on an Apple machine has been published.
-const UNMEASURED: &str = "no figures of Apple hardware are published: .github/workflows/macos.yml has not run yet";
-
 /// One thing that can be asked with `GET`.
 #[derive(Debug)]
 pub(super) struct Operation {
@@ -177,102 +171,6 @@ struct Info<'s> {
     snapshot: Option<Value>,
 }
 
-#[derive(Serialize)]
-struct Card<'s> {
-    id: &'s str,
-    source: &'s str,
-    licence: &'s str,
-    fingerprint: &'s str,
-    precision: &'s str,
-    provider: &'s str,
-    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
-    devices: &'s [u32],
-    /// Nodes of the graph by the runtime's provider that runs them.
-    nodes: BTreeMap<&'s str, usize>,
-    passed_over: Vec<Value>,
-    /// The accelerator that was lost, where the CPU answers in its place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    moved_from: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accelerator: Option<Value>,
-    runtime: &'s str,
-    /// How it is run, and whether that was measured.
-    sizing: Value,
-    max_length: u32,
-    activation: &'static str,
-    /// Its share of workers and queue beside other models.
-    weight: u32,
-    /// Estimated tokens of it that may wait before more is refused.
-    queue_tokens: u64,
-}
-
-impl<'s> Card<'s> {
-    /// Every model, the default first.
-    fn all(now: &'s Generation) -> impl Iterator<Item = Self> {
-        now.models().iter().zip(now.quotas()).map(|(card, quota)| Self::of(card, *quota))
-    }
-
-    fn of(card: &'s ModelCard, quota: Quota) -> Self {
-        let nodes = card.execution.nodes.get().into_iter().flatten();
-        let passed_over = |one: &PassedOver| json!({"provider": one.provider, "reason": one.reason});
-        Self {
-            id: &card.id,
-            source: &card.source,
-            licence: &card.licence,
-            fingerprint: &card.fingerprint,
-            precision: &card.precision,
-            provider: &card.provider,
-            devices: &card.execution.devices,
-            nodes: nodes.map(|(provider, count)| (provider.as_str(), *count)).collect(),
-            passed_over: card.execution.passed_over.iter().map(passed_over).collect(),
-            moved_from: card.execution.moved_from,
-            accelerator: card.execution.accelerator.as_deref().map(accelerator),
-            runtime: &card.runtime,
-            sizing: sizing(&card.execution.sizing),
-            max_length: card.max_length,
-            activation: match card.activation {
-                Activation::Sigmoid => "sigmoid",
-                Activation::Identity => "identity",
-            },
-            weight: quota.weight,
-            queue_tokens: quota.queue_tokens,
-        }
-    }
-}
-
-/// What runs where now, and what is not used.
-fn accelerator(accelerator: &dyn Accelerator) -> Value {
-    let State { programs, refused, detours } = accelerator.state();
-    let program = |program: Program| {
-        json!({
-            "shape": program.shape,
-            "way": program.way,
-            "milliseconds": program.milliseconds,
-            "loaded": program.loaded,
-            "distance": program.most,
-            "distance_in_company": program.company,
-        })
-    };
-    let refusal = |one: Refused| json!({"way": one.way, "shape": one.shape, "reason": one.reason});
-    json!({
-        "note": UNMEASURED,
-        "programs": programs.into_iter().map(program).collect::<Vec<_>>(),
-        "refused": refused.into_iter().map(refusal).collect::<Vec<_>>(),
-        "detours": detours,
-    })
-}
-
-fn sizing(sizing: &Sizing) -> Value {
-    let Sizing { workers, threads, batch_tokens, batch_wait, tuning } = sizing;
-    json!({
-        "workers": workers,
-        "threads": threads,
-        "batch_tokens": batch_tokens,
-        "batch_wait_ms": batch_wait.as_secs_f64() * 1000.0,
-        "tuning": tuning,
-    })
-}
-
 fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
     let answer = |text| HttpResponse::Ok().content_type("application/json").body(text);
     json::text(value).map(answer).ok_or(Refusal::Internal)
@@ -286,16 +184,21 @@ fn require_alive(shared: &Shared) -> Result<(), Refusal> {
 fn require_ready(shared: &Shared) -> Result<(), Refusal> {
     match shared.health.readiness() {
         Readiness::Ready => Ok(()),
-        other @ (Readiness::Starting | Readiness::Degraded | Readiness::Draining) => {
-            Err(Refusal::NotReady { word: other.word() })
-        }
+        Readiness::Starting => Err(starting(shared)),
+        other @ (Readiness::Degraded | Readiness::Draining) => Err(Refusal::NotReady { word: other.word() }),
     }
+}
+
+/// Why the process is not ready yet, as far as that is known.
+fn starting(shared: &Shared) -> Refusal {
+    let (word, why) = (Readiness::Starting.word(), shared.health.trouble());
+    if why.is_empty() { Refusal::NotReady { word } } else { Refusal::Trouble { word, why } }
 }
 
 /// What describes the models is there as soon as they are warm, and stays when a worker is missing.
 fn require_started(shared: &Shared) -> Result<(), Refusal> {
     match shared.health.readiness() {
-        Readiness::Starting => Err(Refusal::NotReady { word: Readiness::Starting.word() }),
+        Readiness::Starting => Err(starting(shared)),
         Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
     }
 }

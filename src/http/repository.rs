@@ -9,16 +9,17 @@ use std::sync::Arc;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use super::access::Arrival;
 use super::answer::{InFlight, Record};
 use super::caught::caught;
-use super::error::Refusal;
+use super::error::{Refusal, Unchanged};
 use super::openapi::{content, parameters, refusal};
 use super::routes::wrong_method;
 use super::server::Shared;
 use super::{body, json, outgoing};
-use crate::repository::{ChangeError, Loaded, Repository, State, told};
+use crate::repository::{ChangeError, Changed, Repository, State, Wanted, told};
 
 /// The name in logs and metrics.
 const NAME: &str = "repository";
@@ -72,6 +73,7 @@ pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
         if asked != Asked::Index {
             responses["404"] = refusal("no model of this name is served or configured");
             responses["409"] = refusal("it was not changed, and serves as before: the message says why");
+            responses["503"] = refusal("as many changes wait as may, or the process is stopping");
         }
         let operation = json!({
             "tags": ["repository"],
@@ -104,18 +106,16 @@ async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result
     if asked == Asked::Index {
         return printed(&index(&repository));
     }
-    // A change takes seconds, and a client that goes away does not stop it half-way.
-    let changed = web::block(move || change(asked, &name, &repository)).await.map_err(|_| Refusal::Internal)?;
-    printed(&changed.map_err(|error| Refusal::from(&error))?)
-}
-
-fn change(asked: Asked, name: &str, repository: &Repository) -> Result<Value, ChangeError> {
-    if asked == Asked::Unload {
-        repository.unload(name)?;
-        return Ok(json!({"name": name, "state": State::Unavailable.word()}));
-    }
-    let loaded = repository.load(name)?;
-    Ok(json!({"name": name, "state": State::Ready.word(), "changed": loaded == Loaded::Switched}))
+    let wanted = if asked == Asked::Unload { Wanted::Unloaded } else { Wanted::Loaded };
+    let (told, outcome) = oneshot::channel();
+    // No thread waits here. A client that goes away drops this, and with it what it asked for.
+    let change = repository.ask(wanted, &name, move |outcome| drop(told.send(outcome)));
+    let _change = change.map_err(|error| Refusal::from(&error))?;
+    let changed = outcome.await.map_err(|_| Refusal::Internal)?.map_err(|error| Refusal::from(&error))?;
+    printed(&match wanted {
+        Wanted::Unloaded => json!({"name": name, "state": State::Unavailable.word()}),
+        Wanted::Loaded => json!({"name": name, "state": State::Ready.word(), "changed": changed == Changed::Loaded}),
+    })
 }
 
 /// The repository, once it is sure that the caller may change it.
@@ -146,11 +146,15 @@ fn printed(value: &impl serde::Serialize) -> Result<HttpResponse, Refusal> {
 impl From<&ChangeError> for Refusal {
     fn from(error: &ChangeError) -> Self {
         match error {
-            ChangeError::Unknown { .. } => Self::Change { is_known: false, told: told(error) },
+            ChangeError::Unknown { .. } => Self::Change { kind: Unchanged::Unknown, told: told(error) },
             ChangeError::Default(_)
             | ChangeError::Open { .. }
             | ChangeError::Start { .. }
-            | ChangeError::Unproved { .. } => Self::Change { is_known: true, told: told(error) },
+            | ChangeError::Unproved { .. }
+            | ChangeError::GivenUp { .. } => Self::Change { kind: Unchanged::Kept, told: told(error) },
+            ChangeError::Busy { .. } | ChangeError::Clogged(_) | ChangeError::Closed => {
+                Self::Change { kind: Unchanged::Busy, told: told(error) }
+            }
         }
     }
 }

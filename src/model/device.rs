@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ort::session::SessionInputValue;
 use ort::value::TensorRef;
 
+use super::outputs::Output;
 use super::ragged::{self, Ragged};
 use super::session::{Placed, runtime};
 use super::{Batch, Brake, Scorer, ScorerError};
@@ -22,7 +23,7 @@ pub(super) struct DeviceScorer {
     placed: Placed,
     feeds: Vec<(String, ragged::Tensor)>,
     ragged: Ragged,
-    output: String,
+    output: Output,
 }
 
 impl DeviceScorer {
@@ -30,7 +31,7 @@ impl DeviceScorer {
     ///
     /// # Errors
     /// [`ScorerError::Graph`] when it has an input that is not known.
-    pub(super) fn new(placed: Placed, output: String) -> Result<Self, ScorerError> {
+    pub(super) fn new(placed: Placed, output: Output) -> Result<Self, ScorerError> {
         let known = |name: &str| {
             let message =
                 || format!("input `{name}` is none of a graph for GPUs; run: rescored compile --provider cuda");
@@ -41,28 +42,24 @@ impl DeviceScorer {
         Ok(Self { placed, feeds, ragged: Ragged::default(), output })
     }
 
-    fn run(&mut self, batch: &Batch) -> ort::Result<Vec<f32>> {
+    fn run(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
         self.ragged.fill(batch);
         let feed = |(name, tensor): &(String, ragged::Tensor)| {
             let value = TensorRef::from_array_view(self.ragged.tensor(*tensor))?;
             Ok((name.clone(), SessionInputValue::from(value)))
         };
-        let inputs = self.feeds.iter().map(feed).collect::<ort::Result<Vec<_>>>()?;
-        let outputs = self.placed.session.run_with_options(inputs, &self.placed.terms)?;
-        let (_, logits) = outputs[self.output.as_str()].try_extract_tensor::<f32>()?;
-        Ok(logits.to_vec())
+        let inputs = self.feeds.iter().map(feed).collect::<ort::Result<Vec<_>>>().map_err(|error| runtime(&error))?;
+        let outputs =
+            self.placed.session.run_with_options(inputs, &self.placed.terms).map_err(|error| runtime(&error))?;
+        self.output.read(&outputs, batch.pairs())
     }
 }
 
 impl Scorer for DeviceScorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
-        let logits = self.run(batch).map_err(|error| runtime(&error));
+        let logits = self.run(batch);
         self.placed.note();
-        let logits = logits?;
-        if logits.len() == batch.pairs() {
-            return Ok(logits);
-        }
-        Err(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() })
+        logits
     }
 
     fn brake(&self) -> Option<Arc<dyn Brake>> {

@@ -29,6 +29,11 @@ struct Rows {
 const OPERATORS: [Rows; 2] =
     [Rows { name: own::BIAS, entry: "bias" }, Rows { name: own::BIAS_GELU, entry: "bias_gelu" }];
 
+/// What the operators are made of.
+pub(super) const fn source() -> &'static str {
+    driver::PTX
+}
+
 /// The domain that sessions on CUDA are given.
 pub(super) fn domain() -> ort::Result<OperatorDomain> {
     OPERATORS.into_iter().try_fold(OperatorDomain::new(own::DOMAIN)?, OperatorDomain::add)

@@ -12,6 +12,7 @@ use super::checksum::Sha256;
 use super::options::Precision;
 use crate::domain::Activation;
 
+mod library;
 mod local;
 
 /// Name of the file that `fetch` leaves in a model's folder.

@@ -13,17 +13,18 @@ use super::catalogue::{self, RuntimeError as InstalledError};
 use super::coreml::device::Cast;
 use super::coreml::open::{Opened, Source};
 use super::coreml::scorer::PoolFactory;
+use super::fingerprint::{Facts, fingerprint};
 use super::golden::GoldenError;
 use super::manifest::{Manifest, ManifestError};
-use super::options::{Kind, Options, Shapes};
+use super::options::{Graphs, Kind, Options, Precision, Shapes};
 use super::origin::{self, Unreadable};
 use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
-use super::tokenizer::{self, PairTokenizer, TokenizerError};
-use super::{Batching, Company, Model, ScorerError, coreml};
+use super::tokenizer::{PairTokenizer, TokenizerError};
+use super::{Batching, Company, ExternalData, Model, ScorerError, coreml};
 use crate::domain::accelerator::Accelerator;
-use crate::domain::{Execution, ModelCard, PassedOver};
+use crate::domain::{Execution, Graph, ModelCard, PassedOver};
 use crate::graph;
 
 pub use self::choice::is_dynamically_quantised;
@@ -153,17 +154,28 @@ impl Model {
             return Err(OpenError::ShapeOnly { id: manifest.id.clone() });
         }
         let execution = Execution {
+            graph: Graph {
+                file: graph.path.display().to_string(),
+                advice: advice(manifest, options, &graph, usable.kind),
+            },
             devices: if usable.kind.has_devices() { usable.devices.clone() } else { Vec::new() },
             passed_over,
             ..Execution::default()
         };
         let place = Place::new(&usable, options.threads, &execution.nodes);
-        let files: [&[u8]; 2] = [&graph.bytes, &read(manifest, &manifest.tokenizer)?];
+        let facts = Facts {
+            graph: &graph.bytes,
+            external: &graph.external,
+            max_length,
+            provider: usable.kind,
+            precision: graph.precision.word(),
+            runtime: runtime.build(),
+        };
         let card = ModelCard {
             id: manifest.id.clone(),
             source: manifest.source.clone(),
             licence: manifest.licence.clone(),
-            fingerprint: fingerprint(files, max_length, usable.kind),
+            fingerprint: identify(manifest, &facts)?,
             precision: graph.precision.word().to_owned(),
             provider: usable.kind.word().to_owned(),
             runtime: runtime.build().to_owned(),
@@ -178,7 +190,8 @@ impl Model {
             None => Company::SameLength,
         };
         tell(&card, &graph.path, company);
-        let scorers = Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes), place)?);
+        let scorers =
+            Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes, graph.external), place)?);
         let batching = match usable.kind {
             Kind::Cpu | Kind::OpenVino => Batching::CPU,
             Kind::Cuda | Kind::Tensorrt => Batching::gpus(usable.devices.len()),
@@ -205,18 +218,26 @@ impl Model {
         execution: Execution,
     ) -> Result<Self, OpenError> {
         let Opened { pool, precision, files, folder, max_length } = opened;
-        let files: [&[u8]; 2] = [&files, &read(manifest, &manifest.tokenizer)?];
+        let facts = Facts {
+            graph: &files,
+            external: &ExternalData::default(),
+            max_length,
+            provider: Kind::CoreMl,
+            precision: precision.word(),
+            runtime: runtime.build(),
+        };
+        let graph = Graph { file: folder.display().to_string(), advice: String::new() };
         let card = ModelCard {
             id: manifest.id.clone(),
             source: manifest.source.clone(),
             licence: manifest.licence.clone(),
-            fingerprint: fingerprint(files, max_length, Kind::CoreMl),
+            fingerprint: identify(manifest, &facts)?,
             precision: precision.word().to_owned(),
             provider: Kind::CoreMl.word().to_owned(),
             runtime: runtime.build().to_owned(),
             max_length,
             activation: manifest.activation,
-            execution: Execution { accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
+            execution: Execution { graph, accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
         };
         let company = Company::Packed { slots: None };
         tell(&card, &folder, company);
@@ -266,6 +287,10 @@ fn tell(card: &ModelCard, graph: &Path, company: Company) {
         ?company,
         "model"
     );
+    let Graph { file, advice } = &card.execution.graph;
+    if !advice.is_empty() {
+        tracing::warn!(model.id = card.id, graph = file, advice, "model is not compiled");
+    }
 }
 
 /// The first provider of the roster with a graph for this model, and those before it that have none.
@@ -305,15 +330,23 @@ fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|source| OpenError::Unreadable { id: manifest.id.clone(), path: path.clone(), source })
 }
 
-/// A hash over everything that decides a score on this host: graph, tokenizer, the length that pairs are cut to and the
-/// rules of cutting.
-fn fingerprint(files: [&[u8]; 2], max_length: u32, kind: Kind) -> String {
-    let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 model fingerprint");
-    for file in files {
-        hasher.update(blake3::hash(file).as_bytes());
+fn identify(manifest: &Manifest, facts: &Facts<'_>) -> Result<String, OpenError> {
+    let unreadable = |source| OpenError::Unreadable { id: manifest.id.clone(), path: manifest.dir.clone(), source };
+    fingerprint(manifest, facts).map_err(unreadable)
+}
+
+/// What to run so that a model on the CPU does without its own graph, where it runs that and was not told to.
+fn advice(manifest: &Manifest, options: &Options, graph: &Chosen, kind: Kind) -> String {
+    // Only graphs that `compile` wrote take pairs without padding.
+    if kind != Kind::Cpu || options.graphs == Graphs::Source || graph.summary.slots.is_some() {
+        return String::new();
     }
-    hasher.update(&max_length.to_le_bytes());
-    hasher.update(&tokenizer::RULES.to_le_bytes());
-    hasher.update(kind.word().as_bytes());
-    hasher.finalize().to_hex().to_string()
+    let precision = match options.precision {
+        Precision::Auto => String::new(),
+        asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => format!(" --precision {}", asked.word()),
+    };
+    format!(
+        "it runs the model's own graph, which is slower than one written for this processor; run: rescored compile {}{precision}",
+        manifest.id
+    )
 }

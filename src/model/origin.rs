@@ -6,19 +6,36 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Manifest;
 use super::checksum::Sha256;
-use crate::graph::Origin;
+use super::{ExternalData, ExternalError, Manifest};
+use crate::graph::{self, Origin};
 
 /// A file of the weights cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("model: `{}` cannot be read; check that it is there and its permissions", path.display())]
-pub struct Unreadable {
-    /// The file.
-    pub path: PathBuf,
-    /// Why.
-    #[source]
-    pub source: std::io::Error,
+pub enum Unreadable {
+    /// The graph, the weights or their description.
+    #[error("model: `{}` cannot be read; check that it is there and its permissions", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file beside the graph.
+    #[error(transparent)]
+    External(#[from] ExternalError),
+}
+
+/// A model's own weights.
+#[derive(Debug)]
+pub struct Own {
+    /// The graph, or the weights without one.
+    pub origin: Origin,
+    /// The checksum that stands for all of their files.
+    pub sha256: Sha256,
+    /// Files beside the graph that hold its weights.
+    pub external: ExternalData,
 }
 
 /// Whether weights of this name need `compile` before they run: they are no graph.
@@ -31,28 +48,57 @@ pub fn is_safetensors(path: &Path) -> bool {
 /// # Errors
 /// [`Unreadable`].
 pub fn read(manifest: &Manifest) -> Result<(Origin, Sha256), Unreadable> {
+    let Own { origin, sha256, .. } = open(manifest)?;
+    Ok((origin, sha256))
+}
+
+/// As [`read`], with the files beside a graph that hold its weights.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
     let weights = bytes(&manifest.graph)?;
     let sum = Sha256::of(&weights);
     if !is_safetensors(&manifest.graph) {
-        return Ok((Origin::Onnx(weights), sum));
+        let external = external(manifest, &weights)?;
+        return Ok(Own { origin: Origin::Onnx(weights), sha256: with(sum, &external), external });
     }
     let path = config(&manifest.graph);
-    let text = std::fs::read_to_string(&path).map_err(|source| Unreadable { path, source })?;
-    let sum = both(sum, Sha256::of(text.as_bytes()));
-    Ok((Origin::Safetensors { weights, config: text }, sum))
+    let text = std::fs::read_to_string(&path).map_err(|source| Unreadable::File { path, source })?;
+    let sha256 = both(sum, Sha256::of(text.as_bytes()));
+    Ok(Own { origin: Origin::Safetensors { weights, config: text }, sha256, external: ExternalData::default() })
 }
 
-/// The checksum alone, without holding the weights.
+fn external(manifest: &Manifest, onnx: &[u8]) -> Result<ExternalData, ExternalError> {
+    // What is no graph names no files; it is told where a graph is needed.
+    let named = graph::summary(onnx).map(|summary| summary.externals).unwrap_or_default();
+    ExternalData::open(manifest, &manifest.graph, &named)
+}
+
+/// Weights beside the graph change scores as those inside do.
+fn with(graph: Sha256, external: &ExternalData) -> Sha256 {
+    if external.is_empty() {
+        return graph;
+    }
+    let files = external.hashes().map(|(location, hash)| format!(" {hash} {location}"));
+    Sha256::of(format!("{graph}{}", files.collect::<String>()).as_bytes())
+}
+
+/// The checksum alone.
 ///
 /// # Errors
 /// [`Unreadable`].
 pub fn identity(manifest: &Manifest) -> Result<Sha256, Unreadable> {
     let sum = |path: PathBuf| match Sha256::of_file(&path) {
         Ok((sum, _)) => Ok(sum),
-        Err(source) => Err(Unreadable { path, source }),
+        Err(source) => Err(Unreadable::File { path, source }),
     };
-    let weights = sum(manifest.graph.clone())?;
-    if is_safetensors(&manifest.graph) { Ok(both(weights, sum(config(&manifest.graph))?)) } else { Ok(weights) }
+    if is_safetensors(&manifest.graph) {
+        return Ok(both(sum(manifest.graph.clone())?, sum(config(&manifest.graph))?));
+    }
+    // Which files hold its weights stands in the graph.
+    let onnx = bytes(&manifest.graph)?;
+    Ok(with(Sha256::of(&onnx), &external(manifest, &onnx)?))
 }
 
 /// The sizes stand in another file, and change scores as weights do.
@@ -65,7 +111,7 @@ fn config(weights: &Path) -> PathBuf {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
-    std::fs::read(path).map_err(|source| Unreadable { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| Unreadable::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

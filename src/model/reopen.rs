@@ -43,6 +43,14 @@ impl Model {
 }
 
 impl Options {
+    /// What a model of these options must score.
+    ///
+    /// # Errors
+    /// When its folder or its golden pairs are not understood.
+    pub fn golden(&self, id: &str) -> Result<Vec<Golden>, OpenError> {
+        Ok(golden::read(&Manifest::open(&self.dir, self.named(id))?.dir)?)
+    }
+
     /// The name under which a model was configured: the path of a folder may stand for the id that the folder gives.
     fn named<'n>(&'n self, id: &'n str) -> &'n str {
         let names = |name: &&String| Manifest::open(&self.dir, name).is_ok_and(|manifest| manifest.id == id);

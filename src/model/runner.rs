@@ -8,6 +8,7 @@ use ort::value::{Tensor, TensorElementType, TensorRef};
 
 use super::ScorerError;
 use super::options::{Kind, ProviderOptions};
+use super::outputs;
 use super::provider::register;
 use super::session::Runtime;
 use crate::graph;
@@ -41,8 +42,8 @@ impl Runner for SessionRunner {
                 .map_err(refused)?;
             let outputs = session.run(inputs).map_err(refused)?;
             let missing = || ScorerError::Graph { message: format!("no output is called `{output}`") };
-            let (_, values) = outputs.get(output).ok_or_else(missing)?.try_extract_tensor::<f32>().map_err(refused)?;
-            answers.push(values.to_vec());
+            let (_, values) = outputs::floats(outputs.get(output).ok_or_else(missing)?).map_err(refused)?;
+            answers.push(values);
         }
         Ok(answers)
     }

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{TensorRef, ValueType};
+use ort::value::{Tensor, TensorElementType, TensorRef};
 
 use super::device::{self, DeviceScorer};
+use super::external::ExternalData;
 use super::options::{Kind, ProviderOptions};
+use super::outputs::Output;
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
 use super::{Batch, Brake, Scorer, ScorerError, ScorerFactory};
@@ -139,6 +141,38 @@ impl Feed {
     }
 }
 
+/// How wide the integers are that an input takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// 64 bits.
+    Long,
+    /// 32 bits.
+    Short,
+}
+
+/// An input, and what it is fed with.
+#[derive(Debug)]
+struct Fed {
+    name: String,
+    feed: Feed,
+    width: Width,
+}
+
+impl Fed {
+    /// The value of this input for a batch.
+    fn value<'b>(&self, batch: &'b Batch) -> ort::Result<SessionInputValue<'b>> {
+        let (shape, values) = self.feed.of_batch(batch);
+        Ok(match self.width {
+            Width::Long => TensorRef::from_array_view((shape, values))?.into(),
+            Width::Short => {
+                // Ids, lengths and places of one pass are far below the limit.
+                let values: Vec<i32> = values.iter().map(|&value| i32::try_from(value).unwrap_or(i32::MAX)).collect();
+                Tensor::from_array((shape, values))?.into()
+            }
+        })
+    }
+}
+
 /// Builds sessions of one graph, one thread each, on the devices of one provider.
 #[derive(Debug)]
 pub struct SessionFactory {
@@ -146,6 +180,8 @@ pub struct SessionFactory {
     graph: PathBuf,
     /// What the file held when it was opened.
     hash: blake3::Hash,
+    /// Weights beside it, as they were then.
+    external: ExternalData,
     weights: SharedWeights,
     place: Place,
     /// One value a device, held once more by each scorer on it.
@@ -176,11 +212,16 @@ impl Place {
 }
 
 impl SessionFactory {
-    /// Sessions of the ONNX file `graph`, which holds `onnx`. On CPUs its weights are kept once for all of them.
+    /// Sessions of the ONNX file `graph`, which holds `onnx` and reads `external` besides. On CPUs the weights that it
+    /// holds are kept once for all of them.
     ///
     /// # Errors
     /// [`ScorerError`] when the weights cannot be read.
-    pub fn new(runtime: Runtime, (graph, onnx): (PathBuf, &[u8]), place: Place) -> Result<Self, ScorerError> {
+    pub fn new(
+        runtime: Runtime,
+        (graph, onnx, external): (PathBuf, &[u8], ExternalData),
+        place: Place,
+    ) -> Result<Self, ScorerError> {
         let weights = match place.usable.kind {
             Kind::Cpu => graph::weights(onnx, SHARED_VALUES)
                 .map_err(|error| ScorerError::Graph { message: error.to_string() })?,
@@ -189,7 +230,7 @@ impl SessionFactory {
         };
         let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
         let (building, hash) = (Mutex::new(()), blake3::hash(onnx));
-        Ok(Self { runtime, graph, hash, weights: SharedWeights::new(weights)?, place, seats, building })
+        Ok(Self { runtime, graph, hash, external, weights: SharedWeights::new(weights)?, place, seats, building })
     }
 
     /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.
@@ -215,9 +256,9 @@ impl SessionFactory {
         let session = builder.commit_from_file(&self.graph)?;
         // Asked after the library has read it: a file that was put in its place meanwhile is another model's.
         let bytes = std::fs::read(&self.graph).map_err(|error| ort::Error::new(error.to_string()))?;
-        if blake3::hash(&bytes) != self.hash {
+        if blake3::hash(&bytes) != self.hash || !self.external.is_unchanged() {
             return Err(ort::Error::new(
-                "the graph's file has changed since the model was opened; load the model anew",
+                "the graph's file, or one with its weights, has changed since the model was opened; load the model anew",
             ));
         }
         Ok(session)
@@ -238,7 +279,7 @@ impl ScorerFactory for SessionFactory {
         // One that goes on keeps an event an operator, two gigabytes of them, and halves the worker's pace.
         let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
         let session = self.session(*seat, unplaced.as_ref()).map_err(|error| runtime(&error))?;
-        let output = logits(&session)?;
+        let output = Output::of(&session)?;
         let is_ragged = session.inputs().iter().any(|input| input.name() == device::MARK);
         let terms = Arc::new(RunOptions::new().map_err(|error| runtime(&error))?);
         let placed = Placed { session, unplaced, terms, _seat: seat };
@@ -251,37 +292,25 @@ impl ScorerFactory for SessionFactory {
 }
 
 /// What each input of a graph is fed with.
-fn feeds(session: &Session) -> Result<Vec<(String, Feed)>, ScorerError> {
-    let known = |name: &str| {
-        let message =
-            || format!("input `{name}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths");
-        let feed = Feed::of(name).ok_or_else(|| ScorerError::Graph { message: message() })?;
-        Ok((name.to_owned(), feed))
+fn feeds(session: &Session) -> Result<Vec<Fed>, ScorerError> {
+    let known = |name: &str, kind: Option<TensorElementType>| {
+        let refused = |message| ScorerError::Graph { message };
+        let feed = Feed::of(name).ok_or_else(|| {
+            refused(format!(
+                "input `{name}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths"
+            ))
+        })?;
+        let width = match kind {
+            Some(TensorElementType::Int64) => Width::Long,
+            Some(TensorElementType::Int32) => Width::Short,
+            Some(other) => {
+                return Err(refused(format!("input `{name}` takes values of type {other}, served are i64 and i32")));
+            }
+            None => return Err(refused(format!("input `{name}` is no tensor"))),
+        };
+        Ok(Fed { name: name.to_owned(), feed, width })
     };
-    session.inputs().iter().map(|input| known(input.name())).collect()
-}
-
-/// The name of the output with one logit a pair.
-fn logits(session: &Session) -> Result<String, ScorerError> {
-    let outputs = session.outputs();
-    let output = outputs
-        .iter()
-        .find(|output| output.name() == "logits")
-        .or_else(|| outputs.first().filter(|_| outputs.len() == 1))
-        .ok_or_else(|| ScorerError::Graph { message: "no output is called `logits`".to_owned() })?;
-    one_label(output.dtype())?;
-    Ok(output.name().to_owned())
-}
-
-/// A cross-encoder has one label; a graph that says otherwise is refused before it answers nonsense.
-fn one_label(kind: &ValueType) -> Result<(), ScorerError> {
-    let labels = kind.tensor_shape().filter(|shape| shape.len() > 1).and_then(|shape| shape.last().copied());
-    match labels {
-        Some(labels) if labels > 1 => Err(ScorerError::Graph {
-            message: format!("the output has {labels} labels a pair, a cross-encoder for ranking has 1"),
-        }),
-        _ => Ok(()),
-    }
+    session.inputs().iter().map(|input| known(input.name(), input.dtype().tensor_type())).collect()
 }
 
 /// A session at its place.
@@ -331,8 +360,8 @@ impl Brake for RunOptions {
 /// A session and what it is fed.
 struct SessionScorer {
     placed: Placed,
-    feeds: Vec<(String, Feed)>,
-    output: String,
+    feeds: Vec<Fed>,
+    output: Output,
 }
 
 impl Scorer for SessionScorer {
@@ -352,24 +381,15 @@ impl SessionScorer {
         let inputs = self
             .feeds
             .iter()
-            .map(|(name, feed)| {
-                let (shape, tensor) = feed.of_batch(batch);
-                Ok((name.as_str(), SessionInputValue::from(TensorRef::from_array_view((shape, tensor))?)))
-            })
+            .map(|fed| Ok((fed.name.as_str(), fed.value(batch)?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(|error| runtime(&error))?;
         let outputs =
             self.placed.session.run_with_options(inputs, &self.placed.terms).map_err(|error| runtime(&error))?;
-        let (_, logits) = outputs
-            .get(&self.output)
-            .ok_or_else(|| ScorerError::Graph { message: format!("no output `{}`", self.output) })?
-            .try_extract_tensor::<f32>()
-            .map_err(|error| runtime(&error))?;
         // A packed graph answers for its free slots too; they come last.
-        logits
-            .get(..batch.pairs())
-            .map(<[f32]>::to_vec)
-            .ok_or(ScorerError::Shape { pairs: batch.pairs(), got: logits.len() })
+        let mut logits = self.output.read(&outputs, batch.lengths().len())?;
+        logits.truncate(batch.pairs());
+        Ok(logits)
     }
 }
 

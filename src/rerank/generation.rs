@@ -107,6 +107,19 @@ impl Generation {
         self.engine.wait_until_warm()
     }
 
+    /// As [`Generation::wait_until_warm`], for as long as `wanted` says so.
+    ///
+    /// # Errors
+    /// The first worker's failure, or [`StartError::Unfinished`].
+    pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
+        self.engine.wait_until_warm_while(wanted)
+    }
+
+    /// Ids of the models that workers are loading, or running for the first time.
+    pub fn loading(&self) -> Vec<String> {
+        self.engine.loading()
+    }
+
     /// Scores pairs straight through the engine, past the cache. Blocks until all are scored or the deadline has passed.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! Several models in one process: what a burst on one does to the others, and what each may have waiting.
 
+use std::error::Error as _;
 use std::time::{Duration, Instant};
 
+use rescored::app::Core;
+use rescored::cache;
 use serde_json::{Value, json};
 
-use crate::support::{App, Pace, Setup};
+use crate::support::{App, Nature, Pace, Setup, two_workers, version};
 
 /// Pairs of a request.
 const PAIRS: usize = 10;
@@ -81,4 +84,36 @@ fn a_burst_on_one_model_fills_its_own_part_of_the_queue_alone() {
     });
     assert_eq!(app.figure(r#"rescored_model_refusals_total{model="other",reason="queue_full"}"#), 1);
     assert_eq!(app.figure(r#"rescored_model_refusals_total{model="fake",reason="queue_full"}"#), 0);
+}
+
+/// An engine over a sound model and a peculiar one, whose workers have begun to load them.
+fn beside(nature: Nature) -> Core {
+    let models = vec![version("sound", Pace::default(), Nature::Sound), version("peculiar", Pace::default(), nature)];
+    Core::start(models, &two_workers(), &cache::Options { bytes: 0, weights: Vec::new(), ttl: None }).expect("threads")
+}
+
+// Case B16.
+#[test]
+fn a_model_that_cannot_start_beside_others_is_named() {
+    for (nature, cause) in [(Nature::Unloadable, "told to be broken"), (Nature::Explosive, "panicked")] {
+        let error = beside(nature).reranker.wait_until_warm().expect_err("it cannot start");
+        let told = format!("{error}: {}", error.source().expect("a cause"));
+        assert!(told.contains("model `peculiar`") && !told.contains("sound"), "{nature:?}: {told}");
+        assert!(told.contains(cause) && told.contains("rescored doctor"), "{nature:?}: {told}");
+    }
+}
+
+// Case A7.
+#[test]
+fn whoever_waits_for_a_first_pass_that_does_not_end_can_give_up_and_is_told_which_it_is() {
+    for nature in [Nature::Endless, Nature::Deaf] {
+        let core = beside(nature);
+        let begun = Instant::now();
+        let wanted = || begun.elapsed() < Duration::from_millis(200);
+        let error = core.reranker.now().wait_until_warm_while(&wanted).expect_err("it does not end").to_string();
+        assert!(error.contains("model `peculiar`: its first forward pass has not ended"), "{nature:?}: {error}");
+        let left = Instant::now();
+        drop(core);
+        assert!(left.elapsed() < Duration::from_secs(20), "{nature:?}: the engine lets go of it");
+    }
 }

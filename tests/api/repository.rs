@@ -239,3 +239,125 @@ fn a_request_that_began_before_the_switch_ends_with_the_model_it_began_with() {
         assert_eq!(second["relevance_score"], 3.0, "not shifted: {answer}");
     });
 }
+
+/// A server whose changes may take so long.
+fn within(load_timeout: Duration) -> (App, Files) {
+    let files = Files::default();
+    let opener: Box<dyn Opener> = Box::new(files.clone());
+    (App::with(Setup { opener: Some(opener), load_timeout, ..Setup::default() }), files)
+}
+
+fn wait_until(what: &str, happened: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !happened() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a change of this model is being made, as the index tells it.
+fn is_loading(app: &App, model: &str) -> bool {
+    index(app).iter().any(|(name, _, reason)| name == model && reason.starts_with("loading for "))
+}
+
+// Case A7.
+#[test]
+fn a_load_that_does_not_end_is_given_up_told_and_leaves_the_next_one_alone() {
+    for (nature, ends) in [(Nature::Endless, "told to stop"), (Nature::Deaf, "left behind")] {
+        let (app, files) = within(Duration::from_millis(500));
+        files.put(nature);
+        let refused = app.post("/v2/repository/models/other/load", "");
+        let told = refused.text().to_owned();
+        assert!(refused.status == 409 && told.contains("raise RESCORED_LOAD_TIMEOUT"), "{ends}: {refused:?}");
+        assert!(told.contains("`other`") && told.contains("serves on"), "{ends}: {told}");
+        let (_, state, reason) = index(&app).remove(1);
+        assert!(state == "READY" && reason.contains("RESCORED_LOAD_TIMEOUT"), "{ends}: {state} {reason}");
+        assert_eq!(app.figure(r#"rescored_model_changes_total{reason="timed_out"}"#), 1, "{ends}");
+        files.put(Nature::Shifted(1.0));
+        assert_eq!(app.post("/v2/repository/models/fake/load", "").ok()["changed"], true, "{ends}");
+        assert_eq!(app.post("/v2/repository/models/other/load", "").ok()["changed"], true, "{ends}");
+        assert_eq!(logits(&mut app.connect(), "other").expect("it serves"), expected(1), "{ends}");
+        assert_eq!(app.get("/readyz").status, 200, "{ends}");
+    }
+}
+
+// Case A7.
+#[test]
+fn many_loads_that_wait_share_no_thread_with_requests_and_an_unload_ends_what_is_loading() {
+    let (app, files) = within(Duration::from_secs(600));
+    files.put(Nature::Endless);
+    // Larger than what connection threads read themselves.
+    let large = json!({"query": "q", "documents": ["=1 a", "b ".repeat(150_000)]}).to_string();
+    std::thread::scope(|scope| {
+        let loads: Vec<_> =
+            (0..300).map(|_| scope.spawn(|| app.post("/v2/repository/models/other/load", ""))).collect();
+        wait_until("one is being made", || is_loading(&app, "other"));
+        wait_until("those that find no room are refused", || {
+            app.figure(r#"rescored_requests_total{endpoint="repository",status="503"}"#) >= 290
+                || loads.iter().filter(|load| load.is_finished()).count() >= 290
+        });
+        let begun = Instant::now();
+        assert_eq!(app.post("/v1/rerank", &large).status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(8), "a large body waits for no load: {:?}", begun.elapsed());
+        let unloaded = app.post("/v2/repository/models/other/unload", "");
+        // The queue may be full; what was loading ends all the same.
+        assert!([200, 503].contains(&unloaded.status), "{unloaded:?}");
+        let answers: Vec<_> = loads.into_iter().map(|load| load.join().expect("an answer")).collect();
+        let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+        assert_eq!(count(409) + count(503), 300, "{:?}", answers.iter().map(|one| one.status).collect::<Vec<_>>());
+        assert!(count(409) >= 1 && count(503) >= 290, "{} {}", count(409), count(503));
+        let refused = answers.iter().find(|answer| answer.status == 503).expect("one");
+        assert!(refused.text().contains("changes wait already"), "{refused:?}");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        let ended = answers.iter().find(|answer| answer.status == 409).expect("one");
+        assert!(ended.text().contains("unloaded meanwhile"), "{ended:?}");
+    });
+    files.put(Nature::Shifted(1.0));
+    assert_eq!(app.post("/v2/repository/models/other/load", "").status, 200, "a good one loads at once");
+}
+
+// Case A7.
+#[test]
+fn a_client_that_hangs_up_takes_its_load_along() {
+    use std::io::Write as _;
+    let (app, files) = within(Duration::from_secs(600));
+    files.put(Nature::Endless);
+    let mut client = std::net::TcpStream::connect(app.address).expect("a connection");
+    let head = "POST /v2/repository/models/other/load HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+    client.write_all(head.as_bytes()).expect("sent");
+    wait_until("it is being made", || is_loading(&app, "other"));
+    drop(client);
+    wait_until("it is given up", || !is_loading(&app, "other"));
+    assert!(index(&app)[1].2.contains("nobody waited for it"), "{:?}", index(&app));
+    assert_eq!(app.figure(r#"rescored_model_changes_total{reason="given_up"}"#), 1);
+    files.put(Nature::Shifted(1.0));
+    assert_eq!(app.post("/v2/repository/models/other/load", "").ok()["changed"], true);
+}
+
+#[test]
+fn two_loads_of_one_model_at_once_change_it_once() {
+    let (app, files) = within(Duration::from_secs(60));
+    files.put(Nature::Shifted(1.0));
+    std::thread::scope(|scope| {
+        let load = || app.post("/v2/repository/models/other/load", "").ok()["changed"] == true;
+        let (one, other) = (scope.spawn(load), scope.spawn(load));
+        let changed = [one.join().expect("an answer"), other.join().expect("an answer")];
+        assert_eq!(changed.iter().filter(|changed| **changed).count(), 1, "{changed:?}");
+    });
+}
+
+#[test]
+fn a_model_that_is_unloaded_while_it_loads_stays_unloaded() {
+    let (app, files) = within(Duration::from_secs(600));
+    app.post("/v2/repository/models/other/unload", "").ok();
+    files.put(Nature::Endless);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| app.post("/v2/repository/models/other/load", ""));
+        wait_until("it is being made", || is_loading(&app, "other"));
+        assert_eq!(index(&app)[1].1, "LOADING");
+        app.post("/v2/repository/models/other/unload", "").ok();
+        assert_eq!(load.join().expect("an answer").status, 409);
+    });
+    assert_eq!(index(&app)[1].1, "UNAVAILABLE");
+    assert_eq!(app.get("/v2/models/other/ready").status, 404);
+}

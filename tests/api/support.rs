@@ -14,7 +14,7 @@ use rescored::app::{Core, Guard};
 use rescored::domain::LongDocuments;
 use rescored::health::Health;
 use rescored::http::{self, Listen, Stop, Ui};
-use rescored::repository::Opener;
+use rescored::repository::{self, Opener};
 use rescored::telemetry::TraceOptions;
 use rescored::telemetry::traces::Traces;
 use rescored::{cache, engine};
@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) guarded: bool,
     /// Who opens models anew; `None` leaves them unchanged for ever.
     pub(crate) opener: Option<Box<dyn Opener>>,
+    /// How long a change of the models may take.
+    pub(crate) load_timeout: Duration,
     pub(crate) traces: TraceOptions,
 }
 
@@ -78,6 +80,7 @@ impl Default for Setup {
             nature: Nature::Sound,
             guarded: false,
             opener: None,
+            load_timeout: Duration::from_secs(60),
             traces: TraceOptions::default(),
         }
     }
@@ -94,6 +97,20 @@ pub(crate) struct App {
     guard: Option<Guard>,
 }
 
+/// An engine of two workers.
+pub(crate) fn two_workers() -> engine::Options {
+    engine::Options {
+        workers: Some(2),
+        pinning: engine::Pinning::Free,
+        tokenisers: 2,
+        batch_tokens: None,
+        batch_wait: None,
+        queue_tokens: 50_000_000,
+        weights: Vec::new(),
+        stuck_after: Duration::from_secs(5),
+    }
+}
+
 impl App {
     pub(crate) fn start() -> Self {
         Self::with(Setup::default())
@@ -106,14 +123,12 @@ impl App {
     pub(crate) fn try_with(setup: Setup) -> Result<Self, http::BindError> {
         let models = setup.models.iter().map(|id| version(id, setup.pace, setup.nature)).collect();
         let engine = engine::Options {
-            workers: Some(2),
-            pinning: engine::Pinning::Free,
-            tokenisers: 2,
             batch_tokens: Some(setup.batch_tokens),
             batch_wait: setup.batch_wait,
             queue_tokens: setup.queue_tokens,
             weights: setup.weights,
             stuck_after: setup.stuck_after,
+            ..two_workers()
         };
         let cache = cache::Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };
         let core = Core::start(models, &engine, &cache).expect("threads");
@@ -140,7 +155,8 @@ impl App {
         if let Some(bytes) = setup.memory {
             core.budget.resize(bytes);
         }
-        let repository = setup.opener.map(|opener| core.repository(opener, &engine));
+        let changes = repository::Options { engine: engine.clone(), time_limit: setup.load_timeout };
+        let repository = setup.opener.map(|opener| core.repository(opener, changes).expect("a thread"));
         let guard = repository.as_ref().filter(|_| setup.guarded);
         let guard = guard.map(|repository| Guard::start(repository, &core.health).expect("a thread"));
         let Core { reranker, health, metrics, budget, .. } = core;

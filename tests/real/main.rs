@@ -18,6 +18,8 @@ mod golden;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod peculiar;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod program;
@@ -29,5 +31,7 @@ mod restart;
 mod support;
 #[cfg(test)]
 mod swap;
+#[cfg(test)]
+mod tiny;
 #[cfg(test)]
 mod weights;

@@ -53,6 +53,10 @@ impl Server {
             let mut line = String::new();
             let read = self.log().read_line(&mut line).expect("a line");
             assert!(read > 0, "the program ended before it said `{message}`");
+            // ONNX Runtime says in lines of its own what went wrong in a graph.
+            if line.contains("[E:onnxruntime") || line.contains("[W:onnxruntime") {
+                continue;
+            }
             let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
             if line["message"] == message {
                 return line;

@@ -57,6 +57,7 @@ pub(in crate::graph) fn emit(bert: &Bert, (arithmetic, scale): (Arithmetic, f32)
         graph: Some(emitter.writer.finish("cross-encoder")),
         opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: entries.map(entry).into(),
+        functions: Vec::new(),
     };
     model.encode_to_vec()
 }

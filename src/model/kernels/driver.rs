@@ -1,7 +1,7 @@
 //! NVIDIA's driver, as far as launching `rows.ptx` takes.
 //!
 //! Owns the four calls into `libcuda`, which is there wherever ONNX Runtime's CUDA provider works. Those calls, with those
-//! of `app/memory` and `coreml/table`, are what is `unsafe` in this crate.
+//! of `app/memory`, `halves` and `coreml/table`, are what is `unsafe` in this crate.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::sync::{Mutex, OnceLock, PoisonError};

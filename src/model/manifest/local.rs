@@ -1,14 +1,13 @@
 //! A model's folder without a manifest: what its files tell.
 //!
-//! Owns the usual names of graphs, and of weights that `compile` makes graphs of, and the keys of `config.json` and `tokenizer_config.json`. It must not know the
-//! manifest's own format.
+//! Owns the usual names of graphs, and of weights that `compile` makes graphs of, and the keys of `config.json` and
+//! `tokenizer_config.json`; those of sentence-transformers are `library`'s. It must not know the manifest's own format.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Manifest, ManifestError};
-use crate::domain::Activation;
+use super::{Manifest, ManifestError, library};
 use crate::model::catalogue::Entry;
 
 /// Where exporters put a graph, the likeliest first.
@@ -31,9 +30,19 @@ pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Resul
     }
     let config = Description::read(&dir.join("config.json"), &id)?;
     let tokenizer_config = Description::read(&dir.join("tokenizer_config.json"), &id)?;
-    let (max_length, activation) = match known {
-        Some(entry) => (entry.max_length, entry.activation.into()),
-        None => (length(&config, &tokenizer_config), activation(&config, &id)?),
+    let (max_length, activation) = if let Some(entry) = known {
+        (entry.max_length, entry.activation.into())
+    } else {
+        let own = Description::read(&dir.join(library::OWN), &id)?;
+        let reader = Description::read(&dir.join(library::READER), &id)?;
+        library::refuse_prompts(&own, &id)?;
+        if reader.value.get("do_lower_case").is_some() {
+            // Bytes that are no text are told where the tokenizer is opened.
+            let tokenizer = std::fs::read_to_string(&tokenizer).unwrap_or_default();
+            library::refuse_lower_case(&reader, &tokenizer, &id)?;
+        }
+        refuse_labels(&config, &id)?;
+        (length(&config, &tokenizer_config, &reader), library::activation(&own, &config, &id)?)
     };
     Ok(Manifest {
         id,
@@ -52,9 +61,9 @@ pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Resul
 }
 
 /// A JSON description beside a model; a missing one is empty.
-struct Description {
-    path: PathBuf,
-    value: Value,
+pub(super) struct Description {
+    pub(super) path: PathBuf,
+    pub(super) value: Value,
 }
 
 impl Description {
@@ -104,8 +113,24 @@ fn find_graph(dir: &Path, id: &str, fetched: bool) -> Result<PathBuf, ManifestEr
     }
 }
 
-/// The smaller of what the model has positions for and what its tokenizer was told.
-fn length(config: &Description, tokenizer: &Description) -> u32 {
+/// Refuses a model that says of itself that it has several labels. One that says nothing is believed: its graph is asked.
+fn refuse_labels(config: &Description, id: &str) -> Result<(), ManifestError> {
+    let named = config.value.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
+    let counted = config.number("num_labels").map(|count| count as usize);
+    match named.or(counted) {
+        Some(labels) if labels > 1 => Err(ManifestError::Unsupported {
+            id: id.into(),
+            path: config.path.clone(),
+            field: if named.is_some() { "id2label" } else { "num_labels" },
+            value: format!("{labels} labels"),
+            expected: "a cross-encoder for ranking has 1",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The smallest of what the model has positions for, what its tokenizer was told, and what sentence-transformers was.
+fn length(config: &Description, tokenizer: &Description, reader: &Description) -> u32 {
     let positions = config.number("max_position_embeddings").map(|positions| {
         // RoBERTa's family counts positions from behind the padding id, so the first ones are never used.
         let family = config.value.get("model_type").and_then(Value::as_str).unwrap_or_default();
@@ -117,30 +142,14 @@ fn length(config: &Description, tokenizer: &Description) -> u32 {
         positions.saturating_sub(offset)
     });
     let told = tokenizer.number("model_max_length");
-    [positions, told].into_iter().flatten().filter(|&length| length >= 4).min().unwrap_or(USUAL_LENGTH)
-}
-
-/// What sentence-transformers wrote into `config.json`, now or in its older form.
-fn activation(config: &Description, id: &str) -> Result<Activation, ManifestError> {
-    let now = config.value.pointer("/sentence_transformers/activation_fn");
-    let older = config.value.get("sbert_ce_default_activation_function");
-    let Some(named) = now.or(older).and_then(Value::as_str) else { return Ok(Activation::default()) };
-    match named.rsplit('.').next().unwrap_or(named) {
-        "Sigmoid" => Ok(Activation::Sigmoid),
-        "Identity" => Ok(Activation::Identity),
-        _ => Err(ManifestError::Unsupported {
-            id: id.into(),
-            path: config.path.clone(),
-            field: "activation_fn",
-            value: named.chars().take(100).collect(),
-            expected: "Sigmoid and Identity are",
-        }),
-    }
+    let longest = reader.number("max_seq_length");
+    [positions, told, longest].into_iter().flatten().filter(|&length| length >= 4).min().unwrap_or(USUAL_LENGTH)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Activation;
 
     fn open(files: &[(&str, &str)]) -> Result<Manifest, ManifestError> {
         open_as("m", files)
@@ -262,9 +271,40 @@ mod tests {
                 ],
                 "activation_fn: `torch.nn.Tanh` is not supported",
             ),
+            // Case B13.
+            (
+                "several labels",
+                vec![tokenizer, graph, ("config.json", r#"{"id2label":{"0":"A","1":"B","2":"C"}}"#)],
+                "id2label: `3 labels` is not supported; a cross-encoder for ranking has 1",
+            ),
+            (
+                "labels counted",
+                vec![tokenizer, graph, ("config.json", r#"{"num_labels":2}"#)],
+                "num_labels: `2 labels`",
+            ),
         ] {
             let fault = open(&files).unwrap_err().to_string();
             assert!(fault.contains(expected), "{why}: {fault}");
         }
+    }
+
+    // Case B12: what sentence-transformers 5.7.0 wrote.
+    #[test]
+    fn a_folder_of_sentence_transformers_modules_is_read() {
+        let own = r#"{"__version__":{"sentence_transformers":"5.7.0"},"activation_fn":"torch.nn.modules.linear.Identity",
+            "default_prompt_name":null,"model_type":"CrossEncoder","prompts":{}}"#;
+        let modules =
+            r#"[{"idx":0,"name":"0","path":"","type":"sentence_transformers.base.modules.transformer.Transformer"}]"#;
+        let manifest = open(&[
+            ("model.onnx", "x"),
+            ("tokenizer.json", "{}"),
+            ("config.json", r#"{"id2label":{"0":"LABEL_0"},"max_position_embeddings":8192}"#),
+            ("config_sentence_transformers.json", own),
+            ("modules.json", modules),
+            ("sentence_bert_config.json", r#"{"max_seq_length":300,"do_lower_case":false}"#),
+            ("1_Dense/config.json", r#"{"in_features":256,"activation_function":"torch.nn.modules.activation.GELU"}"#),
+        ])
+        .unwrap();
+        assert_eq!((manifest.max_length, manifest.activation), (300, Activation::Identity));
     }
 }

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use super::{OpenError, read};
 use crate::graph::{self, Origin, Summary};
-use crate::model::Manifest;
 use crate::model::checksum::Sha256;
 use crate::model::compiled::{self, Storage};
 use crate::model::options::{Graphs, Kind, Options, Precision};
-use crate::model::origin;
+use crate::model::origin::{self, Own};
+use crate::model::{ExternalData, Manifest};
 
 /// Operators that quantise activations with one scale a tensor: every row of a batch then depends on all others.
 const DYNAMIC_QUANTISERS: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
@@ -22,6 +22,8 @@ pub(super) struct Chosen {
     pub(super) bytes: Vec<u8>,
     pub(super) summary: Summary,
     pub(super) precision: Precision,
+    /// Weights that lie beside it.
+    pub(super) external: ExternalData,
 }
 
 /// Whether a graph finds the ranges of its activations in each forward pass. Bytes that are no graph do not.
@@ -36,11 +38,11 @@ pub(super) fn quantises_dynamically(summary: &Summary) -> bool {
 /// The graph that a provider runs: a compiled one of the precision asked for, else the model's own if that is of this
 /// precision and the provider runs such graphs well.
 pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, OpenError> {
-    let (origin, source) = origin::read(manifest)?;
+    let Own { origin, sha256: source, external } = origin::open(manifest)?;
     let own = match origin {
         Origin::Onnx(onnx) => {
             let own = look_at(manifest, (manifest.graph.clone(), onnx), None)?;
-            Chosen { precision: manifest.precision.unwrap_or(own.precision), ..own }
+            Chosen { precision: manifest.precision.unwrap_or(own.precision), external, ..own }
         }
         Origin::Safetensors { .. } => return written_from_weights(manifest, options, (kind, source)),
     };
@@ -121,7 +123,9 @@ fn look_at(
     let unreadable = |source| OpenError::Graph { id: manifest.id.clone(), path: path.clone(), source };
     let summary = graph::summary(&bytes).map_err(unreadable)?;
     let guess = if quantises_dynamically(&summary) { Precision::Int8 } else { Precision::Fp32 };
-    Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary })
+    // Graphs that `compile` writes hold their weights.
+    let external = ExternalData::default();
+    Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary, external })
 }
 
 #[cfg(test)]

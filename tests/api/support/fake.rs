@@ -41,6 +41,10 @@ pub(crate) enum Nature {
     Unloadable,
     /// Loading it panics.
     Explosive,
+    /// Its first forward pass ends when it is told to, and not before.
+    Endless,
+    /// Its first forward pass never ends, whatever it is told.
+    Deaf,
     /// It runs on an accelerator, in another arithmetic: scores are higher by [`ACCELERATED`]. A document may end the
     /// device for good (`=dead`), or fill its memory for good (`=full`).
     Accelerated,
@@ -128,6 +132,8 @@ impl ScorerFactory for Factory {
             | Nature::NonFinite
             | Nature::Constant
             | Nature::Sociable
+            | Nature::Endless
+            | Nature::Deaf
             | Nature::Accelerated
             | Nature::Moved => {
                 let device = Arc::clone(device);
@@ -139,6 +145,13 @@ impl ScorerFactory for Factory {
 
 impl Scorer for Fake {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
+        match self.nature {
+            Nature::Endless => self.spend(Duration::from_hours(1))?,
+            Nature::Deaf => loop {
+                std::thread::park();
+            },
+            _ => {}
+        }
         let length = batch.shape()[1];
         let pairs = batch.pairs();
         let mut logits = Vec::with_capacity(pairs);
@@ -188,7 +201,12 @@ impl Scorer for Fake {
                 Nature::Constant => 1.0,
                 Nature::Sociable => logit + f32::from(u8::try_from(pairs).expect("a small batch")),
                 Nature::Accelerated => logit + ACCELERATED,
-                Nature::Sound | Nature::Unloadable | Nature::Explosive | Nature::Moved => logit,
+                Nature::Sound
+                | Nature::Unloadable
+                | Nature::Explosive
+                | Nature::Endless
+                | Nature::Deaf
+                | Nature::Moved => logit,
             });
         }
         Ok(logits)

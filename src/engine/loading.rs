@@ -1,0 +1,119 @@
+//! Which model a worker loads or runs for the first time, and what ends that.
+//!
+//! Owns the first passes, and one worker's word on them, where others can see it: a session that is being built cannot be ended, a first forward
+//! pass that goes on for ever can, mostly. It must not know scheduling, or who gives up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::StartError;
+use super::crew::Crew;
+use crate::model::{Batch, Brake, Company, Encoding, Model, Scorer, ScorerError};
+
+/// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
+const WARM_UP_TOKENS: u32 = 128;
+
+/// Tokens of a pair that shows whether a model runs at all where [`WARM_UP_TOKENS`] fail, and of two in one pass.
+const SHORT_TOKENS: u32 = 8;
+
+/// How long a worker that loads a model, or runs it for the first time, may go on once its engine is given up. Past it its
+/// thread is left behind.
+pub(super) const PATIENCE_TO_END: Duration = Duration::from_secs(1);
+
+/// See the module. Empty while its worker loads nothing.
+#[derive(Default)]
+pub(super) struct Loading(Mutex<Option<Underway>>);
+
+struct Underway {
+    /// The model, by its place among the engine's.
+    model: usize,
+    /// What ends its first forward pass, once there is one.
+    brake: Option<Arc<dyn Brake>>,
+}
+
+impl Loading {
+    /// A model begins to be loaded.
+    pub(super) fn begin(&self, model: usize) {
+        *self.underway() = Some(Underway { model, brake: None });
+    }
+
+    /// It is about to run for the first time; where nobody wants that any more, it is told to stop before it begins.
+    pub(super) fn warm(&self, brake: Option<Arc<dyn Brake>>, is_unwanted: impl Fn() -> bool) {
+        let mut underway = self.underway();
+        if let Some(brake) = brake.as_ref().filter(|_| is_unwanted()) {
+            brake.stop();
+        }
+        if let Some(underway) = underway.as_mut() {
+            underway.brake = brake;
+        }
+    }
+
+    /// It runs, or cannot.
+    pub(super) fn end(&self) {
+        *self.underway() = None;
+    }
+
+    /// Ends the first forward pass that is going on, if one is.
+    pub(super) fn stop(&self) {
+        if let Some(brake) = self.underway().as_ref().and_then(|underway| underway.brake.as_ref()) {
+            brake.stop();
+        }
+    }
+
+    /// The model that is being loaded.
+    pub(super) fn model(&self) -> Option<usize> {
+        self.underway().as_ref().map(|underway| underway.model)
+    }
+
+    fn underway(&self) -> MutexGuard<'_, Option<Underway>> {
+        // No code that can panic runs under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ids of the models that are being loaded, each once, in their order.
+pub(super) fn ids(loading: impl Iterator<Item = usize>, models: &[Arc<Model>]) -> Vec<String> {
+    let mut places: Vec<usize> = loading.collect();
+    places.sort_unstable();
+    places.dedup();
+    places.into_iter().filter_map(|place| Some(models.get(place)?.card.id.clone())).collect()
+}
+
+/// Builds one scorer a model for a worker, and runs each.
+pub(super) fn build((crew, worker): (&Crew, usize), batch: &mut Batch) -> Result<Vec<Box<dyn Scorer>>, StartError> {
+    let loading = crew.loading(worker);
+    let mut scorers = Vec::with_capacity(crew.models.len());
+    for (place, model) in crew.models.iter().enumerate() {
+        loading.begin(place);
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let mut scorer = model.scorers.build()?;
+            loading.warm(scorer.brake(), || crew.pool.is_closing());
+            first_passes(model, &mut scorer, batch)?;
+            Ok(scorer)
+        }));
+        loading.end();
+        let panicked = |_| Err(ScorerError::Runtime { message: "loading the model panicked".to_owned() });
+        let card = &model.card;
+        let (id, file) = (card.id.clone(), card.execution.graph.file.clone());
+        let failed = |source| StartError::Model { model: id, file, source };
+        scorers.push(built.unwrap_or_else(panicked).map_err(failed)?);
+    }
+    Ok(scorers)
+}
+
+fn first_passes(model: &Model, scorer: &mut Box<dyn Scorer>, batch: &mut Batch) -> Result<(), ScorerError> {
+    let mut run = |tokens: u32, pairs: usize| {
+        let length = tokens.min(model.card.max_length);
+        let pair = Encoding::new(vec![1; length as usize], length / 2, 0);
+        model.company.arrange(&vec![&pair; pairs], batch);
+        scorer.score(batch).map(drop)
+    };
+    // A model that takes shorter pairs only than it says runs, and is told so when it proves itself.
+    run(WARM_UP_TOKENS, 1).or_else(|error| run(SHORT_TOKENS, 1).map_err(|_| error))?;
+    if model.company != Company::Alone {
+        // Passes that fail for their company would be halved later, and only be slow.
+        run(SHORT_TOKENS, 2)?;
+    }
+    Ok(())
+}
