@@ -344,7 +344,7 @@ async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Ga
         sizer.look(core, used);
         let Some(gauge) = &gauge else { continue };
         let Steps { pressure, shrink } = ladder.look(used, gauge.limit());
-        core.metrics.memory_pressure.set(pressure.step().into());
+        core.metrics.memory.pressure.set(pressure.step().into());
         if shrink {
             let cache = core.cache.clone();
             // A cache that is large enough to matter takes a while to go through.

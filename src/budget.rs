@@ -149,7 +149,7 @@ impl Budget {
     pub fn resize(&self, bytes: u64) {
         let mut state = self.state();
         let served = state.books.resize(bytes);
-        self.wake(state, served);
+        self.wake(state, &served);
     }
 
     /// What there is to tell.
@@ -160,7 +160,7 @@ impl Budget {
     }
 
     fn denied(&self, denied: Denied) -> Denied {
-        self.0.metrics.memory_budget_refusals.get_or_create(&Reason { reason: denied.word() }).inc();
+        self.0.metrics.memory.budget_refusals.get_or_create(&Reason { reason: denied.word() }).inc();
         denied
     }
 
@@ -168,12 +168,12 @@ impl Budget {
         if bytes > 0 {
             let mut state = self.state();
             let served = state.books.give_back(bytes);
-            self.wake(state, served);
+            self.wake(state, &served);
         }
     }
 
     /// Tells those who have their bytes, once the lock is free.
-    fn wake(&self, mut state: MutexGuard<'_, State>, served: Vec<Ticket>) {
+    fn wake(&self, mut state: MutexGuard<'_, State>, served: &[Ticket]) {
         let woken: Vec<_> = served.iter().filter_map(|ticket| state.asleep.remove(ticket)).collect();
         self.show(&state);
         drop(state);
@@ -186,9 +186,9 @@ impl Budget {
     fn show(&self, state: &State) {
         let level = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let (books, metrics) = (&state.books, &self.0.metrics);
-        metrics.memory_budget_bytes.set(level(books.size()));
-        metrics.memory_budget_used_bytes.set(level(books.used()));
-        metrics.memory_budget_waiting.set(level(books.waiting() as u64));
+        metrics.memory.budget_bytes.set(level(books.size()));
+        metrics.memory.budget_used_bytes.set(level(books.used()));
+        metrics.memory.budget_waiting.set(level(books.waiting() as u64));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -317,7 +317,7 @@ impl Drop for Waiting<'_> {
         let mut state = self.budget.state();
         state.asleep.remove(&self.ticket);
         let (_, served) = state.books.leave(self.ticket, self.bytes);
-        self.budget.wake(state, served);
+        self.budget.wake(state, &served);
     }
 }
 

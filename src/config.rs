@@ -173,12 +173,10 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     };
     let compile = read.value(&settings::COMPILE, raw.compile);
     let load_timeout = read.value(&settings::LOAD_TIMEOUT, raw.load_timeout);
-    let cache_bytes = read.value(&settings::CACHE_BYTES, raw.cache_bytes);
-    let cache = cache(read, cache_bytes, (raw.cache_weights, raw.cache_ttl));
+    let (cache, cache_bytes) = cache(read, (raw.cache_bytes, raw.cache_weights, raw.cache_ttl));
     let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
     let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
-    let memory_limit = read.value(&settings::MEMORY_LIMIT, raw.memory_limit);
-    let memory_budget = read.value(&settings::MEMORY_BUDGET, raw.memory_budget);
+    let (memory_limit, memory_budget) = memory(read, raw.memory_limit, raw.memory_budget);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
     let telemetry = telemetry(read, raw.log, raw.log_format);
@@ -271,12 +269,22 @@ fn coreml(read: &mut Reader, units: Option<String>, cache: Option<String>) -> mo
     model::CoreMl { units, cache: read.value(&settings::COREML_CACHE, cache) }
 }
 
-fn cache(read: &mut Reader, bytes: Option<u64>, (weights, ttl): (Option<String>, Option<String>)) -> cache::Options {
-    cache::Options {
-        bytes: bytes.unwrap_or(AUTO_CACHE_BYTES),
+fn memory(read: &mut Reader, limit: Option<String>, budget: Option<String>) -> (Option<u64>, Option<u64>) {
+    (read.value(&settings::MEMORY_LIMIT, limit), read.value(&settings::MEMORY_BUDGET, budget))
+}
+
+/// The cache's options, and its bytes where they were set.
+fn cache(
+    read: &mut Reader,
+    (bytes, weights, ttl): (Option<String>, Option<String>, Option<String>),
+) -> (cache::Options, Option<u64>) {
+    let set = read.value(&settings::CACHE_BYTES, bytes);
+    let options = cache::Options {
+        bytes: set.unwrap_or(AUTO_CACHE_BYTES),
         weights: read.value(&settings::CACHE_WEIGHTS, weights).unwrap_or_default(),
         ttl: read.value(&settings::CACHE_TTL, ttl),
-    }
+    };
+    (options, set)
 }
 
 fn snapshot(read: &mut Reader, path: Option<String>, every: Option<String>) -> cache::SnapshotOptions {

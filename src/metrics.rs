@@ -80,6 +80,21 @@ type Latencies = HistogramWithExemplars<Traced>;
 /// A number that goes up and down.
 pub type Level = Gauge<i64, AtomicI64>;
 
+/// Memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// How short it is: 0 not at all, 1 caches are given up, 2 new work is refused, 3 new connections wait.
+    pub pressure: Level,
+    /// Bytes that may be held for requests at once.
+    pub budget_bytes: Level,
+    /// Bytes of these in use.
+    pub budget_used_bytes: Level,
+    /// Requests and warm-up lines that wait for some of them.
+    pub budget_waiting: Level,
+    /// Requests that were refused memory, by reason.
+    pub budget_refusals: Family<Reason, Count>,
+}
+
 /// All metrics. Fields are cheap to touch from any thread.
 #[derive(Debug)]
 pub struct Metrics {
@@ -88,16 +103,8 @@ pub struct Metrics {
     pub requests: Family<Answered, Count>,
     /// Time from the first byte of a request's body read to its answer written out.
     pub request_seconds: Family<Face, Latencies, fn() -> Latencies>,
-    /// How short memory is: 0 not at all, 1 caches are given up, 2 new work is refused, 3 new connections wait.
-    pub memory_pressure: Level,
-    /// Bytes of memory that may be held for requests at once.
-    pub memory_budget_bytes: Level,
-    /// Bytes of these in use.
-    pub memory_budget_used_bytes: Level,
-    /// Requests and warm-up lines that wait for some of them.
-    pub memory_budget_waiting: Level,
-    /// Requests that were refused memory, by reason.
-    pub memory_budget_refusals: Family<Reason, Count>,
+    /// Memory: how short it is, and what requests hold.
+    pub memory: Memory,
     /// Connections that are open.
     pub connections: Level,
     /// Connections that were shut down, by reason.
@@ -240,11 +247,7 @@ impl Metrics {
             registry: Registry::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(traced_latency as fn() -> Latencies),
-            memory_pressure: Level::default(),
-            memory_budget_bytes: Level::default(),
-            memory_budget_used_bytes: Level::default(),
-            memory_budget_waiting: Level::default(),
-            memory_budget_refusals: Family::default(),
+            memory: Memory::default(),
             connections: Level::default(),
             connections_shut: Family::default(),
             answers_partial: Count::default(),
@@ -318,11 +321,11 @@ impl Metrics {
         r.register_with_unit("forward", "time of one forward pass", Unit::Seconds, self.forward_seconds.clone());
         declare! { r,
                    "requests", "requests answered, by face and status", self.requests;
-                   "memory_pressure", "how short memory is, from 0 to 3", self.memory_pressure;
-            "memory_budget_bytes", "bytes of memory that may be held for requests at once", self.memory_budget_bytes;
-            "memory_budget_used_bytes", "bytes of the memory budget in use", self.memory_budget_used_bytes;
-            "memory_budget_waiting", "requests and warm-up lines that wait for memory", self.memory_budget_waiting;
-            "memory_budget_refusals", "requests that were refused memory, by reason", self.memory_budget_refusals;
+                   "memory_pressure", "how short memory is, from 0 to 3", self.memory.pressure;
+            "memory_budget_bytes", "bytes of memory that may be held for requests at once", self.memory.budget_bytes;
+            "memory_budget_used_bytes", "bytes of the memory budget in use", self.memory.budget_used_bytes;
+            "memory_budget_waiting", "requests and warm-up lines that wait for memory", self.memory.budget_waiting;
+            "memory_budget_refusals", "requests that were refused memory, by reason", self.memory.budget_refusals;
             "connections", "connections that are open", self.connections;
             "connections_shut", "connections that were shut down, by reason", self.connections_shut;
             "answers_partial", "answers in which some documents were not scored in time", self.answers_partial;
