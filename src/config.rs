@@ -179,8 +179,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let (memory_limit, memory_budget) = memory(read, raw.memory_limit, raw.memory_budget);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let telemetry = telemetry(read, raw.log, raw.log_format);
-    let traces = traces(read, raw.otlp_endpoint, raw.otlp_percent);
+    let (telemetry, traces) = told(read, (raw.log, raw.log_format), (raw.otlp_endpoint, raw.otlp_percent));
     Config {
         http,
         model,
@@ -242,6 +241,15 @@ fn patience(
         keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
         client: read.value(&settings::CLIENT_TIMEOUT, client),
     }
+}
+
+/// Logs and traces.
+fn told(
+    read: &mut Reader,
+    (filter, format): (Option<String>, Option<String>),
+    (endpoint, percent): (Option<String>, Option<String>),
+) -> (telemetry::Options, telemetry::TraceOptions) {
+    (telemetry(read, filter, format), traces(read, endpoint, percent))
 }
 
 fn traces(read: &mut Reader, endpoint: Option<String>, percent: Option<String>) -> telemetry::TraceOptions {

@@ -74,7 +74,8 @@ struct Arrival<'b> {
     /// A body of one piece is not copied.
     first: Option<Bytes>,
     rest: Vec<u8>,
-    structure: Structure,
+    /// `None` until the body is known to be large.
+    structure: Option<Structure>,
     memory: Reservation,
     since: Instant,
     /// Time that it waited for memory.
@@ -123,7 +124,7 @@ impl<'b> Arrival<'b> {
             declared,
             first: None,
             rest: Vec::new(),
-            structure: Structure::default(),
+            structure: None,
             memory: terms.budget.nothing(Class::Small),
             since: now,
             waited: Duration::ZERO,
@@ -188,10 +189,10 @@ impl<'b> Arrival<'b> {
         let mut wanted = bytes as u64 * self.terms.reading.factor();
         if is_large {
             self.memory.reclass(Class::Large);
-            self.count(piece);
+            let structure = self.count(piece);
             wanted += match self.terms.reading {
-                Reading::Copied => self.structure.bytes(),
-                Reading::Rewritten => self.structure.bytes_in_place(),
+                Reading::Copied => structure.bytes(),
+                Reading::Rewritten => structure.bytes_in_place(),
             };
             wanted = wanted.next_multiple_of(STEP);
         }
@@ -205,12 +206,15 @@ impl<'b> Arrival<'b> {
     }
 
     /// Counts the structure of a large body. What came before it was known to be large has not been counted yet.
-    fn count(&mut self, piece: &[u8]) {
-        if self.structure == Structure::default() {
-            let before = self.first.as_deref().unwrap_or(&self.rest);
-            self.structure.read(before);
-        }
-        self.structure.read(piece);
+    fn count(&mut self, piece: &[u8]) -> Structure {
+        let mut structure = self.structure.unwrap_or_else(|| {
+            let mut before = Structure::default();
+            before.read(self.first.as_deref().unwrap_or(&self.rest));
+            before
+        });
+        structure.read(piece);
+        self.structure = Some(structure);
+        structure
     }
 
     fn keep(&mut self, piece: Bytes) -> Result<(), Refusal> {

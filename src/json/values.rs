@@ -160,6 +160,13 @@ pub(crate) fn below<'n>(path: &'n str, key: &str) -> Option<&'n str> {
     if path.is_empty() || path == key { Some("") } else { path.strip_prefix(key)?.strip_prefix('.') }
 }
 
+/// Bytes of a text that is gathered from so many bytes, at most. Values that are named twice stand in it twice, as a title
+/// that is to weigh more; but fifty names must not make fifty times the memory.
+pub(crate) fn longest(gathered_from: usize) -> usize {
+    const SHORT: usize = 4 << 10;
+    (2 * gathered_from).max(SHORT)
+}
+
 /// Adds a value as it is spelled, unless it is empty. Borrows as long as there is only one.
 pub(crate) fn append<'b>(text: &mut Cow<'b, str>, joint: &str, raw: &'b str) {
     if raw.is_empty() {

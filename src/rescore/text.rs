@@ -6,11 +6,12 @@
 //! - The values of one field are joined by one space, as OpenSearch's rerank processor does.
 //! - The fields are joined by the separator, empty ones leave no trace. A field without a value (absent, null, `[]`) is
 //!   skipped and counted. A hit without any is an empty passage.
+//! - A passage is no longer than twice what it was gathered from: fields named over and over make it no longer.
 
 use std::borrow::Cow;
 
 use super::scan::{Cursor, Span, Syntax};
-use crate::json::values::{Values, append, below};
+use crate::json::values::{Values, append, below, longest};
 
 /// Between fields when the caller names nothing. OpenSearch's rerank processor puts nothing there, which glues the last
 /// word of one field to the first of the next; every tokenizer reads a line break as a break.
@@ -55,6 +56,7 @@ impl<'a> Fields<'a> {
         let mut text = Cow::Borrowed("");
         let mut values = Values::default();
         let mut missing = 0;
+        let longest = longest(places.iter().flatten().map(Span::len).sum());
         for name in &self.names {
             values.clear();
             for place in places.iter().flatten() {
@@ -66,6 +68,10 @@ impl<'a> Fields<'a> {
             missing += usize::from(values.found.is_empty());
             let mut joint = self.separator.as_ref();
             for value in values.found.iter().filter(|value| !value.is_empty()) {
+                let joined = if text.is_empty() { 0 } else { text.len() + joint.len() };
+                if joined + value.len() > longest {
+                    break;
+                }
                 append(&mut text, joint, value);
                 joint = " ";
             }
@@ -152,5 +158,17 @@ mod tests {
         let fields = Fields::new(vec!["a".into()], None);
         let passage = fields.passage(r#"{"a":"x"}"#, &[Some(0..9)]);
         assert!(matches!(passage.text, Cow::Borrowed("x")));
+    }
+
+    /// Case A2: fifty names of one text of 30 MiB took 1.5 GiB.
+    #[test]
+    fn names_over_and_over_make_no_passage_of_many_times_the_text() {
+        let source = format!(r#"{{"t":"{}"}}"#, "x".repeat(10_000));
+        let (text, _) = passage(&["t"; 50], None, ["", &source]);
+        assert_eq!(text.len(), 20_001, "twice, and the separator");
+        let (text, _) = passage(&["t"; 50], Some(&"-".repeat(1 << 20)), ["", &source]);
+        assert_eq!(text.len(), 10_000, "nor does a separator");
+        let (text, _) = passage(&["t", "t"], None, ["", r#"{"t":"title"}"#]);
+        assert_eq!(text, "title\ntitle", "a title may weigh more");
     }
 }

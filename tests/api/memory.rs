@@ -169,7 +169,7 @@ fn unfinished_bodies_starve_nobody_and_are_given_up_while_others_wait() {
     let mut unfinished: Vec<TcpStream> = (0..12).map(|_| raw(&app)).collect();
     for stream in &mut unfinished {
         stream.write_all(head(3 << 20).as_bytes()).expect("written");
-        pour(stream, &[b' '; 64 << 10], 2 << 20);
+        pour(stream, &vec![b' '; 64 << 10], 2 << 20);
     }
     let held = app.figure("rescored_memory_budget_used_bytes");
     assert!(held <= 12 * MIB, "{held} bytes are held for large bodies");

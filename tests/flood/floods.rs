@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Told, connect, head, post, read, write_until};
-use super::thread;
+use crate::client::{Told, connect, head, post, read, write_until};
+use crate::flooded::thread;
+
+/// Sends it all to a server, and says what it was told.
+type Flood = fn(SocketAddr) -> Vec<Told>;
 
 /// Name and flood. Whoever bounds something new adds a row.
-pub(crate) const ALL: &[(&str, fn(SocketAddr) -> Vec<Told>)] = &[
+pub(crate) const ALL: &[(&str, Flood)] = &[
     ("20 unfinished bodies of 60 MiB", unfinished),
     ("500 bodies that send a byte now and then", dripping),
     ("100 whole bodies of 16 MiB", whole),
@@ -117,6 +120,11 @@ fn small_values(address: SocketAddr) -> Vec<Told> {
             "/rescore/opensearch",
             format!(r#"{{"query":"q","fields":["t"],"response":{{"hits":{{"hits":{}}}}}}}"#, list("{}", 60 * MIB)),
         ),
+        (
+            "/rescore/opensearch",
+            repeated("fields", r#""response":{"hits":{"hits":[{"_score":1.0,"_source":{"t":"TEXT"}}]}}"#, 30 * MIB),
+        ),
+        ("/v1/rerank", repeated("rank_fields", r#""documents":[{"t":"TEXT"}]"#, 30 * MIB)),
         ("/v1/rerank", rerank(list("\"\"", 29_990))),
     ];
     let client = |(path, body): (&'static str, String)| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
@@ -129,6 +137,12 @@ fn small_values(address: SocketAddr) -> Vec<Told> {
         told.extend(at_once(bodies.drain(..bodies.len().min(4)).map(client)));
     }
     told
+}
+
+/// One long text that fifty fields name.
+fn repeated(key: &str, rest: &str, bytes: usize) -> String {
+    let names = vec!["\"t\""; 50].join(",");
+    format!(r#"{{"query":"q","{key}":[{names}],{}}}"#, rest.replace("TEXT", &words(bytes)))
 }
 
 fn unread(address: SocketAddr) -> Vec<Told> {
@@ -165,7 +179,7 @@ fn endless(address: SocketAddr) -> Vec<Told> {
     let piece = format!("100000\r\n{}\r\n", " ".repeat(MIB));
     let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
         let piece = piece.clone();
-        let path = if number % 2 == 0 { "/v1/rerank" } else { "/rescore/vespa" };
+        let path = if number.is_multiple_of(2) { "/v1/rerank" } else { "/rescore/vespa" };
         Box::new(move || {
             let Some(mut stream) = connect(address) else { return Vec::new() };
             let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use super::text::{LONGEST_LIST, List, Text};
 use crate::http::error::Reject;
 use crate::json::scan::{Cursor, Syntax, unescape};
-use crate::json::values::{Take, Values, append, below, is_medium, is_part};
+use crate::json::values::{Take, Values, append, below, is_medium, is_part, longest};
 
 /// Objects in one another that rule 3 goes through.
 const WRAPPERS: usize = 32;
@@ -64,6 +64,9 @@ pub(in crate::http) enum Unreadable {
     /// It has none of the fields that were named.
     #[error("none of `rank_fields` has a value here; name fields that it has, or leave them out")]
     NoField,
+    /// Named fields repeat its values.
+    #[error("`rank_fields` repeat its values to more than twice its length; name each field once")]
+    Repeated,
     /// It is not worth reading.
     #[error("nested more than 1000 levels deep; send fields of text")]
     Deep,
@@ -112,6 +115,7 @@ impl<'f> Reading<'f> {
     fn of_fields<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
         self.chosen_from += 1;
         let (mut text, mut values, mut read) = (Cow::Borrowed(""), Values::default(), 0);
+        let longest = longest(members.iter().map(|(_, raw)| raw.len()).sum());
         for Text(name) in self.rank_fields {
             values.clear();
             for (key, raw) in members {
@@ -124,6 +128,9 @@ impl<'f> Reading<'f> {
             read += usize::from(!values.found.is_empty());
             let mut joint = "\n";
             for raw in values.found.iter().filter(|raw| !raw.is_empty()) {
+                if text.len() + raw.len() > longest {
+                    return Err(Unreadable::Repeated);
+                }
                 append(&mut text, joint, raw);
                 joint = " ";
             }
@@ -436,5 +443,13 @@ mod tests {
         let texts = Reading::default().texts("documents", list.items).expect("texts");
         assert_eq!((texts, list.sent), (vec!["a".into(), "b".into(), Cow::from("3")], 3));
         assert!(read(r#"{"text":"a"}"#).is_err() && read("\"a\"").is_err());
+    }
+
+    /// Case A2: names of one long text took its bytes as often as it was named.
+    #[test]
+    fn fields_that_repeat_a_long_text_over_and_over_are_refused() {
+        let json = format!(r#"{{"t":"{}"}}"#, "x".repeat(10_000));
+        assert_eq!(text(&json, &["t"; 3]), Err(Unreadable::Repeated));
+        assert_eq!(text(r#"{"t":"title","b":"body"}"#, &["t", "t", "b"]).unwrap().0, "title\ntitle\nbody");
     }
 }
