@@ -17,7 +17,7 @@ use super::server::Shared;
 use super::timing::{Laps, Parts};
 use super::wire::lenient::Millis;
 use super::{body, cost, outgoing, request_id, spans, wire};
-use crate::budget::{Class, Denied, Reservation};
+use crate::budget::Reservation;
 use crate::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
 use crate::health::Readiness;
 use crate::json::unread::Unread;
@@ -136,7 +136,7 @@ async fn scored(
     let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
     let deadline = record.laps.begun + timeout;
     let work = cost::of_work(&call.texts);
-    settle(&mut memory, small.len() as u64 + work + cost::of_answer(&call), deadline).await?;
+    cost::settle(&mut memory, small.len() as u64 + work + cost::of_answer(&call), deadline).await?;
     let engines = Arc::new(memory.split(work));
     let (answer, card) = score(&mut call, (shared, engines), record).await?;
     let id = record.id.clone();
@@ -151,15 +151,6 @@ async fn scored(
     record.laps.printed = Some((begun, Instant::now()));
     let body = outgoing::body(body.ok_or(Refusal::Internal)?, memory);
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
-}
-
-/// Takes the memory that a request turned out to need, or gives back what it does not; waits until its deadline at most.
-pub(super) async fn settle(memory: &mut Reservation, bytes: u64, deadline: Instant) -> Result<(), Denied> {
-    if bytes > cost::LARGE_BYTES {
-        memory.reclass(Class::Large);
-    }
-    let needed = bytes.saturating_sub(memory.bytes());
-    tokio::time::timeout_at(deadline.into(), memory.resize(bytes)).await.unwrap_or(Err(Denied::Full { needed }))
 }
 
 /// Work is taken while the process is up, even when a worker is missing or a stop was asked for: what arrived on an

@@ -1,8 +1,11 @@
 //! What a request takes in memory while it is scored and answered, estimated from above.
 //!
-//! It must not know where the memory is taken from.
+//! Owns the estimates, and taking what they say. It must not know what else memory is taken for.
+
+use std::time::Instant;
 
 use super::face::Call;
+use crate::budget::{Class, Denied, Reservation};
 use crate::domain::Texts;
 
 /// Bytes that are kept of each pair beside its texts, from look-up to answer: its key, its place in the table of pairs in
@@ -14,7 +17,7 @@ const PAIR_BYTES: u64 = 768;
 const LINE_BYTES: u64 = 128;
 
 /// A large request: one that takes more than this, whatever its body's size.
-pub(super) const LARGE_BYTES: u64 = 1 << 20;
+const LARGE_BYTES: u64 = 1 << 20;
 
 /// What the engine holds of pairs: their texts, and what is kept of each.
 pub(super) fn of_work(texts: &Texts<'_>) -> u64 {
@@ -26,6 +29,15 @@ pub(super) fn of_work(texts: &Texts<'_>) -> u64 {
 pub(super) fn of_answer(call: &Call<'_>) -> u64 {
     let echoed: u64 = if call.echo { call.texts.pairs.iter().map(|pair| printed(&pair.document)).sum() } else { 0 };
     call.texts.bytes() as u64 + 2 * (echoed + call.texts.pairs.len() as u64 * LINE_BYTES)
+}
+
+/// Takes the memory that a request turned out to need, or gives back what it does not; waits until its deadline at most.
+pub(super) async fn settle(memory: &mut Reservation, bytes: u64, deadline: Instant) -> Result<(), Denied> {
+    if bytes > LARGE_BYTES {
+        memory.reclass(Class::Large);
+    }
+    let needed = bytes.saturating_sub(memory.bytes());
+    tokio::time::timeout_at(deadline.into(), memory.resize(bytes)).await.unwrap_or(Err(Denied::Full { needed }))
 }
 
 /// Bytes of a text as JSON in ASCII: six for whatever is not printable ASCII, and for each half of a surrogate pair.

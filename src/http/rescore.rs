@@ -163,7 +163,7 @@ impl Desk {
             pairs += stage.texts.pairs.len();
             // What is written anew is as large as what came, beside a line for each hit; by then the texts are gone.
             let (body, work) = (bytes.len() as u64, cost::of_work(&stage.texts));
-            answer::settle(&mut memory, body + work + body.max(stage.texts.bytes() as u64), deadline).await?;
+            cost::settle(&mut memory, body + work + body.max(stage.texts.bytes() as u64), deadline).await?;
             let engines = Arc::new(memory.split(work));
             let card = now.model(stage.model.as_deref())?;
             model.clone_from(&card.id);

@@ -48,7 +48,7 @@ impl Server {
         let mut command = cage.command(env!("CARGO_BIN_EXE_rescored"));
         command.env_clear().envs(cage.settings());
         command.env("RESCORED_LISTEN", "127.0.0.1:0").env("RESCORED_MODEL_DIR", models);
-        command.env("RESCORED_LOG_FORMAT", "json");
+        command.env("RESCORED_LOG_FORMAT", "json").env("RESCORED_CLIENT_TIMEOUT", "5s");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
         let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), cage };
