@@ -7,16 +7,33 @@
 //! threads that loaded. The calls of this crate that are `unsafe` are here, in `model/halves`, in
 //! `model/coreml/table` and in `model/kernels/driver`.
 
-/// Asks both allocators to return what they hold and do not use.
-#[expect(unsafe_code, reason = "the call has no counterpart in the standard library")]
+use std::time::Duration;
+
+/// How often mimalloc is asked in a row, and the pause between: one thread at a time returns pages, and who comes second
+/// (while a thread that ends returns a few of its own, say) is turned away without a word.
+const ROUNDS: u32 = 3;
+/// See [`ROUNDS`].
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Asks both allocators to return what they hold and do not use. Takes some tens of milliseconds.
 pub fn give_back() {
+    for round in 0..ROUNDS {
+        if round > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        collect();
+    }
+    trim();
+}
+
+#[expect(unsafe_code, reason = "the call has no counterpart in the standard library")]
+fn collect() {
     // SAFETY: `mi_collect` takes a flag, works on the calling thread's own heap and, under the allocator's own locks, on
     // pages that no thread owns; it may be called from any thread at any time and frees nothing that anybody holds. In a
     // program with another global allocator it finds nothing to do.
     unsafe {
         libmimalloc_sys::mi_collect(true);
     }
-    trim();
 }
 
 /// Asks the C library. Does nothing where there is no glibc.

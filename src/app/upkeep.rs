@@ -16,18 +16,19 @@ const WORTH_IT: u64 = 1 << 20;
 /// Gives back what was given up. Never resolves.
 pub(super) async fn run(cache: ScoreCache) {
     let mut tick = tokio::time::interval(LOOK);
-    let mut before = 0;
+    let (mut before, mut again) = (0, false);
     loop {
         tick.tick().await;
         let cache = cache.clone();
         let look = move || {
             let freed = cache.freed();
-            if freed.saturating_sub(before) < WORTH_IT {
-                return before;
+            let much = freed.saturating_sub(before) >= WORTH_IT;
+            if much || again {
+                super::memory::give_back();
             }
-            super::memory::give_back();
-            freed
+            // Once more a moment later: threads that ended meanwhile have left what they held.
+            (if much { freed } else { before }, much)
         };
-        before = tokio::task::spawn_blocking(look).await.unwrap_or(before);
+        (before, again) = tokio::task::spawn_blocking(look).await.unwrap_or((before, false));
     }
 }

@@ -39,7 +39,7 @@ type Table = Cache<Key, Held, BuildHasherDefault<KeyHasher>>;
 #[derive(Debug)]
 pub(super) struct Tier {
     /// `None` when the budget is 0.
-    table: Option<ArcSwap<Table>>,
+    table: Option<ArcSwap<Counted>>,
     making: Making,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -58,40 +58,61 @@ struct Making {
 
 /// A look at all entries of a moment.
 #[derive(Debug)]
-pub(super) struct Look(Option<Arc<Table>>);
+pub(super) struct Look(Option<Arc<Counted>>);
 
 impl Look {
     /// Every entry, in no order. Takes memory for a part of the keys at a time.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Held)> {
-        self.0.iter().flat_map(|table| table.iter().map(|(key, held)| (*key, held)))
+        self.0.iter().flat_map(|counted| counted.table.iter().map(|(key, held)| (*key, held)))
     }
 }
 
 /// A table that was replaced. Dropping it takes as long as filling it.
 #[derive(Debug)]
 #[must_use = "dropping it gives its memory back, which takes a while"]
-pub(super) struct Former {
-    table: Option<Arc<Table>>,
-    freed: Arc<AtomicU64>,
+pub(super) struct Former(Option<Arc<Counted>>);
+
+/// A table whose bytes are told as freed once they are: whoever lets go of it last may be a snapshot that is being written.
+#[derive(Debug)]
+pub(super) struct Counted {
+    // Above what tells of it: fields are dropped in this order.
+    table: Table,
+    freed: Freed,
+}
+
+/// Tells at its end how many bytes were given up.
+#[derive(Debug)]
+struct Freed {
+    bytes: AtomicU64,
+    all: Arc<AtomicU64>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.freed.bytes.store(self.table.weighted_size(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.all.fetch_add(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
 }
 
 impl Former {
     pub(super) fn entries(&self) -> u64 {
-        self.table.as_ref().map_or(0, |table| table.entry_count())
+        self.0.as_ref().map_or(0, |counted| counted.table.entry_count())
     }
 }
 
 impl Drop for Former {
     fn drop(&mut self) {
-        let Some(table) = self.table.take() else { return };
+        let Some(table) = self.0.take() else { return };
         // A request that looks into it at this moment must not be the one that drops a million entries.
         let until = Instant::now() + LAST_LOOKS;
         while Arc::strong_count(&table) > 1 && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let bytes = table.weighted_size();
-        drop(table);
-        self.freed.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -117,7 +138,7 @@ impl Expiry<Key, Held> for Age {
 }
 
 impl Making {
-    fn table(&self) -> Table {
+    fn table(&self) -> Counted {
         let (evictions, freed) = (self.metrics.cache_evictions.clone(), Arc::clone(&self.freed));
         let weight = self.weight;
         let told = move |_: Arc<Key>, _: Held, cause: RemovalCause| {
@@ -137,7 +158,8 @@ impl Making {
             Some(ttl) => builder.expire_after(Age { ttl }),
             None => builder,
         };
-        builder.build_with_hasher(BuildHasherDefault::default())
+        let table = builder.build_with_hasher(BuildHasherDefault::default());
+        Counted { table, freed: Freed { bytes: AtomicU64::new(0), all: Arc::clone(&self.freed) } }
     }
 }
 
@@ -151,12 +173,12 @@ impl Tier {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<Held> {
-        self.table.as_ref()?.load().get(&key)
+        self.table.as_ref()?.load().table.get(&key)
     }
 
     pub(super) fn insert(&self, key: Key, held: Held) {
         if let Some(table) = &self.table {
-            table.load().insert(key, held);
+            table.load().table.insert(key, held);
         }
     }
 
@@ -168,23 +190,22 @@ impl Tier {
     /// Begins anew, empty. The table before is the caller's to drop: its memory comes back then.
     pub(super) fn renew(&self) -> Former {
         self.settle();
-        let table = self.table.as_ref().map(|table| table.swap(Arc::new(self.making.table())));
-        Former { table, freed: Arc::clone(&self.making.freed) }
+        Former(self.table.as_ref().map(|table| table.swap(Arc::new(self.making.table()))))
     }
 
     /// Applies what was put off, so that counts are exact.
     pub(super) fn settle(&self) {
         if let Some(table) = &self.table {
-            table.load().run_pending_tasks();
+            table.load().table.run_pending_tasks();
         }
     }
 
     pub(super) fn entries(&self) -> u64 {
-        self.table.as_ref().map_or(0, |table| table.load().entry_count())
+        self.table.as_ref().map_or(0, |table| table.load().table.entry_count())
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.table.as_ref().map_or(0, |table| table.load().weighted_size())
+        self.table.as_ref().map_or(0, |table| table.load().table.weighted_size())
     }
 
     pub(super) const fn budget(&self) -> u64 {

@@ -3,10 +3,10 @@
 //! Owns the table of slots. A table that has become wrong is an error: a link anew reads the new one. It must not know what
 //! is kept there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::address::Host;
-use super::connection::{Connection, Greeting};
+use super::connection::{Connection, Greeting, within};
 use super::resp::{self, Broken, Limits, Reply};
 
 /// Slots that names are spread over.
@@ -35,14 +35,15 @@ struct Batch {
 }
 
 impl Cluster {
-    /// Asks the first of these nodes that answers for the table, and connects to every master.
-    pub(super) fn open(seeds: &[Host], greeting: &Greeting<'_>, until: Instant) -> Result<Self, Broken> {
+    /// Asks the first of these nodes that answers for the table, and connects to every master; each within this time, for a
+    /// cluster may have many.
+    pub(super) fn open(seeds: &[Host], greeting: &Greeting<'_>, patience: Duration) -> Result<Self, Broken> {
         let mut failed = Broken::Nonsense("a cluster without nodes");
         for seed in seeds {
-            match Self::read(seed, greeting, until) {
+            match Self::read(seed, greeting, within(patience)) {
                 Ok(mut cluster) => {
                     for (host, connection) in &mut cluster.nodes {
-                        *connection = Some(Connection::open(host, greeting, until)?);
+                        *connection = Some(Connection::open(host, greeting, within(patience))?);
                     }
                     return Ok(cluster);
                 }

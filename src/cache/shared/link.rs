@@ -39,7 +39,7 @@ pub(super) struct Pace<'a> {
 }
 
 impl Link {
-    /// Connects, all of it within this time; behind sentinels, within it for each of them.
+    /// Connects, all of it within this time; behind sentinels and in a cluster, within it for each of them.
     pub(super) fn open(address: &Address, patience: Duration) -> Result<Self, Broken> {
         let Address { place, tls, login, database } = address;
         let greeting = Greeting { tls: *tls, login: login.as_ref(), database: *database };
@@ -48,7 +48,7 @@ impl Link {
             Place::One(host) => Connection::open(host, &greeting, within(patience)).map(one),
             Place::Socket(path) => Connection::open_socket(path, &greeting, within(patience)).map(one),
             Place::Cluster(seeds) => {
-                Cluster::open(seeds, &greeting, within(patience)).map(|cluster| Self::Cluster(Box::new(cluster)))
+                Cluster::open(seeds, &greeting, patience).map(|cluster| Self::Cluster(Box::new(cluster)))
             }
             Place::Sentinels { sentinels, master } => {
                 let mut failed = Broken::Nonsense("no sentinel");
@@ -65,10 +65,9 @@ impl Link {
 
     /// Whether anybody is there; in a cluster, at every node.
     pub(super) fn ping(&mut self, patience: Duration) -> Result<(), Broken> {
-        let until = within(patience);
         match self {
-            Self::One(connection) => connection.ping(until),
-            Self::Cluster(cluster) => cluster.nodes().try_for_each(|node| node.ping(until)),
+            Self::One(connection) => connection.ping(within(patience)),
+            Self::Cluster(cluster) => cluster.nodes().try_for_each(|node| node.ping(within(patience))),
         }
     }
 
