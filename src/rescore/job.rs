@@ -28,6 +28,8 @@ pub struct Job<'a> {
     stage: usize,
     marks: Vec<Mark>,
     traces: Vec<Vec<Trace>>,
+    /// Whether hits without text went below others.
+    sunk: bool,
     counters: Counters,
 }
 
@@ -132,6 +134,7 @@ impl<'a> Job<'a> {
             stage: 0,
             marks: vec![Mark::default(); hits],
             traces: if plan.terms.explain { vec![Vec::new(); hits] } else { Vec::new() },
+            sunk: false,
             counters: Counters { hits, unscored, ..Counters::default() },
             plan,
             layout,
@@ -193,7 +196,7 @@ impl<'a> Job<'a> {
             }
         }
         let mut after = stage.window.rescore(&self.standings, &seconds);
-        sink(&mut after, &without_text);
+        self.sunk |= sink(&mut after, &without_text);
         let outweighed = stage.window.is_outweighed(&self.standings, &seconds, activation.spread());
         self.counters.outweighed += usize::from(outweighed);
         for (place, scored) in scored.iter().enumerate() {
@@ -206,7 +209,7 @@ impl<'a> Job<'a> {
 
     /// The response, as far as its stages were settled. When nothing was scored it is what came, in the order that came.
     pub fn finish(mut self) -> Output {
-        if self.counters.rescored == 0 {
+        if self.counters.rescored == 0 && !self.sunk {
             self.standings = as_given(&self.layout.hits);
             self.layout.max_score = None;
         }
@@ -265,18 +268,19 @@ impl<'a> Job<'a> {
 }
 
 /// Puts hits without text, which are told by their index, below all others that have a score, in their order, with a score
-/// that says so.
-fn sink(standings: &mut [Standing], without_text: &[bool]) {
+/// that says so. Tells whether there were any, and others.
+fn sink(standings: &mut [Standing], without_text: &[bool]) -> bool {
     if !without_text.contains(&true) {
-        return;
+        return false;
     }
     let has_none = |standing: &Standing| without_text.get(standing.hit).is_some_and(|without| *without);
     standings.sort_by_key(|standing| (standing.score.is_none(), has_none(standing)));
     let others = standings.iter().filter(|standing| !has_none(standing));
-    let Some(lowest) = others.filter_map(|standing| standing.score).min_by(f32::total_cmp) else { return };
+    let Some(lowest) = others.filter_map(|standing| standing.score).min_by(f32::total_cmp) else { return false };
     for standing in standings.iter_mut().filter(|standing| has_none(standing)) {
         standing.score = standing.score.map(|score| score.min(lowest));
     }
+    true
 }
 
 /// The same JSON in printable ASCII: line breaks can stand between values only, and other characters in strings only.

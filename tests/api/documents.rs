@@ -357,9 +357,13 @@ fn a_hit_without_text_ranks_last_in_an_engines_result() {
         };
         texts.iter().enumerate().map(hit).collect::<Vec<_>>().join(",")
     };
-    for terms in
-        ["", r#""replace":true,"#, r#""raw_scores":true,"#, r#""rescore":{"query":{"score_mode":"multiply"}},"#]
-    {
+    for terms in [
+        "",
+        r#""rescore":{"window_size":1},"#,
+        r#""replace":true,"#,
+        r#""raw_scores":true,"#,
+        r#""rescore":{"query":{"score_mode":"multiply"}},"#,
+    ] {
         let body = format!(
             r#"{{"query":"q","fields":["t"],{terms}"response":{{"hits":{{"max_score":9.5,"hits":[{}]}}}}}}"#,
             hits([" \\u200b", "=1 a", "=-1 b"])

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rescored::app::Core;
 use rescored::compile::{Done, Options, Scheme, compile};
-use rescored::domain::{Cut, Pair, Priority, Texts};
+use rescored::domain::{Cut, EmptyDocuments, Pair, Priority, Texts};
 use rescored::model::compiled::Storage;
 use rescored::model::options::{Kind, Precision};
 use rescored::model::{Batch, Model};
@@ -75,7 +75,7 @@ fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, St
         texts: &texts,
         cut: Cut::MODEL,
         refuse_cut: false,
-        empty: rescored::domain::EmptyDocuments::Last,
+        empty: EmptyDocuments::Score,
         deadline: Instant::now() + Duration::from_mins(10),
         priority: Priority::Live,
         memory: None,

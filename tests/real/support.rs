@@ -25,7 +25,9 @@ pub(crate) struct Real {
 
 /// The shared server; started by the first test that asks.
 pub(crate) static REAL: LazyLock<Real> = LazyLock::new(|| {
-    let config = config(&[("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_WORKERS", "2")]);
+    // Texts without text have golden logits, too.
+    let empty = ("RESCORED_EMPTY_DOCUMENTS", "score");
+    let config = config(&[("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_WORKERS", "2"), empty]);
     let app = App::build(&config).expect("the model is here; run `make fetch` first");
     let Listen::Tcp(address) = app.addresses()[0] else { panic!("the only address is TCP") };
     let core = app.core().clone();

@@ -265,6 +265,7 @@ async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> 
     memory.shrink(held);
     patiently(&mut memory, held, until).await?;
     shared.admit_unread(&call.unread)?;
+    shared.metrics.requests_warned.inc_by(u64::from(!call.unread.is_empty()));
     let now = shared.reranker.now();
     let card = now.model(call.model.as_deref())?;
     let request = Request {
