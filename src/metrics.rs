@@ -4,10 +4,10 @@
 //! Names follow Prometheus: `rescored_*`, base units, `_total` for counters. Labels are bounded sets, never texts.
 
 mod exposition;
+mod labels;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
@@ -15,65 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Labels of an answered request.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Answered {
-    /// The wire dialect, from the table of faces.
-    pub face: &'static str,
-    /// HTTP status code.
-    pub status: u16,
-}
-
-/// Label of a figure kept per face.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Face {
-    /// The wire dialect, from the table of faces.
-    pub face: &'static str,
-}
-
-/// Label of a figure kept per worker.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Worker {
-    /// Number of the worker, from 0.
-    pub worker: u32,
-}
-
-/// Label of a figure kept per model: one of those that the process was configured with.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Served {
-    /// The model's id.
-    pub model: String,
-}
-
-/// Label of a refusal or failure.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Reason {
-    /// A short fixed word.
-    pub reason: &'static str,
-}
-
-/// Labels of a refusal that is kept per model.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Refused {
-    /// The model's id.
-    pub model: String,
-    /// A short fixed word.
-    pub reason: &'static str,
-}
-
-/// Label of spans on their way out.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Outcome {
-    /// `sent`, `failed` or `dropped`.
-    pub outcome: &'static str,
-}
-
-/// What an exemplar of a latency names.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Traced {
-    /// The trace, in hexadecimal digits.
-    pub trace_id: String,
-}
+pub use labels::{Answered, Face, Outcome, Reason, Refused, Served, Traced, Worker};
 
 type Count = Counter<u64, AtomicU64>;
 type Latencies = HistogramWithExemplars<Traced>;

@@ -37,7 +37,9 @@ const PRIVATE: [&str; 5] = ["localhost", "internal", "home.arpa", "svc", "cluste
 
 /// Headers of answers that a page of an allowed origin may read beside the usual ones.
 const EXPOSED: &str = "x-request-id, retry-after, server-timing, x-rescored-cache-hits, x-rescored-partial, \
-                       x-rescored-truncated, x-rescored-truncated-documents, x-rescored-warnings, x-compute-tokens, \
+                       x-rescored-truncated, x-rescored-truncated-documents, x-rescored-warnings, x-rescored-hits, \
+                       x-rescored-missing-fields, x-rescored-outweighed, x-rescored-search-after, \
+                       x-rescored-search-after-hit, x-compute-tokens, \
                        x-total-time, x-tokenization-time, x-queue-time, x-inference-time";
 
 /// How a connection came in.

@@ -50,8 +50,8 @@ fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
 fn an_answer_that_its_client_does_not_read_is_cut_within_the_drain_and_told() {
     let mut server = Server::with(&[("RESCORED_DRAIN", "3s")]);
     // More than the system keeps of an answer for a client that does not read.
-    let text = "words of a long passage ".repeat(20_000);
-    let documents: Vec<String> = (0..40).map(|n| format!("{n} {text}")).collect();
+    let text = "words of a long passage ".repeat(150_000);
+    let documents: Vec<String> = (0..6).map(|n| format!("{n} {text}")).collect();
     let body = serde_json::json!({"query": "q", "documents": documents, "return_documents": true}).to_string();
     let mut connection = Connection::open(server.address);
     connection.write(format!(
@@ -90,8 +90,7 @@ fn the_library_that_is_checked_is_the_one_that_is_loaded() {
     program.env_clear().envs(vars).current_dir(here.path()).arg("doctor");
     let Output { stdout, stderr, .. } = program.output().expect("the program runs");
     let said = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
-    assert!(!said.contains("cannot be loaded") && !said.contains("invalid ELF"), "{said}");
-    assert!(said.contains("onnxruntime") || said.contains("ONNX Runtime"), "{said}");
+    assert!(said.contains("ok       runtime"), "{said}");
 }
 
 /// Shared libraries below a folder.
