@@ -68,9 +68,6 @@ pub use work::{Order, Work};
 /// not keep up, which is a refusal like a full queue.
 const INTAKE: usize = 1024;
 
-/// How often whoever waits for workers to load their models looks whether it is still to wait.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.
 pub trait Sink: Send + Sync {
     /// Takes the outcome of pair `slot`. Called exactly once for each pair of the work.
@@ -289,7 +286,7 @@ impl Engine {
     pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
         for _ in 0..self.threads.crew.pool.size() {
             loop {
-                match self.threads.started.recv_timeout(LOOK_EVERY) {
+                match self.threads.started.recv_timeout(loading::LOOK_EVERY) {
                     Ok(outcome) => break outcome?,
                     Err(RecvTimeoutError::Disconnected) => return Err(StartError::Died),
                     Err(RecvTimeoutError::Timeout) if wanted() => {}

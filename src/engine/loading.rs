@@ -17,6 +17,9 @@ const WARM_UP_TOKENS: u32 = 128;
 /// Tokens of a pair that shows whether a model runs at all where [`WARM_UP_TOKENS`] fail, and of two in one pass.
 const SHORT_TOKENS: u32 = 8;
 
+/// How often whoever waits for workers to load their models looks whether it is still to wait.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How long a worker that loads a model, or runs it for the first time, may go on once its engine is given up. Past it its
 /// thread is left behind.
 pub(super) const PATIENCE_TO_END: Duration = Duration::from_secs(1);

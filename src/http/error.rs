@@ -276,8 +276,9 @@ impl Refusal {
             Self::Forbidden { .. } | Self::Foreign { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::Change { kind: Unchanged::Unknown, .. } => (StatusCode::NOT_FOUND, "NotFound"),
             Self::Change { kind: Unchanged::Kept, .. } => (StatusCode::CONFLICT, "Conflict"),
-            Self::Change { kind: Unchanged::Busy, .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
-            Self::NotReady { .. } | Self::Trouble { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+            Self::Change { kind: Unchanged::Busy, .. } | Self::NotReady { .. } | Self::Trouble { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy")
+            }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
         }
     }

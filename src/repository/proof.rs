@@ -148,12 +148,12 @@ fn takes_the_longest(trial: &Trial<'_>, length: u32) -> Result<(), Unproved> {
         Err(Unproved::Fault(fault @ Fault::Document { .. })) => fault,
         Err(other) => return Err(other),
     };
-    let (mut works, mut fails, mut longest) = (0, length, 0);
-    while fails - works > 1 && begun.elapsed() < FAILS_AT_ONCE {
-        let words = works.midpoint(fails);
-        match tokens(words) {
-            Ok(tokens) => (works, longest) = (words, tokens),
-            Err(Unproved::Fault(Fault::Document { .. })) => fails = words,
+    let (mut scored, mut refused, mut longest) = (0, length, 0);
+    while refused - scored > 1 && begun.elapsed() < FAILS_AT_ONCE {
+        let between = scored.midpoint(refused);
+        match tokens(between) {
+            Ok(tokens) => (scored, longest) = (between, tokens),
+            Err(Unproved::Fault(Fault::Document { .. })) => refused = between,
             Err(other) => return Err(other),
         }
     }

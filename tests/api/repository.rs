@@ -264,7 +264,7 @@ fn is_loading(app: &App, model: &str) -> bool {
 #[test]
 fn a_load_that_does_not_end_is_given_up_told_and_leaves_the_next_one_alone() {
     for (nature, ends) in [(Nature::Endless, "told to stop"), (Nature::Deaf, "left behind")] {
-        let (app, files) = within(Duration::from_millis(500));
+        let (app, files) = within(Duration::from_secs(5));
         files.put(nature);
         let refused = app.post("/v2/repository/models/other/load", "");
         let told = refused.text().to_owned();
