@@ -237,10 +237,8 @@ mod tests {
     }
 
     fn ticket(told: Told) -> Ticket {
-        match told {
-            Told::Wait(ticket) => ticket,
-            other => panic!("must wait, not {other:?}"),
-        }
+        let Told::Wait(ticket) = told else { panic!("must wait, not {told:?}") };
+        ticket
     }
 
     #[test]

@@ -222,6 +222,7 @@ fn values_and_items_are_trimmed_and_words_know_no_case() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a case a value")]
 fn every_bad_value_gets_its_sentence() {
     let cases = [
         (

@@ -287,22 +287,22 @@ impl Planner {
         let turns: Vec<Turn> = queue.ready.iter().take(REACH).copied().collect();
         let mut touched = Vec::new();
         // What those that went before still need, and what may be given to later ones ahead of them.
-        let (mut ahead, mut spare) = (0, u64::MAX);
+        let (mut ahead, mut slack) = (0, u64::MAX);
         for (finish, job) in turns {
-            if pass.fitting().is_none() || spare == 0 {
+            if pass.fitting().is_none() || slack == 0 {
                 break;
             }
             let before = pass.tokens();
             ahead += self.jobs.get(&job).map_or(0, Flow::waiting);
-            let limit = (spare < u64::MAX).then_some((now, spare));
+            let limit = (slack < u64::MAX).then_some((now, slack));
             let emptied = self.change(job, |flow| {
                 flow.give(&mut pass, limit, &mut |unit| wanted(job, unit));
                 flow.ready.is_empty()
             });
-            spare = spare.saturating_sub(if limit.is_some() { pass.tokens() - before } else { 0 });
+            slack = slack.saturating_sub(if limit.is_some() { pass.tokens() - before } else { 0 });
             if emptied == Some(false) {
                 let queue = self.class(priority).queues.get(model)?;
-                spare = spare.min(queue.passes.until(finish, REACH).saturating_sub(ahead));
+                slack = slack.min(queue.passes.until(finish, REACH).saturating_sub(ahead));
             }
             touched.push(job);
         }

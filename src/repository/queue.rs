@@ -319,7 +319,7 @@ mod tests {
     fn queue() -> Queue {
         let health = Health::default();
         health.warmed();
-        Queue::new(vec!["a".into(), "b".into()], Duration::from_secs(60), Arc::new(health))
+        Queue::new(vec!["a".into(), "b".into()], Duration::from_mins(1), Arc::new(health))
     }
 
     fn nobody() -> Done {

@@ -284,7 +284,7 @@ fn a_load_that_does_not_end_is_given_up_told_and_leaves_the_next_one_alone() {
 // Case A7.
 #[test]
 fn many_loads_that_wait_share_no_thread_with_requests_and_an_unload_ends_what_is_loading() {
-    let (app, files) = within(Duration::from_secs(600));
+    let (app, files) = within(Duration::from_mins(10));
     files.put(Nature::Endless);
     // Larger than what connection threads read themselves.
     let large = json!({"query": "q", "documents": ["=1 a", "b ".repeat(150_000)]}).to_string();
@@ -320,7 +320,7 @@ fn many_loads_that_wait_share_no_thread_with_requests_and_an_unload_ends_what_is
 #[test]
 fn a_client_that_hangs_up_takes_its_load_along() {
     use std::io::Write as _;
-    let (app, files) = within(Duration::from_secs(600));
+    let (app, files) = within(Duration::from_mins(10));
     files.put(Nature::Endless);
     let mut client = std::net::TcpStream::connect(app.address).expect("a connection");
     let head = "POST /v2/repository/models/other/load HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
@@ -336,7 +336,7 @@ fn a_client_that_hangs_up_takes_its_load_along() {
 
 #[test]
 fn two_loads_of_one_model_at_once_change_it_once() {
-    let (app, files) = within(Duration::from_secs(60));
+    let (app, files) = within(Duration::from_mins(1));
     files.put(Nature::Shifted(1.0));
     std::thread::scope(|scope| {
         let load = || app.post("/v2/repository/models/other/load", "").ok()["changed"] == true;
@@ -348,7 +348,7 @@ fn two_loads_of_one_model_at_once_change_it_once() {
 
 #[test]
 fn a_model_that_is_unloaded_while_it_loads_stays_unloaded() {
-    let (app, files) = within(Duration::from_secs(600));
+    let (app, files) = within(Duration::from_mins(10));
     app.post("/v2/repository/models/other/unload", "").ok();
     files.put(Nature::Endless);
     std::thread::scope(|scope| {

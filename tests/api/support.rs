@@ -80,7 +80,7 @@ impl Default for Setup {
             nature: Nature::Sound,
             guarded: false,
             opener: None,
-            load_timeout: Duration::from_secs(60),
+            load_timeout: Duration::from_mins(1),
             traces: TraceOptions::default(),
         }
     }

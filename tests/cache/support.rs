@@ -114,7 +114,7 @@ impl Server {
             max_text: 1 << 20,
             deadline: Duration::from_secs(30),
             long_documents: rescored::domain::LongDocuments::Truncate,
-            leniency: rescored::http::Leniency::default(),
+            leniency: http::Leniency::default(),
             api_keys,
             exposure: http::Exposure::default(),
             patience: http::Patience::default(),

@@ -65,7 +65,7 @@ impl Emitter<'_> {
         let is_padding = self.writer.op("padding.is", &Op::plain("Equal"), &[ids, &id]);
         let to = [("to", Attribute::Int(i64::from(kind::INT64)))];
         let is_padding = self.writer.op("padding", &Op::plain("Cast").with(&to), &[&is_padding]);
-        let axis = self.writer.constant(&Array::int(if packed { 0 } else { 1 }));
+        let axis = self.writer.constant(&Array::int(i64::from(!packed)));
         let exclusive = [("exclusive", Attribute::Int(1))];
         let before = Op::plain("CumSum").with(&exclusive);
         let mut before = self.writer.op("padding.before", &before, &[&is_padding, &axis]);
