@@ -34,7 +34,7 @@ fn refused(dir: &Path, more: &[(&str, &str)]) -> String {
     let dir = dir.display().to_string();
     let fixed = [("RESCORED_LISTEN", "127.0.0.1:0"), ("RESCORED_LOG_FORMAT", "json")];
     let mut child = program(&[fixed.as_slice(), &vars(&dir, more)].concat()).spawn().expect("the program starts");
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_mins(2);
     let status = loop {
         if let Some(status) = child.try_wait().expect("a status") {
             break status;
