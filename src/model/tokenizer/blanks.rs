@@ -47,7 +47,7 @@ impl Blanks {
 
     /// A text without the blanks at its end.
     pub(super) fn trim_end<'t>(&self, text: &'t str) -> &'t str {
-        text.trim_end_matches(|character| self.holds(character))
+        text.trim_end_matches(self.matcher())
     }
 
     /// If a place lies in a run of blanks: a place near the run's begin and one near its end, with some blanks around each.
@@ -69,10 +69,19 @@ impl Blanks {
     }
 
     fn trim_start<'t>(&self, text: &'t str) -> &'t str {
-        text.trim_start_matches(|character| self.holds(character))
+        text.trim_start_matches(self.matcher())
     }
 
-    fn holds(&self, character: char) -> bool {
-        self.0.binary_search(&character).is_ok()
+    /// Whether a character is one of them; the one before it nearly always was the same.
+    fn matcher(&self) -> impl FnMut(char) -> bool {
+        let mut last = None;
+        move |character| {
+            if last == Some(character) {
+                return true;
+            }
+            let found = self.0.binary_search(&character).is_ok();
+            last = found.then_some(character);
+            found
+        }
     }
 }

@@ -16,8 +16,8 @@ const LIMIT: f64 = 3.0;
 
 const MIB: usize = 1 << 20;
 
-/// Times that everything is done; the quickest counts.
-const ROUNDS: usize = 15;
+/// CPU time that everything is done for: Linux counts in steps of some milliseconds.
+const LONG_ENOUGH: u64 = 400_000_000;
 
 const FAMILIES: [(&str, &[u8]); 3] = [
     ("WordPiece", include_bytes!("../../tokenizers/wordpiece.json.zst")),
@@ -81,12 +81,12 @@ pub(crate) fn measure(family: &str, kind: &str) {
     let mut figures: Vec<f64> = WAYS
         .iter()
         .map(|(_, cut)| {
-            quickest(|| {
+            milliseconds(|| {
                 tokenizer.pair(&query, &text, cut).expect("ids");
             })
         })
         .collect();
-    figures.push(quickest(|| {
+    figures.push(milliseconds(|| {
         tokenizer.query(&text).expect("ids");
     }));
     figures.push(status("VmHWM:").saturating_sub(before) as f64 / 1024.0);
@@ -94,13 +94,17 @@ pub(crate) fn measure(family: &str, kind: &str) {
     writeln!(std::io::stdout(), "{}", words.join(" ")).expect("a line");
 }
 
-fn quickest(work: impl Fn()) -> f64 {
-    let times = (0..ROUNDS).map(|_| {
-        let before = cpu_nanoseconds();
-        work();
-        (cpu_nanoseconds() - before) as f64 / 1e6
-    });
-    times.fold(f64::INFINITY, f64::min)
+/// Milliseconds of CPU time that one of many rounds takes.
+fn milliseconds(work: impl Fn()) -> f64 {
+    let (before, mut rounds) = (cpu_nanoseconds(), 0);
+    loop {
+        (0..16).for_each(|_| work());
+        rounds += 16;
+        let spent = cpu_nanoseconds() - before;
+        if spent >= LONG_ENOUGH {
+            return spent as f64 / 1e6 / f64::from(rounds);
+        }
+    }
 }
 
 /// CPU time of this thread, as Linux counts it.
