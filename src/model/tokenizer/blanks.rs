@@ -17,8 +17,17 @@ const CANDIDATES: [char; 22] = [
     '\u{3000}',
 ];
 
-/// Texts between which blanks stand in the probes.
-const PROBES: [(&str, &str); 4] = [("a", "the"), ("one", ", two"), ("(7", "9."), ("", "x")];
+/// Texts between which blanks stand in the probes. What a normalizer makes a blank of after it has stripped the text's ends
+/// (`DeBERTa`'s, of zero-width spaces) would be an id of its own where a run is passed over.
+const PROBES: [(&str, &str); 7] = [
+    ("a", "the"),
+    ("one", ", two"),
+    ("(7", "9."),
+    ("", "x"),
+    ("a\u{200b}", "the"),
+    ("a\u{200d}\u{feff}", "\u{200b}b"),
+    ("a\u{ad}\u{1}", "\u{301}b"),
+];
 
 /// The characters of which a long run is the same as a short one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -293,7 +293,8 @@ fn a_word_without_end_is_the_unknown_token_that_it_is_as_a_whole() {
 #[test]
 fn blanks_are_passed_over_however_many_there_are() {
     let blank = [" ", "\n", "\u{a0}", "\u{3000}", " \t\r\n", "\u{2003}\u{2028}"];
-    for family in FAMILIES.iter().filter(|family| family.name != "bytes") {
+    // Of the others, one makes ids of blanks, and one of what stands beside them.
+    for family in FAMILIES.iter().filter(|family| ["wordpiece", "xlmr"].contains(&family.name)) {
         for blank in blank {
             let run = blank.repeat(300_000 / blank.len());
             let text = format!("{run}many people{run}live in Berlin{run}");
