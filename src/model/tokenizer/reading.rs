@@ -4,7 +4,8 @@
 //! before the place where the ids of the one before end, and of each the ids within [`MARGIN`] bytes of its end are left
 //! to the next, so no id is taken from near a cut and the ids are those of the whole text. What can differ: how a run of
 //! one character that is longer than what is read falls into pieces where pieces of several lengths compete, since that
-//! is decided at the end of the run.
+//! is decided at the end of the run. And where a normalizer strips a text's ends before it makes blanks of zero-width
+//! characters, as `DeBERTa`'s does, such characters where two segments meet may give a blank's id more or less.
 //!
 //! Reading ends when there are enough ids, and at the latest after [`BYTES_PER_TOKEN`] bytes for each id wanted: a text
 //! that makes fewer ids than that (combining marks that a normalizer removes, one word without an end, which is one
