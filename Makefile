@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm bench-hostile fuzz test-manifests deny
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm bench-hostile simulate fuzz test-manifests deny
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,9 @@ bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops
 
 bench-hostile: fetch ## Measure what hostile texts cost as multiples of prose, and whom they keep waiting (PART=cost, wait for one)
 	$(CARGO) bench --locked --bench hostile -- $(PART)
+
+simulate: ## Simulate SIMULATE_STEPS steps (10,000,000) of requests, engine and faults on virtual time, from SIMULATE_SEED (1); a failure says how it is replayed
+	SIMULATE_STEPS=$(or $(SIMULATE_STEPS),10000000) SIMULATE_SEED=$(or $(SIMULATE_SEED),1) $(CARGO) test --locked --release --lib -- simulation::the_invariants --nocapture
 
 deny: ## Judge licences, sources and known faults of the dependencies by cargo-deny (which is built where it is missing)
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked

@@ -25,8 +25,10 @@
 mod claim;
 mod crew;
 mod dispatcher;
+mod entrance;
 mod ledger;
 mod loading;
+pub(crate) mod mutation;
 pub mod options;
 mod pin;
 mod planner;
@@ -34,6 +36,8 @@ mod pool;
 mod quarantine;
 mod runner;
 mod scheduler;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod slot;
 mod start;
 mod timeline;
@@ -46,17 +50,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::domain::{ModelCard, Scored};
+use crate::domain::Scored;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::model::Model;
 
-use claim::{Admission, Arrival, Job};
+use claim::Job;
 use crew::{Crew, Watchdog};
-use dispatcher::{Callers, Hands};
-use ledger::{Asked, Books, Denied, Ledger, Pending, Why};
+use dispatcher::Hands;
+use entrance::Entrance;
+use ledger::{Denied, Why};
 pub use options::{Options, Pinning, Quota};
 use pool::Pool;
 use scheduler::Waits;
@@ -171,6 +176,11 @@ impl Ticket {
         self.job.times()
     }
 
+    #[cfg(test)]
+    pub(crate) fn pairs(&self) -> u64 {
+        self.job.work.documents.len() as u64
+    }
+
     /// Somebody who waited for its pairs has gone; [`Gone::tell`] has the engine look whether anybody is left.
     pub fn forsake(&self) {
         self.job.forsake();
@@ -205,19 +215,8 @@ impl Drop for DeathNotice {
 pub struct Engine {
     // Above the threads: fields drop in order, and threads end when the intake is gone.
     entrance: Entrance,
-    threads: Threads,
-}
-
-/// Where work comes in.
-#[derive(Debug)]
-struct Entrance {
-    intake: Option<Sender<Arrival>>,
-    gone: Gone,
-    ledger: Arc<Ledger>,
-    quotas: Vec<Quota>,
-    health: Arc<Health>,
-    /// Tokens of a pair at most, by model.
-    lengths: Vec<u32>,
+    /// `None` in the simulator, which does their work.
+    threads: Option<Threads>,
 }
 
 /// The threads of an engine.
@@ -268,7 +267,7 @@ impl Engine {
         let mut all = vec![dispatcher::spawn((planner, waits), callers, hands)?];
         all.extend(tokenisers.threads);
         let threads = Threads { all, crew: workers.crew, _watchdog: workers.watchdog, started: workers.started };
-        Ok(Self { entrance, threads })
+        Ok(Self { entrance, threads: Some(threads) })
     }
 
     /// Blocks until every worker has loaded its models and has run one forward pass of each.
@@ -284,9 +283,10 @@ impl Engine {
     /// # Errors
     /// The first worker's failure, or [`StartError::Unfinished`].
     pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
-        for _ in 0..self.threads.crew.pool.size() {
+        let Some(threads) = &self.threads else { return Ok(()) };
+        for _ in 0..threads.crew.pool.size() {
             loop {
-                match self.threads.started.recv_timeout(loading::LOOK_EVERY) {
+                match threads.started.recv_timeout(loading::LOOK_EVERY) {
                     Ok(outcome) => break outcome?,
                     Err(RecvTimeoutError::Disconnected) => return Err(StartError::Died),
                     Err(RecvTimeoutError::Timeout) if wanted() => {}
@@ -299,7 +299,7 @@ impl Engine {
 
     /// Ids of the models that workers are loading, or running for the first time.
     pub fn loading(&self) -> Vec<String> {
-        self.threads.crew.loads()
+        self.threads.as_ref().map(|threads| threads.crew.loads()).unwrap_or_default()
     }
 
     /// Admits work, or refuses it at once. Outcomes go to `sink`.
@@ -321,60 +321,6 @@ impl Engine {
     }
 }
 
-impl Entrance {
-    /// One for so many workers, and what the planner thread is told through it.
-    fn open((options, workers): (&Options, usize), cards: &[&ModelCard], around: &Surroundings) -> (Self, Callers) {
-        let (intake, arrivals) = bounded(INTAKE);
-        // One look serves whoever went away before it.
-        let (gone, told) = bounded(1);
-        around.metrics.queue_limit_tokens.set(i64::try_from(options.queue_tokens).unwrap_or(i64::MAX));
-        let quotas = options.quotas(&cards.iter().map(|card| card.id.as_str()).collect::<Vec<_>>());
-        let names = cards.iter().map(|card| card.id.clone());
-        let entrance = Self {
-            intake: Some(intake),
-            gone: Gone(gone),
-            ledger: Arc::new(Ledger::new(Books::new(&quotas, workers), names, Arc::clone(&around.metrics))),
-            quotas,
-            health: Arc::clone(&around.health),
-            lengths: cards.iter().map(|card| card.max_length).collect(),
-        };
-        (entrance, Callers { arrivals, gone: told })
-    }
-
-    fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<Ticket, Refusal> {
-        let Some(intake) = &self.intake else { return Err(Refusal::Closed) };
-        if self.health.is_short_of_memory() {
-            self.ledger.refused(work.model, "memory");
-            return Err(Refusal::Memory);
-        }
-        let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
-        let scale = self.ledger.scale(work.model);
-        let texts = work.texts(most, scale);
-        let asked = Asked {
-            model: work.model,
-            tokens: texts.iter().map(|text| u64::from(text.tokens)).sum(),
-            deadline: work.deadline,
-            priority: work.priority,
-            partial: work.order == Order::AsGiven,
-        };
-        let entry = self.ledger.admit(&asked, now).map_err(Refusal::from)?;
-        let admission = Admission { at: now, texts, scale, ledger: Arc::clone(&self.ledger), entry };
-        let job = Arc::new(Job::new(work, sink, admission));
-        let (arrival, refusal) = match intake.try_send(Arrival::new(Arc::clone(&job))) {
-            Ok(()) => return Ok(Ticket { job }),
-            Err(TrySendError::Disconnected(arrival)) => (arrival, Refusal::Closed),
-            Err(TrySendError::Full(arrival)) => {
-                let limit = self.quotas.get(asked.model).map_or(0, |quota| quota.queue_tokens);
-                (arrival, Refusal::Full { queued: self.ledger.queued(), limit, retry_after: Duration::from_secs(1) })
-            }
-        };
-        self.ledger.refused(asked.model, "intake");
-        arrival.defuse();
-        self.ledger.leave(entry, Pending::Unread(asked.tokens));
-        Err(refusal)
-    }
-}
-
 impl From<Denied> for Refusal {
     fn from(denied: Denied) -> Self {
         let Denied { why, queued, limit, retry_after } = denied;
@@ -388,12 +334,13 @@ impl From<Denied> for Refusal {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.threads.crew.close();
+        let Some(threads) = &mut self.threads else { return };
+        threads.crew.close();
         self.entrance.intake = None;
-        for thread in self.threads.all.drain(..) {
+        for thread in threads.all.drain(..) {
             // A thread that panicked has been reported by its guard.
             drop(thread.join());
         }
-        self.threads.crew.join();
+        threads.crew.join();
     }
 }

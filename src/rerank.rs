@@ -10,6 +10,8 @@ mod fault;
 mod flights;
 pub mod generation;
 mod progress;
+#[cfg(test)]
+mod simulation;
 mod stats;
 
 use std::sync::Arc;

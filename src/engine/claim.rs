@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::ledger::{EntryId, Ledger, Pending};
+use super::mutation::{self, Mutation};
 use super::work::Text;
 use super::{PairFault, Sink, Timeline, Times, Work};
 use crate::domain::{Logit, Scored};
@@ -206,6 +207,11 @@ impl Arrival {
         })
     }
 
+    #[cfg(test)]
+    pub(super) const fn job(&self) -> Option<&Arc<Job>> {
+        self.0.as_ref()
+    }
+
     /// Nobody will answer: the caller has been refused.
     pub(super) fn defuse(mut self) {
         self.0 = None;
@@ -250,7 +256,8 @@ impl Claim {
         if self.fault.get().is_some() {
             return false;
         }
-        if self.wanted_until().is_some_and(|until| until > now) {
+        let scored = mutation::is(Mutation::UnwantedIsScored) && now < self.job.work.deadline;
+        if scored || self.wanted_until().is_some_and(|until| until > now) {
             return true;
         }
         self.refuse(if now >= self.job.work.deadline { PairFault::Expired } else { PairFault::Abandoned });
@@ -260,6 +267,11 @@ impl Claim {
     /// Until when somebody waits for the pair; `None` when nobody does any more.
     pub(super) fn wanted_until(&self) -> Option<Instant> {
         self.job.sink.wanted_until(self.slot as usize)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
     }
 
     /// Tokens that the pair was estimated at.

@@ -45,6 +45,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Order;
+use super::mutation::{self, Mutation};
 use super::work::Text;
 use crate::domain::Priority;
 use crate::model::Company;
@@ -53,7 +54,6 @@ use class::{Class, Queue, Standing};
 use cost::Cost;
 pub(super) use cost::{Spent, work};
 use flow::{Beginning, ChunkSize, Flow, Turn};
-use fluid::VIRTUAL_SHIFT;
 use pass::Pass;
 
 /// Names a request inside the planner.
@@ -210,7 +210,11 @@ impl Planner {
             Priority::WarmUp => ChunkSize { documents: WARM_UP_CHUNK, bytes: WARM_UP_CHUNK_BYTES },
         };
         let documents = texts.len().div_ceil(self.readers).clamp(LEAST_CHUNK, chunk.documents);
-        let chunk = ChunkSize { documents, ..chunk };
+        let chunk = if mutation::is(Mutation::WholeRequestsAreRead) {
+            ChunkSize { documents: usize::MAX, bytes: u64::MAX }
+        } else {
+            ChunkSize { documents, ..chunk }
+        };
         let Some(enough) = self.models.get(model).map(Served::enough) else { return };
         let class = self.class(priority);
         let Some(queue) = class.queues.get_mut(model) else { return };
@@ -330,8 +334,9 @@ impl Planner {
         let class = self.class(flow.priority);
         class.account(flow.model, &Standing::of(&flow, enough), &Standing::default());
         if let Some(queue) = class.queues.get_mut(flow.model) {
-            queue.passes.leave(flow.turn.0, job);
-            queue.reads.leave(flow.reading.0, job);
+            // Who was served ahead of equal sharing goes on counting there until it has had so much.
+            queue.passes.expect(job, (flow.start, flow.served), Some(flow.turn.0));
+            queue.reads.expect(job, (flow.reading_start, flow.read_bytes()), Some(flow.reading.0));
         }
     }
 
@@ -343,7 +348,9 @@ impl Planner {
         let before = Standing::of(flow, enough);
         let changed = change(flow);
         if let Some(queue) = class.queues.get_mut(flow.model) {
-            flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), Some(flow.turn.0));
+            if !mutation::is(Mutation::EstimatesStand) {
+                flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), Some(flow.turn.0));
+            }
             flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), Some(flow.reading.0));
         }
         class.account(flow.model, &before, &Standing::of(flow, enough));
@@ -368,30 +375,6 @@ impl Served {
     /// Tokens that a request has ready at most before more of it is read.
     const fn enough(&self) -> u64 {
         BATCHES_AHEAD * self.limit
-    }
-}
-
-impl Flow {
-    /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by virtual
-    /// `now`, and no more than those can spare. Those that are not wanted any more are dropped.
-    fn give(&mut self, pass: &mut Pass, overtaking: Option<(u128, u64)>, wanted: &mut dyn FnMut(UnitId) -> bool) {
-        let before = pass.tokens();
-        while let Some(fitting) = pass.fitting() {
-            let owed = overtaking.map_or(u32::MAX, |(now, spare)| {
-                let ideal = u64::try_from(now.saturating_sub(self.start) >> VIRTUAL_SHIFT).unwrap_or(u64::MAX);
-                let left = spare.saturating_sub(pass.tokens() - before);
-                u32::try_from(ideal.saturating_sub(self.served).min(left)).unwrap_or(u32::MAX)
-            });
-            let (least, most) = (*fitting.start(), (*fitting.end()).min(owed));
-            if least > most {
-                return;
-            }
-            let Some((unit, length)) = self.pop(least..=most) else { return };
-            if wanted(unit) {
-                self.served += u64::from(length);
-                pass.join(self.turn.1, unit, length);
-            }
-        }
     }
 }
 

@@ -67,6 +67,13 @@ pub(super) struct Size {
     pub(super) padding: u64,
 }
 
+#[cfg(test)]
+impl Begun {
+    pub(super) const fn started(&self) -> Instant {
+        self.started
+    }
+}
+
 impl Runner {
     pub(super) fn new(pool: Arc<Pool>, number: usize, generation: u64) -> Self {
         let pause = Duration::ZERO;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::PairFault;
 use super::claim::{Arrival, Claim, Job, Unit};
+use super::mutation::{self, Mutation};
 use super::planner::{Arrived, JobId, Outlook, Planner, Returned, Spent};
 use super::slot::Part;
 use super::tokenise::{Texts, Tokenised};
@@ -98,6 +99,10 @@ impl Waiting {
         for unit in &mut self.units {
             drop(unit.take_if(|unit| !unit.claim.is_live(now)));
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.claims.iter().all(Option::is_none) && self.units.iter().all(Option::is_none)
     }
 
     /// Until when somebody waits for any of it.
@@ -256,7 +261,7 @@ impl Scheduler {
         let Some(waiting) = self.waiting.get_mut(&job) else {
             // A request stays here while texts of it are read; whatever happened, nobody is left without an answer that
             // lets others try for themselves.
-            for unit in &units {
+            for unit in units.iter().filter(|_| !mutation::is(Mutation::ForgottenWhileRead)) {
                 unit.claim.refuse(PairFault::Abandoned);
             }
             return;
@@ -309,6 +314,11 @@ impl Scheduler {
         if waiting.deadline.is_none() {
             waiting.deadline = waiting.wanted_until();
             self.deadlines.extend(waiting.deadline.map(|deadline| (deadline, id)));
+        }
+        if mutation::is(Mutation::ForgottenWhileRead) && waiting.is_empty()
+            || mutation::is(Mutation::FirstDeadlineCounts) && now >= waiting.job.work.deadline
+        {
+            self.planner.forget(id);
         }
         self.forget_if_done(id);
     }

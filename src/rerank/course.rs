@@ -100,6 +100,12 @@ impl<'r> Course<'r> {
         cache.count(self.scope, hits, self.found.len() - hits);
     }
 
+    /// What was found by an earlier look-up of the same request.
+    #[cfg(test)]
+    pub(super) fn remember(&mut self, found: Vec<Option<Scored>>) {
+        self.found = found;
+    }
+
     /// What the cache's tiers held, by the caller's index.
     pub(super) fn found(&self) -> &[Option<Scored>] {
         &self.found

@@ -20,6 +20,7 @@ use super::board::{Board, Outcome};
 use crate::cache::Key;
 use crate::domain::Priority;
 use crate::engine::PairFault;
+use crate::engine::mutation::{self, Mutation};
 
 /// Locks, so that requests on different cores seldom meet at one.
 const SHARDS: usize = 64;
@@ -82,6 +83,10 @@ impl Flights {
     /// Waits for a pair, leading it when nobody does, or when only a warm-up job does and this is no warm-up.
     pub(super) fn join(&self, key: Key, waiter: Waiter) -> Joined {
         let lead = waiter.name;
+        if mutation::is(Mutation::EverybodyLeads) && self.shard(key).contains_key(&key) {
+            self.shard(key).insert(key, Flight { lead, waiters: vec![waiter] });
+            return Joined::Leads;
+        }
         match self.shard(key).entry(key) {
             Entry::Occupied(mut entry) => {
                 let flight = entry.get_mut();
@@ -107,7 +112,9 @@ impl Flights {
             Entry::Occupied(entry) if outcome.is_ok() || entry.get().lead == lead => entry.remove(),
             Entry::Occupied(_) | Entry::Vacant(_) => return,
         };
-        let of_the_pair = outcome.map_err(|fault| if fault.is_the_leaders() { PairFault::Abandoned } else { fault });
+        let put_back = mutation::is(Mutation::ForgottenWhileRead) || mutation::is(Mutation::FirstDeadlineCounts);
+        let is_the_leaders = |fault: PairFault| fault.is_the_leaders() && !(put_back && fault == PairFault::Lost);
+        let of_the_pair = outcome.map_err(|fault| if is_the_leaders(fault) { PairFault::Abandoned } else { fault });
         for waiter in flight.waiters {
             waiter.board.put(waiter.slot, if waiter.name == lead { outcome } else { of_the_pair });
         }
@@ -136,7 +143,7 @@ impl Flights {
     }
 
     #[cfg(test)]
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| shard.lock().unwrap().is_empty())
     }
 }

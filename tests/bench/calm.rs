@@ -1,6 +1,7 @@
 //! `make bench-calm`: what the server does when it is asked too much, by the wrong people, or to stop.
 //!
-//! Parts, all of them unless arguments name some: `overload` (twice the capacity for a minute), `leavers` (1,000 clients that
+//! Parts, all of them unless arguments name some: `overload` (twice the capacity for a minute, with documents of
+//! several kinds; `overload-words`, `overload-code`, `overload-chinese` or `overload-base64` for one), `leavers` (1,000 clients that
 //! go away), `loris` (500 connections that send a byte now and then), `stops` (SIGTERM under load, 50 times). Each runs
 //! against the real model in the program (`real`) and, where the size of requests matters, against a model that takes its
 //! time without computing (`timed`): on a small machine the real one is too slow for 1,000 documents in a second, and the
@@ -38,6 +39,7 @@ mod stops;
 #[path = "calm/target.rs"]
 mod target;
 
+use load::Kind;
 use target::Target;
 
 /// A figure and the bound it has to keep.
@@ -65,8 +67,14 @@ fn main() -> ExitCode {
     };
     if wanted("overload") {
         tell("overload, timed model", overload::run(&Target::timed(), overload::TIMED, Duration::from_mins(1)));
-        if let Some(target) = Target::real(&[]) {
-            tell("overload, real model", overload::run(&target, overload::REAL, Duration::from_mins(1)));
+    }
+    for kind in Kind::ALL {
+        let named = format!("overload-{}", kind.word());
+        if (wanted("overload") || words.contains(&named))
+            && let Some(target) = Target::real(&[])
+        {
+            let part = format!("overload, real model, documents of {}", kind.word());
+            tell(&part, overload::run(&target.of(kind), overload::REAL, Duration::from_mins(1)));
         }
     }
     if wanted("leavers")

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
+use super::fluid::VIRTUAL_SHIFT;
+use super::pass::Pass;
 use super::{JobId, UnitId};
 use crate::domain::Priority;
 use crate::engine::Order;
@@ -161,17 +163,49 @@ impl Flow {
         self.ready_tokens + self.extrapolated(self.unread_tokens + self.out_tokens)
     }
 
+    /// Bytes that were handed out.
+    pub(super) const fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
     /// Bytes to read in all.
     pub(super) const fn bytes(&self) -> u64 {
         self.read_bytes + self.unread_bytes
     }
 
     /// The next encoding, if its length is one of these; it is the caller's then, to serve or to drop.
-    pub(super) fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
+    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
         let (unit, length) = self.ready.pop(fitting)?;
         self.ready_units -= 1;
         self.ready_tokens -= u64::from(length);
         Some((unit, length))
+    }
+
+    /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by virtual
+    /// `now`, and no more than those can spare. Those that are not wanted any more are dropped.
+    pub(super) fn give(
+        &mut self,
+        pass: &mut Pass,
+        overtaking: Option<(u128, u64)>,
+        wanted: &mut dyn FnMut(UnitId) -> bool,
+    ) {
+        let before = pass.tokens();
+        while let Some(fitting) = pass.fitting() {
+            let owed = overtaking.map_or(u32::MAX, |(now, spare)| {
+                let ideal = u64::try_from(now.saturating_sub(self.start) >> VIRTUAL_SHIFT).unwrap_or(u64::MAX);
+                let left = spare.saturating_sub(pass.tokens() - before);
+                u32::try_from(ideal.saturating_sub(self.served).min(left)).unwrap_or(u32::MAX)
+            });
+            let (least, most) = (*fitting.start(), (*fitting.end()).min(owed));
+            if least > most {
+                return;
+            }
+            let Some((unit, length)) = self.pop(least..=most) else { return };
+            if wanted(unit) {
+                self.served += u64::from(length);
+                pass.join(self.turn.1, unit, length);
+            }
+        }
     }
 
     /// Whether more of its texts are to be read now: not while it has so many tokens ready.

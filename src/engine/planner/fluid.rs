@@ -65,9 +65,4 @@ impl Fluid {
         sum += (self.active.len() - seen) as u128 * (last - self.now);
         u64::try_from(sum >> VIRTUAL_SHIFT).unwrap_or(u64::MAX)
     }
-
-    /// A request goes away, finished or not.
-    pub(super) fn leave(&mut self, finish: u128, job: JobId) {
-        self.active.remove(&(finish, job));
-    }
 }

@@ -16,7 +16,8 @@ pub(crate) fn run(target: &Target) -> Vec<Finding> {
     load::closed(target, (2, 20), Duration::from_secs(3));
     let (pairs, scored) = (target.metric("rescored_pairs_total"), target.metric("rescored_pairs_scored_total"));
     let mut random = Random::new(3);
-    let bodies: Vec<String> = (0..CLIENTS).map(|_| load::body(DOCUMENTS, target.words, &mut random)).collect();
+    let bodies: Vec<String> =
+        (0..CLIENTS).map(|_| load::body(DOCUMENTS, (target.words, target.kind), &mut random)).collect();
     let started = Instant::now();
     for body in &bodies {
         let mut stream = TcpStream::connect(target.address).expect("the server listens");

@@ -20,6 +20,53 @@ const WORDS: [&str; 16] = [
     "motion", "novel", "orbit", "planet", "quarry",
 ];
 
+/// What documents are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// English words.
+    Words,
+    /// Lines of a program.
+    Code,
+    /// Chinese without white space.
+    Chinese,
+    /// Base64 without white space.
+    Base64,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 4] = [Self::Words, Self::Code, Self::Chinese, Self::Base64];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Words => "words",
+            Self::Code => "code",
+            Self::Chinese => "chinese",
+            Self::Base64 => "base64",
+        }
+    }
+
+    /// Writes about as much as one word.
+    fn write(self, body: &mut String, random: &mut Random) {
+        match self {
+            Self::Words => write!(body, " {}", WORDS[(random.next() % 16) as usize]),
+            Self::Code => {
+                let (one, other) = (WORDS[(random.next() % 16) as usize], WORDS[(random.next() % 16) as usize]);
+                write!(body, "let {one}_{other}: u{} = self.{other}({});\\n", random.next() % 64, random.next() % 1000)
+            }
+            Self::Chinese => {
+                let character = char::from_u32(0x4e00 + (random.next() % 0x2000) as u32).expect("an ideograph");
+                write!(body, "{character}")
+            }
+            Self::Base64 => {
+                const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+                body.extend((0..4).map(|_| char::from(DIGITS[(random.next() % 64) as usize])));
+                Ok(())
+            }
+        }
+        .expect("a string grows");
+    }
+}
+
 /// A small generator of numbers, the same every time.
 pub(crate) struct Random(u64);
 
@@ -41,8 +88,8 @@ impl Random {
     }
 }
 
-/// A body with so many documents of so many words, none of them seen before in this process.
-pub(crate) fn body(documents: usize, words: usize, random: &mut Random) -> String {
+/// A body with so many documents of so many words of a kind, none of them seen before in this process.
+pub(crate) fn body(documents: usize, (words, kind): (usize, Kind), random: &mut Random) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut body = format!(r#"{{"query":"question {number}","documents":["#);
@@ -52,7 +99,7 @@ pub(crate) fn body(documents: usize, words: usize, random: &mut Random) -> Strin
         // Between half and one and a half times as many.
         let count = words / 2 + (random.next() as usize) % (words + 1);
         for _ in 0..count {
-            write!(body, " {}", WORDS[(random.next() % 16) as usize]).expect("a string grows");
+            kind.write(&mut body, random);
         }
         body.push('"');
     }
@@ -84,7 +131,7 @@ pub(crate) fn closed(target: &Target, (clients, documents): (usize, usize), time
                 let mut random = Random::new(client as u64 + 1);
                 let mut connection = Connection::open(target.address);
                 while Instant::now() < until {
-                    let body = body(documents, target.words, &mut random);
+                    let body = body(documents, (target.words, target.kind), &mut random);
                     if connection.post("/v1/rerank", body, "").status == 200 && Instant::now() < until {
                         pairs.fetch_add(documents as u64, Ordering::Relaxed);
                     }
@@ -137,7 +184,7 @@ pub(crate) fn open(
             next += Duration::from_secs_f64(-(1.0 - random.unit()).ln() / rate);
             let pairs = size(&mut random);
             // Made ahead of time, so that making it is not counted.
-            let body = body(pairs, target.words, &mut random);
+            let body = body(pairs, (target.words, target.kind), &mut random);
             let ahead = (start + next).saturating_duration_since(Instant::now());
             std::thread::sleep(ahead.saturating_sub(Duration::from_millis(50)));
             due.send((start + next, pairs, body)).expect("clients wait");

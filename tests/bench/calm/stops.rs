@@ -81,7 +81,7 @@ fn keep_asking(address: SocketAddr, name: &str, (seen, over): (&Seen, &AtomicBoo
         loop {
             number += 1;
             let id = format!("{name}-{number}");
-            let body = load::body(12, 40, &mut random);
+            let body = load::body(12, (40, load::Kind::Words), &mut random);
             match ask(&mut reader, &id, &body) {
                 Asked::Answered => drop(seen.answered.lock().expect("nobody panics").insert(id)),
                 Asked::Broken => drop(seen.broken.lock().expect("nobody panics").insert(id)),

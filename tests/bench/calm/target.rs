@@ -15,12 +15,15 @@ use rescored::{cache, engine};
 
 use super::client::Connection;
 use super::fake::{self, Pace};
+use super::load::Kind;
 
 /// A server under load.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Words of a document: what makes its tokens.
     pub(crate) words: usize,
+    /// What they are.
+    pub(crate) kind: Kind,
     _running: Running,
 }
 
@@ -86,7 +89,7 @@ impl Target {
         let (child, address, log) = program(vars)?;
         // A full pipe would stop it.
         std::thread::Builder::new().spawn(move || log.for_each(drop)).expect("a thread");
-        Some(Self { address, words: 60, _running: Running::Program(child) })
+        Some(Self { address, words: 60, kind: Kind::Words, _running: Running::Program(child) })
     }
 
     /// Two workers that do 200,000 tokens a second together, in passes of 512.
@@ -140,7 +143,18 @@ impl Target {
             actix_web::rt::System::new().block_on(bound.serve()).expect("serves");
         };
         let thread = std::thread::Builder::new().name("server".into()).spawn(serve).expect("a thread");
-        Self { address, words: 6, _running: Running::Server(stop, Some(thread)) }
+        Self { address, words: 6, kind: Kind::Words, _running: Running::Server(stop, Some(thread)) }
+    }
+
+    /// The same with documents of another kind, of about as many tokens.
+    pub(crate) fn of(self, kind: Kind) -> Self {
+        let words = match kind {
+            Kind::Words => self.words,
+            Kind::Code => (self.words / 15).max(1),
+            Kind::Chinese => self.words * 2,
+            Kind::Base64 => self.words / 2,
+        };
+        Self { words, kind, ..self }
     }
 
     /// The sum of a metric over its labels.

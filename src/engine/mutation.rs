@@ -1,0 +1,54 @@
+//! Faults that were mended, put back one at a time by the simulator's own test, which has to find them.
+//!
+//! Outside of tests nothing is ever put back, and the compiler leaves all of this out.
+
+/// What is put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// A request's virtual finish stays where its estimate put it (case A5).
+    EstimatesStand,
+    /// A request that nobody waits for is forgotten while texts of it are being read (case A6).
+    ForgottenWhileRead,
+    /// A request ends with the deadline of the one who asked first, and its pairs count as lost (case A6).
+    FirstDeadlineCounts,
+    /// A tokenizer thread is given a whole request at once (case A4).
+    WholeRequestsAreRead,
+    /// A worker that does not come back is not replaced.
+    NobodyWatches,
+    /// A pair is scored though somebody scores it already.
+    EverybodyLeads,
+    /// What comes back from a tokenizer thread for somebody who has gone is scored.
+    UnwantedIsScored,
+}
+
+/// Whether this is put back.
+#[cfg(not(test))]
+pub(crate) const fn is(_: Mutation) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use active::{is, with};
+
+#[cfg(test)]
+mod active {
+    use std::cell::Cell;
+
+    use super::Mutation;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutation>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn is(mutation: Mutation) -> bool {
+        ACTIVE.get() == Some(mutation)
+    }
+
+    /// Does something on this thread while a fault is put back.
+    pub(crate) fn with<T>(mutation: Option<Mutation>, what: impl FnOnce() -> T) -> T {
+        ACTIVE.set(mutation);
+        let done = what();
+        ACTIVE.set(None);
+        done
+    }
+}
