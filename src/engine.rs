@@ -37,6 +37,7 @@ mod quarantine;
 mod runner;
 mod scheduler;
 #[cfg(test)]
+#[path = "engine/tests/simulated.rs"]
 pub(crate) mod simulated;
 mod slot;
 mod start;

@@ -1,7 +1,7 @@
 //! Deterministic simulation: requests, pairs in flight, the score cache and engines on virtual time, with faults.
 //!
 //! Drives what serves in the program, from [`Progress`], [`Course`], flights and cache down to the engine's decisions (see
-//! `src/engine/simulated.rs`), in one thread. Clients come, ask for the same pairs, run out of time and hang up; passes
+//! `src/engine/tests/simulated.rs`), in one thread. Clients come, ask for the same pairs, run out of time and hang up; passes
 //! fail and hang, workers die, models are swapped, memory runs short. After every step the invariants 3 to 8 of
 //! ARCHITECTURE are looked at. A seed decides everything: a failure names its seed and step, and the seed replays it.
 
