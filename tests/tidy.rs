@@ -10,6 +10,8 @@ use rescored::config::{reference, settings};
 
 #[path = "tidy/arrows.rs"]
 mod arrows;
+#[path = "tidy/cases.rs"]
+mod cases;
 #[path = "tidy/homes.rs"]
 mod homes;
 #[path = "tidy/prose.rs"]
@@ -308,6 +310,13 @@ fn files_named_in_pages_exist() {
         .collect();
     let present = pages().into_iter().filter(|page| !HISTORY.contains(&page.path.as_str()));
     nothing(&present.flat_map(|page| prose::dead_paths(&page, root(), &files)).collect::<Vec<_>>());
+}
+
+#[test]
+fn cases_of_hostile_input_name_their_tests() {
+    let page = fs::read_to_string(root().join("tests/CASES.md")).expect("the table of cases");
+    let read = |folder: &str| source::read_all(&root().join(folder)).expect("sources");
+    nothing(&cases::faults(&page, &[read("src"), read("tests")].concat()));
 }
 
 #[test]

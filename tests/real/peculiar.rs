@@ -152,9 +152,9 @@ fn a_model_that_cannot_be_served_rightly_does_not_become_ready() {
         (WEIGHT, Peculiar::Positions(100), &long, "set RESCORED_MAX_LENGTH=100"),
     ] {
         put(dir.path(), "tiny", weight, peculiar);
-        let log = refused(dir.path(), more);
-        assert!(log.contains(told) && log.contains("model `tiny`"), "{peculiar:?} {weight}: {log}");
-        assert!(!log.contains(r#""message":"ready""#), "{peculiar:?} {weight}: {log}");
+        let output = refused(dir.path(), more);
+        assert!(output.contains(told) && output.contains("model `tiny`"), "{peculiar:?} {weight}: {output}");
+        assert!(!output.contains(r#""message":"ready""#), "{peculiar:?} {weight}: {output}");
     }
     // The setting that is named helps.
     put(dir.path(), "tiny", WEIGHT, Peculiar::Positions(64));
