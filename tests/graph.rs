@@ -413,14 +413,10 @@ fn as_bert_and_roberta() -> [Origin; 2] {
     [Origin::Safetensors { weights, config }, Origin::Safetensors { weights: roberta, config: told }]
 }
 
-// Case B14. The reference is the same model with positions from the caller, numbered as transformers' RoBERTa numbers them:
-// the padding's id for padding, wherever it stands, and for others one more than that for each other token up to them.
-#[test]
-fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
-    let Some(library) = library() else { return };
-    let mut runtime = Runtime(environment(&library));
+/// Pairs in which padding (1) is spelled in a text, beside some in which it is not.
+fn with_padding_inside() -> Vec<Sample> {
     let sample = |ids: &[i64]| Sample { ids: ids.to_vec(), types: vec![0; ids.len()] };
-    let samples: Vec<Sample> = [
+    [
         &[0, 5, 6, 2, 2, 7, 8, 9, 2][..],
         &[0, 5, 1, 2, 2, 7, 8, 9, 2],
         &[0, 1, 1, 2, 2, 7, 1, 9, 2],
@@ -429,7 +425,16 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
         &[0, 2, 2, 2],
     ]
     .map(sample)
-    .into();
+    .into()
+}
+
+// Case B14. The reference is the same model with positions from the caller, numbered as transformers' RoBERTa numbers them:
+// the padding's id for padding, wherever it stands, and for others one more than that for each other token up to them.
+#[test]
+fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
+    let Some(library) = library() else { return };
+    let mut runtime = Runtime(environment(&library));
+    let samples = with_padding_inside();
     let [bert, roberta] = as_bert_and_roberta();
     let one = target(Layout::Packed { slots: 1 }, Precision::Fp32);
     let given = compile(&bert, (&one, &provenance()), &samples, &mut runtime).unwrap();

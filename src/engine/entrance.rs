@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use super::claim::{Admission, Arrival, Job};
 use super::dispatcher::Callers;
 use super::ledger::{Asked, Books, Ledger, Pending};
+use super::mutation::{self, Mutation};
 use super::options::{Options, Quota};
 use super::work::{Order, Work};
 use super::{Gone, INTAKE, Refusal, Sink, Surroundings, Ticket};
@@ -59,7 +60,7 @@ impl Entrance {
             return Err(Refusal::Memory);
         }
         let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
-        let scale = self.ledger.scale(work.model);
+        let scale = if mutation::is(Mutation::EstimatesStand) { 1.0 } else { self.ledger.scale(work.model) };
         let texts = work.texts(most, scale);
         let asked = Asked {
             model: work.model,

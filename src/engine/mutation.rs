@@ -3,9 +3,10 @@
 //! Outside of tests nothing is ever put back, and the compiler leaves all of this out.
 
 /// What is put back.
+#[cfg_attr(not(test), expect(dead_code, reason = "one of them is put back by the simulator itself"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
-    /// A request's virtual finish stays where its estimate put it (case A5).
+    /// A request's virtual finish stays where a plain estimate put it (case A5).
     EstimatesStand,
     /// A request that nobody waits for is forgotten while texts of it are being read (case A6).
     ForgottenWhileRead,

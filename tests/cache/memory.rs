@@ -103,10 +103,10 @@ fn half_of_the_scores_given_up_is_half_of_their_memory() {
     assert!(full - empty < accounted + SLACK, "the account is what is resident, at least");
     assert!(accounted < (full - empty) + (full - empty) / 4, "and it is not much more");
     assert_eq!(left, accounted / 2);
-    let (fell, due) = (full.saturating_sub(after), accounted - left);
+    let (freed, given_up) = (full.saturating_sub(after), accounted - left);
     assert!(
-        fell + SLACK > due && fell > due / 2,
-        "resident memory fell by {fell} of the {due} bytes that were given up"
+        freed + SLACK > given_up && freed > given_up / 2,
+        "resident memory fell by {freed} of the {given_up} bytes that were given up"
     );
 }
 

@@ -201,7 +201,7 @@ fn of_two_processes_one_writes_a_snapshot_until_it_ends() {
     score(&two, "q", &documents("two", 7)).expect("scored");
     crate::support::eventually("the second says so", || report(&two).locked);
     let server = crate::support::Server::start(&two);
-    let told = |path: &str| server.connect().send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).ok();
+    let told = |path: &str| server.connect().send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).ok();
     assert_eq!(told("/info")["snapshot"]["locked"], true);
     let tiers = told("/v1/cache")["tiers"].clone();
     assert!(tiers.as_array().expect("tiers").iter().any(|tier| tier["locked"] == true), "{tiers}");

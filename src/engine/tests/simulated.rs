@@ -4,6 +4,12 @@
 //! [`Scheduler`], [`Reading`], [`Runner`], [`Pool`] and ledger. A text says how many tokens it is (`"17 ..."`) and what is
 //! wrong with it. Each step does what one thread would do next; everything random comes from one seed.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    clippy::too_many_arguments,
+    reason = "the simulator looks at few of the states, and passes its clock, its numbers and its counts of faults on"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,9 +35,12 @@ pub(crate) const PASS: usize = 256;
 /// Bytes that a tokenizer thread is given at most, unless it is one document.
 const CHUNK: usize = 16 << 10;
 
-/// Of the largest request so far, how much a request may be later than the bound: beyond any use as yet. Seeds 14 and 82
-/// show large requests later than the bound says, which is still to be understood; `planner/tests.rs` holds the bound.
-const SLACK: f64 = 1000.0;
+/// Pairs of a small request: for these the bound is exact but for [`SLACK`].
+const FEW: usize = 40;
+
+/// Of the largest request so far, how much a small request may be later than the bound: by so much its expected size
+/// may be off while it is read.
+const SLACK: f64 = 0.1;
 
 /// How often the watchdog looks.
 const TICK: Duration = Duration::from_millis(50);
@@ -42,7 +51,7 @@ const READ: Duration = Duration::from_nanos(300);
 /// What a token of a forward pass takes.
 const TOKEN: Duration = Duration::from_micros(100);
 
-/// Numbers from a seed (SplitMix64), the same every time.
+/// Numbers from a seed (`SplitMix64`), the same every time.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -481,7 +490,7 @@ impl Simulated {
         let fate = self.fate(&part, random, faults);
         let tokens: u32 = part.units.iter().map(|unit| u32::try_from(unit.encoding.len()).unwrap()).sum();
         let time = match fate {
-            Fate::Hangs => Duration::from_secs(3600),
+            Fate::Hangs => Duration::from_hours(1),
             Fate::Deaf => Duration::from_secs(20),
             _ => TOKEN * tokens,
         };
@@ -602,12 +611,11 @@ impl Simulated {
 impl Worker {
     fn at(&self) -> Option<Instant> {
         match &self.state {
-            State::Turns { at } | State::Rebuilds { at, .. } => Some(*at),
             // Told to stop, it fails at once, if it hears.
             State::Runs { at, fate, begun } if *fate != Fate::Deaf && self.brake.0.load(Ordering::Acquire) => {
                 Some((*at).min(begun.started()))
             }
-            State::Runs { at, .. } => Some(*at),
+            State::Turns { at } | State::Rebuilds { at, .. } | State::Runs { at, .. } => Some(*at),
             State::Free | State::Dead | State::Gone => None,
         }
     }
@@ -705,8 +713,11 @@ impl Sharing {
             }
             let bound = 2.0 * workers as f64 * PASS as f64 + 1.0 + request.unready + clock.debts - request.paid
                 + clock.largest * SLACK;
-            // Warm-up requests are promised nothing: they are read and served while nobody else is.
-            if let Some(late) = request.done.map(|done| clock.served - done).filter(|late| *late > bound && !warm_up) {
+            // Warm-up requests are promised nothing: they are read and served while nobody else is. Of requests of many
+            // pairs, seeds 14 and 82 show some that are later than the bound says, which is still to be understood;
+            // `planner/tests.rs` holds the bound for them.
+            let promised = !warm_up && unit.claim.job().texts().len() <= FEW;
+            if let Some(late) = request.done.map(|done| clock.served - done).filter(|late| *late > bound && promised) {
                 let (pairs, unready, ideal) = (unit.claim.job().texts().len(), request.unready, request.done);
                 return Err(format!(
                     "invariant 6: a request of {pairs} pairs is {late:.0} tokens later than under equal sharing ({ideal:.0?}), at most {bound:.0} ({unready:.0} while it was read)"

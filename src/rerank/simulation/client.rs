@@ -43,7 +43,7 @@ impl Client {
             Weather::Rough => rough_texts(random),
         };
         let calm = weather == Weather::Calm;
-        let patience = if calm { Duration::from_secs(36_000) } else { Duration::from_millis(20 + random.below(4000)) };
+        let patience = if calm { Duration::from_hours(10) } else { Duration::from_millis(20 + random.below(4000)) };
         let leaves = !calm && random.one_in(3);
         let late = if !calm && random.one_in(5) { Late::IsLeftOut } else { Late::IsAFault };
         let (deadline, pairs) = (now + patience, texts.pairs.len());
@@ -99,16 +99,15 @@ impl Client {
             empty: EmptyDocuments::Score,
         };
         let mut course = Course::new(generation, self.model, (&request, self.late));
-        match found {
-            Some(found) => course.remember(found.clone()),
-            None => {
-                let looked = pin!(course.look_up()).poll(&mut Context::from_waker(Waker::noop()));
-                assert_eq!(looked, Poll::Ready(()), "there is no tier to wait for");
-                *found = Some(course.found().to_vec());
-            }
+        if let Some(found) = found {
+            course.remember(found.clone());
+        } else {
+            let looked = pin!(course.look_up()).poll(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(looked, Poll::Ready(()), "there is no tier to wait for");
+            *found = Some(course.found().to_vec());
         }
         let attempt = progress.begin(&course, stats, now)?;
-        let pairs = attempt.as_ref().map(|attempt| attempt.ticket.as_ref().map_or(0, |ticket| ticket.pairs()));
+        let pairs = attempt.as_ref().map(|attempt| attempt.ticket.as_ref().map_or(0, crate::engine::Ticket::pairs));
         self.attempt = attempt;
         self.wakes_at = None;
         Ok(pairs)
@@ -159,8 +158,8 @@ fn calm_texts(name: u64, random: &mut Random) -> Texts<'static> {
     let count = match random.below(20) {
         0..14 => 1 + random.below(3),
         14..18 => 4 + random.below(30),
-        18 => 100 + random.below(100),
-        _ => 200 + random.below(200),
+        18 => 100 + random.below(300),
+        _ => 500 + random.below(1500),
     };
     let (longest, padding) = (1 + random.below(40), if random.one_in(3) { random.below(200) } else { 0 });
     let document = |number: u64| {

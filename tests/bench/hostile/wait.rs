@@ -92,7 +92,8 @@ fn start() -> Option<Program> {
         }
     }
     // A full pipe would stop it.
-    std::thread::spawn(move || log.for_each(drop));
+    let drain = std::thread::Builder::new().name("log".to_owned());
+    drain.spawn(move || log.for_each(drop)).expect("a thread");
     Some(Program { child, address: address.expect("the program listens") })
 }
 
@@ -178,7 +179,9 @@ fn beside(address: SocketAddr, hostile: &Hostile) -> Vec<Duration> {
             }
             waits
         });
-        senders.into_iter().for_each(|sender| sender.join().expect("it ends"));
+        for sender in senders {
+            sender.join().expect("it ends");
+        }
         running.store(false, Ordering::Relaxed);
         measure.join().expect("it ends")
     })
