@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -15,10 +16,14 @@ use crate::support::models;
 fn offline(snapshot: &Path, more: &[(&str, &str)], documents: &[String]) -> (Option<i32>, Value, String) {
     let dir = models().display().to_string();
     let vars = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source"), ("RESCORED_WORKERS", "2")];
-    let mut child = program(&[&vars, more].concat())
+    offline_by(program(&[&vars, more].concat()), snapshot, documents)
+}
+
+fn offline_by(mut program: Command, snapshot: &Path, documents: &[String]) -> (Option<i32>, Value, String) {
+    let mut child = program
         .args(["warm", "--offline", "--snapshot"])
         .arg(snapshot)
-        .stdin(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let line = json!({"query": QUERY, "documents": documents}).to_string() + "\n";
@@ -76,7 +81,7 @@ fn a_file_that_is_no_snapshot_is_refused_in_one_line_and_left_as_it_is() {
         ("notes", "no snapshot of scores"),
         ("newer", "format 2 is of another version"),
         ("torn", "torn, its checksum does not fit"),
-        ("", "no snapshot of scores"),
+        ("", "is a folder; name a file"),
         ("no/such/folder", "its folder is not there"),
     ] {
         let path = at(name);
@@ -94,10 +99,21 @@ fn a_file_that_is_no_snapshot_is_refused_in_one_line_and_left_as_it_is() {
 fn scores_that_could_not_be_written_are_no_success() {
     let folder = tempfile::tempdir().expect("a folder");
     let snapshot = folder.path().join("scores");
-    // What the program writes into before it renames it.
-    std::fs::create_dir(folder.path().join("scores.partial")).expect("a folder");
-    let (code, _, said) = offline(&snapshot, &[], &documents("lost", 1));
+    let dir = models().display().to_string();
+    let told = program(&[("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source")]);
+    // No file may hold a byte: as on a full disk, a write is an error.
+    let mut limited = Command::new("/bin/sh");
+    limited.env_clear();
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]).arg(told.get_program());
+    for (name, value) in told.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (code, _, said) = offline_by(limited, &snapshot, &documents("lost", 1));
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("--snapshot: `") && said.contains("could not be written"), "{said}");
+    assert!(said.contains("the last snapshot of the score cache was not written"), "{said}");
     assert!(!snapshot.exists());
 }

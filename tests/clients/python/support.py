@@ -145,4 +145,5 @@ def best_first(scores):
 
 
 def sigmoid(logit):
-    return 1.0 / (1.0 + math.exp(-logit))
+    # A document without text has a logit of which `math.exp` would overflow.
+    return 1.0 / (1.0 + math.exp(-logit)) if logit > -700.0 else 0.0
