@@ -210,6 +210,7 @@ impl App {
     /// # Errors
     /// What kept it from that; nothing is left running then.
     pub fn build(config: &Config) -> Result<Self, AppError> {
+        memory::set_up(Gauge::new(config.memory_limit).map(|gauge| gauge.limit()));
         let mut models = Model::open_all(&config.model)?;
         let decided = tuned::decide(config, &models);
         if decided.model != config.model {

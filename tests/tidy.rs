@@ -144,7 +144,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio", &["budget", "cache*", "rerank*", "engine*", "eval/local", "http*", "app*", "cli*", "doctor/models"]),
     ("fastrand", &["eval/significance"]),
     ("libc", &["app/memory", "files"]),
-    ("rustix", &["engine/pin", "http/sockets", "http/access"]),
+    ("rustix", &["app/memory", "engine/pin", "http/sockets", "http/access"]),
     ("webpki-roots", &["cache/shared/stream"]),
     ("clap_complete", &["cli/shell"]),
     ("clap_mangen", &["cli/shell"]),

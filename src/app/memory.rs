@@ -15,6 +15,41 @@ const ROUNDS: u32 = 3;
 /// See [`ROUNDS`].
 const PAUSE: Duration = Duration::from_millis(15);
 
+/// Number of mimalloc's option for how long freed memory is kept, `mi_option_purge_delay` of its `mimalloc.h`; the binding has
+/// no name for it.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+
+/// How long mimalloc keeps freed memory before it goes back to the system, in milliseconds. By itself it keeps it for a
+/// second, in which a flood can free and take some hundred MiB twice.
+const KEPT_MILLISECONDS: std::ffi::c_long = 20;
+
+/// Below this limit memory matters more than the few percent of speed that huge pages may bring: with them each
+/// thread's part of the allocator's memory is rounded up to 2 MiB, and what is freed in small pieces does not go back.
+#[cfg(target_os = "linux")]
+const HUGE_PAGES_FROM: u64 = 4 << 30;
+
+/// Sets the allocator up, before models are loaded; `limit` is the memory that the process may use, in bytes, if that is
+/// limited.
+pub(super) fn set_up(limit: Option<u64>) {
+    keep_freed_memory_briefly();
+    #[cfg(target_os = "linux")]
+    if limit.is_some_and(|limit| limit < HUGE_PAGES_FROM) {
+        // A kernel without huge pages refuses, and has nothing to switch off.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = limit;
+}
+
+#[expect(unsafe_code, reason = "the call has no counterpart in the standard library")]
+fn keep_freed_memory_briefly() {
+    // SAFETY: `mi_option_set` writes one number into a static table of the library, which is read anew whenever memory is
+    // freed; the option exists in every version from 2.0 on, and any value that is not negative is allowed.
+    unsafe {
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT_MILLISECONDS);
+    }
+}
+
 /// Asks both allocators to return what they hold and do not use. Takes some tens of milliseconds.
 pub fn give_back() {
     for round in 0..ROUNDS {

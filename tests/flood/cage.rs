@@ -62,6 +62,11 @@ impl Cage {
         }
     }
 
+    /// Processes in here that were killed for memory.
+    pub(crate) fn kills(&self) -> u64 {
+        self.group.as_ref().map_or(0, Group::kills)
+    }
+
     /// Fails when the limit was met, and prints how near it came.
     pub(crate) fn judge(&self, process: u32, when: &str) {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the server is alive");
@@ -70,9 +75,11 @@ impl Cage {
             line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("KiB")
         };
         let (peak, now) = (kib("VmHWM:") << 10, kib("VmRSS:") << 10);
-        let kills = self.group.as_ref().map_or(0, Group::kills);
+        let kills = self.kills();
+        // What the kernel holds for its sockets counts, too, and files that were read until it needs their pages.
+        let group = self.group.as_ref().map_or_else(String::new, Group::figures);
         println!(
-            "{when}: peak resident {} MiB, now {} MiB, limit {} MiB, {kills} kills",
+            "{when}: peak resident {} MiB, now {} MiB, limit {} MiB, {kills} kills{group}",
             peak >> 20,
             now >> 20,
             self.limit >> 20
@@ -100,6 +107,17 @@ impl Group {
         let swap = if version == Version::Second { "memory.swap.max" } else { "memory.swappiness" };
         fs::write(group.folder.join(swap), "0").unwrap_or_default();
         Some(group)
+    }
+
+    /// Peak of the whole cgroup, and how often it met its limit.
+    fn figures(&self) -> String {
+        let number = |file: &str| fs::read_to_string(self.folder.join(file)).ok()?.trim().parse::<u64>().ok();
+        let peak = number("memory.peak").or_else(|| number("memory.max_usage_in_bytes"));
+        let events = fs::read_to_string(self.folder.join("memory.events")).unwrap_or_default();
+        let met = events.lines().find_map(|line| line.strip_prefix("max ")?.trim().parse().ok());
+        let met = met.or_else(|| number("memory.failcnt"));
+        let show = |figure: Option<u64>| figure.map_or_else(|| "unknown".to_owned(), |figure| figure.to_string());
+        format!("; cgroup: peak {} MiB, limit met {} times", show(peak.map(|peak| peak >> 20)), show(met))
     }
 
     fn kills(&self) -> u64 {
