@@ -14,7 +14,8 @@
 //! **Room.** Each model has its part of the queue ([`Quota`]), so that a burst on one cannot fill it for the others.
 //!
 //! **Promises.** A request is admitted when it is predicted to need no more than [`PROMISED_PERCENT`] of its time; later
-//! ones may use what that leaves. So small requests flow beside a large one, and a large one keeps its deadline.
+//! ones may use what that leaves. So small requests flow beside a large one, and a large one keeps its deadline. One that
+//! is tried without such a prediction, because nothing else waits, is promised nothing: nobody is refused for its sake.
 //!
 //! [`Books`] is pure: no clock, no locks. [`Ledger`] puts it under the one lock of the engine, which is held for
 //! arithmetic only and under which no other is taken. It must not know texts, batches or threads.
@@ -104,16 +105,17 @@ impl Books {
     pub(super) fn admit(&mut self, asked: &Asked, now: Instant) -> Result<EntryId, Denied> {
         let loads = self.loads(now);
         self.room(asked, &loads)?;
-        if asked.priority == Priority::Live {
-            self.in_time(asked, &loads, now)?;
-        }
+        let promised = match asked.priority {
+            Priority::Live => self.in_time(asked, &loads, now)?,
+            Priority::WarmUp => false,
+        };
         let id = self.next;
         self.next += 1;
-        let Asked { model, tokens: unread, deadline, priority, partial } = *asked;
+        let Asked { model, tokens: unread, deadline, priority, partial: _ } = *asked;
         if let Some(waiting) = self.waiting(model, priority) {
             *waiting += unread;
         }
-        self.entries.insert(id, Entry { model, known: 0, unread, learnt: (0, 0), deadline, priority, partial });
+        self.entries.insert(id, Entry { model, known: 0, unread, learnt: (0, 0), deadline, priority, promised });
         Ok(id)
     }
 
@@ -134,21 +136,19 @@ impl Books {
         Err(Denied { why: Why::Full, queued: queue.live + queue.warm_up, limit, retry_after })
     }
 
-    /// Checks the new request's deadline and everybody else's. Alone in the engine, a request is always tried: nobody is
-    /// harmed, and a rate that has become wrong is learnt anew.
-    fn in_time(&self, asked: &Asked, loads: &Loads, now: Instant) -> Result<(), Denied> {
-        let Some(rate) = self.rate() else { return Ok(()) };
+    /// Checks the new request's deadline and everybody else's; whether it is promised an answer in time. Alone in the
+    /// engine, a request is always tried: nobody is harmed, and a rate that has become wrong is learnt anew.
+    fn in_time(&self, asked: &Asked, loads: &Loads, now: Instant) -> Result<bool, Denied> {
+        let Some(rate) = self.rate() else { return Ok(!asked.partial) };
         let busy = loads.busy();
-        if busy == 0 {
-            return Ok(());
-        }
         #[expect(clippy::cast_precision_loss, reason = "models are few")]
-        let grain = self.speed.grain() * (GRAINS + busy - 1) as f64;
+        let grain = self.speed.grain() * (GRAINS + busy.max(1) - 1) as f64;
         let finish = |tokens: u64| tokens as f64 / rate + grain;
         let part_of = |slack: f64, percent: u32| slack * f64::from(percent) / 100.0;
         let own = finish(loads.until((asked.model, loads.served(asked.model, asked.tokens) + asked.tokens), None));
         let promised = part_of(asked.deadline.saturating_duration_since(now).as_secs_f64(), PROMISED_PERCENT);
-        if !asked.partial && own > promised {
+        let in_time = own <= promised;
+        if busy > 0 && !asked.partial && !in_time {
             return Err(self.denied(Why::Late(seconds(own)), asked, seconds(own - promised)));
         }
         let broken = loads.all().find_map(|(model, one)| {
@@ -157,11 +157,11 @@ impl Books {
             let with = if model == asked.model { served + asked.tokens.min(one.left) } else { served };
             let after = loads.until((model, with), Some((asked.model, asked.tokens)));
             let hopeless = finish(before) - grain > part_of(one.slack, HOPELESS_PERCENT);
-            (!one.partial && !hopeless && finish(after) > one.slack).then_some(before)
+            (one.promised && !hopeless && finish(after) > one.slack).then_some(before)
         });
         match broken {
             Some(before) => Err(self.denied(Why::Crowded, asked, seconds(finish(before)))),
-            None => Ok(()),
+            None => Ok(in_time && !asked.partial),
         }
     }
 

@@ -69,13 +69,14 @@ pub(super) struct Entry {
     pub(super) learnt: (u64, u64),
     pub(super) deadline: Instant,
     pub(super) priority: Priority,
-    pub(super) partial: bool,
+    /// Whether it was predicted to be done in time, so that nobody may make it late.
+    pub(super) promised: bool,
 }
 
 impl Entry {
     pub(super) fn share(&self, now: Instant) -> Share {
         let slack = self.deadline.saturating_duration_since(now).as_secs_f64();
-        Share { left: self.left(), slack, partial: self.partial }
+        Share { left: self.left(), slack, promised: self.promised }
     }
 
     /// Tokens that it is expected to have left.

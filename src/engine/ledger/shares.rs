@@ -46,7 +46,8 @@ pub(super) struct Share {
     pub(super) left: u64,
     /// Seconds until its deadline.
     pub(super) slack: f64,
-    pub(super) partial: bool,
+    /// Whether nobody may make it late.
+    pub(super) promised: bool,
 }
 
 /// All requests that share, the smallest first.

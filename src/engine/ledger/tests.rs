@@ -91,6 +91,19 @@ fn alone_in_the_engine_a_request_is_always_tried() {
     assert!(books.admit(&live(1, now + SECOND), now).is_ok());
 }
 
+/// Case A4, a neighbour: five long texts with half a second for them, which may or may not do.
+#[test]
+fn nobody_is_refused_for_a_request_that_was_tried_without_a_promise() {
+    let now = Instant::now();
+    for tokens in [850, 1_000, 1_400] {
+        let mut books = books(1_000_000);
+        books.admit(&live(tokens, now + SECOND), now).unwrap();
+        for _ in 0..20 {
+            assert!(books.admit(&live(10, now + SECOND), now).is_ok(), "beside one of {tokens} tokens");
+        }
+    }
+}
+
 #[test]
 fn warm_up_work_leaves_room_and_time_for_searches() {
     let now = Instant::now();
