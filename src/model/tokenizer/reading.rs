@@ -39,6 +39,9 @@ const MARGIN: usize = 512;
 /// dense text, which is dear for each byte, is read no further.
 const FIRST_BYTES: usize = 4;
 
+/// Text with fewer blanks than one in so many bytes is no prose: words of Russian, at two bytes a letter, are 14 bytes long.
+const BYTES_PER_BLANK: usize = 20;
+
 /// Bytes read for each id wanted, at most.
 pub(super) const BYTES_PER_TOKEN: usize = 24;
 
@@ -86,7 +89,7 @@ impl Reader<'_> {
         }
         let text = self.blanks.trim_end(text);
         let most = allowance(wanted);
-        let mut length = WHOLE;
+        let mut length = first_tail(text, wanted);
         loop {
             self.ask()?;
             let from = self.tail(text, length);
@@ -143,6 +146,15 @@ fn allowance(wanted: usize) -> usize {
 /// Bytes of a text's first segment.
 fn first_segment(wanted: usize) -> usize {
     (wanted.saturating_mul(FIRST_BYTES).saturating_add(MARGIN)).clamp(LEAST_SEGMENT, SEGMENT)
+}
+
+/// Bytes that are read of a text's end at first. A second reading begins anew, so prose gets what nearly always holds its
+/// ids; text with few blanks makes more ids of its bytes, and is dear for each byte.
+fn first_tail(text: &str, wanted: usize) -> usize {
+    let bytes = text.as_bytes();
+    let last = bytes.get(bytes.len().saturating_sub(WHOLE)..).unwrap_or_default();
+    let blanks = last.iter().filter(|byte| byte.is_ascii_whitespace()).count();
+    if blanks * BYTES_PER_BLANK < last.len() { first_segment(wanted).min(WHOLE) } else { WHOLE }
 }
 
 /// A text on its way from its beginning towards its end.

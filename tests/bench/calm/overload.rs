@@ -34,7 +34,7 @@ pub(crate) fn run(target: &Target, terms: Terms, time: Duration) -> Vec<Finding>
     let mean = (most - least) as f64 / (most as f64 / least as f64).ln();
     let clients = (8, (most / 4).max(8));
     load::closed(target, clients, Duration::from_secs(5));
-    let capacity = load::closed(target, clients, Duration::from_secs(10));
+    let capacity = load::closed(target, clients, Duration::from_secs(20));
     let rate = 2.0 * capacity / mean;
     println!("capacity {capacity:.0} pairs/s; {rate:.1} requests/s of {least} to {most} documents (mean {mean:.0})");
     let memory = || target.metric("rescored_process_resident_memory_bytes") / f64::from(1 << 20);

@@ -151,7 +151,8 @@ impl Target {
         let words = match kind {
             Kind::Words => self.words,
             Kind::Code => (self.words / 15).max(1),
-            Kind::Chinese => self.words * 2,
+            // A character is a token.
+            Kind::Chinese => self.words,
             Kind::Base64 => self.words / 2,
         };
         Self { words, kind, ..self }
