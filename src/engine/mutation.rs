@@ -6,7 +6,7 @@
 #[cfg_attr(not(test), expect(dead_code, reason = "one of them is put back by the simulator itself"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
-    /// A request's virtual finish stays where a plain estimate put it (case A5).
+    /// A request's virtual finish is where a plain estimate put it when it came, and stays there (case A5).
     EstimatesStand,
     /// A request that nobody waits for is forgotten while texts of it are being read (case A6).
     ForgottenWhileRead,

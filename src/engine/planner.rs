@@ -2,17 +2,17 @@
 //!
 //! Pure: no threads, no clocks, no texts. Owns fairness and batching:
 //!
-//! **Fairness.** Each request is a flow of weighted fair queueing (Parekh and Gallager 1993): on arrival it gets the
-//! virtual time at which it would finish if all waiting requests were served at once in equal shares, and the earliest
-//! such finish goes first, decided anew for every pass. So a small request overtakes a large one, equal ones go in the
-//! order they came, and none finishes later than under equal sharing plus two passes a worker: the one that runs when it
-//! comes, and what fills up the one that it ends in. Warm-up requests are served only while no live one has anything
-//! ready, and never share its pass.
+//! **Fairness.** Each request is a flow of fair queueing (Parekh and Gallager 1993): it has the virtual time at which all
+//! that is ready of it would be finished if all requests that have something ready were served at once in equal shares,
+//! and the earliest such finish goes first, decided anew for every pass. So a small request overtakes a large one, equal
+//! ones go in the order they came, and none finishes later than under equal sharing of what has been read plus two passes
+//! a worker: the one that runs when it is read, and what fills up the one that it ends in. `fluid` proves it. Warm-up
+//! requests are served only while no live one has anything ready, and never share its pass.
 //!
-//! **Estimates.** A request's size is not known before its texts are read. Its virtual finish therefore follows what
-//! comes back: what it was given, what is ready, and for the rest the estimate, scaled by what the texts read so far
-//! turned out to be. Since a virtual finish is never before what was served and is ready, nobody is given more, ahead of
-//! another, than equal sharing would have given by then, however wrong an estimate is; pairs that vanish count no more.
+//! **Estimates** have no part in that: a request's size is not known before its texts are read, so its virtual finish
+//! counts what was read and nothing else. One that was thought to be small or large, or whose texts take long to read,
+//! makes nobody late but itself; pairs that vanish count no more. How the last passes are spread over workers, and how far
+//! texts are read ahead, goes by estimates, scaled by what the texts read so far turned out to be.
 //!
 //! **Reading.** What reads texts is shared equally too, in bytes, which are known beforehand, and chunks are bounded in
 //! bytes, so nobody waits longer for a tokenizer thread than one chunk takes. A request is read ahead of the workers by
@@ -54,6 +54,7 @@ use class::{Class, Queue, Standing};
 use cost::Cost;
 pub(super) use cost::{Spent, work};
 use flow::{Beginning, ChunkSize, Flow, Turn};
+use fluid::Change;
 use pass::Pass;
 
 /// Names a request inside the planner.
@@ -219,8 +220,10 @@ impl Planner {
         let class = self.class(priority);
         let Some(queue) = class.queues.get_mut(model) else { return };
         let mut flow = Flow::new(Beginning { job, model, priority, order, texts, chunk });
-        (flow.start, flow.reading_start) = (queue.passes.now(), queue.reads.now());
-        flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), None);
+        (flow.turn.0, flow.reading_start) = (queue.passes.now(), queue.reads.now());
+        if mutation::is(Mutation::EstimatesStand) {
+            flow.turn.0 = queue.passes.expect(job, (flow.turn.0, flow.estimated()), None);
+        }
         flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), None);
         class.account(model, &Standing::default(), &Standing::of(&flow, enough));
         self.jobs.insert(job, flow);
@@ -292,12 +295,12 @@ impl Planner {
         let mut touched = Vec::new();
         // What those that went before still need, and what may be given to later ones ahead of them.
         let (mut ahead, mut slack) = (0, u64::MAX);
-        for (finish, job) in turns {
+        for (_, job) in turns {
             if pass.fitting().is_none() || slack == 0 {
                 break;
             }
             let before = pass.tokens();
-            ahead += self.jobs.get(&job).map_or(0, Flow::waiting);
+            ahead += self.jobs.get(&job).map_or(0, |flow| flow.ready_tokens);
             let limit = (slack < u64::MAX).then_some((now, slack));
             let emptied = self.change(job, |flow| {
                 flow.give(&mut pass, limit, &mut |unit| wanted(job, unit));
@@ -305,6 +308,7 @@ impl Planner {
             });
             slack = slack.saturating_sub(if limit.is_some() { pass.tokens() - before } else { 0 });
             if emptied == Some(false) {
+                let finish = self.jobs.get(&job)?.turn.0;
                 let queue = self.class(priority).queues.get(model)?;
                 slack = slack.min(queue.passes.until(finish, REACH).saturating_sub(ahead));
             }
@@ -335,21 +339,23 @@ impl Planner {
         class.account(flow.model, &Standing::of(&flow, enough), &Standing::default());
         if let Some(queue) = class.queues.get_mut(flow.model) {
             // Who was served ahead of equal sharing goes on counting there until it has had so much.
-            queue.passes.expect(job, (flow.start, flow.served), Some(flow.turn.0));
+            let change = Change { given_up: flow.ready_tokens, ..Change::default() };
+            queue.passes.follow(job, flow.turn.0, change);
             queue.reads.expect(job, (flow.reading_start, flow.read_bytes()), Some(flow.reading.0));
         }
     }
 
-    /// Changes a request, and whatever is kept of it elsewhere: its places in the order follow its expected size.
+    /// Changes a request, and whatever is kept of it elsewhere: its places in the order follow what is known of it.
     fn change<T>(&mut self, job: JobId, change: impl FnOnce(&mut Flow) -> T) -> Option<T> {
         let flow = self.jobs.get_mut(&job)?;
         let enough = self.models.get(flow.model).map_or(1, Served::enough);
         let class = if flow.priority == Priority::WarmUp { &mut self.warm_up } else { &mut self.live };
-        let before = Standing::of(flow, enough);
+        let (before, made, given_up) = (Standing::of(flow, enough), flow.made, flow.given_up());
         let changed = change(flow);
+        let change = Change { added: flow.made - made, given_up: flow.given_up() - given_up, ready: flow.ready_tokens };
         if let Some(queue) = class.queues.get_mut(flow.model) {
             if !mutation::is(Mutation::EstimatesStand) {
-                flow.turn.0 = queue.passes.expect(job, (flow.start, flow.total()), Some(flow.turn.0));
+                flow.turn.0 = queue.passes.follow(job, flow.turn.0, change);
             }
             flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), Some(flow.reading.0));
         }

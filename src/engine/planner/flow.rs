@@ -1,12 +1,12 @@
 //! One request inside the planner: its unread texts, its encodings that wait, and what it was given so far.
 //!
-//! Owns the request's expected size: what was served, what is ready, and what its unread texts are expected to be,
+//! Owns what is known of the request: what was served and what is ready; and what its unread texts are expected to be,
 //! extrapolated from those that were read. It must not know other requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use super::fluid::VIRTUAL_SHIFT;
+use super::fluid::amount;
 use super::pass::Pass;
 use super::{JobId, UnitId};
 use crate::domain::Priority;
@@ -27,8 +27,7 @@ pub(super) struct Flow {
     /// Its place among those whose texts wait to be read.
     pub(super) reading: Turn,
     pub(super) priority: Priority,
-    /// The virtual time at which it came.
-    pub(super) start: u128,
+    /// The virtual time at which it came, of what reads texts.
     pub(super) reading_start: u128,
     pub(super) model: usize,
     /// Documents not yet handed out.
@@ -47,6 +46,8 @@ pub(super) struct Flow {
     pub(super) chunks_out: usize,
     /// Encodings so far, those that went out included.
     pub(super) units: usize,
+    /// Tokens of its encodings so far, those that went out included.
+    pub(super) made: u64,
     /// Tokens that went out to be scored.
     pub(super) served: u64,
     pub(super) ready: Ready,
@@ -88,7 +89,6 @@ impl Flow {
             turn: (0, job),
             reading: (0, job),
             priority,
-            start: 0,
             reading_start: 0,
             model,
             unread_tokens: texts.iter().map(|text| u64::from(text.tokens)).sum(),
@@ -100,6 +100,7 @@ impl Flow {
             chunk,
             chunks_out: 0,
             units: 0,
+            made: 0,
             served: 0,
             ready: Ready::new(order),
             ready_units: 0,
@@ -140,6 +141,7 @@ impl Flow {
         }
         self.ready_units += lengths.len() as u64;
         self.ready_tokens += tokens;
+        self.made += tokens;
         self.learnt.0 += read;
         self.learnt.1 += tokens;
     }
@@ -153,9 +155,14 @@ impl Flow {
         (self.ready_units, self.ready_tokens) = self.ready.amount();
     }
 
-    /// Tokens that it is expected to be in all: what it was given, what is ready, and what else there is to read.
-    pub(super) fn total(&self) -> u64 {
-        self.served + self.waiting()
+    /// Tokens that were ready and are not wanted any more.
+    pub(super) const fn given_up(&self) -> u64 {
+        self.made - self.served - self.ready_tokens
+    }
+
+    /// Estimated tokens of what is unread.
+    pub(super) const fn estimated(&self) -> u64 {
+        self.unread_tokens
     }
 
     /// Tokens that are ready, and those expected of texts that are not.
@@ -192,9 +199,9 @@ impl Flow {
         let before = pass.tokens();
         while let Some(fitting) = pass.fitting() {
             let owed = overtaking.map_or(u32::MAX, |(now, spare)| {
-                let ideal = u64::try_from(now.saturating_sub(self.start) >> VIRTUAL_SHIFT).unwrap_or(u64::MAX);
+                let owed = self.ready_tokens.saturating_sub(amount(self.turn.0.saturating_sub(now)));
                 let left = spare.saturating_sub(pass.tokens() - before);
-                u32::try_from(ideal.saturating_sub(self.served).min(left)).unwrap_or(u32::MAX)
+                u32::try_from(owed.min(left)).unwrap_or(u32::MAX)
             });
             let (least, most) = (*fitting.start(), (*fitting.end()).min(owed));
             if least > most {

@@ -6,7 +6,7 @@
 //! two models that both have work all the while never differ by more than a pass of each, by weight, and a burst on
 //! one costs the other its share and no more. Pure; it must not know requests.
 
-use super::fluid::VIRTUAL_SHIFT;
+use super::fluid;
 
 /// See the module.
 #[derive(Debug)]
@@ -47,6 +47,6 @@ impl Sharing {
 
 impl Account {
     fn span(&self, tokens: u64) -> u128 {
-        (u128::from(tokens) << VIRTUAL_SHIFT) / u128::from(self.weight)
+        fluid::span(tokens) / u128::from(self.weight)
     }
 }
