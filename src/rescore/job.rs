@@ -12,7 +12,7 @@ use super::plan::{BODY_KEYS, Plan, Terms};
 use super::scan::Cursor;
 use super::write::{Page, Trace};
 use super::{Engine, Options, as_given, opensearch};
-use crate::domain::window::Standing;
+use crate::domain::window::{Standing, Window};
 use crate::domain::{Activation, Logit, Scored, Texts};
 use crate::json::mend;
 use crate::json::unread::Unread;
@@ -189,14 +189,19 @@ impl<'a> Job<'a> {
             scored.filter(|_| !has_no_text(scored)).map(|scored| activation.apply(scored.logit))
         };
         let seconds: Vec<Option<f32>> = scored.iter().map(second).collect();
-        let mut without_text = vec![false; self.marks.len()];
-        for (standing, scored) in self.standings.iter().zip(scored) {
-            if let Some(mark) = without_text.get_mut(standing.hit) {
-                *mark = has_no_text(scored);
-            }
-        }
-        let mut after = stage.window.rescore(&self.standings, &seconds);
-        self.sunk |= sink(&mut after, &without_text);
+        // Hits without text take no part: what was asked for the others holds as if they were not there.
+        let without_text: Vec<bool> = scored.iter().map(has_no_text).collect();
+        let is_sunk = |place: usize| without_text.get(place).is_some_and(|without| *without);
+        let (sunk, others): (Vec<_>, Vec<_>) =
+            self.standings.iter().enumerate().partition(|(place, _)| is_sunk(*place));
+        let bare = |(_, standing): (usize, &Standing)| *standing;
+        let (sunk, others): (Vec<_>, Vec<_>) =
+            (sunk.into_iter().map(bare).collect(), others.into_iter().map(bare).collect());
+        let with_text: Vec<Option<f32>> =
+            seconds.iter().zip(&without_text).filter(|(_, without)| !**without).map(|(second, _)| *second).collect();
+        let mut after = Window { size: with_text.len(), ..stage.window }.rescore(&others, &with_text);
+        self.sunk |= !sunk.is_empty() && !others.is_empty();
+        sink(&mut after, sunk);
         let outweighed = stage.window.is_outweighed(&self.standings, &seconds, activation.spread());
         self.counters.outweighed += usize::from(outweighed);
         for (place, scored) in scored.iter().enumerate() {
@@ -267,20 +272,15 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Puts hits without text, which are told by their index, below all others that have a score, in their order, with a score
-/// that says so. Tells whether there were any, and others.
-fn sink(standings: &mut [Standing], without_text: &[bool]) -> bool {
-    if !without_text.contains(&true) {
-        return false;
-    }
-    let has_none = |standing: &Standing| without_text.get(standing.hit).is_some_and(|without| *without);
-    standings.sort_by_key(|standing| (standing.score.is_none(), has_none(standing)));
-    let others = standings.iter().filter(|standing| !has_none(standing));
-    let Some(lowest) = others.filter_map(|standing| standing.score).min_by(f32::total_cmp) else { return false };
-    for standing in standings.iter_mut().filter(|standing| has_none(standing)) {
-        standing.score = standing.score.map(|score| score.min(lowest));
-    }
-    true
+/// Adds hits without text below all others that have a score, in their order, with a score that says so.
+fn sink(standings: &mut Vec<Standing>, without_text: Vec<Standing>) {
+    let lowest = standings.iter().filter_map(|standing| standing.score).min_by(f32::total_cmp);
+    // One step below, so that whoever sorts by score again keeps the order.
+    let below = lowest.map_or(f32::MAX, |lowest| lowest.next_down().max(f32::MIN));
+    let sunk = |standing: Standing| Standing { score: standing.score.map(|score| score.min(below)), ..standing };
+    let scored = standings.iter().filter(|standing| standing.score.is_some()).count();
+    standings.splice(scored..scored, without_text.into_iter().map(sunk));
+    standings.sort_by_key(|standing| standing.score.is_none());
 }
 
 /// The same JSON in printable ASCII: line breaks can stand between values only, and other characters in strings only.

@@ -238,6 +238,37 @@ fn a_hit_that_was_not_scored_stays_below_those_that_were_unless_the_caller_asks(
     }
 }
 
+// Case B4: its neighbours.
+#[test]
+fn hits_without_text_change_nothing_for_the_others() {
+    let without_text = Some(Scored { logit: Logit::NO_TEXT, tokens: 0, cut: false });
+    let blank = r#"{"_id":"blank","_score":3,"_source":{"t":""}}"#;
+    let others = r#"{"_id":"1","_score":2,"_source":{"t":"8.8"}},{"_id":"2","_score":2,"_source":{"t":"-1"}},{"_id":"3","_score":1}"#;
+    let scores = |members: &str, list: &str, seconds: &[Option<Scored>]| {
+        let given = body(members, &format!(r#"{{"hits":[{list}]}}"#));
+        let mut job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
+        job.next_stage().unwrap();
+        job.settle(seconds, Activation::Identity).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&job.finish().bytes).unwrap();
+        let list = answer["hits"]["hits"].as_array().unwrap().clone();
+        list.iter().map(|hit| (hit["_id"].to_string(), hit["_score"].to_string())).collect::<Vec<_>>()
+    };
+    for tail in ["below", "opensearch", "vespa"] {
+        for weights in [r#""replace":true,"#, ""] {
+            let members = |size: usize| {
+                let stage = if weights.is_empty() { r#","query":{"query_weight":2}"# } else { "" };
+                format!(r#"{weights}"tail":"{tail}","rescore":{{"window_size":{size}{stage}}},"#)
+            };
+            let alone = scores(&members(2), others, &[logit(8.8), logit(-1.0)]);
+            let list = format!("{blank},{others}");
+            let beside = scores(&members(3), &list, &[without_text, logit(8.8), logit(-1.0)]);
+            assert_eq!(beside[..3], alone, "{tail} {weights}");
+            let number = |place: usize| beside[place].1.parse::<f32>().unwrap();
+            assert!(beside[3].0.contains("blank") && number(3) < number(2), "{tail} {weights}: {beside:?}");
+        }
+    }
+}
+
 // Case B5.
 #[test]
 fn hits_sorted_by_their_scores_and_a_tie_breaker_are_rescored_and_tell_where_the_next_page_begins() {
