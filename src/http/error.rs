@@ -5,6 +5,7 @@
 
 #![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -50,7 +51,7 @@ pub(super) enum Reject {
     #[error("{field}: {problem}")]
     Mismatch {
         /// Path of the field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What does not fit, and what would.
         problem: String,
     },
@@ -239,8 +240,8 @@ impl Reject {
     }
 
     /// Fields that do not fit together.
-    pub(super) fn mismatch(field: &'static str, problem: impl Into<String>) -> Self {
-        Self::Mismatch { field, problem: problem.into() }
+    pub(super) fn mismatch(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::Mismatch { field: field.into(), problem: problem.into() }
     }
 
     fn status(&self) -> (StatusCode, &'static str) {

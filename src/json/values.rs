@@ -54,7 +54,7 @@ pub(crate) struct Values<'b> {
     pub(crate) found: Vec<&'b str>,
     /// Content parts that are no text.
     pub(crate) media: usize,
-    /// Numbers and booleans that were not taken.
+    /// Numbers and booleans that were not taken, and lists and objects that lie too deep.
     pub(crate) left_out: usize,
     take: Take,
 }
@@ -108,7 +108,8 @@ impl<'b> Values<'b> {
                     Take::Strings => self.left_out += 1,
                 }
             }
-            Kind::Null | Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
+            kind @ (Kind::Null | Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object) => {
+                self.left_out += usize::from(depth == 0 && matches!(kind, Kind::Array | Kind::Object));
                 cursor.pass::<Syntax>()?;
             }
         }
@@ -118,20 +119,21 @@ impl<'b> Values<'b> {
     /// All values of an object; of a content part its text alone.
     fn whole(&mut self, cursor: &mut Cursor<'b>, depth: u8) -> Result<(), Syntax> {
         let before = (self.found.len(), self.left_out);
-        let (mut kind, mut text, mut medium) = ("", None, false);
+        let (mut kind, mut says_kind, mut text, mut medium) = ("", None, None, false);
         cursor.object(|cursor, key| {
             let start = self.found.len();
             let names_kind = key == "type" && cursor.kind()? == Kind::String;
             self.below(cursor, ("", depth - 1))?;
             if names_kind {
                 kind = self.found.last().copied().unwrap_or_default();
+                says_kind = Some(start);
             } else if key == "text" {
                 text = Some(start..self.found.len());
             }
             medium |= is_part(&key);
             Ok::<_, Syntax>(())
         })?;
-        if TEXTS.contains(&kind)
+        if is_text(kind)
             && let Some(text) = text
         {
             self.found.truncate(text.end);
@@ -140,9 +142,21 @@ impl<'b> Values<'b> {
             self.found.truncate(before.0);
             self.left_out = before.1;
             self.media += 1;
+        } else if let Some(place) = says_kind.filter(|_| is_kind_alone(kind, self.found.len() - before.0)) {
+            self.found.remove(place);
         }
         Ok(())
     }
+}
+
+/// Whether a `type`, one of so many values of its object, says what the others are, or would be, and is none itself.
+fn is_kind_alone(kind: &str, values: usize) -> bool {
+    is_text(kind) || (is_part(kind) && values == 1)
+}
+
+/// Whether a content part of this type is a text.
+pub(crate) fn is_text(kind: &str) -> bool {
+    TEXTS.contains(&kind)
 }
 
 /// Whether a key tells of a picture, a film or a sound.
@@ -203,6 +217,7 @@ mod tests {
             (r#"{"type":"text","text":"x"}"#, "", &["x"], 0, "a content part"),
             (r#"{"text":"x","type":"input_text","id":"p1"}"#, "", &["x"], 0, "a content part the other way round"),
             (r#"[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"u"}}]"#, "", &["x"], 1, "an image"),
+            (r#"[{"type":"text"},{"type":"input_text","value":"x"},{"type":"image"}]"#, "", &["x"], 0, "types alone"),
             (r#"{"type":"novel","text":"x"}"#, "", &["novel", "x"], 0, "a record that has a type"),
             (r#"{"type":"image","title":"x"}"#, "", &["image", "x"], 0, "a record about an image"),
             (r#"{"c":{"type":"text","text":{"y":"z"}}}"#, "c", &["z"], 0, "a nested part"),
@@ -218,8 +233,8 @@ mod tests {
     fn depth_is_bounded() {
         let deep = |levels: usize| format!("{}\"x\"{}", "[".repeat(levels), "]".repeat(levels));
         assert_eq!(values(&deep(32), "", Take::All).0, ["x"]);
-        assert!(values(&deep(33), "", Take::All).0.is_empty());
+        assert_eq!(values(&deep(33), "", Take::All), (vec![], 0, 1));
         let nested = format!("{}\"x\"{}", "{\"a\":".repeat(900), "}".repeat(900));
-        assert!(values(&nested, "", Take::All).0.is_empty());
+        assert_eq!(values(&nested, "", Take::All), (vec![], 0, 1), "and it is told");
     }
 }

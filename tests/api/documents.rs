@@ -224,6 +224,13 @@ fn rank_fields_choose_values_of_every_kind() {
     }
     let left_out = app.post("/v1/rerank", r#"{"query":"q","documents":[{"title":"Berlin","year":1999,"image":"u"}]}"#);
     assert_eq!(left_out.header("x-rescored-left-out-fields"), Some("2"), "{left_out:?}");
+    let beside = app.post("/v1/rerank", r#"{"query":{"text":"q","image":"u"},"documents":[{"text":"a","image":"u"}]}"#);
+    assert_eq!(beside.header("x-rescored-left-out-fields"), Some("2"), "images beside texts: {beside:?}");
+    let (open, close) = ("[".repeat(40), "]".repeat(40));
+    let deep = format!(r#"{{"query":"q","documents":[{{"title":"a","x":{open}"b"{close}}}]}}"#);
+    assert_eq!(app.post("/v1/rerank", deep).header("x-rescored-left-out-fields"), Some("1"), "what lies too deep");
+    let nameless = app.post("/v1/rerank", r#"{"query":"q","documents":[{"a":"x","b":"y"}],"rank_fields":["b",""]}"#);
+    assert!(nameless.status == 400 && nameless.text().contains("rank_fields[1]"), "{nameless:?}");
     let names = vec!["\"text\""; 101].join(",");
     let many = app.post("/v1/rerank", format!(r#"{{"query":"q","documents":[{record}],"rank_fields":[{names}]}}"#));
     assert!(many.status == 400 && many.text().contains("rank_fields: more than 100"), "{many:?}");
@@ -244,6 +251,10 @@ fn a_document_without_readable_text_is_refused_by_its_index() {
         r#"{"text":null}"#,
         r#"{"text":[]}"#,
         r#"{"text":{"image":null}}"#,
+        r#"{"type":"text"}"#,
+        r#"{"type":"input_text","text":null}"#,
+        r#"{"type":"image_url"}"#,
+        r#"{"content":[{"type":"text"}]}"#,
         "null",
     ];
     for (path, body) in FACES.iter().filter(|(path, _)| takes_objects(path) && *path != "/v1/ranking") {
@@ -556,6 +567,66 @@ fn numbers_and_switches_that_mean_nothing_here_are_warned_of() {
     assert_eq!(kserve.header("x-rescored-warnings"), Some("inputs[0].parameters"), "{kserve:?}");
     let nim = app.post("/v1/ranking", r#"{"query":{"text":"q"},"passages":[{"text":"a"}],"raw_scores":false}"#);
     assert_eq!(nim.header("x-rescored-warnings"), Some("raw_scores"), "{nim:?}");
+}
+
+// Case B6: its neighbours.
+#[test]
+fn what_stands_beside_a_nested_text_is_warned_of() {
+    let app = App::start();
+    let source = r#"{"inlineDocumentSource":{"textDocument":{"text":"a"},"jsonDocument":{"a":"b"},"type":"TEXT","x":1},"type":"INLINE","y":1}"#;
+    let bedrock = format!(
+        r#"{{"queries":[{{"textQuery":{{"text":"q"}},"type":"TEXT","z":1}}],"sources":[{source},{source}],"numberOfResults":-5}}"#
+    );
+    let told = "queries[].z, sources[].y, sources[].inlineDocumentSource.x, sources[].inlineDocumentSource.jsonDocument, numberOfResults";
+    let pair = r#"{"text":"q","text_pair":"a","top_k":1}"#;
+    for (path, body, told) in [
+        ("/bedrock/rerank", bedrock, told),
+        ("/predict", format!(r#"{{"inputs":[{pair},{pair}]}}"#), "inputs[].top_k"),
+        ("/predict", format!(r#"{{"inputs":{pair}}}"#), "inputs.top_k"),
+    ] {
+        let answer = app.post(path, body);
+        assert_eq!((answer.status, answer.header("x-rescored-warnings")), (200, Some(told)), "{path}: {answer:?}");
+    }
+    assert_eq!(
+        app.post("/v1/rerank", r#"{"query":"q","documents":["a"],"property":null}"#).header("x-rescored-warnings"),
+        None
+    );
+}
+
+// Case B1: its neighbours.
+#[test]
+fn a_pair_that_is_none_is_named_by_its_place() {
+    let app = App::start();
+    let tensor = |passages: &str| {
+        format!(r#"{{"inputs":[{{"name":"query","data":["q"]}},{{"name":"passage","data":{passages}}}]}}"#)
+    };
+    for (path, body, told) in [
+        ("/predict", r#"{"inputs":[["q","a"],["q"]]}"#.to_owned(), "inputs[1]: 1 texts are no pair"),
+        (
+            "/predict",
+            r#"{"inputs":[{"text":"q","text_pair":"a"},{"text":"q"}]}"#.to_owned(),
+            "inputs[1].text_pair: missing",
+        ),
+        ("/predict", r#"{"inputs":{"text_pair":"a"}}"#.to_owned(), "inputs.text: missing"),
+        ("/v2/models/fake/infer", tensor(r#"["a",[],"b"]"#), "rows of unequal length"),
+        ("/v2/models/fake/infer", tensor(r#"[["a"],["b","c"]]"#), "rows of unequal length"),
+        (
+            "/v2/models/fake/infer",
+            r#"{"inputs":[{"name":"passage","data":["q"]},{"name":"documents","data":["a"]}]}"#.to_owned(),
+            "two tensors of documents",
+        ),
+        ("/weaviate/rerank", r#"{"query":"q","property":null}"#.to_owned(), "documents: missing"),
+        ("/rerank", r#"{"query":"q","property":null}"#.to_owned(), "documents: missing"),
+        (
+            "/bedrock/rerank",
+            r#"{"queries":["q"],"sources":[]}"#.to_owned(),
+            "queries[0]: expected an object with `textQuery`",
+        ),
+    ] {
+        let answer = app.post(path, body);
+        assert!((400..500).contains(&answer.status) && answer.text().contains(told), "{path}, {told}: {answer:?}");
+    }
+    assert_eq!(numbers(&app, "/v2/models/fake/infer", tensor(r#"[["=1"],["=2"]]"#)), ["1.0", "2.0"]);
 }
 
 // Case B6.

@@ -7,9 +7,11 @@ use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
-use crate::http::wire::document::{self, Document, Reading};
+use crate::http::wire::document::{Document, Reading};
 use crate::http::wire::terms::{Terms, positive};
-use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List};
+use crate::http::wire::watched::Seen;
+use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List, text::Text};
+use crate::json::unread::Unread;
 
 pub(super) const FACE: Face = Face {
     name: "bedrock",
@@ -30,10 +32,10 @@ static SPOKEN: Dialect = Dialect { name: "bedrock", write };
 struct Bedrock<'a> {
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Query<'static>>>, max_items = 1)]
-    queries: Option<List<Query<'a>>>,
+    queries: Option<List<Seen<Query<'a>>>>,
     #[serde(borrow)]
     #[schema(inline, value_type = Option<Vec<Source<'static>>>)]
-    sources: Option<List<Source<'a>>>,
+    sources: Option<List<Seen<Source<'a>>>>,
     #[schema(inline)]
     number_of_results: Option<Whole>,
     #[serde(rename = "timeout_ms")]
@@ -42,23 +44,31 @@ struct Bedrock<'a> {
 }
 
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `textQuery`")]
 struct Query<'a> {
     #[serde(borrow)]
     #[schema(schema_with = wire::schema::query)]
     text_query: Document<'a>,
+    /// What it is, which its members say as well.
+    #[serde(borrow, rename = "type")]
+    #[schema(inline)]
+    _kind: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `inlineDocumentSource`")]
 struct Source<'a> {
     #[serde(borrow)]
+    #[schema(inline, value_type = Inline<'static>)]
+    inline_document_source: Seen<Inline<'a>>,
+    /// As of a query.
+    #[serde(borrow, rename = "type")]
     #[schema(inline)]
-    inline_document_source: Inline<'a>,
+    _kind: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object with `textDocument` or `jsonDocument`")]
 struct Inline<'a> {
     #[serde(borrow)]
     #[schema(inline)]
@@ -67,6 +77,10 @@ struct Inline<'a> {
     #[serde(borrow)]
     #[schema(inline)]
     json_document: Option<Document<'a>>,
+    /// As of a query.
+    #[serde(borrow, rename = "type")]
+    #[schema(inline)]
+    _kind: Option<Text<'a>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -83,27 +97,40 @@ struct Item {
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
-    let (body, unread): (Bedrock<'_>, _) = wire::read(body)?;
+    let (body, mut unread): (Bedrock<'_>, _) = wire::read(body)?;
     let queries = body.queries.map(|list| list.items).unwrap_or_default();
-    let Ok([query]) = <[Query<'_>; 1]>::try_from(queries) else {
+    let Ok([Seen { value: query, unread: beside }]) = <[Seen<Query<'_>>; 1]>::try_from(queries) else {
         return Err(Reject::field("queries", "expected a list of one query"));
     };
+    unread.extend("queries[].", &beside);
     let Some(sources) = body.sources else {
         return Err(Reject::field("sources", "missing; send a list of inline documents"));
     };
     scene.admit("sources", sources.sent)?;
-    let query = document::query(query.text_query).map_err(|why| why.at("queries", 0))?;
-    let documents = sources.items.into_iter().enumerate().map(|(index, source)| {
-        let Inline { text_document, json_document } = source.inline_document_source;
-        let missing = || Reject::field(format!("sources[{index}]"), "missing `textDocument` or `jsonDocument`");
-        text_document.or(json_document).ok_or_else(missing)
-    });
     let mut reading = Reading::default();
-    let texts = reading.texts("sources", documents.collect::<Result<_, _>>()?)?;
+    let query = reading.query(query.text_query).map_err(|why| why.at("queries", 0))?;
+    let documents = sources.items.into_iter().enumerate();
+    let documents = documents.map(|(index, source)| document(source, &mut unread, index)).collect::<Result<_, _>>()?;
+    let texts = reading.texts("sources", documents)?;
     let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
+    // As with other dialects' counts.
+    let senseless = body.number_of_results.is_some_and(|Whole(number)| number < -1);
+    unread.note_any([senseless.then_some("numberOfResults")]);
     let terms = Terms { timeout_ms: body.timeout_ms, ..Terms::default() };
     let call = terms.into_call(&SPOKEN, Texts { queries: vec![query], pairs }, unread);
     Ok(Call { top: body.number_of_results.and_then(positive), left_out_fields: reading.left_out, ..call })
+}
+
+/// The one document of a source. What stands beside it is noted.
+fn document<'a>(source: Seen<Source<'a>>, unread: &mut Unread, index: usize) -> Result<Document<'a>, Reject> {
+    let Seen { value: Source { inline_document_source: inline, .. }, unread: beside } = source;
+    unread.extend("sources[].", &beside);
+    unread.extend("sources[].inlineDocumentSource.", &inline.unread);
+    let Inline { text_document, json_document, .. } = inline.value;
+    let both = text_document.is_some() && json_document.is_some();
+    unread.note_any([both.then_some("sources[].inlineDocumentSource.jsonDocument")]);
+    let missing = || Reject::field(format!("sources[{index}]"), "missing `textDocument` or `jsonDocument`");
+    text_document.or(json_document).ok_or_else(missing)
 }
 
 fn write(reply: &Reply<'_>) -> Option<Vec<u8>> {

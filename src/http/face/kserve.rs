@@ -100,6 +100,9 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
     let (first, second) = (first.value, second.value);
     let is_passage =
         |input: &Input<'_>| input.name.as_ref().is_some_and(|Text(name)| PASSAGES.contains(&name.as_ref()));
+    if is_passage(&first) && is_passage(&second) {
+        return Err(Reject::field("inputs", "two tensors of documents; name one `query` and the other `passage`"));
+    }
     let (query, passage) = if is_passage(&first) { (second, first) } else { (first, second) };
     let flat = passage.shape.as_ref().is_some_and(|shape| shape.items.len() == 1);
     let (queries, passages) = (query.texts("inputs.query", scene)?, passage.texts("inputs.passage", scene)?);

@@ -13,8 +13,10 @@ use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
 use crate::http::wire;
-use crate::http::wire::document::{self, Document, Reading};
+use crate::http::wire::document::{Document, Reading, Unreadable};
 use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};
+use crate::http::wire::watched::Seen;
+use crate::json::unread::Unread;
 
 pub(super) const FACE: Face = Face {
     name: "predict",
@@ -61,10 +63,13 @@ fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {
         Some(Inputs::Alone) => {
             return Err(Reject::mismatch("inputs", format!("one text alone has no score; {WANTED}")));
         }
-        Some(Inputs::Object(entry)) => (&OBJECT, vec![of_entry(entry, (&mut reading, 0))?]),
+        Some(Inputs::Object(Seen { value, unread: beside })) => {
+            unread.extend("inputs.", &beside);
+            (&OBJECT, vec![of_entry(value, &mut reading, "inputs")?])
+        }
         Some(Inputs::List(list)) => {
             scene.admit("inputs", list.sent)?;
-            of_list(list.items, &mut reading)?
+            of_list(list.items, &mut reading, &mut unread)?
         }
     };
     let terms = body.terms(&mut unread);
@@ -81,6 +86,7 @@ fn answer() -> serde_json::Value {
 fn of_list<'a>(
     items: Vec<Item<'a>>,
     reading: &mut Reading<'_>,
+    unread: &mut Unread,
 ) -> Result<(&'static Dialect, Vec<TextPair<'a>>), Reject> {
     // TEI reads a flat list as one pair.
     if items.iter().any(|item| matches!(item, Item::Text(_))) {
@@ -94,31 +100,37 @@ fn of_list<'a>(
         };
     }
     let objects = matches!(items.first(), Some(Item::Object(_)));
-    let pairs = items.into_iter().enumerate().map(|(index, item)| match item {
-        Item::Object(entry) => of_entry(entry, (reading, index)),
-        Item::Sequence(list) => match <[Document<'_>; 2]>::try_from(list.items) {
-            Ok([query, document]) => of_pair(query, document, (reading, index)),
-            Err(_) => Err(Reject::mismatch("inputs", format!("{} texts are no pair; {WANTED}", list.sent))),
-        },
-        Item::Text(_) => Err(Reject::mismatch("inputs", WANTED)),
+    let pairs = items.into_iter().enumerate().map(|(index, item)| {
+        let place = format!("inputs[{index}]");
+        match item {
+            Item::Object(Seen { value, unread: beside }) => {
+                unread.extend("inputs[].", &beside);
+                of_entry(value, reading, &place)
+            }
+            Item::Sequence(list) => match <[Document<'_>; 2]>::try_from(list.items) {
+                Ok(pair) => of_pair(pair, reading, &place),
+                Err(_) => Err(Reject::mismatch(place, format!("{} texts are no pair; {WANTED}", list.sent))),
+            },
+            Item::Text(_) => Err(Reject::mismatch(place, WANTED)),
+        }
     });
     Ok((if objects { &LIST } else { &LISTS }, pairs.collect::<Result<_, _>>()?))
 }
 
 fn of_pair<'a>(
-    query: Document<'a>,
-    document: Document<'a>,
-    (reading, index): (&mut Reading<'_>, usize),
+    [query, document]: [Document<'a>; 2],
+    reading: &mut Reading<'_>,
+    place: &str,
 ) -> Result<TextPair<'a>, Reject> {
-    let query = document::query(query).map_err(|why| why.at("inputs", index))?;
-    Ok((query, reading.text(document).map_err(|why| why.at("inputs", index))?))
+    let refused = |why: Unreadable| Reject::field(place, why.to_string());
+    Ok((reading.query(query).map_err(refused)?, reading.text(document).map_err(refused)?))
 }
 
-fn of_entry<'a>(entry: Entry<'a>, place: (&mut Reading<'_>, usize)) -> Result<TextPair<'a>, Reject> {
+fn of_entry<'a>(entry: Entry<'a>, reading: &mut Reading<'_>, place: &str) -> Result<TextPair<'a>, Reject> {
     match (entry.text, entry.text_pair) {
-        (Some(text), Some(pair)) => of_pair(text, pair, place),
-        (None, _) => Err(Reject::field("inputs.text", format!("missing; {WANTED}"))),
-        (Some(_), None) => Err(Reject::field("inputs.text_pair", format!("missing; {WANTED}"))),
+        (Some(text), Some(pair)) => of_pair([text, pair], reading, place),
+        (None, _) => Err(Reject::field(format!("{place}.text"), format!("missing; {WANTED}"))),
+        (Some(_), None) => Err(Reject::field(format!("{place}.text_pair"), format!("missing; {WANTED}"))),
     }
 }
 
@@ -157,7 +169,7 @@ mod tests {
             (r#"{"inputs":"alone"}"#, "inputs: one text alone"),
             (r#"{"inputs":["alone"]}"#, "inputs: 1 texts"),
             (r#"{"inputs":["a","b","c"]}"#, "inputs: 3 texts"),
-            (r#"{"inputs":[["a","b","c"]]}"#, "inputs: 3 texts"),
+            (r#"{"inputs":[["a","b","c"]]}"#, "inputs[0]: 3 texts"),
             (r#"{"inputs":["a",["b","c"]]}"#, "inputs: the list mixes"),
             (r#"{"inputs":{"text":"a"}}"#, "inputs.text_pair: missing"),
             (r#"{"inputs":[]}"#, "inputs: the list is empty"),

@@ -58,7 +58,7 @@ pub(super) fn call(mut body: RerankBody<'_>, unread: Unread, scene: Scene) -> Re
     // Weaviate panics on a list that is shorter than what it sent.
     let manner = |dialect| Manner { order: Order::Input, echo: Echo::Always, ..Manner::ranked(dialect) };
     match std::mem::take(&mut body.property) {
-        Property::Present(document) if body.documents.is_none() => {
+        Property::Present(Some(document)) if body.documents.is_none() => {
             body.call(&manner(&SINGLE), unread, vec![Pair { query: 0, document }])
         }
         // Beside documents it is the property's name, which says nothing of them.

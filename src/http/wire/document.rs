@@ -5,7 +5,8 @@
 //! 2. Else the values of `text`, where it has any: `{"text": …}`, and a content part `{"type": "text", "text": …}`.
 //! 3. Else, when its one member (`type` and `role` aside) is an object, that object by the same rules: `{"doc": {…}}`.
 //! 4. Else all strings in it, one line a member, so `{"title": …, "body": …}` and `{"content": [part, …]}`; numbers and
-//!    booleans are left out and counted, but read where there is no string. An object without members is an empty text.
+//!    booleans are left out and counted, but read where there is no string. A `type` that names a kind of content part is
+//!    no text. An object without members is an empty text.
 //!
 //! What a value is, and what of it is read, is [`crate::json::values`]'s. What holds no text that can be read is no
 //! empty text: it is refused. Owns these rules for all dialects. It must not know which dialect it reads for.
@@ -19,7 +20,7 @@ use serde_json::value::RawValue;
 use super::text::{LONGEST_LIST, List, Text};
 use crate::http::error::Reject;
 use crate::json::scan::{Cursor, Syntax, unescape};
-use crate::json::values::{Take, Values, append, below, is_medium, is_part, longest};
+use crate::json::values::{Take, Values, append, below, is_medium, is_part, is_text, longest};
 
 /// Objects in one another that rule 3 goes through.
 const WRAPPERS: usize = 32;
@@ -46,7 +47,7 @@ pub(in crate::http) struct Reading<'f> {
     rank_fields: &'f [Text<'f>],
     /// Named fields without a value, over all documents.
     pub(in crate::http) missing: usize,
-    /// Members that rule 4 left out, over all documents.
+    /// Members that rule 4 left out, images beside a text, and what lies too deep, over all documents.
     pub(in crate::http) left_out: usize,
     /// Documents that `rank_fields` could choose from.
     pub(in crate::http) chosen_from: usize,
@@ -101,6 +102,16 @@ impl<'f> Reading<'f> {
         }
     }
 
+    /// The text of a query: as that of a document, but an object has to say which of its members it is.
+    pub(in crate::http) fn query<'a>(&mut self, document: Document<'a>) -> Result<Cow<'a, str>, Unreadable> {
+        match &document {
+            Document::Fields(members) if !members.iter().any(|(key, _)| key == "text" || key == "content") => {
+                Err(Unreadable::NoText)
+            }
+            Document::Text(_) | Document::Fields(_) => self.text(document),
+        }
+    }
+
     /// The texts of a list of documents.
     pub(in crate::http) fn texts<'a>(
         &mut self,
@@ -140,6 +151,7 @@ impl<'f> Reading<'f> {
             0 => Err(Unreadable::NoField),
             read => {
                 self.missing += self.rank_fields.len() - read;
+                self.left_out += values.left_out;
                 Ok(text)
             }
         }
@@ -150,7 +162,7 @@ impl<'f> Reading<'f> {
             if is_medium_part(&members) {
                 return Err(Unreadable::Medium);
             }
-            if let Some(text) = of_text(&members)? {
+            if let Some(text) = self.of_text(&members)? {
                 return Ok(text);
             }
             match wrapped(&members)? {
@@ -161,19 +173,40 @@ impl<'f> Reading<'f> {
         Err(Unreadable::NoText)
     }
 
+    /// Rule 2.
+    fn of_text<'a>(&mut self, members: &[Member<'a>]) -> Result<Option<Cow<'a, str>>, Unreadable> {
+        let mut values = Values::default();
+        for (_, raw) in members.iter().filter(|(key, _)| key == "text") {
+            values.clear();
+            values.collect_from(raw, "")?;
+        }
+        match values.found.as_slice() {
+            _ if values.media > 0 => Err(Unreadable::Medium),
+            [] => Ok(None),
+            found => {
+                let media = members.iter().filter(|(key, raw)| is_medium(key) && *raw != "null").count();
+                self.left_out += values.left_out + media;
+                Ok(Some(joined(found)))
+            }
+        }
+    }
+
     /// Rule 4.
     fn of_strings<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
         let (mut text, mut strings, mut read) = (Cow::Borrowed(""), Values::taking(Take::Strings), false);
         let (mut media, chat) = (0, members.iter().any(|(key, _)| key == "content"));
+        let kind = kind_of(members);
         for (key, raw) in members {
             match key.as_ref() {
                 // Who says it is no part of what is said.
                 "role" if chat => {}
+                "type" if is_text(kind) => {}
                 key if is_medium(key) => media += 1,
                 _ => {
                     strings.clear();
                     strings.collect_from(raw, "")?;
-                    read |= !strings.found.is_empty();
+                    let says_what_it_is = key == "type" && is_part(kind);
+                    read |= !(strings.found.is_empty() || says_what_it_is);
                     let mut joint = "\n";
                     for raw in strings.found.iter().filter(|raw| !raw.is_empty()) {
                         append(&mut text, joint, raw);
@@ -188,51 +221,36 @@ impl<'f> Reading<'f> {
                 self.left_out += strings.left_out + media;
                 Ok(text)
             }
-            false if strings.left_out > 0 => of_all(members),
+            false if strings.left_out > 0 => self.of_all(members),
             false if media > 0 => Err(Unreadable::Medium),
             false if members.is_empty() => Ok(text),
             false => Err(Unreadable::NoText),
         }
     }
-}
 
-/// The text of a query: as that of a document, but an object has to say which of its members it is.
-pub(in crate::http) fn query(document: Document<'_>) -> Result<Cow<'_, str>, Unreadable> {
-    match &document {
-        Document::Fields(members) if !members.iter().any(|(key, _)| key == "text" || key == "content") => {
-            Err(Unreadable::NoText)
+    /// All values, numbers and booleans too.
+    fn of_all<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
+        let mut values = Values::default();
+        for (_, raw) in members.iter().filter(|(key, _)| !is_medium(key) && key != "type") {
+            values.collect_from(raw, "")?;
         }
-        Document::Text(_) | Document::Fields(_) => Reading::default().text(document),
+        if values.found.is_empty() {
+            return Err(Unreadable::NoText);
+        }
+        self.left_out += values.left_out;
+        Ok(joined(&values.found))
     }
 }
 
-/// Rule 2.
-fn of_text<'a>(members: &[Member<'a>]) -> Result<Option<Cow<'a, str>>, Unreadable> {
-    let mut values = Values::default();
-    for (_, raw) in members.iter().filter(|(key, _)| key == "text") {
-        values.clear();
-        values.collect_from(raw, "")?;
-    }
-    match values.found.as_slice() {
-        _ if values.media > 0 => Err(Unreadable::Medium),
-        [] => Ok(None),
-        found => Ok(Some(joined(found))),
-    }
+/// What an object says it is.
+fn kind_of<'a>(members: &[Member<'a>]) -> &'a str {
+    members.iter().find(|(key, _)| key == "type").map_or("", |(_, raw)| raw.trim_matches('"'))
 }
 
 /// A content part that says it is something else than text, and holds it.
 fn is_medium_part(members: &[Member<'_>]) -> bool {
-    let kind = members.iter().find(|(key, _)| key == "type").map_or("", |(_, raw)| raw.trim_matches('"'));
+    let kind = kind_of(members);
     is_part(kind) && members.iter().any(|(key, _)| key == kind)
-}
-
-/// All values, numbers and booleans too.
-fn of_all<'a>(members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
-    let mut values = Values::default();
-    for (_, raw) in members.iter().filter(|(key, _)| !is_medium(key)) {
-        values.collect_from(raw, "")?;
-    }
-    Ok(joined(&values.found))
 }
 
 fn joined<'a>(found: &[&'a str]) -> Cow<'a, str> {
@@ -362,6 +380,7 @@ mod tests {
     #[test]
     fn objects_become_one_text() {
         type Case<'a> = (&'a str, &'a [&'a str], &'a str, [usize; 2], &'a str);
+        let deep_beside = format!("{{\"title\":\"h\",\"x\":{}\"d\"{}}}", "[".repeat(40), "]".repeat(40));
         let cases: &[Case<'_>] = &[
             (r#"{"text":"t","title":"h"}"#, &[], "t", [0, 0], "`text` comes first"),
             (r#"{"text":3520031}"#, &[], "3520031", [0, 0], "a number is spelled as it came"),
@@ -385,6 +404,10 @@ mod tests {
                 "all strings in their order, numbers counted",
             ),
             (r#"{"title":"h","image":"u"}"#, &[], "h", [0, 1], "an image beside a text is counted"),
+            (r#"{"text":"t","image":"u","video":null}"#, &[], "t", [0, 1], "and beside `text`"),
+            (r#"{"type":"text","value":"t"}"#, &[], "t", [0, 0], "what it is, is no part of what it says"),
+            (r#"{"type":"image","title":"h"}"#, &[], "image\nh", [0, 0], "but of a record about an image"),
+            (&deep_beside, &[], "h", [0, 1], "what lies too deep is counted"),
             (r#"{"n":1,"m":[2]}"#, &[], "1 2", [0, 0], "numbers where there is nothing else"),
             (r"{}", &[], "", [0, 0], "nothing at all is an empty text"),
             (r#"{"title":"h","text":"t","body":"b"}"#, &["body", "title", "none"], "b\nh", [1, 0], "chosen, ordered"),
@@ -402,6 +425,7 @@ mod tests {
     #[test]
     fn what_holds_no_text_is_refused() {
         let deep = format!("{{\"text\":{}1{}}}", "[".repeat(2000), "]".repeat(2000));
+        let below = format!("{{\"x\":{}\"d\"{}}}", "[".repeat(40), "]".repeat(40));
         let cases: &[(&str, &[&str], Unreadable)] = &[
             (r#"{"text":null}"#, &[], Unreadable::NoText),
             (r#"{"text":[]}"#, &[], Unreadable::NoText),
@@ -421,6 +445,11 @@ mod tests {
             (r#"{"Title":"a"}"#, &["title"], Unreadable::NoField),
             (r#"{"a":"b"}"#, &["a.b"], Unreadable::NoField),
             (&deep, &[], Unreadable::Deep),
+            (&below, &[], Unreadable::NoText),
+            (r#"{"type":"text"}"#, &[], Unreadable::NoText),
+            (r#"{"type":"text","text":null}"#, &[], Unreadable::NoText),
+            (r#"{"type":"image_url"}"#, &[], Unreadable::NoText),
+            (r#"{"content":[{"type":"text"}]}"#, &[], Unreadable::NoText),
         ];
         for (json, rank_fields, why) in cases {
             assert_eq!(text(json, rank_fields), Err(*why), "{json:.80}");
@@ -429,7 +458,10 @@ mod tests {
 
     #[test]
     fn queries_say_which_of_their_members_they_are() {
-        let read = |json: &str| query(serde_json::from_str(json).expect("a document")).map(Cow::into_owned);
+        let read = |json: &str| {
+            let document = serde_json::from_str(json).expect("a document");
+            Reading::default().query(document).map(Cow::into_owned)
+        };
         assert_eq!(read(r#"{"text":"q","id":1}"#).as_deref(), Ok("q"));
         assert_eq!(read(r#"{"content":[{"type":"text","text":"q"}]}"#).as_deref(), Ok("q"));
         assert_eq!(read(r#"{"title":"q"}"#), Err(Unreadable::NoText));

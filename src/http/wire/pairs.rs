@@ -17,6 +17,7 @@ use super::document::Document;
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
 use super::terms::Terms;
 use super::text::{List, Text};
+use super::watched::Seen;
 use crate::domain::{Pair, Texts};
 use crate::json::unread::Unread;
 
@@ -87,7 +88,7 @@ pub(in crate::http) enum Inputs<'a> {
     /// A string, which is no pair.
     Alone,
     /// `{"text", "text_pair"}`.
-    Object(Entry<'a>),
+    Object(Seen<Entry<'a>>),
     /// A list of strings, of lists of strings, or of objects.
     List(List<Item<'a>>),
 }
@@ -100,7 +101,7 @@ pub(in crate::http) enum Item<'a> {
     /// A list of texts: `[query, document]`.
     Sequence(List<Document<'a>>),
     /// `{"text", "text_pair"}`.
-    Object(Entry<'a>),
+    Object(Seen<Entry<'a>>),
 }
 
 /// A pair as Hugging Face's pipelines take it.
@@ -214,7 +215,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Inputs<'a> {
                 Ok(Inputs::Alone)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Entry::deserialize(MapAccessDeserializer::new(map)).map(Inputs::Object)
+                Seen::deserialize(MapAccessDeserializer::new(map)).map(Inputs::Object)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
                 List::deserialize(SeqAccessDeserializer::new(list)).map(Inputs::List)
@@ -239,7 +240,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
                 Ok(Item::Text(Cow::Owned(text.to_owned())))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Entry::deserialize(MapAccessDeserializer::new(map)).map(Item::Object)
+                Seen::deserialize(MapAccessDeserializer::new(map)).map(Item::Object)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
                 List::deserialize(SeqAccessDeserializer::new(list)).map(Item::Sequence)

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::document::{Document, Documents, Reading, query};
+use super::document::{Document, Documents, Reading};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
 use super::terms::{Terms, one_of, positive};
 use super::text::{List, Text};
@@ -84,16 +84,14 @@ pub(in crate::http) enum Property<'a> {
     /// No such key.
     #[default]
     Absent,
-    /// The key, and its value (`null` and everything that is no string count as an empty text).
-    Present(Cow<'a, str>),
+    /// The key, and its value; `null` is none.
+    Present(Option<Cow<'a, str>>),
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Option::<Text<'a>>::deserialize(deserializer)? {
-            Some(Text(text)) => Self::Present(text),
-            None => Self::Present(Cow::Borrowed("")),
-        })
+        let text = Option::<Text<'a>>::deserialize(deserializer)?;
+        Ok(Self::Present(text.map(|Text(text)| text)))
     }
 }
 
@@ -153,6 +151,9 @@ impl<'a> RerankBody<'a> {
         if fields.len() > MOST_FIELDS {
             return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
         }
+        if let Some(empty) = fields.iter().position(|Text(name)| name.is_empty()) {
+            return Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field"));
+        }
         let mut reading = Reading::by(&fields);
         let texts = reading.texts(manner.field, list.items)?;
         let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
@@ -160,7 +161,7 @@ impl<'a> RerankBody<'a> {
         let chose_nothing = !fields.is_empty() && reading.chosen_from == 0;
         let mut call = self.call(manner, unread, pairs)?;
         call.unread.note_any([chose_nothing.then_some("rank_fields")]);
-        Ok(Call { missing_fields, left_out_fields, ..call })
+        Ok(Call { missing_fields, left_out_fields: left_out_fields + call.left_out_fields, ..call })
     }
 
     /// The call that the other keys ask for, on documents that were read already. What is not read here is noted.
@@ -201,11 +202,10 @@ impl<'a> RerankBody<'a> {
             documents.map(|_| "documents"),
             texts.map(|_| "texts"),
             passages.map(|_| "passages"),
-            matches!(property, Property::Present(_)).then_some("property"),
+            matches!(property, Property::Present(Some(_))).then_some("property"),
             rank_fields.map(|_| "rank_fields"),
         ]);
-        let asked = asked.ok_or_else(|| Reject::field("query", "missing; send a string"))?;
-        let asked = query(asked).map_err(|_| Reject::field("query", "expected a string or an object with `text`"))?;
+        let (asked, left_out_fields) = query(asked)?;
         let (top, least) = manner.choice(&mut unread, (top_n, top_k), (min_score, score_threshold));
         let echo = manner.echoes(&mut unread, return_documents, return_text);
         let terms = Terms {
@@ -224,7 +224,17 @@ impl<'a> RerankBody<'a> {
             scores: manner.scores,
         };
         let texts = Texts { queries: vec![asked], pairs };
-        Ok(Call { top, least, echo, ..terms.into_call(manner.dialect, texts, unread) })
+        Ok(Call { top, least, echo, left_out_fields, ..terms.into_call(manner.dialect, texts, unread) })
+    }
+}
+
+/// The query's text, and how many of its fields were left out.
+fn query(given: Option<Document<'_>>) -> Result<(Cow<'_, str>, usize), Reject> {
+    let given = given.ok_or_else(|| Reject::field("query", "missing; send a string"))?;
+    let mut reading = Reading::default();
+    match reading.query(given) {
+        Ok(text) => Ok((text, reading.left_out)),
+        Err(_) => Err(Reject::field("query", "expected a string or an object with `text`")),
     }
 }
 

@@ -23,6 +23,16 @@ enum Row<'a> {
     Cells(Vec<Text<'a>>),
 }
 
+impl Row<'_> {
+    /// How many cells it has; `None` of one that is a cell itself.
+    const fn width(&self) -> Option<usize> {
+        match self {
+            Self::Cell(_) => None,
+            Self::Cells(cells) => Some(cells.len()),
+        }
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Strings<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -32,8 +42,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Strings<'a> {
                 f.write_str("a list of strings")
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
-                let mut cells = Vec::new();
-                while let Some(row) = rows.next_element()? {
+                let (mut cells, mut width) = (Vec::new(), None);
+                while let Some(row) = rows.next_element::<Row<'_>>()? {
+                    // A row that is shorter than others would move what comes behind it to other places.
+                    if *width.get_or_insert(row.width()) != row.width() {
+                        return Err(A::Error::custom("rows of unequal length; send one text a row, or no rows"));
+                    }
                     match row {
                         Row::Cell(cell) => cells.push(cell),
                         Row::Cells(row) => cells.extend(row.into_iter().map(|Text(cell)| cell)),
