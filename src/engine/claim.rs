@@ -299,6 +299,14 @@ impl Claim {
         fitted.windows.into_iter().map(unit).collect()
     }
 
+    /// The pair's document has no text: nothing is scored.
+    pub(super) fn without_text(&self, cut: bool) {
+        self.cut.store(cut, Ordering::Relaxed);
+        self.best.store(ordered(Logit::NO_TEXT.get()), Ordering::Release);
+        self.left.store(0, Ordering::Release);
+        self.answer();
+    }
+
     /// Takes one window's output.
     pub(super) fn scored(&self, output: f32) {
         match Logit::new(output) {
@@ -341,7 +349,7 @@ impl Claim {
         let metrics = self.job.ledger.metrics();
         match outcome {
             Ok(scored) => {
-                metrics.pairs_scored.inc();
+                metrics.pairs_scored.inc_by(u64::from(scored.logit != Logit::NO_TEXT));
                 metrics.documents_cut.inc_by(u64::from(scored.cut));
             }
             Err(fault) => {

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::claim::{Claim, Job, Unit};
 use super::planner::JobId;
 use super::{DeathNotice, PairFault, Surroundings};
+use crate::domain::EmptyDocuments;
 use crate::model::tokenizer::{EncodeError, Fitted};
 use crate::model::{Model, PairTokenizer};
 
@@ -89,6 +90,7 @@ impl Reading {
                 self.units.extend(claim.into_units(fitted, now));
             }
             Err(EncodeError::TooLong { tokens, limit }) => claim.refuse(PairFault::TooLong { tokens, limit }),
+            Err(EncodeError::NoToken { cut }) => claim.without_text(cut),
             Err(EncodeError::Refused) => claim.refuse(PairFault::Untokenisable),
             // It has been answered already, with why it is not wanted.
             Err(EncodeError::Stopped) => claim.refuse(PairFault::Abandoned),
@@ -143,9 +145,13 @@ fn encode(claim: &Claim, tokenizer: &PairTokenizer) -> Result<Fitted, EncodeErro
     let query = job.query(*query, tokenizer).ok_or(EncodeError::Refused)?;
     // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
     let keep_going = || claim.is_live(Instant::now());
-    if job.work.refuse_cut {
-        tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)
+    let fitted = if job.work.refuse_cut {
+        tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)?
     } else {
-        tokenizer.pair_while((query, document), &job.work.cut, &keep_going)
+        tokenizer.pair_while((query, document), &job.work.cut, &keep_going)?
+    };
+    if job.work.empty == EmptyDocuments::Last && tokenizer.lacks_document(&fitted) {
+        return Err(EncodeError::NoToken { cut: fitted.cut });
     }
+    Ok(fitted)
 }

@@ -6,7 +6,7 @@ mod estimate;
 
 use std::time::Instant;
 
-use crate::domain::{Cut, LongDocuments, Priority};
+use crate::domain::{Cut, EmptyDocuments, LongDocuments, Priority};
 
 /// Special tokens of a pair: one before the query, one after each text. Templates with one more are estimated low by it.
 const SPECIAL_TOKENS: u64 = 3;
@@ -33,6 +33,8 @@ pub struct Work {
     pub priority: Priority,
     /// Which of its pairs go first.
     pub order: Order,
+    /// What becomes of documents of which no token is left.
+    pub empty: EmptyDocuments,
 }
 
 /// Which pairs of a request go first.
@@ -108,6 +110,7 @@ mod tests {
             deadline: Instant::now(),
             priority: Priority::Live,
             order: Order::LongestFirst,
+            empty: EmptyDocuments::Last,
         }
     }
 

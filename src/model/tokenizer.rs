@@ -94,6 +94,12 @@ pub enum EncodeError {
     /// The tokenizer refused the text.
     #[error("the tokenizer refused the text")]
     Refused,
+    /// The document makes no token, whatever characters it has.
+    #[error("nothing of the document is a token")]
+    NoToken {
+        /// Whether some of it was not read.
+        cut: bool,
+    },
     /// The caller said so meanwhile.
     #[error("nobody waits for the text any more")]
     Stopped,
@@ -243,6 +249,12 @@ impl PairTokenizer {
         let mut fitted = self.fit(&query.ids, keep(&ids, most, cut.side), (room, cut));
         fitted.cut |= query.unread || unread || ids.len() > most;
         Ok((fitted, self.template.specials() + query.ids.len() + ids.len()))
+    }
+
+    /// Whether a document made no token, so that the model would see the query alone.
+    pub fn lacks_document(&self, fitted: &Fitted) -> bool {
+        let end = self.template.after();
+        fitted.windows.iter().all(|window| window.document_starts() + end == window.len())
     }
 
     fn reader<'a>(&'a self, keep_going: &'a dyn Fn() -> bool) -> Reader<'a> {

@@ -11,7 +11,7 @@ use super::generation::Generation;
 use super::{Fault, Late, Request, Shelf};
 use crate::budget::Reservation;
 use crate::cache::{Key, QueryKey};
-use crate::domain::Scored;
+use crate::domain::{Logit, Scored};
 use crate::engine::{Gone, Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
@@ -153,7 +153,7 @@ impl<'r> Course<'r> {
 
     /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
     fn lead(&self, mine: &[usize], name: Lead, now: Instant) -> Result<Ticket, Fault> {
-        let Request { texts, cut, refuse_cut, deadline, priority, .. } = *self.request;
+        let Request { texts, cut, refuse_cut, deadline, priority, empty, .. } = *self.request;
         let document = |&index: &usize| {
             let pair = &texts.pairs[index];
             (u32::try_from(pair.query).unwrap_or(u32::MAX), Box::from(&*pair.document))
@@ -166,6 +166,7 @@ impl<'r> Course<'r> {
             refuse_cut,
             deadline,
             priority,
+            empty,
             order: match self.late {
                 Late::IsAFault => Order::LongestFirst,
                 Late::IsLeftOut => Order::AsGiven,
@@ -220,7 +221,10 @@ impl Drop for Waiting {
 impl Sink for Crew {
     fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>) {
         let Some(&key) = self.keys.get(slot) else { return };
-        if let Ok(scored) = outcome {
+        // That a document has no text follows from nothing but the text and a setting: it is not kept.
+        if let Ok(scored) = outcome
+            && scored.logit != Logit::NO_TEXT
+        {
             // Before landing: whoever asks after the landing finds it here.
             self.shelf.cache.insert(self.scope, key, scored);
         }

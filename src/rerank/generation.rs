@@ -11,7 +11,7 @@ use super::blank::WithText;
 use super::course::Course;
 use super::progress::Progress;
 use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
-use crate::domain::{Cut, Logit, ModelCard, Priority, Scored};
+use crate::domain::{Cut, EmptyDocuments, Logit, ModelCard, Priority, Scored};
 use crate::engine::{Engine, Order, PairFault, Quota, Sink, StartError, Work};
 use crate::metrics::{Metrics, Served};
 
@@ -138,6 +138,7 @@ impl Generation {
             deadline,
             priority: Priority::Live,
             order: Order::LongestFirst,
+            empty: EmptyDocuments::Score,
         };
         self.engine.submit(work, Arc::new(Tried { told, deadline }), Instant::now())?;
         let mut scored = vec![None; pairs.len()];
@@ -235,6 +236,9 @@ impl Generation {
         self.shelf.cache.show();
         stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
         stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
+        let without_text = scored.iter().flatten().filter(|scored| scored.logit == Logit::NO_TEXT).count();
+        stats.empty += without_text;
+        self.metrics.documents_empty.inc_by(without_text as u64);
         self.account(model, pairs, stats);
         Ok(scored)
     }

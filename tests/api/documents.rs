@@ -330,6 +330,49 @@ fn a_document_without_text_ranks_last_on_every_face_and_costs_nothing() {
     assert_eq!(cached.header("x-rescored-cache-hits"), Some("1"), "only what has text is kept");
 }
 
+/// Documents of which the tokenizer leaves nothing, or nothing of the part that is read.
+fn without_a_token() -> [String; 3] {
+    [
+        r#""\u0301""#.to_owned(),
+        r#""\u0301\u0302\u0303 \u0301""#.replace(' ', ""),
+        format!("\"{}=1 a\"", "\u{301}".repeat(60_000)),
+    ]
+}
+
+// Case B2: its neighbours.
+#[test]
+fn a_document_that_leaves_no_token_ranks_last_on_every_face() {
+    let app = App::start();
+    for (path, body) in FACES {
+        for blank in without_a_token() {
+            let scored = app.figure("rescored_pairs_scored_total");
+            let texts: &[&str] = &[r#""=-7 a""#, &blank, r#""=-9 b""#, r#""""#];
+            let body = body(&format!("\"{path}\""), texts);
+            for time in ["cold", "known"] {
+                let answer = app.post(path, &body);
+                assert_eq!(answer.header("x-rescored-empty-documents"), Some("2"), "{path}, {time}: {answer:?}");
+            }
+            assert!(app.figure("rescored_pairs_scored_total") <= scored + 2, "{path}: it was scored");
+            let found: Vec<f32> =
+                numbers(&app, path, &body).iter().map(|number| number.parse().expect("one")).collect();
+            let none = if found.iter().any(|score| *score < -1.0) { -3.0e38 } else { 0.0 };
+            assert_eq!(
+                found.iter().filter(|score| score.to_bits() == f32::to_bits(none)).count(),
+                2,
+                "{path}: {found:?}"
+            );
+        }
+    }
+    assert_eq!(app.figure("rescored_documents_empty_total"), 2 * 9 * FACES.len() as u64);
+    let unread = app.post("/v1/rerank", format!(r#"{{"query":"q","documents":[{}]}}"#, without_a_token()[2]));
+    assert_eq!(unread.header("x-rescored-truncated"), Some("1"), "a text may stand behind: {unread:?}");
+    let leniency = Leniency { empty_documents: EmptyDocuments::Score, ..Leniency::default() };
+    let scoring = App::with(Setup { leniency, ..Setup::default() });
+    let answer = scoring.post("/v1/rerank", r#"{"query":"q","documents":["\u0301"],"raw_scores":true}"#);
+    assert_eq!(answer.header("x-rescored-empty-documents"), None, "{answer:?}");
+    assert_ne!(answer.ok()["results"][0]["relevance_score"], -3.0e38);
+}
+
 // Case B2.
 #[test]
 fn a_fault_among_documents_without_text_names_the_callers_index() {

@@ -75,8 +75,7 @@ impl Template {
     }
 
     /// Special tokens behind the document.
-    #[cfg(test)]
-    pub(super) fn after(&self) -> usize {
+    pub(super) const fn after(&self) -> usize {
         self.after.len()
     }
 

@@ -265,7 +265,7 @@ fn logit(query: &[u8], document: &str) -> f32 {
     })
 }
 
-/// `tokenizer.json` of a byte-level vocabulary: one token a byte, `[CLS] query [SEP] document [SEP]`.
+/// `tokenizer.json` of a byte-level vocabulary: one token a byte, none of combining marks, `[CLS] query [SEP] document [SEP]`.
 fn tokenizer() -> String {
     let mut vocabulary = String::from(r#""[PAD]":0,"[CLS]":1,"[SEP]":2"#);
     let mut beyond = 256_u32;
@@ -286,7 +286,7 @@ fn tokenizer() -> String {
     let text = |name: &str, kind: u32| format!(r#"{{"Sequence":{{"id":"{name}","type_id":{kind}}}}}"#);
     let (cls, sep) = (token("[CLS]", 0), token("[SEP]", 0));
     format!(
-        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{},{},{}],"normalizer":null,
+        r#"{{"version":"1.0","truncation":null,"padding":null,"added_tokens":[{},{},{}],"normalizer":{{"type":"StripAccents"}},
         "pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":false}},
         "post_processor":{{"type":"TemplateProcessing","single":[{cls},{},{sep}],"pair":[{cls},{},{sep},{},{}],
         "special_tokens":{{"[CLS]":{{"id":"[CLS]","ids":[1],"tokens":["[CLS]"]}},"[SEP]":{{"id":"[SEP]","ids":[2],"tokens":["[SEP]"]}}}}}},
