@@ -111,7 +111,7 @@ table! {
         ("last", EmptyDocuments::Last), ("score", EmptyDocuments::Score),
     ] },
         "What becomes of a document without text (white space, control characters and characters of no width are none): \
-         `last` ranks it below all others, with a logit of -3e38 and a sigmoid of 0, at no cost; `score` has the model score it.";
+         `last` ranks it below all others, with a logit of -500 and a sigmoid of 0, at no cost; `score` has the model score it.";
     STRICT: Words<Strict>, Open, "off", Words { of: &[("off", Strict::Off), ("on", Strict::On)] },
         "Whether a request with a key that is not served is refused with 400; otherwise it is answered, and \
          `X-Rescored-Warnings` names the key.";

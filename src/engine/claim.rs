@@ -309,7 +309,7 @@ impl Claim {
 
     /// Takes one window's output.
     pub(super) fn scored(&self, output: f32) {
-        match Logit::new(output) {
+        match Logit::of_output(output) {
             Some(logit) => {
                 self.best.fetch_max(ordered(logit.get()), Ordering::AcqRel);
                 if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -329,7 +329,10 @@ impl Claim {
         if let Some(&fault) = self.fault.get() {
             return Err(fault);
         }
-        let logit = Logit::new(unordered(self.best.load(Ordering::Acquire)));
+        let best = self.best.load(Ordering::Acquire);
+        // No output is as low as what stands for no text.
+        let no_text = (best == ordered(Logit::NO_TEXT.get())).then_some(Logit::NO_TEXT);
+        let logit = no_text.or_else(|| Logit::new(unordered(best)));
         match (self.left.load(Ordering::Acquire), logit) {
             (0, Some(logit)) => {
                 Ok(Scored { logit, tokens: self.tokens.load(Ordering::Relaxed), cut: self.cut.load(Ordering::Relaxed) })

@@ -311,7 +311,7 @@ fn a_document_without_text_ranks_last_on_every_face_and_costs_nothing() {
             let found =
                 numbers(&app, path, body(&format!("\"{path}\""), &[r#""=-7 a""#, blank, r#""=-9 b""#, r#""""#]));
             let found: Vec<f32> = found.iter().map(|number| number.parse().expect("a number")).collect();
-            let none = if found.iter().any(|score| *score < -1.0) { -3.0e38 } else { 0.0 };
+            let none = if found.iter().any(|score| *score < -1.0) { -500.0 } else { 0.0 };
             let places: Vec<usize> = (0..4).filter(|&place| found[place].to_bits() == f32::to_bits(none)).collect();
             let by_rank = answer.text().contains("\"index\":3") && !answer.text().contains("\"object\":\"score\"");
             assert_eq!(places, if by_rank { [2, 3] } else { [1, 3] }, "{path}: {found:?}");
@@ -323,7 +323,7 @@ fn a_document_without_text_ranks_last_on_every_face_and_costs_nothing() {
         ranked["results"].as_array().unwrap().iter().map(|one| one["index"].as_u64().unwrap()).collect();
     assert_eq!(order, [1, 3, 0, 2], "below the worst, in the caller's order");
     let alone = app.post("/v1/rerank", r#"{"query":"q","documents":[""],"raw_scores":true}"#);
-    assert_eq!(alone.ok()["results"][0]["relevance_score"], -3.0e38, "whatever its neighbours: {alone:?}");
+    assert_eq!(alone.ok()["results"][0]["relevance_score"], -500.0, "whatever its neighbours: {alone:?}");
     assert_eq!((alone.header("x-rescored-cache-hits"), alone.header("x-compute-tokens")), (Some("0"), Some("0")));
     assert!(app.figure("rescored_documents_empty_total") > 50);
     let cached = app.post("/v1/rerank", r#"{"query":"q","documents":["","=-200 a"]}"#);
@@ -355,7 +355,7 @@ fn a_document_that_leaves_no_token_ranks_last_on_every_face() {
             assert!(app.figure("rescored_pairs_scored_total") <= scored + 2, "{path}: it was scored");
             let found: Vec<f32> =
                 numbers(&app, path, &body).iter().map(|number| number.parse().expect("one")).collect();
-            let none = if found.iter().any(|score| *score < -1.0) { -3.0e38 } else { 0.0 };
+            let none = if found.iter().any(|score| *score < -1.0) { -500.0 } else { 0.0 };
             assert_eq!(
                 found.iter().filter(|score| score.to_bits() == f32::to_bits(none)).count(),
                 2,
@@ -370,7 +370,25 @@ fn a_document_that_leaves_no_token_ranks_last_on_every_face() {
     let scoring = App::with(Setup { leniency, ..Setup::default() });
     let answer = scoring.post("/v1/rerank", r#"{"query":"q","documents":["\u0301"],"raw_scores":true}"#);
     assert_eq!(answer.header("x-rescored-empty-documents"), None, "{answer:?}");
-    assert_ne!(answer.ok()["results"][0]["relevance_score"], -3.0e38);
+    assert_ne!(answer.ok()["results"][0]["relevance_score"], -500.0);
+}
+
+// Case B2.
+#[test]
+fn a_model_that_goes_below_a_document_without_text_keeps_its_order_above_it() {
+    let app = App::start();
+    let body =
+        r#"{"query":"q","documents":["","=-700 a","=-1e30 b","=-600 c","=-65504 d","=-3e38 e"],"raw_scores":true}"#;
+    let (fresh, cached) = (app.post("/v1/rerank", body), app.post("/v1/rerank", body));
+    assert_eq!(cached.header("x-rescored-cache-hits"), Some("5"), "{cached:?}");
+    for answer in [fresh, cached] {
+        let results = answer.ok()["results"].as_array().expect("a list").clone();
+        let order: Vec<u64> = results.iter().map(|one| one["index"].as_u64().expect("an index")).collect();
+        assert_eq!(order, [3, 1, 4, 2, 5, 0], "{results:?}");
+        let scores: Vec<f64> = results.iter().map(|one| one["relevance_score"].as_f64().expect("a score")).collect();
+        assert!(scores.is_sorted_by(|a, b| a >= b) && scores[4] > scores[5], "{scores:?}");
+        assert!(scores.iter().all(|score| (-score).exp().is_finite()), "a caller's own sigmoid: {scores:?}");
+    }
 }
 
 // Case B2.

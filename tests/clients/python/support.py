@@ -145,5 +145,4 @@ def best_first(scores):
 
 
 def sigmoid(logit):
-    # A document without text has a logit of which `math.exp` would overflow.
-    return 1.0 / (1.0 + math.exp(-logit)) if logit > -700.0 else 0.0
+    return 1.0 / (1.0 + math.exp(-logit))
