@@ -21,6 +21,7 @@ mod upkeep;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,10 +90,12 @@ pub enum AppError {
         cut: http::Cut,
     },
     /// The scores since the snapshot before are lost.
-    #[error("the last snapshot of the score cache was not written: {why}")]
+    #[error("the last snapshot of the score cache was not written: `{}`: {why}", path.display())]
     Snapshot {
+        /// The file.
+        path: PathBuf,
         /// Why not.
-        why: &'static str,
+        why: String,
     },
 }
 

@@ -35,12 +35,14 @@ const LEAST_FOR_SNAPSHOT: Duration = Duration::from_secs(1);
 /// Has the last snapshot written within what is left of the grace period.
 pub(super) fn snapshot(keeper: Option<&Keeper>, until: Instant) -> Result<(), AppError> {
     let patience = until.saturating_duration_since(Instant::now()).max(LEAST_FOR_SNAPSHOT);
-    let why = match keeper.map(|keeper| keeper.finish(patience)) {
+    let Some(keeper) = keeper else { return Ok(()) };
+    let why = match keeper.finish(patience) {
         // That another process keeps the file was told when it was found out, and is told in `/info`.
-        None | Some(Ending::Written | Ending::Locked) => return Ok(()),
-        Some(Ending::Failed) => "the log says why",
-        Some(Ending::Late) => "its file system took longer than was left of RESCORED_DRAIN",
+        Ending::Written | Ending::Locked => return Ok(()),
+        Ending::Failed { why } => why,
+        Ending::Late => "its file system took longer than was left of RESCORED_DRAIN".to_owned(),
     };
-    tracing::error!(why, "the last snapshot is not written");
-    Err(AppError::Snapshot { why })
+    let path = keeper.path().to_owned();
+    tracing::error!(path = %path.display(), why, "the last snapshot is not written");
+    Err(AppError::Snapshot { path, why })
 }

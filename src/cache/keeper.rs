@@ -26,12 +26,15 @@ pub(super) enum Order {
 }
 
 /// What became of the last snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It is there, or nothing had changed since the one before.
     Written,
-    /// It could not be written; the log says why.
-    Failed,
+    /// It could not be written.
+    Failed {
+        /// Why not; without the path.
+        why: String,
+    },
     /// Another process keeps the file.
     Locked,
     /// It is still being written, or the one before is still being read: nobody waits for it any more.
@@ -44,6 +47,7 @@ const PATIENCE_AT_DROP: Duration = Duration::from_secs(30);
 /// The thread. Dropping it writes the last snapshot and waits for that, within reason.
 #[derive(Debug)]
 pub struct Keeper {
+    path: PathBuf,
     orders: Sender<Order>,
     progress: Arc<Progress>,
     thread: Option<JoinHandle<()>>,
@@ -56,7 +60,7 @@ struct Progress {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     /// The snapshot has been read, or refused.
     loaded: bool,
@@ -64,6 +68,13 @@ struct State {
     ended: Option<Ending>,
     /// Nobody waits for the thread any more.
     left: bool,
+}
+
+impl Ending {
+    /// What the file system said, where it did: the path is told beside it.
+    fn failed(error: &SnapshotError) -> Self {
+        Self::Failed { why: std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string) }
+    }
 }
 
 impl Keeper {
@@ -77,6 +88,7 @@ impl Keeper {
         // Before the thread runs: a report knows of the snapshot from the start. A second keeper of one cache, which
         // nobody starts, would only go unheard.
         let _ = cache.inner.keeper.set(orders.clone());
+        let file = path.clone();
         let work = move |progress: &Progress| {
             if files::is_open_to_others(&path) {
                 let path = path.display();
@@ -91,19 +103,27 @@ impl Keeper {
             tracing::debug!(took_ms = started.elapsed().as_millis(), "snapshot taken over");
             keep(&cache, (lock, every), &taken)
         };
-        Self::spawn(orders, work).map(Some)
+        Self::spawn((file, orders), work).map(Some)
     }
 
-    fn spawn(orders: Sender<Order>, work: impl FnOnce(&Progress) -> Ending + Send + 'static) -> std::io::Result<Self> {
+    fn spawn(
+        (path, orders): (PathBuf, Sender<Order>),
+        work: impl FnOnce(&Progress) -> Ending + Send + 'static,
+    ) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::default());
         let told = Arc::clone(&progress);
         let run = move || {
             // A thread that panics has written nothing more.
-            let mut ended = Ended { progress: told, ending: Ending::Failed };
+            let mut ended = Ended { progress: told, ending: Ending::Failed { why: "its thread died".to_owned() } };
             ended.ending = work(&ended.progress);
         };
         let thread = std::thread::Builder::new().name("snapshot".to_owned()).spawn(run)?;
-        Ok(Self { orders, progress, thread: Some(thread) })
+        Ok(Self { path, orders, progress, thread: Some(thread) })
+    }
+
+    /// The file that is kept.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Waits until the snapshot has been read, so that its scores are found, or refused, but no longer than this; says
@@ -143,7 +163,7 @@ struct Ended {
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let ending = self.ending;
+        let ending = self.ending.clone();
         self.progress.tell(|state| state.ended = Some(ending));
     }
 }
@@ -157,7 +177,7 @@ impl Progress {
     fn wait(&self, patience: Duration, enough: impl Fn(&State) -> bool) -> State {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(state, patience, |state| !enough(state));
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 }
 
@@ -186,7 +206,8 @@ impl Right {
         match lock {
             Ok(lock) => Ok(self.lock.insert(lock)),
             Err(error) => {
-                let (outcome, ending) = if held { ("locked", Ending::Locked) } else { ("failed", Ending::Failed) };
+                let (outcome, ending) =
+                    if held { ("locked", Ending::Locked) } else { ("failed", Ending::failed(&error)) };
                 if !held {
                     cache.inner.snapshot.failed();
                 }
@@ -256,7 +277,7 @@ fn write(cache: &ScoreCache, lock: &Lock) -> Ending {
             cache.inner.snapshot.failed();
             count(cache, "failed");
             warn(&error, "the snapshot is not written");
-            Ending::Failed
+            Ending::failed(&error)
         }
     }
 }
@@ -285,7 +306,7 @@ mod tests {
             let _ = hangs.recv();
             Ending::Written
         };
-        let keeper = Keeper::spawn(orders, work).unwrap();
+        let keeper = Keeper::spawn((PathBuf::new(), orders), work).unwrap();
         assert!(!keeper.wait_until_loaded(Duration::from_millis(1)));
         assert_eq!(keeper.finish(Duration::from_millis(20)), Ending::Late);
         let started = Instant::now();
@@ -296,9 +317,9 @@ mod tests {
 
     #[test]
     fn what_a_thread_came_to_is_told_even_when_it_panics() {
-        let keeper = Keeper::spawn(channel().0, |_| Ending::Locked).unwrap();
+        let keeper = Keeper::spawn((PathBuf::new(), channel().0), |_| Ending::Locked).unwrap();
         assert_eq!(keeper.finish(Duration::from_secs(20)), Ending::Locked);
-        let keeper = Keeper::spawn(channel().0, |_| panic!("as a test wants")).unwrap();
-        assert_eq!(keeper.finish(Duration::from_secs(20)), Ending::Failed);
+        let keeper = Keeper::spawn((PathBuf::new(), channel().0), |_| panic!("as a test wants")).unwrap();
+        assert!(matches!(keeper.finish(Duration::from_secs(20)), Ending::Failed { .. }));
     }
 }

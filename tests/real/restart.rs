@@ -218,7 +218,8 @@ fn a_snapshot_path_that_is_no_file_keeps_the_service_neither_from_starting_nor_f
         let name = path.display();
         assert!(took < Duration::from_secs(20), "{name}: {took:.1?}");
         assert_eq!(status.code(), Some(1), "{name}: two scores are lost, and that is said: {log}");
-        assert!(log.contains("the last snapshot of the score cache was not written"), "{name}: {log}");
+        let told = format!("the last snapshot of the score cache was not written: `{name}`: ");
+        assert!(log.contains(&told), "{name}: {log}");
     }
 }
 

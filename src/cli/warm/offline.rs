@@ -46,14 +46,19 @@ pub(super) enum OfflineError {
         problem: String,
     },
     /// The scores are lost.
-    #[error("--snapshot: `{}` could not be written; look at its folder's permissions and free space", .0.display())]
-    Unwritten(PathBuf),
+    #[error("--snapshot: `{}` could not be written: {why}; look at its folder's permissions and free space", path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Scores of other models that lay in the snapshot could not be kept.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     /// The server.
     #[error(transparent)]
-    App(#[from] AppError),
+    App(AppError),
     /// The system.
     #[error("the system refused a thread")]
     Thread(#[from] std::io::Error),
@@ -63,6 +68,13 @@ pub(super) enum OfflineError {
     /// More scores than the cache may hold.
     #[error("{0} scores did not fit; raise RESCORED_CACHE_BYTES")]
     Full(u64),
+}
+
+impl From<AppError> for OfflineError {
+    /// The snapshot is what the caller asked for, so it is told by the flag that named it.
+    fn from(error: AppError) -> Self {
+        if let AppError::Snapshot { path, why } = error { Self::Unwritten { path, why } } else { Self::App(error) }
+    }
 }
 
 /// Runs a job against a server of our own, whose address it is given, and writes the scores.
@@ -96,7 +108,8 @@ pub(super) fn run<T>(vars: Vars, snapshot: &Path, job: impl FnOnce(String) -> T)
     drop(stop);
     let Figures { evicted, unwritten } = server.join().map_err(|_| OfflineError::Died)??;
     if unwritten {
-        return Err(OfflineError::Unwritten(snapshot.to_owned()));
+        let why = "another process took it, or the file system refused it; the log says which".to_owned();
+        return Err(OfflineError::Unwritten { path: snapshot.to_owned(), why });
     }
     if let Some(before) = before {
         snapshot::keep_foreign(before, snapshot)?;
