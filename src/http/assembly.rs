@@ -41,6 +41,29 @@ pub(super) struct Terms {
     pub(super) longest_stop_seconds: u64,
 }
 
+/// What all that is served is to the HTTP library.
+pub(super) trait Application:
+    ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    > + 'static
+{
+}
+
+impl<A> Application for A where
+    A: ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<BoxBody>,
+            Error = actix_web::Error,
+            InitError = (),
+        > + 'static
+{
+}
+
 /// A server to which addresses are added.
 pub(super) struct Assembly {
     builder: ServerBuilder,
@@ -70,13 +93,7 @@ impl Assembly {
     /// Serves an application on a listener, in TLS when it is told with what.
     pub(super) fn tcp<A, F>(self, listener: TcpListener, app: F, tls: Option<ServerConfig>) -> io::Result<Self>
     where
-        A: ServiceFactory<
-                ServiceRequest,
-                Config = (),
-                Response = ServiceResponse<BoxBody>,
-                Error = actix_web::Error,
-                InitError = (),
-            > + 'static,
+        A: Application,
         F: Fn() -> App<A> + Clone + Send + 'static,
     {
         let Self { builder, dispatch } = self;
@@ -109,13 +126,7 @@ impl Assembly {
     /// Serves an application on a UNIX socket.
     pub(super) fn unix<A, F>(self, listener: UnixListener, app: F) -> io::Result<Self>
     where
-        A: ServiceFactory<
-                ServiceRequest,
-                Config = (),
-                Response = ServiceResponse<BoxBody>,
-                Error = actix_web::Error,
-                InitError = (),
-            > + 'static,
+        A: Application,
         F: Fn() -> App<A> + Clone + Send + 'static,
     {
         let Self { builder, dispatch } = self;
@@ -162,13 +173,7 @@ impl Dispatch {
         InitError = (),
     > + use<A, T>
     where
-        A: ServiceFactory<
-                ServiceRequest,
-                Config = (),
-                Response = ServiceResponse<BoxBody>,
-                Error = actix_web::Error,
-                InitError = (),
-            > + 'static,
+        A: Application,
         T: AsyncRead + AsyncWrite + Unpin + Send + Any,
     {
         let (stopping, connections) = (self.stopping.clone(), Arc::clone(&self.connections));
