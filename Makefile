@@ -51,7 +51,7 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked --test tidy
 
-bench: fetch .venv-bench ## Measure throughput against other programs (needs the shared test data; BENCH_ROUNDS, BENCH_REQUESTS shorten it)
+bench: fetch .venv-bench ## Measure throughput against other programs (BENCH_ROUNDS, BENCH_REQUESTS shorten it)
 	$(CARGO) bench --locked --bench throughput
 
 bench-cache: ## Measure the score cache: entries, hits over HTTP, tiers, warm-up beside searches, a stalled tier (PART=entries, hot, replay, beside, stalled for one; BENCH_SHORT=1 tries it in a debug build)

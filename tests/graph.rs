@@ -1,10 +1,10 @@
 //! Written graphs against the real model and the golden logits, through ONNX Runtime.
 //!
-//! Skips, visibly, what it has no files for: `RESCORED_TEST_RUNTIME` names libonnxruntime (or `models/.runtime` holds
-//! it), `RESCORED_TEST_MODELS` the folder of models (`models`), `RESCORED_TEST_DATA` the shared data (`../shared/data`).
+//! Needs what `make fetch` brings, and fails without it: `RESCORED_TEST_RUNTIME` names libonnxruntime (else `models/.runtime`
+//! holds it), `RESCORED_TEST_MODELS` the folder of models (`models`). Golden pairs lie in `tests/golden`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a broken helper of a test is a failed test")]
-#![expect(clippy::print_stderr, reason = "what is skipped is said")]
+#![expect(clippy::print_stderr, reason = "what is measured is said")]
 #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "logits of text files and means")]
 #![expect(clippy::disallowed_methods, reason = "where files lie is the environment's matter")]
 
@@ -80,24 +80,33 @@ fn folder(variable: &str, default: &str) -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), |(_, value)| value.into())
 }
 
-fn library() -> Option<PathBuf> {
+/// ONNX Runtime's library; a test without it fails.
+fn library() -> PathBuf {
     let given = folder("RESCORED_TEST_RUNTIME", "models/.runtime");
     if given.is_file() {
-        return Some(given);
+        return given;
     }
-    let mut waiting = vec![given];
+    let mut waiting = vec![given.clone()];
     while let Some(folder) = waiting.pop() {
-        for entry in std::fs::read_dir(folder).ok()?.flatten() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
                 waiting.push(path);
             } else if name.starts_with("libonnxruntime.") {
-                return Some(path);
+                return path;
             }
         }
     }
-    None
+    panic!("no libonnxruntime in {}: run `make fetch`, or set RESCORED_TEST_RUNTIME", given.display());
+}
+
+/// Lines of a file of `tests/golden`; a test without them fails.
+fn golden(name: &str) -> Vec<serde_json::Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.jsonl.zst"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    let text = String::from_utf8(zstd::decode_all(file).unwrap()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The one environment that ONNX Runtime allows a process.
@@ -107,22 +116,10 @@ fn environment(library: &Path) -> Arc<Environment> {
     Arc::clone(LOADED.get_or_init(|| Arc::new(load())))
 }
 
-/// The real model, its golden pairs and the runtime; `None`, with a word why, where one is absent.
-fn bench(every: usize) -> Option<Bench> {
+/// The real model, its golden pairs and the runtime.
+fn bench(every: usize) -> Bench {
     let model = folder("RESCORED_TEST_MODELS", "models").join(MODEL).join("model.onnx");
-    let golden = folder("RESCORED_TEST_DATA", "../shared/data").join("golden");
-    let Some(library) = library() else {
-        eprintln!("skipped: no libonnxruntime; set RESCORED_TEST_RUNTIME");
-        return None;
-    };
-    let Ok(source) = std::fs::read(&model) else {
-        eprintln!("skipped: no {}", model.display());
-        return None;
-    };
-    let Ok(tokens) = std::fs::read_to_string(golden.join("tokens.jsonl")) else {
-        eprintln!("skipped: no {}", golden.display());
-        return None;
-    };
+    let source = std::fs::read(&model).unwrap_or_else(|fault| panic!("{}: {fault}; run `make fetch`", model.display()));
     let ints = |line: &serde_json::Value, key: &str| -> Vec<i64> {
         line[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
     };
@@ -135,25 +132,23 @@ fn bench(every: usize) -> Option<Bench> {
         * std::env::vars()
             .find(|(name, _)| name == "RESCORED_TEST_FEWER")
             .map_or(1, |(_, times)| times.parse().unwrap());
-    let lines: Vec<serde_json::Value> =
-        tokens.lines().map(|line| serde_json::from_str(line).unwrap()).filter(short).step_by(every).collect();
+    let lines: Vec<serde_json::Value> = golden("tokens").into_iter().filter(short).step_by(every).collect();
+    assert!(!lines.is_empty(), "tests/golden holds no short pair");
     let logits = |file: &str, field: &str| -> Vec<f32> {
-        let text = std::fs::read_to_string(golden.join(file)).unwrap();
-        let all: HashMap<String, f32> = text
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        let all: HashMap<String, f32> = golden(file)
+            .iter()
             .map(|line| (line["id"].as_str().unwrap().to_owned(), line[field].as_f64().unwrap() as f32))
             .collect();
         lines.iter().map(|line| all[line["id"].as_str().unwrap()]).collect()
     };
-    Some(Bench {
+    Bench {
         source,
         samples: lines.iter().map(sample).collect(),
-        golden: logits("golden-fp32.jsonl", "logit"),
-        golden_int8: logits("golden-int8.jsonl", "logit_exact"),
-        golden_saturated: logits("golden-int8.jsonl", "logit"),
-        runtime: Runtime(environment(&library)),
-    })
+        golden: logits("golden-fp32", "logit"),
+        golden_int8: logits("golden-int8", "logit_exact"),
+        golden_saturated: logits("golden-int8", "logit"),
+        runtime: Runtime(environment(&library())),
+    }
 }
 
 fn target(layout: Layout, precision: Precision) -> Target {
@@ -191,7 +186,7 @@ impl Bench {
 
 #[test]
 fn fp32_graphs_give_the_golden_logits_in_every_layout() {
-    let Some(mut bench) = bench(10) else { return };
+    let mut bench = bench(10);
     for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 4 }] {
         let compiled = bench.compile(&target(layout, Precision::Fp32));
         assert_eq!((compiled.bert.heads, compiled.bert.layers.len()), (12, 12));
@@ -205,7 +200,7 @@ fn fp32_graphs_give_the_golden_logits_in_every_layout() {
 
 #[test]
 fn the_graph_for_gpus_gives_the_golden_logits_with_stand_ins_for_what_runs_on_cuda_alone() {
-    let Some(mut bench) = bench(10) else { return };
+    let mut bench = bench(10);
     let bert = rescored::graph::read(&bench.source).unwrap();
     let onnx = rescored::graph::emit(&bert, &target(Layout::Ragged, Precision::Fp32), &provenance()).unwrap();
     let onnx = stand_in::on_the_cpu(&onnx);
@@ -218,7 +213,7 @@ fn the_graph_for_gpus_gives_the_golden_logits_with_stand_ins_for_what_runs_on_cu
 
 #[test]
 fn dynamic_int8_with_unsigned_weights_is_the_exact_integer_arithmetic() {
-    let Some(mut bench) = bench(10) else { return };
+    let mut bench = bench(10);
     let precision = int8(Weights::Unsigned, Activations::PerPair);
     let compiled = bench.compile(&target(Layout::Packed { slots: 1 }, precision));
     let golden = bench.golden_int8.clone();
@@ -237,7 +232,7 @@ fn gap(logits: &[Vec<f32>], wanted: &[f32]) -> (f32, f32) {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
-    let Some(mut bench) = bench(10) else { return };
+    let mut bench = bench(10);
     let runs: Vec<_> = bench.samples.iter().map(padded).collect();
     let logits = bench.runtime.run(&bench.source, &runs, "logits").unwrap();
     let (exact, saturated) = (gap(&logits, &bench.golden_int8), gap(&logits, &bench.golden_saturated));
@@ -249,7 +244,7 @@ fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
 
 #[test]
 fn pairs_may_share_an_int8_forward_where_ranges_are_per_token_or_static() {
-    let Some(mut bench) = bench(10) else { return };
+    let mut bench = bench(10);
     for activations in [Activations::PerToken, Activations::Static(Ranges::default())] {
         let precision = int8(Weights::Unsigned, activations);
         let compiled = bench.compile(&target(Layout::Packed { slots: 4 }, precision));
@@ -260,7 +255,7 @@ fn pairs_may_share_an_int8_forward_where_ranges_are_per_token_or_static() {
 
 #[test]
 fn a_shape_of_fewer_layers_is_marked_and_smaller() {
-    let Some(mut bench) = bench(40) else { return };
+    let mut bench = bench(40);
     let six = Target { layers: Some(6), ..target(Layout::Packed { slots: 2 }, Precision::Fp32) };
     let compiled = bench.compile(&six);
     let whole = bench.compile(&Target { layers: None, ..six });
@@ -282,7 +277,7 @@ fn a_graph_that_differs_from_its_source_is_refused() {
             Ok(answers)
         }
     }
-    let Some(bench) = bench(40) else { return };
+    let bench = bench(40);
     let target = target(Layout::Packed { slots: 1 }, Precision::Fp32);
     let refused =
         compile(&Origin::Onnx(bench.source), (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
@@ -299,11 +294,10 @@ struct Export {
     logits: Vec<f32>,
 }
 
-fn exports() -> Option<Vec<Export>> {
-    let Some((_, folder)) = std::env::vars().find(|(name, _)| name == "RESCORED_TEST_EXPORTS") else {
-        eprintln!("skipped: RESCORED_TEST_EXPORTS names no folder; tests/exports.py fills one");
-        return None;
-    };
+fn exports() -> Vec<Export> {
+    let (_, folder) = std::env::vars()
+        .find(|(name, _)| name == "RESCORED_TEST_EXPORTS")
+        .expect("RESCORED_TEST_EXPORTS names the folder that tests/exports.py fills");
     let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let export = |place: PathBuf| {
         // What torch could not export has no pairs.
@@ -323,13 +317,13 @@ fn exports() -> Option<Vec<Export>> {
     };
     let mut exports: Vec<Export> = folders.filter_map(export).collect();
     exports.sort_by(|a, b| a.name.cmp(&b.name));
-    Some(exports)
+    exports
 }
 
 #[test]
+#[ignore = "needs the folder that tests/exports.py fills with torch and transformers, in RESCORED_TEST_EXPORTS"]
 fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors() {
-    let (Some(exports), Some(library)) = (exports(), library()) else { return };
-    let mut runtime = Runtime(environment(&library));
+    let (exports, mut runtime) = (exports(), Runtime(environment(&library())));
     let mut read = 0;
     for Export { name, onnx, weights, config, samples, logits } in exports {
         let target = target(Layout::Packed { slots: 2 }, Precision::Fp32);
@@ -432,8 +426,7 @@ fn with_padding_inside() -> Vec<Sample> {
 // the padding's id for padding, wherever it stands, and for others one more than that for each other token up to them.
 #[test]
 fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
-    let Some(library) = library() else { return };
-    let mut runtime = Runtime(environment(&library));
+    let mut runtime = Runtime(environment(&library()));
     let samples = with_padding_inside();
     let [bert, roberta] = as_bert_and_roberta();
     let one = target(Layout::Packed { slots: 1 }, Precision::Fp32);

@@ -70,17 +70,14 @@ fn main() -> ExitCode {
     }
     for kind in Kind::ALL {
         let named = format!("overload-{}", kind.word());
-        if (wanted("overload") || words.contains(&named))
-            && let Some(target) = Target::real(&[])
-        {
+        if wanted("overload") || words.contains(&named) {
+            let target = Target::real(&[]);
             let part = format!("overload, real model, documents of {}", kind.word());
             tell(&part, overload::run(&target.of(kind), overload::REAL, Duration::from_mins(1)));
         }
     }
-    if wanted("leavers")
-        && let Some(target) = Target::real(&[])
-    {
-        tell("clients that go away, real model", leavers::run(&target));
+    if wanted("leavers") {
+        tell("clients that go away, real model", leavers::run(&Target::real(&[])));
     }
     if wanted("loris") {
         tell("slow clients, timed model", loris::run(&Target::timed()));

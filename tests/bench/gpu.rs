@@ -3,9 +3,9 @@
 //! `cargo bench --bench gpu -- MODE`; the settings are `serve`'s own `RESCORED_*` variables.
 //!
 //! `engine` takes `BENCH_PAIRS` (pairs of a pass), `BENCH_LENGTH` (tokens of a pair, or `ragged`) and `BENCH_SECONDS`, and
-//! as many workers as `RESCORED_WORKERS` says. `golden` takes the folder of the golden files from `BENCH_GOLDEN`. `load`
-//! takes `BENCH_ADDRESS`, `BENCH_CLIENTS`, `BENCH_DOCUMENTS` (of a request), `BENCH_SECONDS` and the folder of corpora
-//! from `BENCH_TEXTS`. Lists are separated by commas and multiply.
+//! as many workers as `RESCORED_WORKERS` says. `golden` reads
+//! `tests/golden`. `load` takes `BENCH_ADDRESS`, `BENCH_CLIENTS`, `BENCH_DOCUMENTS` (of a request), `BENCH_SECONDS`, and a
+//! folder of corpora from `BENCH_TEXTS` (else `tests/data`). Lists are separated by commas and multiply.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,6 +27,8 @@ mod engine;
 mod golden;
 #[path = "gpu/load.rs"]
 mod load;
+#[path = "../data/xquad.rs"]
+mod xquad;
 
 use rescored::config::{Config, Host};
 use rescored::model::Model;

@@ -1,7 +1,9 @@
-//! Real queries and passages of the shared test data, ragged as they come.
+//! Real queries and passages of `tests/data`, ragged as they come.
 
 use std::collections::HashMap;
-use std::path::Path;
+
+#[path = "../data/xquad.rs"]
+mod xquad;
 
 /// One request: a query and the documents that a first stage found for it.
 pub(crate) struct Request {
@@ -23,17 +25,10 @@ impl Request {
     }
 }
 
-/// The first `count` queries of a first stage's run, each with `documents` candidates. `None`, said aloud, without the
-/// data.
-pub(crate) fn ragged(count: usize, documents: usize) -> Option<Vec<Request>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/xquad-en");
-    let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
-    let (Some(corpus), Some(queries), Some(run)) = (read("corpus.jsonl"), read("queries.jsonl"), read("run.tsv"))
-    else {
-        println!("skipped: no {}", folder.display());
-        return None;
-    };
-    let (corpus, queries) = (texts(&corpus), texts(&queries));
+/// The first `count` queries of a first stage's run, each with `documents` candidates.
+pub(crate) fn ragged(count: usize, documents: usize) -> Vec<Request> {
+    let (corpus, queries) = (texts(&xquad::file("corpus.jsonl")), texts(&xquad::file("queries.jsonl")));
+    let run = xquad::file("run.tsv");
     let mut requests: Vec<Request> = Vec::new();
     let mut last = "";
     for (n, line) in run.lines().skip(1).enumerate() {
@@ -55,7 +50,8 @@ pub(crate) fn ragged(count: usize, documents: usize) -> Option<Vec<Request>> {
             request.documents.push(passage(document, n).to_owned());
         }
     }
-    Some(requests)
+    assert_eq!(requests.len(), count, "tests/data has no more queries with {documents} candidates: measure fewer");
+    requests
 }
 
 /// One to six sentences of a paragraph: what search engines index are passages of every length.

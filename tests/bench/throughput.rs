@@ -1,7 +1,7 @@
 //! Pairs per second over HTTP against other programs with the same weights, in one interleaved run on the same texts; the
 //! share of the CPU's product rate that forwards reach; and the time of a cached request. Run it by `make bench`.
 //!
-//! Real, ragged passages of the shared test data; the server runs without its cache for the comparison. Every round
+//! Real, ragged passages of `tests/data`; the server runs without its cache for the comparison. Every round
 //! gives each contender the same requests, new ones in each round; what is printed, as Markdown, are medians over rounds with their spread, and
 //! medians of the rounds' own ratios, which a busy neighbour disturbs less than rates.
 //!
@@ -79,7 +79,7 @@ fn main() {
         return;
     }
     let (count, rounds) = (number("BENCH_REQUESTS", REQUESTS), number("BENCH_ROUNDS", ROUNDS));
-    let Some(requests) = texts::ragged(count * rounds + count.max(CLIENTS), BATCH) else { return };
+    let requests = texts::ragged(count * rounds + count.max(CLIENTS), BATCH);
     let texts = Texts { requests, count, rounds };
     let mut out = Printed { all: String::new() };
     out.print(&heading(&texts));

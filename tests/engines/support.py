@@ -3,7 +3,10 @@
 Python's standard library only. Everything listens on loopback, on ports that were free a moment ago.
 """
 
+import atexit
 import contextlib
+import functools
+import gzip
 import http.client
 import http.server
 import json
@@ -16,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -188,10 +192,18 @@ def rows(path):
         return [json.loads(line) for line in lines]
 
 
+@functools.cache
 def data_folder():
-    folder = pathlib.Path(os.environ.get("RESCORED_TEST_DATA", ROOT / ".." / "shared" / "data"))
-    if not folder.is_dir():
-        raise unittest.SkipTest(f"no test data at {folder}")
+    """The texts of tests/data, decompressed, in a folder that goes with this process."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="rescored-texts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    packed = sorted((ROOT / "tests" / "data").glob("*/*.gz"))
+    if not packed:
+        raise RuntimeError(f"no texts in {ROOT / 'tests' / 'data'}: the checkout is not whole")
+    for path in packed:
+        target = folder / path.parent.name / path.stem
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(gzip.decompress(path.read_bytes()))
     return folder
 
 

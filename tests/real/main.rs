@@ -1,7 +1,7 @@
 //! The real model behind the real server: golden token ids and logits, exactness under company and load, the process
 //! from start to drain, and every command of the README.
 //!
-//! Needs what `make fetch` brings; golden files come from the shared test data and are skipped visibly without it.
+//! Needs what `make fetch` brings; golden files lie in `tests/golden`, texts in `tests/data`.
 
 #[cfg(test)]
 mod bench;
@@ -35,3 +35,6 @@ mod swap;
 mod tiny;
 #[cfg(test)]
 mod weights;
+#[cfg(test)]
+#[path = "../data/xquad.rs"]
+mod xquad;

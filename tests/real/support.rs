@@ -1,4 +1,4 @@
-//! The real model in this process, and the shared test data.
+//! The real model in this process, and golden data.
 
 #[path = "../api/support/client.rs"]
 #[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
@@ -126,22 +126,6 @@ pub(crate) fn golden_logits(name: &str) -> Vec<(Value, Value)> {
         pair["id"] != "p150"
     })
     .collect()
-}
-
-/// Lines of a file of the shared test data; `None`, said aloud, where it is absent.
-pub(crate) fn shared(file: &str) -> Option<Vec<Value>> {
-    let path = shared_folder().join(file);
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: no {}", path.display());
-        return None;
-    };
-    Some(text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect())
-}
-
-/// Where the shared test data lies, if it does.
-pub(crate) fn shared_folder() -> PathBuf {
-    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    option_env!("RESCORED_TEST_DATA").map_or(default, PathBuf::from)
 }
 
 pub(crate) fn text<'v>(line: &'v Value, key: &str) -> &'v str {

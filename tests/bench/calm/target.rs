@@ -49,14 +49,9 @@ impl Drop for Running {
 }
 
 /// Starts the program; the lines of its log up to `ready` are read.
-pub(crate) fn program(
-    vars: &[(&str, &str)],
-) -> Option<(Child, SocketAddr, impl Iterator<Item = String> + Send + 'static)> {
+pub(crate) fn program(vars: &[(&str, &str)]) -> (Child, SocketAddr, impl Iterator<Item = String> + Send + 'static) {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    if !models.join("ms-marco-MiniLM-L-12-v2").is_dir() {
-        println!("skipped: no model; run `make fetch`");
-        return None;
-    }
+    assert!(models.join("ms-marco-MiniLM-L-12-v2").is_dir(), "no model: run `make fetch`");
     let mut child = Command::new(env!("CARGO_BIN_EXE_rescored"))
         .env_clear()
         .env("RESCORED_MODEL_DIR", models)
@@ -80,16 +75,16 @@ pub(crate) fn program(
             break;
         }
     }
-    Some((child, address.expect("the program listens"), log))
+    (child, address.expect("the program listens"), log)
 }
 
 impl Target {
-    /// The program with the real model; `None`, said aloud, without it.
-    pub(crate) fn real(vars: &[(&str, &str)]) -> Option<Self> {
-        let (child, address, log) = program(vars)?;
+    /// The program with the real model.
+    pub(crate) fn real(vars: &[(&str, &str)]) -> Self {
+        let (child, address, log) = program(vars);
         // A full pipe would stop it.
         std::thread::Builder::new().spawn(move || log.for_each(drop)).expect("a thread");
-        Some(Self { address, words: 60, kind: Kind::Words, _running: Running::Program(child) })
+        Self { address, words: 60, kind: Kind::Words, _running: Running::Program(child) }
     }
 
     /// Two workers that do 200,000 tokens a second together, in passes of 512.

@@ -1,6 +1,6 @@
 //! How far a model's logits are from the golden fp32 ones, alone and in company, and whether they rank alike.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use rescored::model::{Batch, Encoding};
 use serde_json::Value;
@@ -11,17 +11,17 @@ use super::opened;
 const COMPANY: usize = 50;
 
 pub(crate) fn run() {
-    let folder = PathBuf::from(std::env::var("BENCH_GOLDEN").unwrap_or_else(|_| "../shared/data/golden".to_owned()));
-    let read = |file: &str| -> Vec<Value> {
-        let text = std::fs::read_to_string(folder.join(file)).expect("the golden files");
+    let read = |name: &str| -> Vec<Value> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.jsonl.zst"));
+        let file = std::fs::File::open(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+        let text = String::from_utf8(zstd::decode_all(file).expect("zstd")).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     };
     let (_, model) = opened();
     let mut scorer = model.scorers.build().expect("a session");
     let mut batch = Batch::default();
-    let encodings: Vec<Encoding> = read("tokens.jsonl").iter().map(encoding).collect();
-    let wanted: Vec<f64> =
-        read("golden-fp32.jsonl").iter().map(|line| line["logit"].as_f64().expect("a logit")).collect();
+    let encodings: Vec<Encoding> = read("tokens").iter().map(encoding).collect();
+    let wanted: Vec<f64> = read("golden-fp32").iter().map(|line| line["logit"].as_f64().expect("a logit")).collect();
     let mut score = |group: &[Encoding]| -> Vec<f64> {
         model.company.arrange(&group.iter().collect::<Vec<_>>(), &mut batch);
         scorer.score(&batch).expect("a pass").into_iter().map(f64::from).collect()

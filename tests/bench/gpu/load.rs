@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::client::Connection;
-use super::{list, number};
+use super::{list, number, xquad};
 
 /// Characters of a passage on average; with its query such a pair is about 76 tokens of English WordPiece long.
 const CHARACTERS: usize = 205;
@@ -81,18 +81,26 @@ fn client(
     times
 }
 
+/// The corpora of the folder that `BENCH_TEXTS` names, both of them; else the one of `tests/data`.
+fn corpora() -> Vec<String> {
+    let Ok(folder) = std::env::var("BENCH_TEXTS") else { return vec![xquad::file("corpus.jsonl")] };
+    ["pubmedqa/corpus.jsonl", "xquad-en/corpus.jsonl"]
+        .iter()
+        .map(|file| PathBuf::from(&folder).join(file))
+        .map(|path| std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display())))
+        .collect()
+}
+
 /// Runs of sentences of real text, ragged.
 fn passages() -> Vec<String> {
-    let folder = PathBuf::from(std::env::var("BENCH_TEXTS").unwrap_or_else(|_| "../shared/data".to_owned()));
     let mut sentences = Vec::new();
-    for file in ["pubmedqa/corpus.jsonl", "xquad-en/corpus.jsonl"] {
-        let Ok(text) = std::fs::read_to_string(folder.join(file)) else { continue };
+    for text in corpora() {
         for line in text.lines() {
             let value: Value = serde_json::from_str(line).expect("a line of JSON");
             sentences.extend(value["text"].as_str().expect("a text").split_inclusive(". ").map(str::to_owned));
         }
     }
-    assert!(!sentences.is_empty(), "no corpus in {}", folder.display());
+    assert!(!sentences.is_empty(), "a corpus without a sentence");
     let mut passages = Vec::new();
     let mut passage = String::new();
     for (at, sentence) in sentences.iter().enumerate() {

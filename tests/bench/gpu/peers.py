@@ -24,6 +24,7 @@ def passages(folder):
                 for line in lines:
                     parts = json.loads(line)["text"].split(". ")
                     sentences += [part + ". " for part in parts[:-1]] + parts[-1:]
+    assert sentences, f"no corpus in {folder}"
     for at, sentence in enumerate(sentences):
         passage += sentence
         if len(passage) >= CHARACTERS // 3 + (at * 2654435761 % 97) * CHARACTERS * 4 // 3 // 97:

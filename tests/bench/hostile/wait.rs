@@ -43,7 +43,7 @@ impl Drop for Program {
 
 /// Measures and prints a table; whether every bound is kept.
 pub(crate) fn run() -> bool {
-    let Some(program) = start() else { return true };
+    let program = start();
     let pass = largest_pass(program.address);
     let bound = PASSES * pass + ADDED;
     println!("\n## wait: one-line requests of another client beside hostile ones\n");
@@ -64,12 +64,9 @@ pub(crate) fn run() -> bool {
     kept
 }
 
-fn start() -> Option<Program> {
+fn start() -> Program {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    if !models.join("ms-marco-MiniLM-L-12-v2").is_dir() {
-        println!("skipped: no model; run `make fetch`");
-        return None;
-    }
+    assert!(models.join("ms-marco-MiniLM-L-12-v2").is_dir(), "no model: run `make fetch`");
     let mut child = Command::new(env!("CARGO_BIN_EXE_rescored"))
         .env_clear()
         .env("RESCORED_MODEL_DIR", models)
@@ -94,7 +91,7 @@ fn start() -> Option<Program> {
     // A full pipe would stop it.
     let drain = std::thread::Builder::new().name("log".to_owned());
     drain.spawn(move || log.for_each(drop)).expect("a thread");
-    Some(Program { child, address: address.expect("the program listens") })
+    Program { child, address: address.expect("the program listens") }
 }
 
 /// How long a pair that fills the model's window takes alone, the median of several.

@@ -2,9 +2,10 @@
 // The same questions and rules as in ../python/support.py; it must not know any client.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const QUESTIONS = 2;
@@ -45,22 +46,18 @@ export async function load(name) {
   }
 }
 
-/** The cases: one that is always there, and questions of XQuAD where the shared test data is. */
+/** The cases: one of our own, and questions of XQuAD. */
 export function cases() {
   return [BERLIN, ...xquad()];
 }
 
 function xquad() {
-  const data = join(process.env.RESCORED_TEST_DATA ?? join(ROOT, "..", "shared", "data"), "xquad-en");
-  if (!existsSync(data)) {
-    console.error("skipped: questions of XQuAD, xquad-en is not among the shared test data");
-    return [];
-  }
-  const passages = new Map(lines(join(data, "corpus.jsonl")).map((line) => [line._id, line.text]));
-  const answers = new Map(rows(join(data, "qrels.tsv")));
-  const found = grouped(rows(join(data, "run.tsv")));
+  const data = join(ROOT, "tests", "data", "xquad-en");
+  const passages = new Map(lines(join(data, "corpus.jsonl.gz")).map((line) => [line._id, line.text]));
+  const answers = new Map(rows(join(data, "qrels.tsv.gz")));
+  const found = grouped(rows(join(data, "run.tsv.gz")));
   const chosen = [];
-  for (const line of lines(join(data, "queries.jsonl"))) {
+  for (const line of lines(join(data, "queries.jsonl.gz"))) {
     const candidates = found.get(line._id).slice(0, CANDIDATES).map(([, passage]) => passage);
     const best = candidates.indexOf(answers.get(line._id));
     // The first stage must have found the answer, and not first: there has to be something to mend.
@@ -77,12 +74,16 @@ function grouped(pairs) {
   return groups;
 }
 
+function text(path) {
+  return gunzipSync(readFileSync(path)).toString("utf8").trimEnd();
+}
+
 function lines(path) {
-  return readFileSync(path, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+  return text(path).split("\n").map((line) => JSON.parse(line));
 }
 
 function rows(path) {
-  return readFileSync(path, "utf8").trimEnd().split("\n").slice(1).map((line) => line.split("\t").slice(0, 2));
+  return text(path).split("\n").slice(1).map((line) => line.split("\t").slice(0, 2));
 }
 
 /** The server's own answer, read without any client. */

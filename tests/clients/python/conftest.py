@@ -34,8 +34,3 @@ def url():
 @pytest.fixture(params=support.cases(), ids=lambda case: case.name)
 def case(request):
     return request.param
-
-
-def pytest_terminal_summary(terminalreporter):
-    if len(support.cases()) == 1:
-        terminalreporter.write_line("skipped: questions of XQuAD, xquad-en is not among the shared test data")

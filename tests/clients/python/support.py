@@ -3,6 +3,7 @@
 Owns the cases and the judgement. It must not know any client: a test turns what its client gave into (index, score).
 """
 
+import gzip
 import importlib
 import json
 import math
@@ -68,20 +69,18 @@ def need(module):
 
 
 def cases():
-    """The cases: one that is always there, and questions of XQuAD where the shared test data is."""
+    """The cases: one of our own, and questions of XQuAD."""
     return [BERLIN, *xquad()]
 
 
 def xquad():
-    data = pathlib.Path(os.environ.get("RESCORED_TEST_DATA", ROOT.parent / "shared" / "data")) / "xquad-en"
-    if not data.is_dir():
-        return []
-    passages = {line["_id"]: line["text"] for line in lines(data / "corpus.jsonl")}
-    answers, found = dict(rows(data / "qrels.tsv")), {}
-    for query, passage in rows(data / "run.tsv"):
+    data = ROOT / "tests" / "data" / "xquad-en"
+    passages = {line["_id"]: line["text"] for line in lines(data / "corpus.jsonl.gz")}
+    answers, found = dict(rows(data / "qrels.tsv.gz")), {}
+    for query, passage in rows(data / "run.tsv.gz"):
         found.setdefault(query, []).append(passage)
     chosen = []
-    for line in lines(data / "queries.jsonl"):
+    for line in lines(data / "queries.jsonl.gz"):
         answer, candidates = answers[line["_id"]], found[line["_id"]][:CANDIDATES]
         # The first stage must have found the answer, and not first: there has to be something to mend.
         if answer in candidates[1:]:
@@ -93,12 +92,12 @@ def xquad():
 
 
 def lines(path):
-    with path.open(encoding="utf-8") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 
 def rows(path):
-    with path.open(encoding="utf-8") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         return [tuple(line.split("\t")[:2]) for line in file][1:]
 
 
