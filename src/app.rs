@@ -183,7 +183,7 @@ impl Core {
         let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
         let engine = Engine::start(engine, &models.clone().into(), &around)?;
         let scopes = rerank::scopes(&cards);
-        let cache = ScoreCache::sharing(cache, scopes, shared, Arc::clone(&metrics))?;
+        let cache = ScoreCache::sharing(cache, scopes, (shared, &budget), Arc::clone(&metrics))?;
         let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
         Ok(Self { reranker, health, metrics, budget, cache, models })
     }

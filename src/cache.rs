@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
+use crate::budget::Budget;
 use crate::domain::Scored;
 use crate::metrics::Metrics;
 
@@ -108,10 +109,10 @@ impl ScoreCache {
     pub fn sharing(
         options: &Options,
         scopes: Vec<Scope>,
-        shared: &SharedOptions,
+        (shared, budget): (&SharedOptions, &Budget),
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let start = |url: &String| Shared::start((url, shared.timeout), (&scopes, options.ttl), &metrics);
+        let start = |url: &String| Shared::start((url, shared.timeout), (&scopes, options.ttl), (budget, &metrics));
         let tier = shared.url.as_ref().map(start).transpose()?;
         Ok(Self::over(options, scopes, (tier, metrics)))
     }

@@ -5,7 +5,7 @@
 //! then left alone until it answers a probe that no request waits for (`breaker`).
 //!
 //! Whoever stands there is not believed: an answer has a time and an allowance of bytes, whatever it says of itself
-//! (`resp`, `stream`), and what is no answer costs its connection. So the client is our own: those that there are read
+//! (`resp`, `stream`), taken from the memory budget before it is asked for, and what is no answer costs its connection. So the client is our own: those that there are read
 //! an answer to its end before anybody may look at it.
 //!
 //! Owns names and bytes of shared entries: `rescored:1:<scope>:<key>`, both hexadecimal, to an entry's twelve bytes and
@@ -16,9 +16,11 @@ mod breaker;
 mod cluster;
 mod connection;
 mod link;
+mod parameters;
 mod reader;
 mod resp;
 mod stream;
+mod tls;
 mod writer;
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -33,6 +35,7 @@ use super::Scope;
 use super::held::{self, Held};
 use super::key::Key;
 use super::report::SharedReport;
+use crate::budget::{Budget, Class, Denied, Reservation};
 use crate::metrics::{Metrics, Reason};
 
 use address::Address;
@@ -51,10 +54,20 @@ const WRITES: usize = 1 << 16;
 /// Names that one more round trip's time is allowed for: a large request's answer takes its time to make and to read.
 const NAMES_A_TIMEOUT: usize = 1000;
 
+/// Bytes that a name costs from the question to the answer: its key and itself, as it is sent, the item and the value that
+/// come back, and the entry that becomes of them.
+const NAME_BYTES: u64 = 384;
+
+/// Bytes that a score costs while it is written: its name, itself, both as they are sent, and the reply.
+const WRITE_BYTES: u64 = 384;
+
 /// What waits to be written when the process ends may take so long,
 const LAST_WRITES: Duration = Duration::from_secs(1);
 /// and the exchange that is under way then so much longer.
 const LAST_STEP: Duration = Duration::from_secs(1);
+
+/// As what it is counted that the memory budget had no room for an exchange.
+const NO_MEMORY: &str = "memory";
 
 /// Bytes of a shared entry.
 const VALUE: usize = held::BYTES + 4;
@@ -78,6 +91,8 @@ struct Around {
     /// What the names of a scope's entries begin with.
     prefixes: Vec<ArcSwap<String>>,
     ttl: Option<Duration>,
+    /// Where the memory of questions and answers is taken from.
+    budget: Budget,
     /// When the threads are to have ended, once they are to.
     over: OnceLock<Instant>,
     metrics: Arc<Metrics>,
@@ -91,6 +106,8 @@ struct Ask {
     /// Not names, which take five times as much: many requests may be waiting.
     keys: Vec<Key>,
     reply: oneshot::Sender<Vec<Option<Held>>>,
+    /// For question and answer, of whatever size the answer is allowed to be.
+    memory: Reservation,
 }
 
 /// Work for the writing thread.
@@ -104,7 +121,7 @@ impl Shared {
     pub(super) fn start(
         (url, timeout): (&str, Duration),
         (scopes, ttl): (&[Scope], Option<Duration>),
-        metrics: &Arc<Metrics>,
+        (budget, metrics): (&Budget, &Arc<Metrics>),
     ) -> std::io::Result<Self> {
         let address = Address::parse(url).map_err(std::io::Error::other)?;
         let around = Arc::new(Around {
@@ -113,6 +130,7 @@ impl Shared {
             timeout,
             prefixes: scopes.iter().map(|scope| ArcSwap::from_pointee(prefix(&scope.identity))).collect(),
             ttl,
+            budget: budget.clone(),
             over: OnceLock::new(),
             metrics: Arc::clone(metrics),
         });
@@ -142,8 +160,13 @@ impl Shared {
             return None;
         }
         let prefix = self.around.prefixes.get(scope)?.load_full();
+        // Before anything is asked, and not waited for: where memory is short, a question less is what is wanted.
+        let Ok(memory) = self.around.reserve(keys.len() as u64 * NAME_BYTES) else {
+            self.around.failed(NO_MEMORY);
+            return None;
+        };
         let (reply, answer) = oneshot::channel();
-        match self.asks.as_ref()?.try_send(Ask { prefix, keys: keys.to_vec(), reply }) {
+        match self.asks.as_ref()?.try_send(Ask { prefix, keys: keys.to_vec(), reply, memory }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.around.failed("busy");
@@ -224,6 +247,17 @@ impl Around {
         self.over.get().is_some_and(|over| Instant::now() >= *over)
     }
 
+    /// Takes memory for an exchange.
+    fn reserve(&self, bytes: u64) -> Result<Reservation, Denied> {
+        self.budget.try_reserve(Class::Small, bytes)
+    }
+
+    /// Connects, with memory for what a tier may say of itself.
+    fn open(&self, patience: Duration) -> Result<Link, Broken> {
+        let _memory = self.reserve(link::opening_bytes(&self.address))?;
+        Link::open(&self.address, patience)
+    }
+
     /// How long an answer to so many names may take.
     fn patience(&self, names: usize) -> Duration {
         self.timeout + self.timeout.mul_f64(names as f64 / NAMES_A_TIMEOUT as f64)
@@ -238,6 +272,7 @@ impl Around {
         let reason = match error {
             Broken::Late => "late",
             Broken::Nonsense(_) => "nonsense",
+            Broken::Memory(_) => NO_MEMORY,
             Broken::Down(_) | Broken::Refused(_) => "down",
         };
         self.leave_alone(reason, (doing, &error.to_string()));

@@ -380,11 +380,8 @@ fn replay(sizes: Sizes) -> bool {
         ("memory, shared, snapshot", true, true),
         ("memory, snapshot", false, true),
     ] {
-        let redis = if redis { Some(Redis::start(&[])) } else { None };
-        if matches!(redis, Some(None)) {
-            continue;
-        }
-        let url = redis.as_ref().and_then(Option::as_ref).map(Redis::url);
+        let redis = redis.then(|| Redis::start(&[]));
+        let url = redis.as_ref().map(Redis::url);
         let path = snapshot.then(|| folder.path().join(name));
         let (mut hits, mut took) = (0, Duration::ZERO);
         for half in searches.chunks(count / 2) {

@@ -2,7 +2,7 @@
 //! that is down costs.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ fn value(stream: &mut TcpStream, megabytes: usize) -> std::io::Result<()> {
 }
 
 /// Every form of nonsense, and as what it is counted.
-const FORMS: [(&str, Answer, &str); 14] = [
+const FORMS: [(&str, Answer, &str); 22] = [
     ("a value of 32 MB", |stream, _| value(stream, 32), "nonsense"),
     ("a value of 512 MB", |stream, _| value(stream, 512), "nonsense"),
     ("an endless simple string", |stream, over| endless(stream, over, b"+", b"x"), "nonsense"),
@@ -128,16 +128,50 @@ const FORMS: [(&str, Answer, &str); 14] = [
         "nonsense",
     ),
     ("bytes that trickle", trickle, "late"),
+    ("a byte a second", |stream, over| slowly(stream, over, Duration::from_secs(1)), "late"),
+    ("nothing", |stream, over| silent(stream, over, b""), "late"),
+    ("half an answer, and nothing more", |stream, over| silent(stream, over, b"*10\r\n$-1\r\n$16\r\n0123"), "late"),
+    (
+        "the longest value that a number can say",
+        |stream, _| stream.write_all(b"*10\r\n$9223372036854775807\r\n"),
+        "nonsense",
+    ),
+    (
+        "ten thousand values for ten names",
+        |stream, _| stream.write_all(("*10000\r\n".to_owned() + &"$-1\r\n".repeat(10_000)).as_bytes()),
+        "nonsense",
+    ),
+    ("the end at once", |stream, _| stream.shutdown(Shutdown::Both), "down"),
+    ("the end in the middle of a value", |stream, _| ending(stream, b"*10\r\n$-1\r\n$16\r\n0123"), "down"),
+    ("the end in the middle of a line", |stream, _| ending(stream, b"*1"), "down"),
 ];
+
+fn ending(stream: &mut TcpStream, begin: &[u8]) -> std::io::Result<()> {
+    stream.write_all(begin)?;
+    stream.shutdown(Shutdown::Both)
+}
+
+/// A beginning, and then nothing, with the connection open.
+fn silent(stream: &mut TcpStream, over: &AtomicBool, begin: &[u8]) -> std::io::Result<()> {
+    stream.write_all(begin)?;
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
 
 /// A right answer, a byte at a time, that no patience waits for.
 fn trickle(stream: &mut TcpStream, over: &AtomicBool) -> std::io::Result<()> {
+    slowly(stream, over, Duration::from_millis(100))
+}
+
+fn slowly(stream: &mut TcpStream, over: &AtomicBool, pause: Duration) -> std::io::Result<()> {
     for byte in format!("*10\r\n{}", "$-1\r\n".repeat(10)).bytes() {
         if over.load(Ordering::Relaxed) {
             return Ok(());
         }
         stream.write_all(&[byte])?;
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(pause);
     }
     Ok(())
 }
@@ -158,28 +192,37 @@ fn is_up(core: &Core) -> bool {
     core.reranker.cache().shared.is_some_and(|shared| shared.up)
 }
 
-/// One form, at one kind of address: every request is answered, the breaker opens, the connection is counted, memory stays,
-/// and the end comes in time.
+/// What a request may take at most beside a hostile tier: the second that tests wait for one, and what busy machines add.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Scores ten documents that nobody asked for before; it is in time, and none of them is answered by the tier.
+fn ask(core: &Core, what: &str, round: usize) {
+    let begun = Instant::now();
+    let answer = score(core, "q", &documents(&format!("{what} {round}"), 10)).expect("no request fails");
+    assert_eq!((answer.scored.len(), answer.stats.cached), (10, 0), "{what}");
+    assert!(begun.elapsed() < LONGEST, "{what}: a request took {:.1?}", begun.elapsed());
+}
+
+/// One form, at one kind of address: every request is answered in time, the breaker opens, the connection is counted, memory
+/// stays and is given back to the budget, and the end comes in time.
 fn suffer(what: &str, (url, hostile): (String, &Hostile), reason: &str) {
     let core = core_with(&CACHE, Some(url));
     eventually("the tier is reached", || is_up(&core));
     let before = resident();
     let round = AtomicUsize::new(0);
     eventually(&format!("{what} is counted as {reason}"), || {
-        let round = round.fetch_add(1, Ordering::Relaxed);
-        let answer = score(&core, "q", &documents(&format!("{what} {round}"), 10)).expect("no request fails");
-        assert_eq!((answer.scored.len(), answer.stats.cached), (10, 0), "{what}");
+        ask(&core, what, round.fetch_add(1, Ordering::Relaxed));
         counted(&core, reason) > 0
     });
     assert!(hostile.asked.load(Ordering::Relaxed) > 0, "{what}: it was asked");
     eventually(&format!("{what}: it is left alone"), || {
-        let round = round.fetch_add(1, Ordering::Relaxed);
-        score(&core, "q", &documents(&format!("{what} {round}"), 10)).expect("no request fails");
+        ask(&core, what, round.fetch_add(1, Ordering::Relaxed));
         !is_up(&core)
     });
     if let Some((before, after)) = before.zip(resident()) {
         assert!(after < before + (48 << 20), "{what}: {} MB more are resident", (after - before) >> 20);
     }
+    eventually(&format!("{what}: memory is given back"), || core.budget.report().used_bytes == 0);
     let asked = Instant::now();
     drop(core);
     let took = asked.elapsed();
@@ -208,6 +251,76 @@ fn nonsense_of_a_cluster_and_behind_sentinels_is_bounded_alike() {
     }
 }
 
+/// A greeting that is none, by a server that answers so to whatever it is asked first.
+fn greet(mut stream: TcpStream, answer: Answer, over: &AtomicBool) -> std::io::Result<()> {
+    stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+    let length = stream.read(&mut vec![0; 64 << 10])?;
+    if length == 0 { Ok(()) } else { answer(&mut stream, over) }
+}
+
+/// A table of slots of a million numbers: short in bytes, long in items.
+fn numbers(stream: &mut TcpStream, _: &AtomicBool) -> std::io::Result<()> {
+    let range = format!("*16384\r\n{}", ":1\r\n".repeat(16_384));
+    stream.write_all(b"*16384\r\n")?;
+    for _ in 0..64 {
+        stream.write_all(range.as_bytes())?;
+    }
+    Ok(())
+}
+
+const GREETINGS: [(&str, Answer, &str); 4] = [
+    ("an endless greeting", |stream, over| endless(stream, over, b"+", b"x"), "nonsense"),
+    ("a silent greeting", |stream, over| silent(stream, over, b""), "late"),
+    ("the end instead of a greeting", |stream, _| stream.shutdown(Shutdown::Both), "down"),
+    ("a table of a million numbers", numbers, "nonsense"),
+];
+
+// Case A9.
+#[test]
+fn a_greeting_that_is_none_keeps_no_request_waiting_at_any_kind_of_address() {
+    for (what, answer, reason) in GREETINGS {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&over);
+        thread("hostile", move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                let told = Arc::clone(&told);
+                if told.load(Ordering::Relaxed) {
+                    return;
+                }
+                thread("hostile-peer", move || drop(greet(stream, answer, &told)));
+            }
+        });
+        for url in [
+            format!("redis://:password@{address}/1"),
+            format!("redis+cluster://{address}"),
+            format!("redis+sentinel://{address}/main?sentinel_password=password"),
+            format!("rediss://{address}"),
+        ] {
+            // An end and silence are the same at every kind; what else is no greeting is so in each protocol's own way.
+            let core = core_with(&CACHE, Some(url.clone()));
+            let (before, round) = (resident(), AtomicUsize::new(0));
+            let failed = || counted(&core, reason) + if url.starts_with("rediss") { counted(&core, "down") } else { 0 };
+            eventually(&format!("{what} at {url} is counted as {reason}"), || {
+                ask(&core, &format!("{what} {url}"), round.fetch_add(1, Ordering::Relaxed));
+                failed() > 0
+            });
+            assert!(!is_up(&core), "{what} at {url}");
+            if let Some((before, after)) = before.zip(resident()) {
+                assert!(
+                    after < before + (48 << 20),
+                    "{what} at {url}: {} MB more are resident",
+                    (after - before) >> 20
+                );
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        drop(TcpStream::connect(address));
+    }
+}
+
 // Case A9.
 #[test]
 fn a_server_that_never_stops_naming_entries_to_forget_does_not_keep_the_process() {
@@ -231,12 +344,12 @@ fn an_encoded_password_opens_every_kind_of_tier() {
     use crate::redis::Redis;
     const PASSWORD: &str = "p@ss/w:rd?%#";
     let encoded = PASSWORD.bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     assert!(redis.say(&format!("CONFIG SET requirepass {PASSWORD}")).starts_with("+OK"));
     let monitor = tempfile::NamedTempFile::new().expect("a file");
     let rules = format!("sentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main {PASSWORD}\n", redis.port);
     std::fs::write(monitor.path(), rules).expect("written");
-    let Some(sentinel) = Redis::sentinel(monitor.path().to_str().expect("UTF-8")) else { return };
+    let sentinel = Redis::sentinel(monitor.path().to_str().expect("UTF-8"));
     for (number, url) in [
         format!("redis://:{encoded}@127.0.0.1:{}/3", redis.port),
         format!("redis://default:{encoded}@127.0.0.1:{}", redis.port),

@@ -27,6 +27,8 @@ mod memory;
 #[cfg(test)]
 mod redis;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod snapshot;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rescored::app::Core;
 use rescored::config::{Config, Host};
 
-use crate::redis::Redis;
+use crate::redis::{Redis, free_port, join};
 use crate::support::{CACHE, core_sharing, core_with, documents, eventually, score};
 
 fn sidecar(redis: &Redis) -> Core {
@@ -30,7 +30,7 @@ fn holds(redis: &Redis, entries: u64) {
 
 #[test]
 fn a_pair_scored_by_one_sidecar_is_a_hit_at_the_other() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     let (one, two) = (sidecar(&redis), sidecar(&redis));
     let documents = documents("shared", 100);
     let fresh = score(&one, "q", &documents).expect("scored");
@@ -46,7 +46,7 @@ fn a_pair_scored_by_one_sidecar_is_a_hit_at_the_other() {
 
 #[test]
 fn a_tier_alone_serves_where_the_first_one_is_off() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     let off = rescored::cache::Options { bytes: 0, weights: Vec::new(), ttl: Some(Duration::from_secs(100)) };
     let core = core_with(&off, Some(redis.url()));
     eventually("the tier is reached", || is_up(&core));
@@ -59,9 +59,33 @@ fn a_tier_alone_serves_where_the_first_one_is_off() {
     assert!((90..=100).contains(&left), "{left} s are left of 100");
 }
 
+// Case A9.
+#[test]
+fn questions_and_answers_are_paid_for_from_the_memory_budget_and_left_out_where_it_has_no_room() {
+    let redis = Redis::start(&[]);
+    let (one, two) = (sidecar(&redis), sidecar(&redis));
+    let documents = documents("paid for", 100);
+    score(&one, "q", &documents).expect("scored");
+    holds(&redis, 100);
+    two.budget.resize(20 << 10);
+    assert_eq!(score(&two, "q", &documents[..90]).expect("no request fails").stats.cached, 0, "90 are too many");
+    assert!(failures(&two).contains("reason=\"memory\"") && is_up(&two), "{}", failures(&two));
+    let few = score(&two, "q", &documents[90..]).expect("scored");
+    assert_eq!(few.stats.cached, 10, "ten are not");
+    two.budget.resize(1 << 30);
+    redis.signal("STOP");
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| score(&two, "another", &documents).expect("no request fails"));
+        eventually("what is asked is paid for", || two.budget.report().used_bytes >= 100 * 64);
+        redis.signal("CONT");
+        asks.join().expect("no panic");
+    });
+    eventually("it is given back", || two.budget.report().used_bytes == 0);
+}
+
 #[test]
 fn forgetting_reaches_the_tier() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     let core = sidecar(&redis);
     score(&core, "q", &documents("forgotten", 50)).expect("scored");
     holds(&redis, 50);
@@ -73,7 +97,7 @@ fn forgetting_reaches_the_tier() {
 
 #[test]
 fn a_killed_tier_costs_nothing_and_is_found_again() {
-    let Some(mut redis) = Redis::start(&[]) else { return };
+    let mut redis = Redis::start(&[]);
     let core = sidecar(&redis);
     score(&core, "q", &documents("before", 10)).expect("scored");
     holds(&redis, 10);
@@ -97,7 +121,7 @@ fn a_killed_tier_costs_nothing_and_is_found_again() {
 fn no_request_fails_or_waits_long_while_the_tier_is_stalled() {
     /// How much later than without a tier the slowest hundredth of requests may be.
     const BOUND: Duration = Duration::from_millis(20);
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     let patience =
         Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults").shared.timeout;
     let core = core_sharing(&CACHE, (Some(redis.url()), patience));
@@ -150,7 +174,7 @@ fn no_request_fails_or_waits_long_while_the_tier_is_stalled() {
 
 #[test]
 fn a_tier_that_answers_too_late_is_left_alone_for_longer_each_time() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let redis = Redis::start(&[]);
     let core = core_sharing(&CACHE, (Some(redis.url()), Duration::from_millis(5)));
     eventually("the tier is reached", || is_up(&core));
     // It answers between its naps: each probe finds it well, and each request finds it asleep.
@@ -183,29 +207,20 @@ fn a_tier_that_answers_too_late_is_left_alone_for_longer_each_time() {
 }
 
 /// Three masters that share the slots.
-fn cluster() -> Option<Vec<Redis>> {
-    let nodes: Vec<Redis> = (0..3).map(|_| Redis::start(&["--cluster-enabled", "yes"])).collect::<Option<_>>()?;
-    for (node, (first, last)) in nodes.iter().zip([(0, 5460), (5461, 10_922), (10_923, 16_383)]) {
-        assert!(node.say(&format!("CLUSTER ADDSLOTSRANGE {first} {last}")).starts_with("+OK"));
-    }
-    for (node, epoch) in nodes.iter().zip(1..) {
-        node.say(&format!("CLUSTER SET-CONFIG-EPOCH {epoch}"));
-    }
-    for node in &nodes[1..] {
-        assert!(nodes[0].say(&format!("CLUSTER MEET 127.0.0.1 {}", node.port)).starts_with("+OK"));
-    }
-    eventually("the cluster is up", || {
-        nodes.iter().all(|node| {
-            let info = node.say("CLUSTER INFO");
-            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
-        })
-    });
-    Some(nodes)
+fn cluster() -> Vec<Redis> {
+    // A bus's port is the other one plus 10,000 where none is named, which may be none.
+    let node = || {
+        let bus = free_port();
+        (Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus.to_string()]), bus)
+    };
+    let nodes: Vec<(Redis, u16)> = (0..3).map(|_| node()).collect();
+    join(&nodes.iter().map(|(node, bus)| (node, node.port, *bus)).collect::<Vec<_>>());
+    nodes.into_iter().map(|(node, _)| node).collect()
 }
 
 #[test]
 fn a_cluster_is_spoken_to_and_forgets_on_all_its_nodes() {
-    let Some(nodes) = cluster() else { return };
+    let nodes = cluster();
     let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let url = format!("redis+cluster://{}", hosts.join(","));
     let (one, two) = (core_with(&CACHE, Some(url.clone())), core_with(&CACHE, Some(url)));
@@ -226,9 +241,9 @@ fn a_cluster_is_spoken_to_and_forgets_on_all_its_nodes() {
 
 #[test]
 fn a_master_behind_sentinels_is_spoken_to_and_so_is_its_successor() {
-    let Some(mut master) = Redis::start(&[]) else { return };
+    let mut master = Redis::start(&[]);
     let of_master = ["--replicaof", "127.0.0.1", &master.port.to_string()].map(str::to_owned);
-    let Some(replica) = Redis::start(&[&of_master[0], &format!("{} {}", of_master[1], of_master[2])]) else { return };
+    let replica = Redis::start(&[&of_master[0], &format!("{} {}", of_master[1], of_master[2])]);
     eventually("the replica follows", || replica.say("INFO replication").contains("master_link_status:up"));
     let monitor = tempfile::NamedTempFile::new().expect("a file");
     let rules = format!(
@@ -237,7 +252,7 @@ fn a_master_behind_sentinels_is_spoken_to_and_so_is_its_successor() {
     );
     std::fs::write(monitor.path(), rules).expect("written");
     // A settings file comes first of all arguments.
-    let Some(sentinel) = Redis::sentinel(monitor.path().to_str().expect("UTF-8")) else { return };
+    let sentinel = Redis::sentinel(monitor.path().to_str().expect("UTF-8"));
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
     let (one, two) = (core_with(&CACHE, Some(url.clone())), core_with(&CACHE, Some(url)));
     eventually("the master is reached", || is_up(&one) && is_up(&two));

@@ -7,12 +7,16 @@
 //! unix:///path?db=1&user=name&pass=password        redis+unix, valkey+unix likewise
 //! ```
 //!
-//! User and password are percent-decoded, and so are paths; an IPv6 address stands in brackets. Owns what is no address, in
+//! Sentinels with a login of their own have it after the `?`, and so have certificates (`parameters`). User and password
+//! are percent-decoded, and so are paths; an IPv6 address stands in brackets. Owns what is no address, in
 //! words that never repeat it: it may hold a password. Pure. It must not know connections.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+
+use super::parameters::{After, Parameters};
+use super::tls::Certificates;
 
 /// Ports where none is written.
 const PORT: u16 = 6379;
@@ -22,7 +26,8 @@ const SENTINEL_PORT: u16 = 26379;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) place: Place,
-    pub(super) tls: bool,
+    /// `None` where there is no TLS.
+    pub(super) tls: Option<Certificates>,
     pub(super) login: Option<Login>,
     pub(super) database: u32,
 }
@@ -33,7 +38,12 @@ pub(super) enum Place {
     One(Host),
     Socket(PathBuf),
     Cluster(Vec<Host>),
-    Sentinels { sentinels: Vec<Host>, master: String },
+    Sentinels {
+        sentinels: Vec<Host>,
+        master: String,
+        /// The sentinels' own; the master's is the address's.
+        login: Option<Login>,
+    },
 }
 
 /// A machine's port.
@@ -60,6 +70,12 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UrlError(&'static str);
+
+impl UrlError {
+    pub(super) const fn new(sentence: &'static str) -> Self {
+        Self(sentence)
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -90,19 +106,24 @@ impl Address {
             return Err(UrlError("holds a `#`; write `%23` for it in a password; certificates are always checked"));
         }
         let parts = Parts::of(rest)?;
+        let after = match kind {
+            Kind::Socket => After::Socket,
+            Kind::Sentinels => After::Sentinels { tls },
+            Kind::One | Kind::Cluster => After::Other { tls },
+        };
+        let parameters = Parameters::read(parts.query, after)?;
         let mut address = match kind {
             Kind::One => one(&parts)?,
-            Kind::Socket => return socket(parts),
+            Kind::Socket => return socket(parts, parameters),
             Kind::Cluster => cluster(&parts)?,
-            Kind::Sentinels => sentinels(&parts)?,
+            Kind::Sentinels => sentinels(&parts, parameters.login)?,
         };
-        protocol(parts.query)?;
-        (address.tls, address.login) = (tls, parts.login);
+        (address.tls, address.login) = (tls.then_some(parameters.certificates), parts.login);
         Ok(address)
     }
 
     const fn of(place: Place, database: u32) -> Self {
-        Self { place, tls: false, login: None, database }
+        Self { place, tls: None, login: None, database }
     }
 }
 
@@ -168,17 +189,17 @@ fn cluster(parts: &Parts<'_>) -> Result<Address, UrlError> {
     }
 }
 
-fn sentinels(parts: &Parts<'_>) -> Result<Address, UrlError> {
+fn sentinels(parts: &Parts<'_>, login: Option<Login>) -> Result<Address, UrlError> {
     let wrong =
         || UrlError("names no master; write `redis+sentinel://user:password@host:port,host:port/master/database`");
     let sentinels = parts.hosts.split(',').map(|text| host(text, SENTINEL_PORT)).collect::<Result<_, _>>()?;
     let path = parts.path.strip_prefix('/').ok_or_else(wrong)?;
     let (master, number) = path.split_once('/').unwrap_or((path, ""));
     let master = String::from_utf8(decoded(master)?).ok().filter(|name| !name.is_empty()).ok_or_else(wrong)?;
-    Ok(Address::of(Place::Sentinels { sentinels, master }, database(number)?))
+    Ok(Address::of(Place::Sentinels { sentinels, master, login }, database(number)?))
 }
 
-fn socket(parts: Parts<'_>) -> Result<Address, UrlError> {
+fn socket(parts: Parts<'_>, parameters: Parameters) -> Result<Address, UrlError> {
     let wrong =
         UrlError("names no socket; write `unix:///path`, with `?db=1&user=name&pass=password` after it where needed");
     if !matches!(parts.hosts, "" | "localhost") || parts.path.len() < 2 {
@@ -186,36 +207,12 @@ fn socket(parts: Parts<'_>) -> Result<Address, UrlError> {
     }
     #[cfg(unix)]
     let path = PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(decoded(parts.path)?));
-    let (mut number, mut user, mut password) = (0, None, None);
-    for pair in parts.query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
-        // In a query a plus sign is a space.
-        let (name, value) = pair.split_once('=').ok_or_else(|| wrong.clone())?;
-        let value = value.replace('+', "%20");
-        match name {
-            "db" => number = database(&value)?,
-            "user" => user = Some(decoded(&value)?),
-            "pass" => password = Some(decoded(&value)?),
-            _ => return Err(UrlError("has an unknown parameter; known after a socket are `db`, `user` and `pass`")),
-        }
-    }
-    let asked = match (user, password) {
-        (None, None) => None,
-        (user, Some(password)) => Some(Login { user, password }),
-        (Some(_), None) => return Err(UrlError("names a user and no password; add `&pass=password`")),
-    };
-    let login = match (parts.login, asked) {
+    let number = database(parameters.database.as_deref().unwrap_or_default())?;
+    let login = match (parts.login, parameters.login) {
         (Some(_), Some(_)) => return Err(UrlError("names a password twice; write it before the `@` or after `pass=`")),
         (login, asked) => login.or(asked),
     };
     Ok(Address { login, ..Address::of(Place::Socket(path), number) })
-}
-
-/// The one parameter that others than sockets may have.
-fn protocol(query: Option<&str>) -> Result<(), UrlError> {
-    match query {
-        None | Some("" | "protocol=resp2" | "protocol=2") => Ok(()),
-        Some(_) => Err(UrlError("has an unknown parameter after `?`; known is `protocol=resp2`, which is the default")),
-    }
 }
 
 fn host(text: &str, port: u16) -> Result<Host, UrlError> {
@@ -268,7 +265,7 @@ fn database(text: &str) -> Result<u32, UrlError> {
 }
 
 /// Bytes out of percent-encoding.
-fn decoded(text: &str) -> Result<Vec<u8>, UrlError> {
+pub(super) fn decoded(text: &str) -> Result<Vec<u8>, UrlError> {
     let wrong = UrlError("has a `%` that two hexadecimal digits do not follow; write `%25` for the sign itself");
     let digit =
         |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|it| u8::try_from(it).ok());
@@ -329,16 +326,31 @@ mod tests {
             ("rediss+cluster://a/0", Place::Cluster(vec![at("a", 6379)]), true, None, 0),
             (
                 "redis+sentinel://:p%40ss@a:26379,[::1]/main",
-                Place::Sentinels { sentinels: vec![at("a", 26379), at("::1", 26379)], master: "main".into() },
+                Place::Sentinels {
+                    sentinels: vec![at("a", 26379), at("::1", 26379)],
+                    master: "main".into(),
+                    login: None,
+                },
                 false,
                 Some(login("", "p@ss")),
                 0,
             ),
             (
                 "valkeys+sentinel://us%20er:%F0%9F%94%91@a/the%20master/3",
-                Place::Sentinels { sentinels: vec![at("a", 26379)], master: "the master".into() },
+                Place::Sentinels { sentinels: vec![at("a", 26379)], master: "the master".into(), login: None },
                 true,
                 Some(login("us er", "🔑")),
+                3,
+            ),
+            (
+                "redis+sentinel://u:p@a/main/3?sentinel_username=watch&sentinel_password=p%40ss",
+                Place::Sentinels {
+                    sentinels: vec![at("a", 26379)],
+                    master: "main".into(),
+                    login: Some(login("watch", "p@ss")),
+                },
+                false,
+                Some(login("u", "p")),
                 3,
             ),
             ("unix:///run/redis.sock", Place::Socket("/run/redis.sock".into()), false, None, 0),
@@ -358,6 +370,7 @@ mod tests {
             ),
         ];
         for (url, place, tls, login, database) in cases {
+            let tls = tls.then(Certificates::default);
             assert_eq!(Address::parse(url).unwrap(), Address { place, tls, login, database }, "{url}");
         }
         assert_eq!(decoded("%ff%00").unwrap(), [255, 0], "a password may be any bytes");
@@ -405,8 +418,10 @@ mod tests {
             let sentence = Address::parse(wrong).unwrap_err().to_string();
             assert!(sentence.contains(hint) && !sentence.contains("secret"), "{wrong}: {sentence}");
         }
-        let address = Address::parse("redis://user:secret@host").unwrap();
-        assert!(!format!("{address:?}").contains("secret"));
+        for with_passwords in ["redis://user:secret@host", "redis+sentinel://a/main?sentinel_password=secret"] {
+            let address = Address::parse(with_passwords).unwrap();
+            assert!(!format!("{address:?}").contains("secret"));
+        }
     }
 
     proptest! {

@@ -13,8 +13,8 @@ use super::resp::{self, Broken, Limits, Reply};
 const SLOTS: usize = 16_384;
 /// Nodes at most; a real cluster has fewer than a thousand.
 const NODES: usize = 1000;
-/// Bytes of the table of slots at most.
-const TABLE: u64 = 4 << 20;
+/// Bytes of the table of slots at most, and of the items that it becomes.
+pub(super) const TABLE: u64 = 8 << 20;
 /// Its form: ranges, nodes of each, facts of each, further facts.
 const RANGES: Limits = Limits { string: 256, list: SLOTS, depth: 4 };
 

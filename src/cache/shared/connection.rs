@@ -5,11 +5,13 @@
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::address::{Host, Login};
 use super::resp::{self, Broken, Limits, Reader, Reply};
 use super::stream::Stream;
+use super::tls::ClientConfig;
 
 /// Bytes of replies that carry no list.
 const PLAIN: u64 = 4 << 10;
@@ -22,7 +24,8 @@ pub(super) struct Connection {
 /// How a server is greeted.
 #[derive(Clone, Copy)]
 pub(super) struct Greeting<'a> {
-    pub(super) tls: bool,
+    /// `None` where there is no TLS.
+    pub(super) tls: Option<&'a Arc<ClientConfig>>,
     pub(super) login: Option<&'a Login>,
     pub(super) database: u32,
 }
@@ -36,8 +39,11 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// Connects to a host and greets it, all of it until then.
     pub(super) fn open(host: &Host, greeting: &Greeting<'_>, until: Instant) -> Result<Self, Broken> {
-        let stream = if greeting.tls { Stream::tls(host, until) } else { Stream::tcp(host, until) };
-        Self::greeted(stream?, greeting, until)
+        let stream = match greeting.tls {
+            Some(config) => Stream::tls(host, config, until)?,
+            None => Stream::tcp(host, until)?,
+        };
+        Self::greeted(stream, greeting, until)
     }
 
     /// Connects to a socket and greets who is there.

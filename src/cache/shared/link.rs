@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::address::{Address, Host, Place};
-use super::cluster::Cluster;
+use super::address::{Address, Host, Login, Place};
+use super::cluster::{self, Cluster};
 use super::connection::{Connection, Greeting, within};
 use super::resp::{self, Broken, Limits, Reply};
+use super::tls;
 
 /// Names of one step through a scope's entries.
 const SCAN: usize = 1000;
@@ -17,8 +18,10 @@ const SCAN_SLACK: usize = 16;
 const NAME: usize = 128;
 /// Bytes of an answer beside its entries: others' values that lie under our names, a line of refusal.
 const SLACK: u64 = 64 << 10;
-/// Bytes of an entry in an answer: a length, the entry, and room for a value that is not ours.
-const ENTRY: u64 = 64;
+/// Bytes of an entry in an answer and of the item that it becomes: a length, the entry, and room for a value that is not ours.
+const ENTRY: u64 = 96;
+/// Bytes of a step through a scope's entries: names, what frames them, and the items that they become.
+pub(super) const STEP_BYTES: u64 = SLACK + (SCAN * SCAN_SLACK * (NAME + 64)) as u64;
 /// What a master says of its part: its replicas come with it.
 const ROLE: (u64, Limits) = (256 << 10, Limits { string: 256, list: 1000, depth: 3 });
 
@@ -27,6 +30,14 @@ const ROLE: (u64, Limits) = (256 << 10, Limits { string: 256, list: 1000, depth:
 pub(super) enum Link {
     One(Box<Connection>),
     Cluster(Box<Cluster>),
+}
+
+/// Bytes that connecting may take: what servers say of themselves, a cluster above all, and the buffers.
+pub(super) const fn opening_bytes(address: &Address) -> u64 {
+    match address.place {
+        Place::Cluster(_) => SLACK + cluster::TABLE,
+        Place::One(_) | Place::Socket(_) | Place::Sentinels { .. } => SLACK + ROLE.0,
+    }
 }
 
 /// An entry on its way: its name, its bytes, the seconds that it may stay.
@@ -42,7 +53,8 @@ impl Link {
     /// Connects, all of it within this time; behind sentinels and in a cluster, within it for each of them.
     pub(super) fn open(address: &Address, patience: Duration) -> Result<Self, Broken> {
         let Address { place, tls, login, database } = address;
-        let greeting = Greeting { tls: *tls, login: login.as_ref(), database: *database };
+        let tls = tls.as_ref().map(tls::client).transpose()?;
+        let greeting = Greeting { tls: tls.as_ref(), login: login.as_ref(), database: *database };
         let one = |connection| Self::One(Box::new(connection));
         match place {
             Place::One(host) => Connection::open(host, &greeting, within(patience)).map(one),
@@ -50,10 +62,10 @@ impl Link {
             Place::Cluster(seeds) => {
                 Cluster::open(seeds, &greeting, patience).map(|cluster| Self::Cluster(Box::new(cluster)))
             }
-            Place::Sentinels { sentinels, master } => {
+            Place::Sentinels { sentinels, master, login } => {
                 let mut failed = Broken::Nonsense("no sentinel");
                 for sentinel in sentinels {
-                    match behind((sentinel, master), &greeting, within(patience)) {
+                    match behind((sentinel, login.as_ref(), master), &greeting, within(patience)) {
                         Ok(connection) => return Ok(one(connection)),
                         Err(error) => failed = error,
                     }
@@ -172,18 +184,20 @@ impl Link {
     }
 }
 
-/// The master that a sentinel knows by this name, greeted.
-fn behind((sentinel, name): (&Host, &str), greeting: &Greeting<'_>, until: Instant) -> Result<Connection, Broken> {
-    let nobody = Greeting { login: None, database: 0, ..*greeting };
-    let mut asked = Connection::open(sentinel, &nobody, until)?;
-    let mut out = Vec::new();
-    resp::command(&mut out, &[b"SENTINEL", b"get-master-addr-by-name", name.as_bytes()]);
-    let limits = Limits { string: 256, list: 2, depth: 1 };
-    let unknown = || Broken::Nonsense("a sentinel that does not know the master");
-    let Reply::List(parts) = asked.exchange(&out, (SLACK, &limits), until)? else { return Err(unknown()) };
-    let [Reply::Bytes(host), Reply::Bytes(port)] = parts.as_slice() else { return Err(unknown()) };
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| unknown());
-    let master = Host { name: text(host)?, port: text(port)?.parse().map_err(|_| unknown())? };
+/// The master that a sentinel knows by this name, greeted; the sentinel has a login of its own, or none.
+fn behind(
+    (sentinel, login, name): (&Host, Option<&Login>, &str),
+    greeting: &Greeting<'_>,
+    until: Instant,
+) -> Result<Connection, Broken> {
+    let of_sentinel = Greeting { login, database: 0, ..*greeting };
+    let master = named_by(sentinel, name, &of_sentinel, until).map_err(|error| match error {
+        Broken::Refused(words) if words.starts_with("NOAUTH") => {
+            Broken::Refused("the sentinel asks for a password; add `?sentinel_password=password`".to_owned())
+        }
+        Broken::Refused(words) => Broken::Refused(format!("the sentinel says {words}")),
+        other => other,
+    })?;
     let mut connection = Connection::open(&master, greeting, until)?;
     // A sentinel that was cut off may still name the former one.
     let mut out = Vec::new();
@@ -196,6 +210,19 @@ fn behind((sentinel, name): (&Host, &str), greeting: &Greeting<'_>, until: Insta
     }
 }
 
+/// The master's host, as a sentinel knows it.
+fn named_by(sentinel: &Host, name: &str, greeting: &Greeting<'_>, until: Instant) -> Result<Host, Broken> {
+    let mut asked = Connection::open(sentinel, greeting, until)?;
+    let mut out = Vec::new();
+    resp::command(&mut out, &[b"SENTINEL", b"get-master-addr-by-name", name.as_bytes()]);
+    let limits = Limits { string: 256, list: 2, depth: 1 };
+    let unknown = || Broken::Nonsense("a sentinel that does not know the master");
+    let Reply::List(parts) = asked.exchange(&out, (SLACK, &limits), until)? else { return Err(unknown()) };
+    let [Reply::Bytes(host), Reply::Bytes(port)] = parts.as_slice() else { return Err(unknown()) };
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| unknown());
+    Ok(Host { name: text(host)?, port: text(port)?.parse().map_err(|_| unknown())? })
+}
+
 /// Removes names from a server; says how many it held.
 type Removing<'a> = dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<u64, Broken> + 'a;
 
@@ -206,7 +233,7 @@ fn walk(
     remove: &mut Removing<'_>,
 ) -> Result<u64, Broken> {
     let limits = Limits { string: NAME, list: SCAN * SCAN_SLACK, depth: 2 };
-    let allowance = SLACK + (SCAN * SCAN_SLACK * (NAME + 16)) as u64;
+    let allowance = STEP_BYTES;
     let (mut cursor, mut removed) = (b"0".to_vec(), 0);
     while (pace.go_on)() {
         let mut out = Vec::new();

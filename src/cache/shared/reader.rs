@@ -32,7 +32,7 @@ pub(super) fn run(around: &Around, asks: &Receiver<Ask>) {
 /// Connects and asks whether anybody is there. No request waits for this, so it may take longer than one would.
 fn probe(around: &Around) -> Option<Link> {
     let patience = around.timeout.max(Duration::from_millis(100));
-    let connected = Link::open(&around.address, patience);
+    let connected = around.open(patience);
     match connected.and_then(|mut link| link.ping(patience).map(|()| link)) {
         Ok(link) => {
             around.breaker.close();
@@ -88,5 +88,6 @@ fn answer(around: &Around, link: &mut Option<Link>, asks: Vec<Ask>) {
         let entries = found.by_ref().take(ask.keys.len()).collect();
         // A request that gave up meanwhile has no use for it.
         drop(ask.reply.send(entries));
+        drop(ask.memory);
     }
 }

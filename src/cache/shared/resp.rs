@@ -7,6 +7,8 @@
 
 use std::io::{self, Read};
 
+use crate::budget::Denied;
+
 /// Bytes of a line at most: of a number, a status, a refusal.
 const LINE: usize = 1024;
 /// Bytes read at once.
@@ -65,6 +67,9 @@ pub enum Broken {
     /// What came is no answer to what was asked.
     #[error("what came is no answer: {0}")]
     Nonsense(&'static str),
+    /// The memory budget has no room for an answer now.
+    #[error(transparent)]
+    Memory(#[from] Denied),
     /// The server's own words.
     #[error("refused: {0}")]
     Refused(String),
@@ -77,14 +82,14 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// Reads replies from a connection, within an allowance of bytes.
+/// Reads replies from a connection, within an allowance of bytes, of which the items of lists take their part.
 #[derive(Debug)]
 pub(super) struct Reader<R> {
     inner: R,
     buffer: Box<[u8]>,
     begin: usize,
     end: usize,
-    /// Bytes that may still be read.
+    /// Bytes that may still be read, or be taken by the items of lists.
     allowance: u64,
 }
 
@@ -157,6 +162,8 @@ impl<R: Read> Reader<R> {
         // Grown as items come: a length alone costs nothing.
         let mut items = Vec::new();
         for _ in 0..length {
+            // An item takes more memory than the least that it takes to send one.
+            self.allowance = self.allowance.checked_sub(size_of::<Reply>() as u64).ok_or(TOO_LARGE)?;
             items.push(self.reply(&within)?);
         }
         Ok(Reply::List(items))
@@ -302,8 +309,9 @@ mod tests {
             assert!(matches!(error, Broken::Nonsense(_)), "{what}: {error}");
         }
         let many = format!("*8\r\n{}", "$3\r\nabc\r\n".repeat(8));
-        assert!(read(many.as_bytes(), many.len() as u64, &WIDE).is_ok());
-        assert!(matches!(read(many.as_bytes(), many.len() as u64 - 1, &WIDE), Err(Broken::Nonsense(_))));
+        let enough = (many.len() + 8 * size_of::<Reply>()) as u64;
+        assert!(read(many.as_bytes(), enough, &WIDE).is_ok());
+        assert!(matches!(read(many.as_bytes(), enough - 1, &WIDE), Err(Broken::Nonsense(_))), "items count, too");
         assert!(matches!(read(b"$3\r\nab", 100, &WIDE), Err(Broken::Down(_))), "a connection that ends");
         let mut reader = Reader::new(&b"+OK\r\n+OK\r\n"[..]);
         reader.allow(100).unwrap();

@@ -1,21 +1,21 @@
 //! A connection's bytes: TCP, a Unix socket, or TLS over TCP, every step of it within one deadline.
 //!
 //! A socket's own time limit is that of one read: whoever sends a byte now and then keeps it from passing. So each read and
-//! write is given what is left until the deadline, in a TLS handshake as well. Owns sockets and the client's side of TLS.
-//! It must not know what is said.
+//! write is given what is left until the deadline, in a TLS handshake as well. Owns sockets.
+//! It must not know what is said, nor whom TLS trusts.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::ring;
+use rustls::StreamOwned;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::address::Host;
+use super::tls::{ClientConfig, ClientConnection};
 
 /// See the module.
 pub(super) enum Stream {
@@ -34,30 +34,17 @@ enum Socket {
     Unix(UnixStream),
 }
 
-/// Trust of public certificate authorities, as everywhere in this program.
-static TLS: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().ok()?;
-    Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
-});
-
 impl Stream {
     pub(super) fn tcp(host: &Host, until: Instant) -> io::Result<Self> {
         Ok(Self::Plain(Timed { socket: Socket::Tcp(connect(host, until)?), until }))
     }
 
     /// The handshake is made with the first bytes that are sent.
-    pub(super) fn tls(host: &Host, until: Instant) -> io::Result<Self> {
-        Self::trusting(TLS.clone().ok_or_else(|| io::Error::other("TLS is not to be had"))?, host, until)
-    }
-
-    fn trusting(config: Arc<ClientConfig>, host: &Host, until: Instant) -> io::Result<Self> {
+    pub(super) fn tls(host: &Host, config: &Arc<ClientConfig>, until: Instant) -> io::Result<Self> {
         // A zone says which way to an address, not whose it is.
         let name = host.name.split('%').next().unwrap_or_default().to_owned();
         let name = ServerName::try_from(name).map_err(io::Error::other)?;
-        let client = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        let client = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let timed = Timed { socket: Socket::Tcp(connect(host, until)?), until };
         Ok(Self::Tls(Box::new(StreamOwned::new(client, timed))))
     }
@@ -165,10 +152,12 @@ impl Write for Stream {
 mod tests {
     use std::net::TcpListener;
 
+    use rustls::crypto::ring;
     use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
     use rustls::{ServerConfig, ServerConnection};
 
     use super::*;
+    use crate::cache::shared::tls::{self, Certificates};
 
     /// A listener on a port of its own, and the host that leads to it.
     fn listener() -> (TcpListener, Host) {
@@ -192,7 +181,7 @@ mod tests {
             rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
         let provider = Arc::new(ring::default_provider());
-        let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let server = server.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
         let server = Arc::new(server);
         thread(move || {
@@ -205,17 +194,18 @@ mod tests {
                 }
             }
         });
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let client = Arc::new(client.with_root_certificates(roots).with_no_client_auth());
-        let mut stream = Stream::trusting(client, &host, soon()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let authorities = folder.path().join("ca.pem");
+        std::fs::write(&authorities, cert.pem()).unwrap();
+        let trusting = tls::client(&Certificates { authorities: Some(authorities), own: None }).unwrap();
+        let mut stream = Stream::tls(&host, &trusting, soon()).unwrap();
         stream.write_all(b"ping").unwrap();
         stream.flush().unwrap();
         let mut back = [0; 4];
         stream.read_exact(&mut back).unwrap();
         assert_eq!(&back, b"ping");
-        let mut stranger = Stream::tls(&host, soon()).unwrap();
+        let public = tls::client(&Certificates::default()).unwrap();
+        let mut stranger = Stream::tls(&host, &public, soon()).unwrap();
         let refused = stranger
             .write_all(b"ping")
             .and_then(|()| stranger.flush())
@@ -237,15 +227,19 @@ mod tests {
                 });
             }
         });
-        for tls in [false, true] {
+        for is_tls in [false, true] {
             let begun = Instant::now();
             let until = begun + Duration::from_millis(200);
-            let mut stream = if tls { Stream::tls(&host, until) } else { Stream::tcp(&host, until) }.unwrap();
+            let mut stream = if is_tls {
+                Stream::tls(&host, &tls::client(&Certificates::default()).unwrap(), until).unwrap()
+            } else {
+                Stream::tcp(&host, until).unwrap()
+            };
             let mut all = Vec::new();
             let asked = stream.write_all(b"ping").and_then(|()| stream.flush());
             let error = asked.and_then(|()| stream.read_to_end(&mut all)).unwrap_err();
-            assert!(begun.elapsed() < Duration::from_secs(10), "TLS {tls}: {error}");
-            assert!(tls || error.kind() == io::ErrorKind::TimedOut, "{error}");
+            assert!(begun.elapsed() < Duration::from_secs(10), "TLS {is_tls}: {error}");
+            assert!(is_tls || error.kind() == io::ErrorKind::TimedOut, "{error}");
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::link::{Entry, Link, Pace};
+use super::link::{Entry, Link, Pace, STEP_BYTES};
 use super::resp::Broken;
-use super::{Around, Write, name, value};
+use super::{Around, NO_MEMORY, WRITE_BYTES, Write, name, value};
+use crate::budget::Denied;
 use crate::cache::held;
 
 /// Entries in one round trip.
@@ -20,6 +21,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long a scope may take to be forgotten: a server that always names one more entry is not believed for ever.
 const FORGETTING: Duration = Duration::from_mins(1);
+
+/// How long it waits between two looks for memory to do so.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 pub(super) fn run(around: &Around, writes: &Receiver<Write>) {
     let mut hand = Writer { around, link: None, retry: Instant::now() };
@@ -60,8 +64,12 @@ impl Writer<'_> {
         if batch.is_empty() {
             return;
         }
-        let metrics = &self.around.metrics;
-        match self.exchange(|link| link.set(batch, PATIENCE)) {
+        let (around, metrics) = (self.around, &self.around.metrics);
+        let written = self.exchange(|link| {
+            let _memory = around.reserve(batch.len() as u64 * WRITE_BYTES)?;
+            link.set(batch, PATIENCE)
+        });
+        match written {
             Some(()) => metrics.cache_shared_writes.inc_by(batch.len() as u64),
             None => metrics.cache_shared_dropped.inc_by(batch.len() as u64),
         };
@@ -71,7 +79,17 @@ impl Writer<'_> {
         let Some(prefix) = self.around.prefixes.get(scope).map(ArcSwap::load_full) else { return };
         let (around, until) = (self.around, Instant::now() + FORGETTING);
         let go_on = || Instant::now() < until && !around.is_over();
-        if let Some(removed) = self.exchange(|link| link.remove(&prefix, &Pace { step: PATIENCE, go_on: &go_on })) {
+        let removed = self.exchange(|link| {
+            // What is to be forgotten is not given up for a moment's want of memory.
+            let _memory = loop {
+                match around.reserve(STEP_BYTES) {
+                    Err(Denied::Full { .. }) if go_on() => std::thread::sleep(BETWEEN_TRIES),
+                    outcome => break outcome?,
+                }
+            };
+            link.remove(&prefix, &Pace { step: PATIENCE, go_on: &go_on })
+        });
+        if let Some(removed) = removed {
             tracing::info!(removed, "forgotten in the shared cache tier");
         } else {
             tracing::warn!("the shared cache tier was asked to forget a model and did not");
@@ -87,7 +105,7 @@ impl Writer<'_> {
             if !self.around.breaker.is_closed() || Instant::now() < self.retry {
                 return None;
             }
-            self.link = Link::open(&self.around.address, PATIENCE).map_err(|error| self.failed(&error)).ok();
+            self.link = self.around.open(PATIENCE).map_err(|error| self.failed(&error)).ok();
         }
         match work(self.link.as_mut()?) {
             Ok(done) => Some(done),
@@ -100,13 +118,16 @@ impl Writer<'_> {
 
     fn failed(&mut self, error: &Broken) {
         // A tier that refuses writes, because it is full or has become a replica, can perhaps be read all the same: reading
-        // has its own breaker. A connection anew finds a master's successor.
-        self.link = None;
-        self.retry = Instant::now() + PATIENCE;
+        // has its own breaker. A connection anew finds a master's successor. One that was not spoken to is as good as before.
+        if !matches!(error, Broken::Memory(_)) {
+            self.link = None;
+            self.retry = Instant::now() + PATIENCE;
+        }
         match error {
             // Who answers so is not asked either.
             Broken::Nonsense(_) => self.around.broke("writing", error),
             Broken::Refused(_) => self.around.failed("write_refused"),
+            Broken::Memory(_) => self.around.failed(NO_MEMORY),
             Broken::Late | Broken::Down(_) => self.around.failed("write"),
         }
         tracing::debug!(%error, "the shared cache tier did not take a write");

@@ -22,7 +22,9 @@ impl Kind for Address {
     fn values(&self) -> String {
         "`redis://user:password@host:port/db`, `rediss://`, `valkey://` and `valkeys://` likewise, \
          `redis+cluster://user:password@host:port,host:port`, `redis+sentinel://user:password@host:port,host:port/master/db`, \
-         `unix:///path?db=1&user=name&pass=password`; user and password percent-encoded"
+         `unix:///path?db=1&user=name&pass=password`; after a `?`, `sentinel_username` and `sentinel_password` where sentinels \
+         have their own, and `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile` (files in PEM) for TLS with certificates that no \
+         public authority made; values percent-encoded"
             .to_owned()
     }
 }
