@@ -257,8 +257,10 @@ impl App {
         let over_http = config.model_control.then(|| Arc::clone(&repository));
         let traces = Traces::start(&config.traces, &metrics)?;
         let state = State { reranker, health, metrics, repository: over_http, traces: traces.clone(), budget };
-        let bound = http::bind(&config.http, state)?;
-        raise_file_limit(config.http.patience.connections);
+        let connections = connections(config);
+        let patience = http::Patience { connections, ..config.http.patience };
+        let bound = http::bind(&http::Options { patience, ..config.http.clone() }, state)?;
+        raise_file_limit(connections);
         let gauge = Gauge::new(config.memory_limit);
         let sizer = Sizer::new(&core, config, gauge.as_ref());
         let start = Start { model: model.clone(), time_limit: config.load_timeout };
@@ -372,6 +374,12 @@ async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Ga
 pub fn cache_bytes(config: &Config) -> u64 {
     let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
     config.cache_bytes.unwrap_or_else(|| sizing::cache(limit, config.cache.bytes))
+}
+
+/// Connections that there may be: as set, or what the memory limit allows.
+fn connections(config: &Config) -> usize {
+    let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
+    config.max_connections.unwrap_or_else(|| sizing::connections(limit, config.http.patience.connections))
 }
 
 /// Bytes that this process may still take before its control group's limit; `None` where there is none.

@@ -62,6 +62,8 @@ pub struct Config {
     pub snapshot: cache::SnapshotOptions,
     /// Its second tier.
     pub shared: cache::SharedOptions,
+    /// Connections that there may be; `None` leaves [`Config::http`]'s, or fewer where the memory limit is small.
+    pub max_connections: Option<usize>,
     /// Memory against which use is watched; `None` leaves it to the cgroup.
     pub memory_limit: Option<u64>,
     /// Bytes that may be held for requests at once; `None` leaves them to what models and cache leave of the limit.
@@ -130,6 +132,7 @@ impl Config {
 /// One line a setting, in the table's order.
 #[expect(clippy::too_many_lines, reason = "one line a setting")]
 fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
+    let max_connections;
     let http = http::Options {
         listen: read.value(&settings::LISTEN, raw.listen),
         exposure: exposure(
@@ -138,7 +141,10 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
             (raw.allowed_hosts, raw.allowed_origins),
             (raw.tls_cert, raw.tls_key),
         ),
-        patience: patience(read, (raw.max_connections, raw.keep_alive, raw.client_timeout)),
+        patience: {
+            max_connections = read.value(&settings::MAX_CONNECTIONS, raw.max_connections);
+            patience(read, (raw.keep_alive, raw.client_timeout))
+        },
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
         max_text: usize::try_from(read.value(&settings::MAX_TEXT, raw.max_text)).unwrap_or(usize::MAX),
@@ -189,6 +195,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         cache,
         snapshot,
         shared,
+        max_connections,
         memory_limit,
         memory_budget,
         cache_bytes,
@@ -232,14 +239,11 @@ fn leniency(read: &mut Reader, empty: Option<String>, strict: Option<String>) ->
     http::Leniency { empty_documents, strict: read.value(&settings::STRICT, strict) }
 }
 
-fn patience(
-    read: &mut Reader,
-    (connections, keep_alive, client): (Option<String>, Option<String>, Option<String>),
-) -> http::Patience {
+fn patience(read: &mut Reader, (keep_alive, client): (Option<String>, Option<String>)) -> http::Patience {
     http::Patience {
-        connections: read.value(&settings::MAX_CONNECTIONS, connections),
         keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
         client: read.value(&settings::CLIENT_TIMEOUT, client),
+        ..http::Patience::default()
     }
 }
 

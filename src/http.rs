@@ -54,6 +54,7 @@ mod transport;
 mod ui;
 mod wire;
 
+pub use connections::PLANNED_BYTES;
 pub use keys::{KeysError, count as count_keys};
 pub use options::{Exposure, HostName, Leniency, Listen, Options, Origin, Patience, Strict, Tls, Ui};
 pub use reread::Files;

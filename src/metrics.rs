@@ -35,6 +35,10 @@ pub struct Memory {
     pub budget_waiting: Level,
     /// Requests that were refused memory, by reason.
     pub budget_refusals: Family<Reason, Count>,
+    /// Bytes planned for the connections that are open, beside the budget.
+    pub connections_bytes: Level,
+    /// Connections that there may be.
+    pub connections_limit: Level,
 }
 
 /// All metrics. Fields are cheap to touch from any thread.
@@ -268,7 +272,9 @@ impl Metrics {
             "memory_budget_used_bytes", "bytes of the memory budget in use", self.memory.budget_used_bytes;
             "memory_budget_waiting", "requests and warm-up lines that wait for memory", self.memory.budget_waiting;
             "memory_budget_refusals", "requests that were refused memory, by reason", self.memory.budget_refusals;
+            "memory_connections_bytes", "bytes planned for open connections, beside the memory budget", self.memory.connections_bytes;
             "connections", "connections that are open", self.connections;
+            "connections_limit", "connections that there may be", self.memory.connections_limit;
             "connections_shut", "connections that were shut down, by reason", self.connections_shut;
             "answers_partial", "answers in which some documents were not scored in time", self.answers_partial;
             "api_keys", "api keys in force", self.api_keys;

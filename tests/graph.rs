@@ -4,7 +4,6 @@
 //! holds it), `RESCORED_TEST_MODELS` the folder of models (`models`). Golden pairs lie in `tests/golden`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a broken helper of a test is a failed test")]
-#![expect(clippy::print_stderr, reason = "what is measured is said")]
 #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "logits of text files and means")]
 #![expect(clippy::disallowed_methods, reason = "where files lie is the environment's matter")]
 
@@ -297,7 +296,7 @@ struct Export {
 fn exports() -> Vec<Export> {
     let (_, folder) = std::env::vars()
         .find(|(name, _)| name == "RESCORED_TEST_EXPORTS")
-        .expect("RESCORED_TEST_EXPORTS names the folder that tests/exports.py fills");
+        .unwrap_or_else(|| panic!("RESCORED_TEST_EXPORTS names no folder; tests/exports.py fills one"));
     let folders = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let export = |place: PathBuf| {
         // What torch could not export has no pairs.

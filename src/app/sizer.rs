@@ -30,7 +30,7 @@ impl Sizer {
     /// Sizes the budget as set, or for now as if models took half of the memory.
     pub(super) fn new(core: &Core, config: &Config, gauge: Option<&Gauge>) -> Self {
         let room = gauge.map(|gauge| Room::Limited(gauge.limit())).or_else(|| pressure::machine().map(Room::Machine));
-        let (cache, connections) = (super::cache_bytes(config), config.http.patience.connections as u64);
+        let (cache, connections) = (super::cache_bytes(config), super::connections(config) as u64);
         let half = |bytes: u64| Taken { resident: bytes / 2, cache, connections };
         let bytes = config.memory_budget.or_else(|| match room? {
             room @ (Room::Limited(bytes) | Room::Machine(bytes)) => Some(sizing::budget(room, half(bytes))),

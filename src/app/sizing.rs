@@ -3,6 +3,8 @@
 //! Owns the arithmetic. What models take is measured once they are warm, not guessed. It must not know how memory is
 //! measured or taken.
 
+use crate::http::PLANNED_BYTES;
+
 /// What nothing is planned for, bytes and a share of the limit in percent: the allocator keeps pages that are partly used,
 /// the runtime's arenas grow with the passes it meets, and the system's own pages count. With 15 percent and no fixed part
 /// a flooded server in 512 MiB came within 30 MiB of its limit.
@@ -10,8 +12,8 @@ const SPARE_BYTES: u64 = 64 << 20;
 /// See [`SPARE_BYTES`].
 const SPARE_PERCENT: u64 = 10;
 
-/// Bytes of a connection's buffers and of those of the system that count, of one that is used as it is meant to be.
-const CONNECTION_BYTES: u64 = 24 << 10;
+/// The share of the limit that is planned for connections by default, at most: one of so many.
+const CONNECTIONS_SHARE: u64 = 16;
 
 /// The share of the limit that the cache takes by default, at most: one of so many.
 const CACHE_SHARE: u64 = 8;
@@ -47,13 +49,20 @@ pub(super) fn cache(room: Option<u64>, most: u64) -> u64 {
     room.map_or(most, |limit| most.min(limit / CACHE_SHARE))
 }
 
+/// Connections that there may be when nobody said how many, `most` of them where memory allows.
+pub(super) fn connections(room: Option<u64>, most: usize) -> usize {
+    let planned = |limit: u64| usize::try_from(limit / CONNECTIONS_SHARE / PLANNED_BYTES).unwrap_or(most);
+    room.map_or(most, |limit| planned(limit).clamp(1, most))
+}
+
 /// Bytes that may be held for requests when nobody set them.
 pub(super) fn budget(room: Room, taken: Taken) -> u64 {
     let limit = match room {
         Room::Limited(bytes) | Room::Machine(bytes) => bytes,
     };
     let spare = SPARE_BYTES + limit / 100 * SPARE_PERCENT;
-    let connections = (taken.connections * CONNECTION_BYTES).min(limit / 16);
+    // As many as somebody asked for may never come; a quarter of the limit is planned for them at most.
+    let connections = (taken.connections * PLANNED_BYTES).min(limit / 4);
     let left = limit.saturating_sub(spare + connections + taken.resident + taken.cache);
     let left = match room {
         Room::Limited(_) => left,
@@ -71,10 +80,12 @@ mod tests {
     #[test]
     fn all_parts_together_stay_below_the_limit() {
         for limit in [512 * MIB, 1024 * MIB, 4096 * MIB] {
-            let taken = Taken { resident: 180 * MIB, cache: cache(Some(limit), 256 * MIB), connections: 4096 };
+            let connections = connections(Some(limit), 4096) as u64;
+            let taken = Taken { resident: 180 * MIB, cache: cache(Some(limit), 256 * MIB), connections };
             let budget = budget(Room::Limited(limit), taken);
             assert!(budget >= 100 * MIB, "{limit}: {budget}");
-            assert!(budget + taken.resident + taken.cache + limit / 10 < limit, "{limit}: {budget}");
+            let planned = connections * PLANNED_BYTES;
+            assert!(budget + taken.resident + taken.cache + planned + limit / 10 < limit, "{limit}: {budget}");
         }
     }
 
@@ -88,6 +99,15 @@ mod tests {
     fn a_machine_is_shared_with_others() {
         let taken = Taken { resident: 200 * MIB, cache: 256 * MIB, connections: 4096 };
         assert_eq!(budget(Room::Machine(16 << 30), taken), 4 << 30);
+    }
+
+    #[test]
+    fn there_are_fewer_connections_where_memory_is_short() {
+        let cases =
+            [(None, 4096), (Some(4096 * MIB), 4096), (Some(1024 * MIB), 1024), (Some(512 * MIB), 512), (Some(1), 1)];
+        for (limit, count) in cases {
+            assert_eq!(connections(limit, 4096), count, "{limit:?}");
+        }
     }
 
     #[test]

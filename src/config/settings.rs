@@ -88,8 +88,14 @@ table! {
          read again when it changes.";
     TLS_KEY: Or<Path>, Open, "auto", Or { word: "auto", means: "in the same file", kind: Path },
         "The private key of `RESCORED_TLS_CERT`, in PEM.";
-    MAX_CONNECTIONS: Count<usize>, Open, "4096", Count { min: 1, max: 1_000_000 },
-        "Connections at once; more are shut down as they come.";
+    MAX_CONNECTIONS: Or<Count<usize>>, Open, "auto",
+        Or {
+            word: "auto",
+            means: "4096, or as many as a sixteenth of the memory limit has 64 KiB for",
+            kind: Count { min: 1, max: 1_000_000 },
+        },
+        "Connections at once; when more come, the one that has been without a request for longest is shut down, or the new \
+         one where all have requests.";
     KEEP_ALIVE: Period, Open, "90s", Period { min: Duration::from_millis(100), max: HOUR },
         "How long a connection may be idle between two requests; clients and balancers commonly reuse one for up to 75 s.";
     CLIENT_TIMEOUT: Period, Open, "10s", Period { min: Duration::from_millis(50), max: HOUR },

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connections::Connections;
 use super::tls::ServerConfig;
 use super::transport::Transport;
+use crate::budget::Budget;
 use crate::metrics::Metrics;
 
 /// What a server is told beside its addresses.
@@ -76,18 +77,19 @@ struct Dispatch {
     terms: Terms,
     connections: Arc<Connections>,
     metrics: Arc<Metrics>,
+    budget: Budget,
     stopping: GracefulShutdownSignal,
 }
 
 impl Assembly {
-    pub(super) fn new(terms: Terms, connections: Arc<Connections>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(terms: Terms, connections: Arc<Connections>, (metrics, budget): (Arc<Metrics>, Budget)) -> Self {
         let builder = ServerBuilder::new()
             .workers(terms.threads)
             .worker_max_blocking_threads(terms.blocking_threads)
             .shutdown_timeout(terms.longest_stop_seconds)
             .disable_signals();
         let stopping = builder.graceful_shutdown_signal();
-        Self { builder, dispatch: Dispatch { terms, connections, metrics, stopping } }
+        Self { builder, dispatch: Dispatch { terms, connections, metrics, budget, stopping } }
     }
 
     /// Serves an application on a listener, in TLS when it is told with what.
@@ -100,21 +102,21 @@ impl Assembly {
         let (name, told) = (format!("http {}", listener.local_addr()?), dispatch.clone());
         let builder = match tls {
             None => builder.listen(name, listener, move || {
-                let metrics = Arc::clone(&told.metrics);
-                fn_service(move |io: TcpStream| std::future::ready(Ok::<_, DispatchError>(plain(io, &metrics))))
+                let own = told.clone();
+                fn_service(move |io: TcpStream| std::future::ready(Ok::<_, DispatchError>(own.plain(io))))
                     .and_then(told.service(app()))
             }),
             Some(mut tls) => {
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 builder.listen(name, listener, move || {
-                    let metrics = Arc::clone(&told.metrics);
+                    let own = told.clone();
                     let mut acceptor = Acceptor::new(tls.clone());
                     acceptor.set_handshake_timeout(told.terms.client);
                     acceptor
                         .map_err(TlsError::into_service_error)
                         .map(move |io: TlsStream<TcpStream>| {
                             let peer = prepare(io.get_ref().0);
-                            (Transport::new(io, Arc::clone(&metrics)), Protocol::Http1, peer)
+                            (own.transport(io), Protocol::Http1, peer)
                         })
                         .and_then(told.service(app()).map_err(TlsError::Service))
                 })
@@ -132,10 +134,9 @@ impl Assembly {
         let Self { builder, dispatch } = self;
         let told = dispatch.clone();
         let builder = builder.listen_uds("http unix", listener, move || {
-            let metrics = Arc::clone(&told.metrics);
+            let own = told.clone();
             fn_service(move |io: UnixStream| {
-                let transport = Transport::new(io, Arc::clone(&metrics));
-                std::future::ready(Ok::<_, DispatchError>((transport, Protocol::Http1, None)))
+                std::future::ready(Ok::<_, DispatchError>((own.transport(io), Protocol::Http1, None)))
             })
             .and_then(told.service(app()))
         });
@@ -155,12 +156,16 @@ fn prepare(io: &TcpStream) -> Option<SocketAddr> {
     io.peer_addr().ok()
 }
 
-fn plain(io: TcpStream, metrics: &Arc<Metrics>) -> (Transport<TcpStream>, Protocol, Option<SocketAddr>) {
-    let peer = prepare(&io);
-    (Transport::new(io, Arc::clone(metrics)), Protocol::Http1, peer)
-}
-
 impl Dispatch {
+    fn transport<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: T) -> Transport<T> {
+        Transport::new(io, Arc::clone(&self.metrics), &self.budget)
+    }
+
+    fn plain(&self, io: TcpStream) -> (Transport<TcpStream>, Protocol, Option<SocketAddr>) {
+        let peer = prepare(&io);
+        (self.transport(io), Protocol::Http1, peer)
+    }
+
     /// HTTP/1.1 for an application, over any kind of connection.
     fn service<A, T>(
         &self,

@@ -2,8 +2,9 @@
 //!
 //! actix-web times the head of a connection's first request and the pause between two requests. What it does not time is
 //! here: a later request whose head never ends, and an answer that its caller does not read. A connection without a
-//! request in work may be silent for a keep-alive and a head's time, then it is shut down; so are those that are too
-//! many. Owns the table of connections. It must not know requests.
+//! request in work may be silent for a keep-alive and a head's time, then it is shut down. When there are too many, the one
+//! that has been without a request for longest makes room for the next one; where all have requests, the next one is shut
+//! down. Owns the table of connections, and what memory is planned for each. It must not know requests.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -21,6 +22,13 @@ use super::access::Arrival;
 use super::stop::Cut;
 use super::tls;
 use crate::metrics::{Metrics, Reason};
+
+/// Bytes that are planned for each connection: the library's buffers, its state, a short head, and what the system keeps of a
+/// connection that is used as it is meant to be. Longer heads, and bodies, take theirs from the memory budget.
+pub const PLANNED_BYTES: u64 = 64 << 10;
+
+/// A connection that was opened just now does not make room for another one: its request is on its way.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// How often the table is looked through.
 pub(super) const EVERY: Duration = Duration::from_millis(250);
@@ -52,12 +60,24 @@ struct Place {
     all: Arc<Connections>,
 }
 
+/// What there is to tell of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Report {
+    /// How many are open.
+    open: usize,
+    /// How many there may be.
+    limit: usize,
+    /// Bytes planned for those that are open; they are beside the memory budget.
+    planned_bytes: u64,
+}
+
 /// A request in work keeps its connection.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Place>);
 
 impl Connections {
     pub(super) fn new(limit: usize, silence: Duration, metrics: Arc<Metrics>) -> Self {
+        metrics.memory.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
         Self { limit, silence, open: Mutex::default(), next: AtomicU64::new(0), metrics }
     }
 
@@ -67,7 +87,7 @@ impl Connections {
         // Without a second handle it cannot be watched: the system is out of them, which is too many, too.
         let Some(socket) = second_handle(connection) else { return };
         let mut open = self.open();
-        if open.len() >= self.limit {
+        if open.len() >= self.limit && !self.make_room(&mut open) {
             drop(open);
             self.shut(&socket, "too_many");
             return;
@@ -77,6 +97,23 @@ impl Connections {
         self.show(&open);
         drop(open);
         data.insert(Arc::new(Place { number, all: Arc::clone(self) }));
+    }
+
+    /// Shuts down the connection that has been without a request for longest. It leaves the table at once, and its place is
+    /// the next one's.
+    fn make_room(&self, open: &mut HashMap<u64, Open>) -> bool {
+        let idle = open.iter().filter(|(_, one)| one.busy == 0 && one.since.elapsed() > FRESH);
+        let Some(number) = idle.min_by_key(|(_, one)| one.since).map(|(number, _)| *number) else { return false };
+        if let Some(one) = open.remove(&number) {
+            self.shut(&one.socket, "room");
+        }
+        true
+    }
+
+    /// What there is to tell.
+    pub(super) fn report(&self) -> Report {
+        let open = self.open().len();
+        Report { open, limit: self.limit, planned_bytes: open as u64 * PLANNED_BYTES }
     }
 
     /// Shuts down what has been silent for too long.
@@ -103,7 +140,9 @@ impl Connections {
     }
 
     fn show(&self, open: &HashMap<u64, Open>) {
-        self.metrics.connections.set(i64::try_from(open.len()).unwrap_or(i64::MAX));
+        let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.connections.set(level(open.len() as u64));
+        self.metrics.memory.connections_bytes.set(level(open.len() as u64 * PLANNED_BYTES));
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {

@@ -167,6 +167,7 @@ struct Info<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     api_keys: Option<usize>,
     memory_budget: crate::budget::Report,
+    connections: super::connections::Report,
     models: Vec<Card<'s>>,
     snapshot: Option<Value>,
 }
@@ -267,6 +268,7 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         readiness: shared.health.readiness().word(),
         api_keys: shared.keys.count(),
         memory_budget: shared.budget.report(),
+        connections: shared.connections.report(),
         models: Card::all(&now).collect(),
         snapshot: shared.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
     })

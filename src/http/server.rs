@@ -90,6 +90,8 @@ pub(super) struct Shared {
     pub(super) client_pause: Duration,
     /// Memory that requests may take.
     pub(super) budget: Budget,
+    /// Those that are open.
+    pub(super) connections: Arc<Connections>,
     /// Places at which large bodies are read and printed.
     pub(super) desks: Semaphore,
     /// Places for warm-up streams.
@@ -230,7 +232,7 @@ async fn sweep(connections: &Connections) {
 /// The first address that cannot be taken.
 pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
     let Patience { connections, keep_alive, client } = options.patience;
-    let connections = Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics));
+    let connections = Arc::new(Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics)));
     let shared = web::Data::new(Shared {
         live: Live::new(Arc::clone(&state.metrics)),
         reranker: state.reranker,
@@ -248,20 +250,14 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         access: access(options),
         client_pause: client,
         budget: state.budget,
+        connections: Arc::clone(&connections),
         desks: Semaphore::new(DESKS),
         warm_ups: cache::Places::default(),
     });
     shared.count_keys();
     warn_if_open(options);
     let (tls, certificates) = options.exposure.tls.as_ref().map(tls::config).transpose()?.unzip();
-    let mut desk = Binding {
-        options,
-        shared,
-        connections: Arc::new(connections),
-        tls,
-        addresses: Vec::new(),
-        sockets: Vec::new(),
-    };
+    let mut desk = Binding { options, shared, connections, tls, addresses: Vec::new(), sockets: Vec::new() };
     let apart = &options.exposure.operations;
     let server = desk.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
     desk.tls = None;
@@ -305,7 +301,11 @@ impl Binding<'_> {
             client: self.options.patience.client,
             longest_stop_seconds: LONGEST_STOP_SECONDS,
         };
-        let mut assembly = Assembly::new(terms, Arc::clone(&self.connections), Arc::clone(&self.shared.metrics));
+        let mut assembly = Assembly::new(
+            terms,
+            Arc::clone(&self.connections),
+            (Arc::clone(&self.shared.metrics), self.shared.budget.clone()),
+        );
         for listen in listen {
             assembly = match listen {
                 Listen::Tcp(address) => {

@@ -3,7 +3,8 @@
 //! - `heads`: where requests begin, and offers to change the protocol, which are ignored.
 //!
 //! In: such offers are overwritten. Out: what the library itself answers to bytes that are no request, a bare status,
-//! becomes the one error body. After such an answer the rest of what the client sends is read for a moment: closing a
+//! becomes the one error body. A head that is longer than what is planned for a connection takes memory from the budget as it
+//! comes. After such an answer the rest of what the client sends is read for a moment: closing a
 //! socket with unread bytes resets the connection, and the answer is lost with it. Nothing else is touched; bytes are
 //! not held but for the beginning of a header line whose end has not arrived. It must not know what requests ask.
 
@@ -20,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use self::heads::Heads;
 use super::error::{Refusal, Reject};
 use super::request_id;
+use crate::budget::{Budget, Class, Denied, Reservation};
 use crate::metrics::{Answered, Metrics};
 
 /// Bytes of a line's beginning that are held; a longer line is left alone: the library refuses it.
@@ -32,6 +34,16 @@ const LONGEST_BARE: usize = 512;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
 
+/// Bytes of an unfinished head that are in what is planned for each connection; for more, memory is taken.
+const PLANNED_HEAD: usize = 8 << 10;
+
+/// Bytes of memory for each byte of a longer head: the library's room for it grows by doubling, and what is held here of a
+/// long line is there twice for a moment.
+const FACTOR: usize = 3;
+
+/// Bytes that are read at once, at most, before memory is taken again.
+const PIECE: usize = 8 << 10;
+
 /// A connection's bytes.
 pub(super) struct Transport<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     /// `None` once it lingers on its own.
@@ -43,11 +55,13 @@ pub(super) struct Transport<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> 
     /// What is left to write of an answer of ours.
     answer: Vec<u8>,
     was_refused: bool,
+    /// For the head that is being read.
+    memory: Reservation,
     metrics: Arc<Metrics>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
-    pub(super) fn new(io: T, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(io: T, metrics: Arc<Metrics>, budget: &Budget) -> Self {
         Self {
             io: Some(io),
             heads: Heads::default(),
@@ -55,6 +69,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
             passable: 0,
             answer: Vec::new(),
             was_refused: false,
+            memory: budget.nothing(Class::Small),
             metrics,
         }
     }
@@ -92,6 +107,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
         Poll::Ready(Ok(()))
     }
 
+    /// Takes memory for what a long head is about to bring. It is not waited for: a head is short where nobody means harm.
+    fn pay(&mut self) -> Result<(), Denied> {
+        let head = self.heads.unfinished() + self.held.len();
+        let wanted = if head > PLANNED_HEAD { ((head + PIECE) * FACTOR) as u64 } else { 0 };
+        let more = wanted.saturating_sub(self.memory.bytes());
+        if more > 0 { self.memory.try_grow(more) } else { Ok(()) }
+    }
+
     /// Takes the library's own answer and puts ours in its place.
     fn replace(&mut self, status: u16) {
         self.was_refused = true;
@@ -99,18 +122,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
         if self.heads.are_behind() {
             return;
         }
-        let refusal = Refusal::from(match status {
+        self.refuse(&Refusal::from(match status {
             408 => Reject::HeadUnread,
             431 => Reject::HeadTooLarge,
             _ => Reject::Framing,
-        });
+        }));
+    }
+
+    /// Answers in the library's place; it is not asked any more.
+    fn refuse(&mut self, refusal: &Refusal) {
+        self.was_refused = true;
         let status = refusal.status().0;
         self.metrics.requests.get_or_create(&Answered { face: "none", status: status.as_u16() }).inc();
         let (id, body) = (request_id::of(None), refusal.body());
+        let retry = if status.as_u16() == 503 { "retry-after: 1\r\n" } else { "" };
         tracing::info!(request.id = id, face = "none", status = status.as_u16(), error = %refusal, "refused");
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             x-content-type-options: nosniff\r\nx-request-id: {id}\r\n\r\n",
+             x-content-type-options: nosniff\r\nx-request-id: {id}\r\n{retry}\r\n",
             status.as_str(),
             status.canonical_reason().unwrap_or_default(),
             body.len()
@@ -149,6 +178,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Transport
             return Poll::Ready(Ok(()));
         }
         loop {
+            if let Err(denied) = this.pay() {
+                this.refuse(&denied.into());
+                // The library lets go of the connection, and the answer goes out behind it.
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
             let before = buffer.filled().len();
             // Whole lines and bodies go through without being copied.
             if this.held.is_empty() {
@@ -169,7 +203,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncRead for Transport
             let mut piece = ReadBuf::new(&mut piece);
             ready!(this.socket()?.poll_read(context, &mut piece))?;
             this.held.extend_from_slice(piece.filled());
-            if piece.filled().is_empty() || this.held.len() > LONGEST_LINE {
+            // A long line that comes in pieces is not looked through again for each of them.
+            let is_over = piece.filled().is_empty() || this.held.len() > LONGEST_LINE;
+            if !is_over && this.heads.want_line_end() && !piece.filled().contains(&b'\n') {
+                continue;
+            }
+            if is_over {
                 // What never becomes a line is for the library to judge.
                 this.heads.give_up();
             }
@@ -185,6 +224,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> AsyncWrite for Transpor
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         ready!(this.poll_answer(context))?;
+        if this.heads.unfinished() == 0 && this.held.is_empty() {
+            // Its request is being answered, and the next one's head is not here yet.
+            this.memory.shrink(0);
+        }
         match bare_answer(bytes) {
             Some((0, status)) => {
                 this.replace(status);

@@ -179,22 +179,77 @@ fn who_sends_slowly_loses_the_connection_and_others_do_not_notice() {
     assert_eq!(app.post("/v1/rerank", slow).status, 200);
 }
 
+/// Eight places, and more time than a test takes.
+fn eight() -> App {
+    let long = Duration::from_secs(60);
+    App::with(Setup { patience: Patience { connections: 8, keep_alive: long, client: long }, ..Setup::default() })
+}
+
+// Case A2.
 #[test]
-fn connections_beyond_the_limit_are_shut_and_their_places_come_back() {
-    let app = impatient(8);
-    let held: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(app.address).expect("the server listens")).collect();
-    std::thread::sleep(Duration::from_millis(50));
+fn a_connection_without_a_request_makes_room_for_the_next_one() {
+    let app = eight();
+    let mut held: Vec<TcpStream> =
+        (0..8).map(|_| TcpStream::connect(app.address).expect("the server listens")).collect();
+    for (number, stream) in held.iter_mut().enumerate().skip(4) {
+        // Half a head is no request yet.
+        stream.write_all(format!("GET /livez HTTP/1.1\r\nx-half: {number}").as_bytes()).expect("sent");
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    for _ in 0..3 {
+        // A connection each: all are served.
+        assert_eq!(app.post("/v1/rerank", BODY).status, 200);
+    }
+    assert!(app.figure("rescored_connections_shut_total{reason=\"room\"}") >= 1);
+    // Which of them was accepted first is the system's choice.
+    let is_shut = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        match stream.read(&mut [0; 16]) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
+        }
+    };
+    let shut = held.iter_mut().map(is_shut).filter(|is_shut| *is_shut).count();
+    assert!((1..8).contains(&shut), "{shut} of eight made room");
+}
+
+// Case A2.
+#[test]
+fn connections_beyond_the_limit_are_shut_where_all_have_requests_and_their_places_come_back() {
+    let app = eight();
+    let begun = format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: 9000\r\n\r\n{BODY}");
+    let held: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut stream = TcpStream::connect(app.address).expect("the server listens");
+            stream.write_all(begun.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    // Until all of them are in work, and long enough that none would be spared for being new.
+    std::thread::sleep(Duration::from_secs(1));
     let mut ninth = TcpStream::connect(app.address).expect("the system accepts");
     let (said, took) = until_closed(&mut ninth);
     assert_eq!(said, "");
-    assert!(took < Duration::from_millis(250), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     drop(held);
-    let until = Instant::now() + Duration::from_secs(5);
-    while app.figure("rescored_connections") > 1 {
+    let until = Instant::now() + Duration::from_secs(10);
+    let is_served = || {
+        let mut stream = TcpStream::connect(app.address).expect("the system accepts");
+        let sent = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        sent.is_ok() && until_closed(&mut stream).0.starts_with("HTTP/1.1 200")
+    };
+    while !is_served() {
         assert!(Instant::now() < until, "places do not come back");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(50));
     }
     assert!(app.figure("rescored_connections_shut_total{reason=\"too_many\"}") > 0);
+    let info = app.get("/info").ok();
+    assert_eq!(info["connections"]["limit"], 8, "{info}");
+    let open = info["connections"]["open"].as_u64().expect("a number");
+    assert!((1..=8).contains(&open), "{info}");
+    assert_eq!(info["connections"]["planned_bytes"], open * (64 << 10), "{info}");
+    assert_eq!(app.figure("rescored_connections_limit"), 8);
+    assert!(app.figure("rescored_memory_connections_bytes") >= 64 << 10);
 }
 
 #[test]

@@ -284,6 +284,60 @@ fn a_warm_up_line_that_does_not_fit_is_passed_over() {
     wait_until_nothing_is_held(&app);
 }
 
+/// Case A2: heads are paid for beyond what is planned for a connection, refused where there is no memory, and given back.
+#[test]
+fn long_heads_are_paid_for_as_they_come_and_refused_where_nothing_is_left() {
+    let app = with(MIB);
+    let begin = "POST /v1/rerank HTTP/1.1\r\nhost: x\r\n";
+    let short = format!("{begin}x-short: {}", "x".repeat(4 << 10));
+    let line = format!("{begin}x-long: {}", "x".repeat(100 << 10));
+    let lines = format!("{begin}{}", format!("x-line: {}\r\n", "x".repeat(2000)).repeat(50));
+    let mut first = raw(&app);
+    first.write_all(short.as_bytes()).expect("written");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(app.figure("rescored_memory_budget_used_bytes"), 0, "a short head is planned for");
+    let mut open = vec![first];
+    for sent in [&line, &lines].into_iter().cycle().take(8) {
+        let mut stream = raw(&app);
+        // One that is refused in the middle of it does not take it all.
+        drop(stream.write_all(sent.as_bytes()));
+        open.push(stream);
+    }
+    let until = Instant::now() + Duration::from_secs(10);
+    while app.figure("rescored_memory_budget_used_bytes") < 300 << 10 {
+        assert!(Instant::now() < until, "long heads are not paid for");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(app.figure("rescored_memory_budget_used_bytes") <= MIB);
+    // More than a megabyte has room for: of so many, some were refused, and those were told so.
+    let mut refused = 0;
+    for stream in open.iter_mut().skip(1) {
+        stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
+        let mut told = [0; 512];
+        if let Ok(count) = stream.read(&mut told)
+            && count > 0
+        {
+            let told = String::from_utf8_lossy(&told[..count]).to_ascii_lowercase();
+            assert!(told.starts_with("http/1.1 503") && told.contains("\r\nretry-after: 1\r\n"), "{told}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "nothing was refused");
+    // A probe's head is short: it is answered whatever others hold.
+    assert_eq!(app.get("/livez").status, 200);
+    drop(open);
+    wait_until_nothing_is_held(&app);
+    // A whole long head is served where there is room, and paid for until its answer.
+    let mut connection = raw(&app);
+    connection
+        .write_all(format!("{}\r\n\r\n", line.replace("POST /v1/rerank", "GET /livez")).as_bytes())
+        .expect("written");
+    let mut told = [0; 12];
+    connection.read_exact(&mut told).expect("an answer");
+    assert_eq!(&told, b"HTTP/1.1 200");
+    wait_until_nothing_is_held(&app);
+}
+
 #[test]
 fn the_budget_is_told() {
     let app = with(100 * MIB);

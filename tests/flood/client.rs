@@ -4,20 +4,48 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What came back of a request, if anything did.
+/// What came back of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// 0 when the connection ended without an answer.
-    pub(crate) status: u16,
-    pub(crate) may_retry: bool,
+pub(crate) enum Told {
+    Answered {
+        status: u16,
+        may_retry: bool,
+        /// The beginning of the body.
+        said: String,
+    },
+    /// No connection was made.
+    NotConnected(ErrorKind),
+    /// The connection was reset, or broke otherwise, before an answer began.
+    Broken(ErrorKind),
+    /// The connection was closed in order, without an answer.
+    Closed,
+    /// Nothing came for so long.
+    TimedOut(Duration),
 }
 
-pub(crate) fn connect(address: SocketAddr) -> Option<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10)).ok()?;
-    stream.set_nodelay(true).ok()?;
-    stream.set_write_timeout(Some(Duration::from_secs(1))).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(40))).ok()?;
-    Some(stream)
+impl Told {
+    /// What a refusal says, and what became of a request without an answer.
+    pub(crate) fn why(&self) -> String {
+        if let Self::Answered { status, said, .. } = self { format!("{status} {said}") } else { format!("{self:?}") }
+    }
+
+    pub(crate) const fn status(&self) -> Option<u16> {
+        if let Self::Answered { status, .. } = self { Some(*status) } else { None }
+    }
+}
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream, Told> {
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10));
+    let prepared = stream.and_then(|stream| {
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(Duration::from_secs(1)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    });
+    prepared.map_err(|error| Told::NotConnected(error.kind()))
 }
 
 pub(crate) fn head(path: &str, length: usize) -> String {
@@ -42,7 +70,10 @@ pub(crate) fn write_until(stream: &mut TcpStream, bytes: &[u8], until: Instant) 
 
 /// Sends a whole request and reads its answer to the end.
 pub(crate) fn post(address: SocketAddr, path: &str, body: &[u8]) -> Told {
-    let Some(mut stream) = connect(address) else { return Told { status: 0, may_retry: false } };
+    let mut stream = match connect(address) {
+        Ok(stream) => stream,
+        Err(told) => return told,
+    };
     let until = Instant::now() + Duration::from_secs(40);
     write_until(&mut stream, head(path, body.len()).as_bytes(), until);
     write_until(&mut stream, body, until);
@@ -52,14 +83,25 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &[u8]) -> Told {
 /// Reads an answer to the end of its connection.
 pub(crate) fn read(stream: &mut TcpStream) -> Told {
     let (mut start, mut piece) = (Vec::new(), vec![0; 64 << 10]);
-    while let Ok(count) = stream.read(&mut piece) {
-        if count == 0 {
-            break;
+    let ended = loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break Told::Closed,
+            Ok(count) => {
+                let room = 4096_usize.saturating_sub(start.len());
+                start.extend_from_slice(&piece[..count.min(room)]);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break Told::TimedOut(PATIENCE);
+            }
+            Err(error) => break Told::Broken(error.kind()),
         }
-        let room = 4096_usize.saturating_sub(start.len());
-        start.extend_from_slice(&piece[..count.min(room)]);
-    }
-    let text = String::from_utf8_lossy(&start).to_ascii_lowercase();
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    Told { status, may_retry: text.contains("\r\nretry-after:") }
+    };
+    // An answer counts however its connection ended.
+    let text = String::from_utf8_lossy(&start);
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let may_retry = head.to_ascii_lowercase().contains("\r\nretry-after:");
+    let said = body.chars().take(200).collect();
+    status.map_or(ended, |status| Told::Answered { status, may_retry, said })
 }

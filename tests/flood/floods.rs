@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Told, connect, head, post, read, write_until};
 use crate::flooded::thread;
+use crate::tier;
 
 /// Sends it all to a server, and says what it was told.
 type Flood = fn(SocketAddr) -> Vec<Told>;
@@ -21,6 +22,10 @@ pub(crate) const ALL: &[(&str, Flood)] = &[
     ("answers that nobody reads", unread),
     ("warm-up streams", warm_ups),
     ("chunked bodies without an end", endless),
+    ("engines' results", results),
+    ("600 connections with heads of 120 KiB", heads),
+    ("400 connections with bodies of 200 KiB that stop short", bodies),
+    ("a second tier that answers hugely or never", hostile_tier),
     ("small requests after all that", after),
 ];
 
@@ -41,7 +46,10 @@ fn unfinished(address: SocketAddr) -> Vec<Told> {
     let client = |_| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
         let body = Arc::clone(&body);
         Box::new(move || {
-            let Some(mut stream) = connect(address) else { return Vec::new() };
+            let mut stream = match connect(address) {
+                Ok(stream) => stream,
+                Err(told) => return vec![told],
+            };
             drop(stream.write_all(head("/v1/rerank", 60 * MIB).as_bytes()));
             write_until(&mut stream, body.as_bytes(), Instant::now() + Duration::from_secs(2));
             // It stands still until it is told what is thought of it.
@@ -52,7 +60,7 @@ fn unfinished(address: SocketAddr) -> Vec<Told> {
 }
 
 fn dripping(address: SocketAddr) -> Vec<Told> {
-    let mut open: Vec<_> = (0..500).filter_map(|_| connect(address)).collect();
+    let mut open: Vec<_> = (0..500).filter_map(|_| connect(address).ok()).collect();
     let body = words(100 << 10);
     for (number, stream) in open.iter_mut().enumerate() {
         // Some have sent nearly all of a small body, some next to nothing, some not even a whole head.
@@ -151,7 +159,10 @@ fn unread(address: SocketAddr) -> Vec<Told> {
     let client = |_| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
         let body = Arc::clone(&body);
         Box::new(move || {
-            let Some(mut stream) = connect(address) else { return Vec::new() };
+            let mut stream = match connect(address) {
+                Ok(stream) => stream,
+                Err(told) => return vec![told],
+            };
             let until = Instant::now() + Duration::from_secs(4);
             write_until(&mut stream, head("/v1/rerank", body.len()).as_bytes(), until);
             write_until(&mut stream, body.as_bytes(), until);
@@ -181,7 +192,10 @@ fn endless(address: SocketAddr) -> Vec<Told> {
         let piece = piece.clone();
         let path = if number.is_multiple_of(2) { "/v1/rerank" } else { "/rescore/vespa" };
         Box::new(move || {
-            let Some(mut stream) = connect(address) else { return Vec::new() };
+            let mut stream = match connect(address) {
+                Ok(stream) => stream,
+                Err(told) => return vec![told],
+            };
             let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
             drop(stream.write_all(head.as_bytes()));
             let until = Instant::now() + Duration::from_secs(10);
@@ -196,9 +210,104 @@ fn endless(address: SocketAddr) -> Vec<Told> {
     at_once((0..8).map(client))
 }
 
+/// Results of four dialects, of many hits and of few long ones, all of them whole.
+fn results(address: SocketAddr) -> Vec<Told> {
+    let hits = |count: usize, bytes: usize, index: &str| {
+        let text = words(bytes);
+        let hit = |number: usize| {
+            format!(
+                r#"{{{index}"_id":"{number}","_score":{}.0,"_source":{{"text":"{number} {text}","more":{{"a":[1,2]}}}}}}"#,
+                count - number
+            )
+        };
+        format!(r#"{{"hits":{{"hits":[{}]}}}}"#, (0..count).map(hit).collect::<Vec<_>>().join(","))
+    };
+    let of_engine =
+        |response: String| format!(r#"{{"query":"who runs away","fields":["text"],"response":{response}}}"#);
+    let vespa = |count: usize, bytes: usize| {
+        let text = words(bytes);
+        let hit =
+            |number: usize| format!(r#"{{"id":"{number}","relevance":1.0,"fields":{{"text":"{number} {text}"}}}}"#);
+        let hits: Vec<_> = (0..count).map(hit).collect();
+        of_engine(format!(r#"{{"root":{{"children":[{}]}}}}"#, hits.join(",")))
+    };
+    let bodies = [
+        ("/rescore/opensearch", of_engine(hits(10_000, 1000, ""))),
+        ("/rescore/opensearch", of_engine(hits(20, 700 << 10, r#""_index":"a","#))),
+        ("/rescore/vespa", vespa(10_000, 1000)),
+        ("/rescore/vespa", vespa(4, 4 * MIB)),
+    ]
+    .map(|(path, body)| (path, Arc::new(body)));
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+        let (path, body) = &bodies[number % bodies.len()];
+        let (path, body) = (*path, Arc::clone(body));
+        Box::new(move || vec![post(address, path, body.as_bytes())])
+    };
+    at_once((0..60).map(client))
+}
+
+/// Holds so many connections open, each with what it sends of a request, for some seconds; they are told nothing.
+fn held(address: SocketAddr, count: usize, sent: &str) -> Vec<Told> {
+    let mut open = Vec::new();
+    let begun = Instant::now();
+    for _ in 0..count {
+        // One that finds no place is shut down at once.
+        let Ok(mut stream) = connect(address) else { continue };
+        drop(stream.set_write_timeout(Some(Duration::from_millis(20))));
+        drop(stream.write_all(sent.as_bytes()));
+        open.push(stream);
+    }
+    std::thread::sleep(Duration::from_secs(4).saturating_sub(begun.elapsed()).max(Duration::from_secs(1)));
+    Vec::new()
+}
+
+fn heads(address: SocketAddr) -> Vec<Told> {
+    // One header of that length, and many short ones: what is held of a line, and what the library holds of lines.
+    let long = format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\nx-padding: {}", "x".repeat(120 << 10));
+    let lines = format!("x-padding: {}\r\n", "x".repeat(2000)).repeat(60);
+    let many = format!("GET /livez HTTP/1.1\r\nhost: x\r\n{lines}");
+    let halves = [long, many].map(|sent| thread(move || held(address, 300, &sent)));
+    halves.into_iter().flat_map(|one| one.join().expect("a client")).collect()
+}
+
+fn bodies(address: SocketAddr) -> Vec<Told> {
+    let sent = head("/v1/rerank", 201 << 10) + &format!(r#"{{"query":"q","documents":["{}"#, words(200 << 10));
+    held(address, 400, &sent)
+}
+
+fn hostile_tier(address: SocketAddr) -> Vec<Told> {
+    let before = tier::hostilities();
+    tier::turn(true);
+    let begun = Instant::now();
+    // A tier that was late beside the floods before is left alone for ten seconds.
+    let goes_on = move || {
+        let least = if tier::hostilities() > before { 12 } else { 40 };
+        begun.elapsed() < Duration::from_secs(least)
+    };
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+        Box::new(move || {
+            let mut told = Vec::new();
+            while goes_on() {
+                // Texts that were not asked for before: each is looked for in the tier.
+                let round = told.len();
+                let documents: Vec<String> = (0..50).map(|one| format!("\"{number} {round} {one}\"")).collect();
+                let body = format!(r#"{{"query":"who runs away","documents":[{}]}}"#, documents.join(","));
+                told.push(post(address, "/v1/rerank", body.as_bytes()));
+            }
+            told
+        })
+    };
+    let told = at_once((0..6).map(client));
+    tier::turn(false);
+    let after = tier::hostilities();
+    assert!(after > before, "the tier was not asked");
+    println!("the tier was hostile {} times", after - before);
+    told
+}
+
 fn after(address: SocketAddr) -> Vec<Told> {
     let body = r#"{"query":"q","documents":["a","b"]}"#;
     let told: Vec<Told> = (0..20).map(|_| post(address, "/v1/rerank", body.as_bytes())).collect();
-    assert!(told.iter().all(|one| one.status == 200), "{told:?}");
+    assert!(told.iter().all(|one| one.status() == Some(200)), "{told:?}");
     told
 }

@@ -8,3 +8,5 @@ mod client;
 mod flooded;
 #[cfg(test)]
 mod floods;
+#[cfg(test)]
+mod tier;

@@ -1,4 +1,4 @@
-//! `rescored eval` from outside: the real model on a small set of its own, and the built-in first stage on XQuAD.
+//! `rescored eval` from outside: the real model on a small set of its own, and the built-in first stage on real texts.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -293,6 +293,10 @@ mod tests {
         Host { name: name.into(), port }
     }
 
+    fn behind(sentinels: Vec<Host>, master: &str) -> Place {
+        Place::Sentinels { sentinels, master: master.into(), login: None }
+    }
+
     fn login(user: &str, password: &str) -> Login {
         Login { user: (!user.is_empty()).then(|| user.into()), password: password.into() }
     }
@@ -326,31 +330,16 @@ mod tests {
             ("rediss+cluster://a/0", Place::Cluster(vec![at("a", 6379)]), true, None, 0),
             (
                 "redis+sentinel://:p%40ss@a:26379,[::1]/main",
-                Place::Sentinels {
-                    sentinels: vec![at("a", 26379), at("::1", 26379)],
-                    master: "main".into(),
-                    login: None,
-                },
+                behind(vec![at("a", 26379), at("::1", 26379)], "main"),
                 false,
                 Some(login("", "p@ss")),
                 0,
             ),
             (
                 "valkeys+sentinel://us%20er:%F0%9F%94%91@a/the%20master/3",
-                Place::Sentinels { sentinels: vec![at("a", 26379)], master: "the master".into(), login: None },
+                behind(vec![at("a", 26379)], "the master"),
                 true,
                 Some(login("us er", "🔑")),
-                3,
-            ),
-            (
-                "redis+sentinel://u:p@a/main/3?sentinel_username=watch&sentinel_password=p%40ss",
-                Place::Sentinels {
-                    sentinels: vec![at("a", 26379)],
-                    master: "main".into(),
-                    login: Some(login("watch", "p@ss")),
-                },
-                false,
-                Some(login("u", "p")),
                 3,
             ),
             ("unix:///run/redis.sock", Place::Socket("/run/redis.sock".into()), false, None, 0),
@@ -370,10 +359,20 @@ mod tests {
             ),
         ];
         for (url, place, tls, login, database) in cases {
-            let tls = tls.then(Certificates::default);
-            assert_eq!(Address::parse(url).unwrap(), Address { place, tls, login, database }, "{url}");
+            let expected = Address { place, tls: tls.then(Certificates::default), login, database };
+            assert_eq!(Address::parse(url).unwrap(), expected, "{url}");
         }
         assert_eq!(decoded("%ff%00").unwrap(), [255, 0], "a password may be any bytes");
+    }
+
+    // Case C8.
+    #[test]
+    fn sentinels_have_a_login_of_their_own_beside_the_masters() {
+        let url = "redis+sentinel://u:p@a/main/3?sentinel_username=watch&sentinel_password=p%40ss";
+        let sentinels = vec![at("a", 26379)];
+        let place = Place::Sentinels { sentinels, master: "main".into(), login: Some(login("watch", "p@ss")) };
+        let address = Address { login: Some(login("u", "p")), ..Address::of(place, 3) };
+        assert_eq!(Address::parse(url).unwrap(), address);
     }
 
     // Case C8.

@@ -196,7 +196,7 @@ fn behind(
             Broken::Refused("the sentinel asks for a password; add `?sentinel_password=password`".to_owned())
         }
         Broken::Refused(words) => Broken::Refused(format!("the sentinel says {words}")),
-        other => other,
+        Broken::Late | Broken::Down(_) | Broken::Nonsense(_) | Broken::Memory(_) => error,
     })?;
     let mut connection = Connection::open(&master, greeting, until)?;
     // A sentinel that was cut off may still name the former one.

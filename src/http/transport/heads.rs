@@ -45,24 +45,38 @@ struct Framing {
 
 /// Follows the bytes of one connection.
 #[derive(Debug)]
-pub(super) struct Heads(Place);
+pub(super) struct Heads {
+    place: Place,
+    /// Bytes of a head that has not ended, as far as they were passed on.
+    unfinished: usize,
+}
 
 impl Default for Heads {
     fn default() -> Self {
-        Self(Place::Start)
+        Self { place: Place::Start, unfinished: 0 }
     }
 }
 
 impl Heads {
     /// Leaves everything alone that follows.
     pub(super) fn give_up(&mut self) {
-        self.0 = Place::Unknown;
+        self.place = Place::Unknown;
     }
 
     /// Whether the last bytes are of a body in chunks, whose request was handed on before: if something is wrong, it is
     /// with those.
     pub(super) const fn are_behind(&self) -> bool {
-        matches!(self.0, Place::Size | Place::Chunk(_) | Place::Trailers | Place::Broken)
+        matches!(self.place, Place::Size | Place::Chunk(_) | Place::Trailers | Place::Broken)
+    }
+
+    /// Bytes that were passed on of a head that has not ended yet: the library keeps them until it has.
+    pub(super) const fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// Whether a line is held whose end alone says what comes next: until that is there, nothing is to be looked at.
+    pub(super) const fn want_line_end(&self) -> bool {
+        matches!(self.place, Place::Head(_) | Place::Trailers | Place::Size)
     }
 
     /// Looks through the next bytes and says how many of them may be passed on; the rest is the beginning of a line and
@@ -70,21 +84,32 @@ impl Heads {
     pub(super) fn follow(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            match self.0 {
-                Place::Unknown | Place::Broken => return bytes.len(),
+            match self.place {
+                Place::Unknown | Place::Broken => {
+                    self.unfinished += rest.len();
+                    return bytes.len();
+                }
                 Place::Body(left) => at += self.pass(left, rest.len(), (Place::Body, Place::Start)),
                 Place::Chunk(left) => at += self.pass(left, rest.len(), (Place::Chunk, Place::Size)),
                 Place::Start | Place::Line | Place::Head(_) | Place::Size | Place::Trailers => {
                     let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-                        return self.cut(rest).map_or(at, |()| bytes.len());
+                        let length = rest.len();
+                        return self.cut(rest).map_or(at, |()| {
+                            self.unfinished += length;
+                            bytes.len()
+                        });
                     };
                     let line = &mut rest[..end];
                     let line = match line.split_last_mut() {
                         Some((b'\r', line)) => line,
                         _ => line,
                     };
-                    self.0 = self.0.behind(line);
+                    self.place = self.place.behind(line);
                     at += end + 1;
+                    self.unfinished = match self.place {
+                        Place::Line | Place::Head(_) | Place::Trailers | Place::Unknown => self.unfinished + end + 1,
+                        Place::Start | Place::Body(_) | Place::Size | Place::Chunk(_) | Place::Broken => 0,
+                    };
                 }
             }
         }
@@ -94,7 +119,7 @@ impl Heads {
     /// Goes on behind the beginning of a line, when nothing in it is to be changed and it says what comes next: what is
     /// wrong from its first byte on is refused at once.
     fn cut(&mut self, line: &[u8]) -> Option<()> {
-        self.0 = match self.0 {
+        self.place = match self.place {
             Place::Start if line == b"\r" || (line.len() < CONNECT.len() && CONNECT.starts_with(line)) => return None,
             Place::Start if line.starts_with(CONNECT) => Place::Unknown,
             Place::Start | Place::Line => Place::Line,
@@ -114,7 +139,7 @@ impl Heads {
     fn pass(&mut self, left: u64, there: usize, (same, next): (fn(u64) -> Place, Place)) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(there);
         let left = left - passed as u64;
-        self.0 = if left == 0 { next } else { same(left) };
+        self.place = if left == 0 { next } else { same(left) };
         passed
     }
 }
