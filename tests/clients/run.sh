@@ -66,7 +66,7 @@ run_contract() {
         echo "GET /openapi.json: $status; the contract cannot be tested without the document" >&2
         return 1
     fi
-    local config=$PWD/tests/clients/schemathesis.toml hooks=$PWD/tests/clients/ndjson.py
+    local config=$PWD/tests/clients/schemathesis.toml hooks=$PWD/tests/clients/hooks.py
     (cd "$work" && NO_PROXY=127.0.0.1 SCHEMATHESIS_HOOKS=$hooks "$schemathesis" --config-file "$config" run "$document")
 }
 
