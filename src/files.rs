@@ -1,14 +1,14 @@
 //! Files that are read, replaced and locked with care: in folders where others may write, and at paths that may be
 //! anything.
 //!
-//! Owns three rules. What is read is a regular file, and opening it never waits: no link is followed, no pipe is waited
-//! for, no device is touched. A file is replaced whole, by a new one of mode 0600 under a name that nobody knew before.
+//! Owns three rules. What is read is a regular file, and opening it never waits: no link is followed unless the caller
+//! says so, no pipe is waited for, no device is touched, no file without an end is read. A file is replaced whole, by a new one of mode 0600 under a name that nobody knew before.
 //! Who keeps a file for long holds a lock file beside it. It must not know what the files hold.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,49 @@ pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
     regular(options.open(path).map_err(|error| told(path, error))?)
+}
+
+/// Opens a regular file for reading, links followed: files of models often lie behind links, as the model hub's cache
+/// keeps them. A pipe or a device is refused, and not waited for.
+///
+/// # Errors
+/// What the system said, or what lies there instead of a regular file.
+pub fn follow(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    // The system's own words for a pipe or a device without a peer do not say what is wrong.
+    let opened = options.open(path).map_err(|error| match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => wrong(kind(&there)),
+        Ok(_) | Err(_) => error,
+    });
+    regular(opened?)
+}
+
+/// Reads a regular file of at most so many bytes, links followed.
+///
+/// # Errors
+/// As [`follow`], and when it is larger.
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    follow(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {most} bytes")));
+    }
+    Ok(content)
+}
+
+/// Reads a regular file of at most so many bytes that holds text in UTF-8, links followed. A byte order mark before it,
+/// which some editors write, is passed over.
+///
+/// # Errors
+/// As [`read`], and when it is no UTF-8.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8");
+    let mut text = String::from_utf8(read(path, most)?).map_err(not_text)?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
 }
 
 /// A file that is being written, to take another one's place. Dropped before it was published, it is gone.
@@ -311,5 +354,39 @@ mod tests {
             assert!(matches!(error, LockError::File(_)), "{name}: {error}");
         }
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    // Cases B9 and A10: files of models may lie behind links, and be anything.
+    #[test]
+    fn what_is_read_through_links_is_a_regular_file_of_bounded_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("text"), "\u{feff}eight by").unwrap();
+        std::fs::write(at("bytes"), b"\xff\xfe").unwrap();
+        symlink(at("text"), at("link")).unwrap();
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        symlink("/dev/zero", at("endless")).unwrap();
+        symlink(at("loop"), at("loop")).unwrap();
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        symlink(at("pipe"), at("link to a pipe")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert_eq!(read_text(&at("text"), 11).unwrap(), "eight by", "without its mark");
+        assert_eq!(read_text(&at("link"), 11).unwrap(), "eight by");
+        for (name, told) in [
+            ("", "is a folder"),
+            ("pipe", "is no regular file"),
+            ("link to a pipe", "is no regular file"),
+            ("socket", "is no regular file"),
+            ("endless", "is no regular file"),
+            ("bytes", "no text in UTF-8"),
+            ("dangling", "No such file"),
+            ("loop", "symbolic links"),
+        ] {
+            let begun = Instant::now();
+            let error = read_text(&at(name), 1 << 20).unwrap_err().to_string();
+            assert!(error.contains(told), "{name}: {error}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
+        }
+        assert!(read_text(&at("text"), 10).unwrap_err().to_string().contains("larger than 10 bytes"));
     }
 }

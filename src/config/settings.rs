@@ -253,7 +253,7 @@ table! {
     DRAIN: Period, Open, "25s", Period { min: Duration::ZERO, max: HOUR },
         "How long the end may take after SIGTERM or SIGINT: accepted requests have all of it but the last tenth, a second at \
          most, in which the rest ends.";
-    LOG: Filter, Open, "info,actix_server=warn", Filter,
+    LOG: Filter, Open, "info,actix_server=warn,actix_http=off", Filter,
         "Which log lines are written.";
     LOG_FORMAT: Words<Format>, Open, "auto", Words { of: &[
         ("auto", Format::Auto), ("json", Format::Json), ("text", Format::Text),

@@ -99,7 +99,10 @@ fn an_empty_environment_gives_the_documented_defaults() {
         (None, None, 8_000_000)
     );
     assert_eq!((config.cache.bytes, config.cache.ttl), (256 << 20, None));
-    assert_eq!((config.telemetry.filter.as_str(), config.telemetry.format), ("info,actix_server=warn", Format::Auto));
+    assert_eq!(
+        (config.telemetry.filter.as_str(), config.telemetry.format),
+        ("info,actix_server=warn,actix_http=off", Format::Auto)
+    );
 }
 
 #[test]

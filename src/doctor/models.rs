@@ -110,6 +110,9 @@ fn remedy(id: &str, error: &OpenError) -> String {
         OpenError::ShapeOnly { .. } => {
             "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()
         }
+        OpenError::Vocabulary { .. } => {
+            format!("put the tokenizer.json of the model's own source beside its graph, or: rescored fetch {id}")
+        }
         OpenError::Manifest(_)
         | OpenError::Origin(_)
         | OpenError::Tokenizer(_)

@@ -122,9 +122,9 @@ impl Access {
         let setting = "RESCORED_ALLOWED_ORIGINS";
         if origins.peek().is_none() {
             // Browsers say this much of requests that carry no origin, such as those of pictures and links.
-            let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-            return match site {
-                None | Some(b"same-origin" | b"none") => Ok(()),
+            let mut sites = headers.get_all("sec-fetch-site").map(HeaderValue::as_bytes);
+            return match sites.find(|site| !matches!(*site, b"same-origin" | b"none")) {
+                None => Ok(()),
                 Some(other) => {
                     let value = printable(&String::from_utf8_lossy(other));
                     Err(Foreign { header: "sec-fetch-site", value, setting })

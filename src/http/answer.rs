@@ -242,11 +242,17 @@ fn print(call: &Call<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option
 /// The deadline that a caller names in a header.
 pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
     const NAME: &str = "x-request-timeout-ms";
-    let Some(value) = headers.get(NAME) else { return Ok(None) };
-    match value.to_str().ok().and_then(Millis::parse) {
-        Some(Millis(timeout)) => Ok(Some(timeout)),
-        None => Err(Reject::field(NAME, format!("expected {}", Millis::EXPECTED))),
+    let mut found = None;
+    for value in headers.get_all(NAME) {
+        let Some(Millis(timeout)) = value.to_str().ok().and_then(Millis::parse) else {
+            return Err(Reject::field(NAME, format!("expected {}", Millis::EXPECTED)));
+        };
+        if found.is_some_and(|before| before != timeout) {
+            return Err(Reject::field(NAME, "sent twice with different values; send it once"));
+        }
+        found = Some(timeout);
     }
+    Ok(found)
 }
 
 impl Record {
@@ -407,6 +413,22 @@ mod tests {
         for bad in ["0", "-1", "soon", "", "nan", "inf"] {
             let sentence = read(bad).unwrap_err().to_string();
             assert_eq!(sentence, "x-request-timeout-ms: expected a positive number of milliseconds", "{bad}");
+        }
+    }
+
+    // Case C9: no value of a header is passed over.
+    #[test]
+    fn deadlines_that_contradict_each_other_are_refused() {
+        for (values, expected) in [
+            (["250", "250.0"], Ok(Some(Duration::from_millis(250)))),
+            (["250", "50"], Err("x-request-timeout-ms: sent twice with different values; send it once".to_owned())),
+            (["250", "soon"], Err("x-request-timeout-ms: expected a positive number of milliseconds".to_owned())),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HeaderName::from_static("x-request-timeout-ms"), HeaderValue::from_static(value));
+            }
+            assert_eq!(header_timeout(&headers).map_err(|error| error.to_string()), expected, "{values:?}");
         }
     }
 }

@@ -135,6 +135,9 @@ pub(super) enum Reject {
     /// The head of a request is longer than any.
     #[error("request: the head has more than 96 headers or 128 KiB; send a shorter one")]
     HeadTooLarge,
+    /// Path and query are longer than any.
+    #[error("path: longer than the limit of 65534 bytes with its query; send a shorter one, texts in the body")]
+    TargetTooLong,
     /// The bytes are no request.
     #[error(
         "request: not understood as HTTP/1.1; check method, version, host, header lines, content-length and transfer-encoding"
@@ -259,6 +262,7 @@ impl Reject {
             | Self::TooMany { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
             Self::BodyUnread { .. } | Self::HeadUnread => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
             Self::BodyBroken | Self::Framing => (StatusCode::BAD_REQUEST, "Framing"),
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "TooLarge"),
             Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "TooLarge"),
         }
     }

@@ -3,8 +3,7 @@
 //! Contents are compared and not times: a copy may keep the time of its source, and a mounted secret is swapped by moving
 //! a link. Owns the bounded reading and the sign by which a change is seen. It must not know what the files mean.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -22,15 +21,7 @@ pub(super) type Sign = blake3::Hash;
 /// # Errors
 /// When it is no regular file, which could make the reader wait for ever, is larger than 1 MiB, or cannot be read.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    let mut content = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {LARGEST} bytes")));
-    }
-    Ok(content)
+    crate::files::read(path, LARGEST)
 }
 
 /// What tells one reading from another: the content, or why there is none.

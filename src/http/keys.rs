@@ -73,7 +73,10 @@ impl Keys {
     /// Whether the caller names a key that is in force.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Some(guarded) = &self.0 else { return Ok(()) };
-        let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        // Of several headers, what is in front of this server may have looked at another one than the first.
+        let mut values = headers.get_all(AUTHORIZATION);
+        let given = values.next().filter(|given| values.all(|other| other == *given));
+        let given = given.and_then(|value| bearer(value.as_bytes()));
         let given = blake3::hash(given.ok_or(Refusal::Unauthorized)?);
         let mut known = guarded.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Looks by time do not count here: a change is seen by the next request a second after the last that looked.
@@ -181,6 +184,20 @@ mod tests {
             assert!(!admits(&keys, Some(bad)), "{bad}");
         }
         assert!(!admits(&keys, None));
+        // Case C9: no value of a header is passed over.
+        for (values, admitted) in [
+            (["Bearer first", "Bearer first"], true),
+            (["Bearer first", "Bearer third"], false),
+            (["Bearer third", "Bearer first"], false),
+            (["Bearer first", "Bearer second"], false),
+            (["Bearer first", ""], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            assert_eq!(keys.admit(&headers).is_ok(), admitted, "{values:?}");
+        }
         assert!(admits(&Keys::open(None).unwrap(), Some("Bearer anything")));
     }
 

@@ -124,6 +124,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
         }
         self.refuse(&Refusal::from(match status {
             408 => Reject::HeadUnread,
+            400 | 431 if self.heads.has_long_line() => Reject::TargetTooLong,
             431 => Reject::HeadTooLarge,
             _ => Reject::Framing,
         }));

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::checksum::Sha256;
 pub use super::options::Kind;
 use super::options::Provider;
+use crate::files;
 
 mod entry;
 
@@ -18,6 +19,9 @@ pub(super) use entry::is_plain_name;
 pub use entry::{
     ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_weights,
 };
+
+/// Bytes of a catalogue at most.
+const LARGEST: u64 = 16 << 20;
 
 /// The catalogue that is compiled in.
 const BUILT_IN: &str = include_str!("../../models/catalogue.toml");
@@ -126,7 +130,7 @@ impl Catalogue {
     pub fn load(dir: &Path) -> Result<Self, CatalogueError> {
         let built_in = Self::parse(BUILT_IN, Path::new("built in"))?;
         let path = dir.join(FILE);
-        match std::fs::read_to_string(&path) {
+        match files::read_text(&path, LARGEST) {
             // The project's own `models/` holds the very file that is compiled in.
             Ok(text) if text == BUILT_IN => Ok(built_in),
             Ok(text) => Ok(Self::parse(&text, &path)?.over(built_in)),

@@ -3,13 +3,14 @@
 //! Owns hashing for integrity and its hexadecimal form. It must not know what the files are.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
+
+use crate::files;
 
 /// A SHA-256 digest, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +40,7 @@ impl Sha256 {
     /// # Errors
     /// When the file cannot be read.
     pub fn of_file(path: &Path) -> io::Result<(Self, u64)> {
-        let mut file = File::open(path)?;
+        let mut file = files::follow(path)?;
         let mut hashing = Hashing::new(io::sink());
         // 34 MB through `io::copy`'s 8 KiB buffer costs more in calls than in hashing.
         let mut buffer = vec![0; 1 << 18];

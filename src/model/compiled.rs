@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::PrecisionName;
 use super::checksum::Sha256;
+use super::manifest::DESCRIPTION_BYTES;
 use super::options::{Kind, Precision};
+use crate::files;
 
 /// Name of the folder, below the model's own.
 const FOLDER: &str = "compiled";
@@ -143,7 +145,7 @@ pub fn find(
 
 /// Whether a model is of the family that numbers positions from behind its padding; who says nothing of it is not.
 fn positions_follow_padding(model: &Path) -> bool {
-    let config = std::fs::read_to_string(model.join("config.json")).ok();
+    let config = files::read_text(&model.join("config.json"), DESCRIPTION_BYTES).ok();
     let config: Option<serde_json::Value> = config.and_then(|text| serde_json::from_str(&text).ok());
     let family = config.as_ref().and_then(|config| config.get("model_type")?.as_str());
     family.is_some_and(|family| family.contains("roberta") || family == "camembert")
@@ -151,7 +153,7 @@ fn positions_follow_padding(model: &Path) -> bool {
 
 /// The graph of this record, unless it would score wrongly on `host`.
 fn candidate(notes: &Path, host: Storage) -> Option<Candidate> {
-    let record: Record = serde_json::from_str(&std::fs::read_to_string(notes).ok()?).ok()?;
+    let record: Record = serde_json::from_str(&files::read_text(notes, DESCRIPTION_BYTES).ok()?).ok()?;
     let graph = notes.with_file_name(&record.graph);
     let written = graph.metadata().and_then(|facts| facts.modified()).ok()?;
     // Storage was not recorded once; such a graph is written again.

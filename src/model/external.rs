@@ -3,12 +3,13 @@
 //! Owns the check of each file that a graph names, and its hash. A graph may read files of its own model only: what lies
 //! elsewhere is not among what was fetched, checksummed and fingerprinted. It must not know what the values mean.
 
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::Manifest;
+use crate::files;
 use crate::graph::External;
 
 /// Why a graph's weights cannot be read.
@@ -159,17 +160,17 @@ fn within(manifest: &Manifest, graph: &Path, location: &str) -> Result<PathBuf, 
 
 /// A file's hash. The stamp is taken first: what changes while it is read is seen as a change later.
 fn read(path: &Path) -> io::Result<(blake3::Hash, Stamp)> {
-    let facts = std::fs::metadata(path)?;
-    if !facts.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-    }
+    let file = files::follow(path)?;
+    let facts = file.metadata()?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(file)?;
     Ok((hasher.finalize(), Stamp::of(&facts)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn manifest(dir: &Path) -> Manifest {

@@ -7,9 +7,12 @@ use std::io;
 use std::path::Path;
 
 use super::external::ExternalData;
+use super::manifest::DESCRIPTION_BYTES;
 use super::options::Kind;
+use super::tokenizer::TOKENIZER_BYTES;
 use super::{Manifest, kernels, tokenizer};
 use crate::domain::Activation;
+use crate::files;
 
 /// How sessions are built: raise it when options change that decide how ONNX Runtime rounds.
 const SESSIONS: u32 = 1;
@@ -52,7 +55,7 @@ pub(super) fn fingerprint(manifest: &Manifest, facts: &Facts<'_>) -> io::Result<
     for (location, hash) in facts.external.hashes() {
         all.put(&format!("weights {location}"), hash.as_bytes());
     }
-    all.put("tokenizer", &std::fs::read(&manifest.tokenizer)?);
+    all.put("tokenizer", &files::read(&manifest.tokenizer, TOKENIZER_BYTES)?);
     for name in DESCRIPTIONS {
         if let Some(bytes) = read(&manifest.dir.join(name))? {
             all.put(name, &bytes);
@@ -95,7 +98,7 @@ impl Parts {
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    match files::read(path, DESCRIPTION_BYTES) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

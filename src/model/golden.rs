@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::manifest::DESCRIPTION_BYTES;
+use crate::files;
+
 /// Name of the file in a model's folder.
 pub const FILE: &str = "golden.jsonl";
 
@@ -62,7 +65,7 @@ const fn rounding() -> f32 {
 /// [`GoldenError`].
 pub fn read(model: &Path) -> Result<Vec<Golden>, GoldenError> {
     let path = model.join(FILE);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match files::read_text(&path, DESCRIPTION_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(GoldenError::Unreadable { path, source }),

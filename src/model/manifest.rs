@@ -11,12 +11,20 @@ use super::catalogue::{ActivationName, Catalogue, CatalogueError, PrecisionName,
 use super::checksum::Sha256;
 use super::options::Precision;
 use crate::domain::Activation;
+use crate::files;
 
 mod library;
 mod local;
 
 /// Name of the file that `fetch` leaves in a model's folder.
 pub const FILE: &str = "manifest.json";
+
+/// Bytes of a description beside a model at most: the largest, of vocabularies with tens of thousands of added tokens,
+/// have a tenth of it.
+pub(super) const DESCRIPTION_BYTES: u64 = 64 << 20;
+
+/// Tokens of a pair at least: special tokens and some of both texts. RESCORED_MAX_LENGTH has the same bound.
+const LEAST_LENGTH: u32 = 8;
 
 /// What is known of a model on disk.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,7 +206,7 @@ impl Manifest {
         let name = if is_plain_name(id) { Some(id.to_owned()) } else { None };
         let fetched = |id: &str| catalogue.model(id).is_some();
         let path = folder.join(FILE);
-        match std::fs::read_to_string(&path) {
+        match files::read_text(&path, DESCRIPTION_BYTES) {
             Ok(text) => {
                 let id = name.unwrap_or_else(|| folder_name(&folder));
                 let fetched = fetched(&id);
@@ -208,12 +216,12 @@ impl Manifest {
                     fetched,
                     source,
                 })?;
-                Self::from_written(written, folder, id).and_then(|manifest| manifest.with_files_present(fetched))
+                Self::from_written(written, folder, id)?.with_room_for_pairs(FILE)?.with_files_present(fetched)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let id = name.unwrap_or_else(|| folder_name(&folder));
                 let known = catalogue.model(&id).filter(|model| model.id == id);
-                local::describe(folder, id, known)
+                local::describe(folder, id, known)?.with_room_for_pairs(local::LENGTHS)
             }
             Err(source) => Err(ManifestError::Unreadable { id: id.into(), path, source }),
         }
@@ -226,10 +234,11 @@ impl Manifest {
     pub fn verify(&self) -> Result<usize, ManifestError> {
         for file in &self.files {
             let path = self.dir.join(&file.name);
-            let (found, _) = Sha256::of_file(&path).map_err(|source| ManifestError::Unreadable {
-                id: self.id.clone(),
-                path: path.clone(),
-                source,
+            let (found, _) = Sha256::of_file(&path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    ManifestError::Missing { id: self.id.clone(), path: path.clone(), fetched: true }
+                }
+                _ => ManifestError::Unreadable { id: self.id.clone(), path: path.clone(), source },
             })?;
             if found != file.sha256 {
                 return Err(ManifestError::Altered { id: self.id.clone(), path, expected: file.sha256, found });
@@ -259,6 +268,20 @@ impl Manifest {
             activation: written.activation.into(),
             precision: Some(written.precision.into()),
             files: written.files,
+        })
+    }
+
+    /// Refuses a length that leaves no room for two texts; `told` names the file that says it.
+    fn with_room_for_pairs(self, told: &str) -> Result<Self, ManifestError> {
+        if self.max_length >= LEAST_LENGTH {
+            return Ok(self);
+        }
+        Err(ManifestError::Unsupported {
+            path: self.dir.join(told),
+            id: self.id,
+            field: "max_length",
+            value: self.max_length.to_string(),
+            expected: "a pair has room for 8 tokens at least",
         })
     }
 

@@ -25,6 +25,7 @@ use super::tokenizer::{PairTokenizer, TokenizerError};
 use super::{Batching, Company, ExternalData, Model, ScorerError, coreml};
 use crate::domain::accelerator::Accelerator;
 use crate::domain::{Execution, Graph, ModelCard, PassedOver};
+use crate::files;
 use crate::graph;
 
 pub use self::choice::is_dynamically_quantised;
@@ -103,6 +104,21 @@ pub enum OpenError {
         /// What the files hold.
         found: &'static str,
     },
+    /// The tokenizer is another model's.
+    #[error(
+        "model `{id}`: `{}` gives token ids up to {highest}, and the graph has embeddings for {rows}: texts with others could not be scored; put the tokenizer.json there that belongs to the graph",
+        path.display()
+    )]
+    Vocabulary {
+        /// The model.
+        id: String,
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// The highest id that it gives.
+        highest: u32,
+        /// Ids that the graph knows, from 0.
+        rows: u64,
+    },
     /// The model is a shape for benchmarks.
     #[error(
         "model `{id}`: keeps only some layers of its source, so its scores mean nothing; set RESCORED_SHAPES=served to measure with it all the same"
@@ -150,6 +166,7 @@ impl Model {
                 return Self::through_coreml(manifest, tokenizer, (opened, runtime), execution);
             }
         };
+        fits(manifest, &tokenizer, graph.summary.vocabulary)?;
         if graph.summary.is_shape_only() && options.shapes == Shapes::Refused {
             return Err(OpenError::ShapeOnly { id: manifest.id.clone() });
         }
@@ -245,6 +262,19 @@ impl Model {
     }
 }
 
+/// Refuses a tokenizer with ids for which the graph has no embedding: a text with one would fail when it comes.
+fn fits(manifest: &Manifest, tokenizer: &PairTokenizer, rows: Option<u64>) -> Result<(), OpenError> {
+    match rows {
+        Some(rows) if u64::from(tokenizer.highest_id()) >= rows => Err(OpenError::Vocabulary {
+            id: manifest.id.clone(),
+            path: manifest.tokenizer.clone(),
+            highest: tokenizer.highest_id(),
+            rows,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What a provider runs.
 enum Found {
     /// A graph, in sessions.
@@ -327,7 +357,11 @@ pub fn runtime(options: &Options) -> Result<Runtime, OpenError> {
 }
 
 fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(path).map_err(|source| OpenError::Unreadable { id: manifest.id.clone(), path: path.clone(), source })
+    files::read(path, u64::MAX).map_err(|source| OpenError::Unreadable {
+        id: manifest.id.clone(),
+        path: path.clone(),
+        source,
+    })
 }
 
 fn identify(manifest: &Manifest, facts: &Facts<'_>) -> Result<String, OpenError> {

@@ -7,7 +7,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::checksum::Sha256;
+use super::manifest::DESCRIPTION_BYTES;
 use super::{ExternalData, ExternalError, Manifest};
+use crate::files;
 use crate::graph::{self, Origin};
 
 /// A file of the weights cannot be read.
@@ -64,7 +66,7 @@ pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
         return Ok(Own { origin: Origin::Onnx(weights), sha256: with(sum, &external), external });
     }
     let path = config(&manifest.graph);
-    let text = std::fs::read_to_string(&path).map_err(|source| Unreadable::File { path, source })?;
+    let text = files::read_text(&path, DESCRIPTION_BYTES).map_err(|source| Unreadable::File { path, source })?;
     let sha256 = both(sum, Sha256::of(text.as_bytes()));
     Ok(Own { origin: Origin::Safetensors { weights, config: text }, sha256, external: ExternalData::default() })
 }
@@ -111,7 +113,7 @@ fn config(weights: &Path) -> PathBuf {
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
-    std::fs::read(path).map_err(|source| Unreadable::File { path: path.to_owned(), source })
+    files::read(path, u64::MAX).map_err(|source| Unreadable::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use std::path::Path;
 use tokenizers::Tokenizer;
 
 use crate::domain::{Cut, CutSide, LongDocuments};
+use crate::files;
 use blanks::Blanks;
 use reading::{Read, Reader};
 use share::{most_of_query, most_read, shares, spans};
@@ -105,6 +106,9 @@ pub enum EncodeError {
     Stopped,
 }
 
+/// Bytes of a `tokenizer.json` at most; the largest vocabularies have a tenth of it.
+pub(super) const TOKENIZER_BYTES: u64 = 512 << 20;
+
 /// Why a tokenizer could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -152,16 +156,22 @@ impl PairTokenizer {
     /// [`TokenizerError`] when the file cannot be read or its pair template is not known.
     pub fn open(path: &Path, max_length: u32) -> Result<Self, TokenizerError> {
         let shown = || path.display().to_string();
-        let mut tokenizer =
-            Tokenizer::from_file(path).map_err(|source| TokenizerError::File { path: shown(), source })?;
+        let unusable = |source| TokenizerError::File { path: shown(), source };
+        let content = files::read(path, TOKENIZER_BYTES).map_err(|source| unusable(source.into()))?;
+        let mut tokenizer = Tokenizer::from_bytes(content).map_err(unusable)?;
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|source| TokenizerError::File { path: shown(), source })?;
+        tokenizer.with_truncation(None).map_err(unusable)?;
         let template = Template::probe(&tokenizer).map_err(|unknown| match unknown {
             Unknown::NoSeparator => TokenizerError::NoSeparator { path: shown() },
             Unknown::Other(reason) => TokenizerError::Template { path: shown(), reason },
         })?;
         let blanks = Blanks::probe(&tokenizer);
         Ok(Self { tokenizer, template, blanks, max_length: max_length as usize })
+    }
+
+    /// The highest token id that a text can have.
+    pub fn highest_id(&self) -> u32 {
+        self.tokenizer.get_vocab(true).into_values().max().unwrap_or_default()
     }
 
     /// The model's limit in tokens of a pair.

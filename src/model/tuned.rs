@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::PrecisionName;
 use super::checksum::Sha256;
 use super::compiled;
-use super::manifest::Manifest;
+use super::manifest::{DESCRIPTION_BYTES, Manifest};
 use super::open::is_dynamically_quantised;
 use super::options::{Kind, Precision};
 use super::origin::{self, Unreadable};
+use crate::files;
 use crate::graph::Origin;
 
 /// Name of the file, in the model's folder.
@@ -92,7 +93,7 @@ pub enum TunedError {
 /// [`TunedError`], when there is a file that does not hold here.
 pub fn find(model: &Path, source: Sha256) -> Result<Option<Tuned>, TunedError> {
     let path = model.join(FILE);
-    let text = match std::fs::read(&path) {
+    let text = match files::read(&path, DESCRIPTION_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(TunedError::File { path, source }),

@@ -241,7 +241,12 @@ fn what_is_no_request_gets_the_one_error_body_and_the_connection_ends() {
         ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400),
         ("a greeting in TLS", "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".to_owned(), 400),
         ("a method that is none", "GE\"T / HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(), 400),
-        ("an address longer than any", long, 431),
+        ("an address longer than any", long, 414),
+        (
+            "an address that is a little too long",
+            format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(66_000)),
+            414,
+        ),
         ("more headers than any", many, 431),
     ] {
         let begun = Instant::now();

@@ -46,7 +46,7 @@ fn a_warmed_request_is_a_full_hit_and_a_line_at_fault_stops_nothing() {
     let core = core();
     let server = Server::start(&core);
     let stream = format!(
-        "{}this is no json\n\n{}{}",
+        "{}this is no json\n \t\n{}{}",
         line("one", &documents("a", 30)),
         line("two", &documents("b", 20)),
         line("three", &[]),
@@ -105,6 +105,18 @@ fn the_cache_tells_of_itself_and_forgets_on_demand() {
     let delete = |target: &str| server.connect().send(format!("DELETE {target} HTTP/1.1\r\nhost: x\r\n\r\n"));
     assert_eq!(delete("/v1/cache?modle=other").status, 400, "a mistyped name forgets nothing");
     assert_eq!(delete("/v1/cache?model=nobody").status, 404);
+    // Case B6: what is not served is refused before it does more than was asked for.
+    assert_eq!(delete("/v1/cache?model=").status, 400, "a name that is missing forgets nothing");
+    let body = "{\"model\":\"other\"}";
+    for framing in [
+        format!("content-length: {}\r\n\r\n{body}", body.len()),
+        format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+    ] {
+        let answer = server.connect().send(format!("DELETE /v1/cache HTTP/1.1\r\nhost: x\r\n{framing}"));
+        assert!(answer.status == 400 && answer.text().contains("?model="), "{answer:?}");
+    }
+    let asked = server.connect().send("GET /v1/cache?model=other HTTP/1.1\r\nhost: x\r\n\r\n");
+    assert_eq!(asked.status, 400, "nor are figures of all told as those of one");
     assert_eq!(delete("/v1/cache?model=other").ok()["forgotten"], 10);
     assert_eq!(delete("/v1/cache").ok()["forgotten"], 10);
     assert_eq!(connection.send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok()["entries"], 0);

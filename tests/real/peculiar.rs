@@ -111,6 +111,30 @@ fn weights_that_are_missing_or_lie_elsewhere_stop_the_start() {
     }
 }
 
+// Cases A7, A10 and B9: files of a model that are pipes or have no end are refused by name, and nothing waits for them.
+#[test]
+fn files_of_a_model_that_are_no_files_stop_the_start_at_once() {
+    let dir = folder();
+    let pipe = |path: &Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo runs").success());
+    };
+    for name in
+        ["config.json", "tokenizer_config.json", "config_sentence_transformers.json", "manifest.json", "golden.jsonl"]
+    {
+        let folder = put(dir.path(), "tiny", WEIGHT, Peculiar::Not);
+        pipe(&folder.join(name));
+        let log = refused(dir.path(), &[]);
+        assert!(log.contains(name) && log.contains("is no regular file"), "{name}: {log}");
+        std::fs::remove_dir_all(&folder).expect("gone");
+    }
+    let folder = put(dir.path(), "tiny", WEIGHT, Peculiar::Not);
+    std::os::unix::fs::symlink("/dev/zero", folder.join("config.json")).expect("a link");
+    assert!(refused(dir.path(), &[]).contains("is no regular file"));
+    std::fs::remove_file(folder.join("config.json")).expect("gone");
+    pipe(&dir.path().join("catalogue.toml"));
+    assert!(refused(dir.path(), &[]).contains("is no regular file"));
+}
+
 // Case B15.
 #[test]
 fn logits_and_inputs_of_other_widths_are_served() {
@@ -156,6 +180,12 @@ fn a_model_that_cannot_be_served_rightly_does_not_become_ready() {
         assert!(output.contains(told) && output.contains("model `tiny`"), "{peculiar:?} {weight}: {output}");
         assert!(!output.contains(r#""message":"ready""#), "{peculiar:?} {weight}: {output}");
     }
+    // Case B21: of a tokenizer with one token more than the graph has embeddings for, some text would fail.
+    put(dir.path(), "tiny", WEIGHT, Peculiar::Vocabulary(30_521));
+    let output = refused(dir.path(), &[]);
+    assert!(output.contains("gives token ids up to 30521, and the graph has embeddings for 30521"), "{output}");
+    put(dir.path(), "tiny", WEIGHT, Peculiar::Vocabulary(30_522));
+    drop(serve(dir.path(), &[]));
     // The setting that is named helps.
     put(dir.path(), "tiny", WEIGHT, Peculiar::Positions(64));
     drop(serve(dir.path(), &[("RESCORED_MAX_LENGTH", "64")]));

@@ -33,6 +33,8 @@ pub(crate) enum Peculiar {
     Endless,
     /// Its output has one value for all pairs.
     OneForAll,
+    /// It looks token ids up in a table of so many rows.
+    Vocabulary(u16),
 }
 
 /// Puts a model into a folder of this name.
@@ -73,6 +75,9 @@ fn graph(weight: f32, peculiar: Peculiar) -> Vec<u8> {
         node("Mul", &["sum", "weight"], "score", vec![]),
         node("Shape", &["input_ids"], "shape", vec![]),
     ];
+    if let Peculiar::Vocabulary(_) = peculiar {
+        node[0] = self::node("Gather", &["vocabulary", "input_ids"], "ids", vec![int("axis", 0)]);
+    }
     node.extend(tail(peculiar));
     let logits = if let Peculiar::Logits(kind) = peculiar { kind } else { kind::FLOAT };
     let initializer = vec![
@@ -84,6 +89,7 @@ fn graph(weight: f32, peculiar: Peculiar) -> Vec<u8> {
         scalar("start", 0),
         scalar("step", 1),
         weights(weight, peculiar),
+        vocabulary(if let Peculiar::Vocabulary(count) = peculiar { count } else { 1 }),
         positions(if let Peculiar::Positions(count) = peculiar { count } else { 1 }),
         Tensor { data_type: kind::BOOL, int32_data: vec![1], name: "true".into(), ..Tensor::default() },
         Tensor { data_type: kind::FLOAT, float_data: vec![0.0], name: "nothing".into(), ..Tensor::default() },
@@ -146,7 +152,7 @@ fn tail(peculiar: Peculiar) -> Vec<Node> {
             vec![node("Loop", &["", "true", "score"], "logits", vec![body])]
         }
         Peculiar::OneForAll => vec![node("ReduceSum", &["score", "zero"], "logits", vec![int("keepdims", 1)])],
-        Peculiar::Not | Peculiar::External(_) | Peculiar::Inputs(_) | Peculiar::Input(_) => {
+        Peculiar::Not | Peculiar::External(_) | Peculiar::Inputs(_) | Peculiar::Input(_) | Peculiar::Vocabulary(_) => {
             vec![node("Identity", &["score"], "logits", vec![])]
         }
     }
@@ -160,6 +166,18 @@ fn weights(weight: f32, peculiar: Peculiar) -> Tensor {
     let entry = |(key, value): (&str, &str)| StringEntry { key: key.into(), value: value.into() };
     let external_data = [("location", location), ("offset", "0"), ("length", "4")].map(entry).into();
     Tensor { data_location: kind::EXTERNAL, external_data, ..tensor }
+}
+
+/// Every id stands for itself.
+fn vocabulary(count: u16) -> Tensor {
+    let float_data = (0..count).map(f32::from).collect();
+    Tensor {
+        dims: vec![count.into()],
+        data_type: kind::FLOAT,
+        float_data,
+        name: "vocabulary".into(),
+        ..Tensor::default()
+    }
 }
 
 fn positions(count: i64) -> Tensor {

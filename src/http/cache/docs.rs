@@ -20,7 +20,11 @@ fn tell() -> Value {
         "tags": ["cache"],
         "summary": "entries, bytes, hits, age and tiers of the score cache",
         "operationId": "get_v1_cache",
-        "responses": {"200": content("the cache as it is", &of::<Body<'_>>()), "401": refusal(NO_KEY)},
+        "responses": {
+            "200": content("the cache as it is", &of::<Body<'_>>()),
+            "400": refusal("something stands behind the question mark"),
+            "401": refusal(NO_KEY),
+        },
     })
 }
 
@@ -35,7 +39,7 @@ fn forget() -> Value {
         ],
         "responses": {
             "200": content("what was forgotten", &of::<Gone>()),
-            "400": refusal("an unknown name stands behind the question mark: nothing is forgotten"),
+            "400": refusal("an unknown name or none stands behind the question mark, or there is a body: nothing is forgotten"),
             "401": refusal(NO_KEY),
             "403": refusal(FOREIGN),
             "404": refusal("the model is not served here"),

@@ -156,14 +156,14 @@ impl Lines {
         }
     }
 
-    /// The next line that is not empty. Nothing is lost when this future is dropped.
+    /// The next line with more than white space in it. Nothing is lost when this future is dropped.
     pub(super) async fn next(&mut self) -> Result<Line, End> {
         loop {
             let mut breaks = 0;
             while let Some(split) = self.splitter.next(self.over) {
                 self.number += 1;
                 match split {
-                    Split::Whole(line) if line.is_empty() => {}
+                    Split::Whole(line) if line.trim_ascii().is_empty() => {}
                     Split::Whole(line) => {
                         let memory = self.memory.split(paid(line.len()));
                         return Ok(Line::Whole(line, memory));

@@ -14,6 +14,9 @@ const IGNORED: &[u8; 7] = b"ignored";
 /// How a request begins whose body would be whatever follows.
 const CONNECT: &[u8] = b"CONNECT ";
 
+/// Bytes of a path with its query that the library takes.
+const LONGEST_TARGET: usize = 65_534;
+
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -49,11 +52,13 @@ pub(super) struct Heads {
     place: Place,
     /// Bytes of a head that has not ended, as far as they were passed on.
     unfinished: usize,
+    /// Bytes of the last request line so far.
+    line: usize,
 }
 
 impl Default for Heads {
     fn default() -> Self {
-        Self { place: Place::Start, unfinished: 0 }
+        Self { place: Place::Start, unfinished: 0, line: 0 }
     }
 }
 
@@ -61,6 +66,11 @@ impl Heads {
     /// Leaves everything alone that follows.
     pub(super) fn give_up(&mut self) {
         self.place = Place::Unknown;
+    }
+
+    /// Whether the last request line is longer than the library takes paths.
+    pub(super) const fn has_long_line(&self) -> bool {
+        self.line > LONGEST_TARGET + "GET  HTTP/1.1".len()
     }
 
     /// Whether the last bytes are of a body in chunks, whose request was handed on before: if something is wrong, it is
@@ -104,7 +114,9 @@ impl Heads {
                         Some((b'\r', line)) => line,
                         _ => line,
                     };
-                    self.place = self.place.behind(line);
+                    let (before, length) = (self.place, line.len());
+                    self.place = before.behind(line);
+                    self.count(before, length);
                     at += end + 1;
                     self.unfinished = match self.place {
                         Place::Line | Place::Head(_) | Place::Trailers | Place::Unknown => self.unfinished + end + 1,
@@ -119,6 +131,7 @@ impl Heads {
     /// Goes on behind the beginning of a line, when nothing in it is to be changed and it says what comes next: what is
     /// wrong from its first byte on is refused at once.
     fn cut(&mut self, line: &[u8]) -> Option<()> {
+        let before = self.place;
         self.place = match self.place {
             Place::Start if line == b"\r" || (line.len() < CONNECT.len() && CONNECT.starts_with(line)) => return None,
             Place::Start if line.starts_with(CONNECT) => Place::Unknown,
@@ -132,7 +145,23 @@ impl Heads {
             | Place::Unknown
             | Place::Broken => return None,
         };
+        self.count(before, line.len());
         Some(())
+    }
+
+    /// Counts bytes that stood here, if they are of a request line.
+    fn count(&mut self, place: Place, bytes: usize) {
+        match place {
+            Place::Start => self.line = bytes,
+            Place::Line => self.line += bytes,
+            Place::Head(_)
+            | Place::Body(_)
+            | Place::Size
+            | Place::Chunk(_)
+            | Place::Trailers
+            | Place::Unknown
+            | Place::Broken => {}
+        }
     }
 
     /// Passes bytes of which `left` are still to come and `there` are there.
@@ -279,6 +308,22 @@ mod tests {
         }
         for held in ["\r", "CONN"] {
             assert_eq!(Heads::default().follow(&mut held.as_bytes().to_vec()), 0, "{held}");
+        }
+    }
+
+    #[test]
+    fn a_request_line_is_measured_however_it_arrives() {
+        for (target, is_long) in [(LONGEST_TARGET, false), (LONGEST_TARGET + 1, true), (3 * LONGEST_TARGET, true)] {
+            let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n", "/".repeat(target));
+            for size in [1000, 40_000, 300_000] {
+                let (mut heads, mut held) = (Heads::default(), Vec::new());
+                for piece in request.as_bytes().chunks(size) {
+                    held.extend_from_slice(piece);
+                    let passed = heads.follow(&mut held);
+                    held.drain(..passed);
+                }
+                assert_eq!(heads.has_long_line(), is_long, "{target} bytes, {size} at a time");
+            }
         }
     }
 

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Agreement;
 use super::units::{Place, Way};
+use crate::files;
 use crate::graph::coreml::Shape;
+use crate::model::manifest::DESCRIPTION_BYTES;
 
 /// A way this many times slower than the best of its shape is behind.
 const BEHIND: f64 = 3.0;
@@ -116,7 +118,7 @@ impl Calibration {
 
     /// The record of a file, if it speaks of the same things.
     pub fn read(path: &Path, key: &str, shapes: &[Shape]) -> Option<Self> {
-        let calibration: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let calibration: Self = serde_json::from_slice(&files::read(path, DESCRIPTION_BYTES).ok()?).ok()?;
         let same = calibration.key == key
             && calibration.shapes.len() == shapes.len()
             && calibration.shapes.iter().zip(shapes).all(|(measured, shape)| measured.shape == *shape);

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::check::Sample;
+use crate::files;
 use crate::graph::coreml::Arithmetic;
 use crate::model::checksum::Sha256;
 use crate::model::compiled;
+use crate::model::manifest::DESCRIPTION_BYTES;
 
 /// Name of the record.
 const RECORD: &str = "record.json";
@@ -84,7 +86,7 @@ pub fn folder(model: &Path) -> PathBuf {
 impl Record {
     /// The record of these files, if there is one.
     pub fn read(folder: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(folder.join(RECORD)).ok()?).ok()
+        serde_json::from_slice(&files::read(&folder.join(RECORD), DESCRIPTION_BYTES).ok()?).ok()
     }
 
     /// The checksum of a graph.

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Manifest, ManifestError, library};
+use super::{DESCRIPTION_BYTES, Manifest, ManifestError, library};
+use crate::files;
 use crate::model::catalogue::Entry;
+use crate::model::tokenizer::TOKENIZER_BYTES;
 
 /// Where exporters put a graph, the likeliest first.
 const GRAPHS: [&str; 3] = ["model.onnx", "onnx/model.onnx", "model_quantized.onnx"];
+
+/// Files that say how long a pair may be, for messages.
+pub(super) const LENGTHS: &str = "{config,tokenizer_config,sentence_bert_config}.json";
 
 /// Where the model hub keeps weights without a graph, of which `config.json` tells the sizes.
 const WEIGHTS: &str = "model.safetensors";
@@ -38,11 +43,11 @@ pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Resul
         library::refuse_prompts(&own, &id)?;
         if reader.value.get("do_lower_case").is_some() {
             // Bytes that are no text are told where the tokenizer is opened.
-            let tokenizer = std::fs::read_to_string(&tokenizer).unwrap_or_default();
+            let tokenizer = files::read_text(&tokenizer, TOKENIZER_BYTES).unwrap_or_default();
             library::refuse_lower_case(&reader, &tokenizer, &id)?;
         }
         refuse_labels(&config, &id)?;
-        (length(&config, &tokenizer_config, &reader), library::activation(&own, &config, &id)?)
+        (length(&config, (&tokenizer_config, &reader), &id)?, library::activation(&own, &config, &id)?)
     };
     Ok(Manifest {
         id,
@@ -68,7 +73,7 @@ pub(super) struct Description {
 
 impl Description {
     fn read(path: &Path, id: &str) -> Result<Self, ManifestError> {
-        let value = match std::fs::read_to_string(path) {
+        let value = match files::read_text(path, DESCRIPTION_BYTES) {
             Ok(text) => serde_json::from_str(&text).map_err(|source| ManifestError::Malformed {
                 id: id.into(),
                 path: path.to_owned(),
@@ -81,9 +86,29 @@ impl Description {
         Ok(Self { path: path.to_owned(), value })
     }
 
-    fn number(&self, key: &str) -> Option<u32> {
-        // Tokenizers without a limit write 1e30 here, which is no length.
-        self.value.get(key)?.as_u64().and_then(|number| u32::try_from(number).ok())
+    /// A whole number above 0; `None` where nothing is said, or no limit: tokenizers without one write 1e30, others -1.
+    ///
+    /// # Errors
+    /// What stands there and is no such number.
+    fn number(&self, key: &'static str, id: &str) -> Result<Option<u32>, ManifestError> {
+        let value = self.value.get(key).filter(|value| !value.is_null());
+        let Some(value) = value else { return Ok(None) };
+        match value.as_f64() {
+            Some(number) if number < 0.0 || number > f64::from(u32::MAX) => Ok(None),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole, and within the bounds above"
+            )]
+            Some(number) if number > 0.0 && number.fract() == 0.0 => Ok(Some(number as u32)),
+            Some(_) | None => Err(ManifestError::Unsupported {
+                id: id.into(),
+                path: self.path.clone(),
+                field: key,
+                value: value.to_string().chars().take(100).collect(),
+                expected: "a whole number above 0 is",
+            }),
+        }
     }
 }
 
@@ -115,8 +140,13 @@ fn find_graph(dir: &Path, id: &str, fetched: bool) -> Result<PathBuf, ManifestEr
 
 /// Refuses a model that says of itself that it has several labels. One that says nothing is believed: its graph is asked.
 fn refuse_labels(config: &Description, id: &str) -> Result<(), ManifestError> {
-    let named = config.value.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-    let counted = config.number("num_labels").map(|count| count as usize);
+    // A list of labels is not what the library writes, and names them all the same.
+    let named = config.value.get("id2label").and_then(|labels| match labels {
+        Value::Object(labels) => Some(labels.len()),
+        Value::Array(labels) => Some(labels.len()),
+        _ => None,
+    });
+    let counted = config.number("num_labels", id)?.map(|count| count as usize);
     match named.or(counted) {
         Some(labels) if labels > 1 => Err(ManifestError::Unsupported {
             id: id.into(),
@@ -130,20 +160,24 @@ fn refuse_labels(config: &Description, id: &str) -> Result<(), ManifestError> {
 }
 
 /// The smallest of what the model has positions for, what its tokenizer was told, and what sentence-transformers was.
-fn length(config: &Description, tokenizer: &Description, reader: &Description) -> u32 {
-    let positions = config.number("max_position_embeddings").map(|positions| {
-        // RoBERTa's family counts positions from behind the padding id, so the first ones are never used.
-        let family = config.value.get("model_type").and_then(Value::as_str).unwrap_or_default();
-        let offset = if family.contains("roberta") || family == "camembert" {
-            config.number("pad_token_id").unwrap_or(1) + 1
-        } else {
-            0
-        };
-        positions.saturating_sub(offset)
-    });
-    let told = tokenizer.number("model_max_length");
-    let longest = reader.number("max_seq_length");
-    [positions, told, longest].into_iter().flatten().filter(|&length| length >= 4).min().unwrap_or(USUAL_LENGTH)
+fn length(
+    config: &Description,
+    (tokenizer, reader): (&Description, &Description),
+    id: &str,
+) -> Result<u32, ManifestError> {
+    let family = config.value.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    // RoBERTa's family counts positions from behind the padding id, so the first ones are never used.
+    let offset = if family.contains("roberta") || family == "camembert" {
+        // The padding id may be 0.
+        let padding = config.value.get("pad_token_id").and_then(Value::as_u64);
+        padding.and_then(|id| u32::try_from(id).ok()).unwrap_or(1) + 1
+    } else {
+        0
+    };
+    let positions = config.number("max_position_embeddings", id)?.map(|positions| positions.saturating_sub(offset));
+    let told = tokenizer.number("model_max_length", id)?;
+    let longest = reader.number("max_seq_length", id)?;
+    Ok([positions, told, longest].into_iter().flatten().min().unwrap_or(USUAL_LENGTH))
 }
 
 #[cfg(test)]
@@ -211,6 +245,10 @@ mod tests {
                 512,
                 Sigmoid,
             ),
+            ("no limit", r#"{"max_position_embeddings":-1}"#, r#"{"model_max_length":null}"#, 512, Sigmoid),
+            ("a whole number all the same", r#"{"max_position_embeddings":100.0}"#, "{}", 100, Sigmoid),
+            ("the least", r#"{"max_position_embeddings":8}"#, "{}", 8, Sigmoid),
+            ("behind a byte order mark", "\u{feff}{\"max_position_embeddings\":256}", "{}", 256, Sigmoid),
             ("long", r#"{"max_position_embeddings":8192}"#, r#"{"model_max_length":8192}"#, 8192, Sigmoid),
             (
                 "identity",
@@ -276,6 +314,37 @@ mod tests {
                 "several labels",
                 vec![tokenizer, graph, ("config.json", r#"{"id2label":{"0":"A","1":"B","2":"C"}}"#)],
                 "id2label: `3 labels` is not supported; a cross-encoder for ranking has 1",
+            ),
+            (
+                "labels in a list",
+                vec![tokenizer, graph, ("config.json", r#"{"id2label":["A","B"]}"#)],
+                "id2label: `2 labels`",
+            ),
+            // Case B21: a length that cannot be meant is no other one in silence.
+            (
+                "a length in words",
+                vec![tokenizer, graph, ("config.json", r#"{"max_position_embeddings":"512"}"#)],
+                "max_position_embeddings: `\"512\"` is not supported; a whole number above 0 is",
+            ),
+            (
+                "no positions",
+                vec![tokenizer, graph, ("config.json", r#"{"max_position_embeddings":0}"#)],
+                "max_position_embeddings: `0` is not supported",
+            ),
+            (
+                "half a token",
+                vec![tokenizer, graph, ("tokenizer_config.json", r#"{"model_max_length":64.5}"#)],
+                "model_max_length: `64.5` is not supported",
+            ),
+            (
+                "no room for two texts",
+                vec![tokenizer, graph, ("tokenizer_config.json", r#"{"model_max_length":7}"#)],
+                "max_length: `7` is not supported; a pair has room for 8 tokens at least",
+            ),
+            (
+                "bytes that are no text",
+                vec![tokenizer, graph, ("config.json", "\u{0}")],
+                "config.json` is not understood",
             ),
             (
                 "labels counted",
