@@ -6,6 +6,7 @@
 //! ARCHITECTURE are looked at. A seed decides everything: a failure names its seed and step, and the seed replays it.
 
 mod client;
+mod overload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -70,6 +71,10 @@ struct World {
     admitted: u64,
     faults: Faults,
     served: u64,
+    /// Pairs of requests that were answered whole.
+    answered_pairs: u64,
+    /// How requests ended, by kind.
+    endings: BTreeMap<&'static str, u64>,
 }
 
 fn card(id: &str, version: u64) -> ModelCard {
@@ -91,7 +96,6 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let weather = if random.one_in(2) { Weather::Calm } else { Weather::Rough };
-        let now = Instant::now();
         let options = Options {
             workers: Some(1 + random.index(3)),
             pinning: Pinning::Free,
@@ -102,9 +106,15 @@ impl World {
             weights: vec![("b".into(), 1 + u32::try_from(random.below(3)).unwrap())],
             stuck_after: Duration::from_millis(300),
         };
+        let bytes = if random.one_in(2) { 0 } else { 8 << 20 };
+        Self::of((weather, options), bytes, random)
+    }
+
+    /// One with a score cache of so many bytes.
+    fn of((weather, options): (Weather, Options), bytes: u64, random: Random) -> Self {
+        let now = Instant::now();
         let around = Surroundings { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::default()) };
         let cards = vec![card("a", 0), card("b", 0)];
-        let bytes = if random.one_in(2) { 0 } else { 8 << 20 };
         let cache = cache::Options { bytes, weights: Vec::new(), ttl: None };
         let cache = ScoreCache::new(&cache, scopes(&cards), Arc::clone(&around.metrics));
         let (engine, simulated) =
@@ -126,6 +136,8 @@ impl World {
             admitted: 0,
             faults: Faults::new(),
             served: 0,
+            answered_pairs: 0,
+            endings: BTreeMap::new(),
         }
     }
 
@@ -152,12 +164,17 @@ impl World {
         self.clients.is_empty() && self.running.iter().all(|running| running.simulated.is_idle())
     }
 
-    /// What is due first is done, by whomever.
-    fn step(&mut self, coming: bool) -> Result<(), String> {
+    /// What is due first: when, of which kind, and which of them.
+    fn next(&self, coming: bool) -> Option<(Instant, u8, usize)> {
         let engines = self.running.iter().enumerate().filter_map(|(n, one)| Some((one.simulated.next_at()?, 0, n)));
         let clients = self.clients.iter().enumerate().map(|(n, client)| (client.next_at(), 1, n));
         let others = coming.then_some([(self.next_client, 2, 0), (self.next_change, 3, 0)]).into_iter().flatten();
-        let Some((at, who, number)) = engines.chain(clients).chain(others).min() else {
+        engines.chain(clients).chain(others).min()
+    }
+
+    /// What is due first is done, by whomever.
+    fn step(&mut self, coming: bool) -> Result<(), String> {
+        let Some((at, who, number)) = self.next(coming) else {
             return Err("invariant 3: nobody has anything to do, and somebody waits".into());
         };
         self.now = self.now.max(at);
@@ -167,9 +184,7 @@ impl World {
             2 => self.come()?,
             _ => self.change(),
         }
-        for running in &mut self.running {
-            running.simulated.hand_out(self.now, &mut self.random);
-        }
+        self.hand_out();
         self.retire();
         for client in &mut self.clients {
             client.look(self.now, &mut self.random);
@@ -179,6 +194,13 @@ impl World {
             return Err(format!("invariant 3: {answered} answers for {} pairs", self.admitted));
         }
         Ok(())
+    }
+
+    /// Whoever is free is given what waits.
+    fn hand_out(&mut self) {
+        for running in &mut self.running {
+            running.simulated.hand_out(self.now, &mut self.random);
+        }
     }
 
     /// Pairs that engines have answered.
@@ -295,6 +317,14 @@ impl World {
         let short = self.around.health.is_short_of_memory();
         let losses = self.running.iter().map(|running| running.simulated.losses).sum::<u64>() > 0;
         self.served += 1;
+        let ending = match &fault {
+            None => "answered",
+            Some(super::Fault::Deadline { .. }) => "expired",
+            Some(super::Fault::Overloaded { .. } | super::Fault::Crowded { .. }) => "refused",
+            Some(_) => "failed",
+        };
+        self.answered_pairs += if fault.is_none() { client.pairs() } else { 0 };
+        *self.endings.entry(ending).or_default() += 1;
         client.judge(fault, self.now, (self.weather, short, losses))
     }
 }

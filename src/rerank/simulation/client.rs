@@ -46,22 +46,40 @@ impl Client {
         let patience = if calm { Duration::from_hours(10) } else { Duration::from_millis(20 + random.below(4000)) };
         let leaves = !calm && random.one_in(3);
         let late = if !calm && random.one_in(5) { Late::IsLeftOut } else { Late::IsAFault };
-        let (deadline, pairs) = (now + patience, texts.pairs.len());
+        let (model, deadline) = (random.index(2), now + patience);
+        let priority = if random.one_in(7) { Priority::WarmUp } else { Priority::Live };
+        let refuse_cut = !calm && random.one_in(20);
+        let leaves_at = leaves.then(|| now + random.micros(60_000));
+        let patient = Self::patient(generation, (model, texts), (late, deadline));
+        Self { priority, refuse_cut, leaves_at, ..patient }
+    }
+
+    /// One that waits for these texts' scores until its deadline.
+    pub(super) fn patient(
+        generation: Arc<Generation>,
+        (model, texts): (usize, Texts<'static>),
+        (late, deadline): (Late, Instant),
+    ) -> Self {
+        let pairs = texts.pairs.len();
         Self {
             attempt: None,
             generation,
-            model: random.index(2),
+            model,
             texts,
             deadline,
-            priority: if random.one_in(7) { Priority::WarmUp } else { Priority::Live },
-            refuse_cut: !calm && random.one_in(20),
+            priority: Priority::Live,
+            refuse_cut: false,
             late,
             progress: Progress::new(pairs, late, deadline),
             found: None,
             stats: Stats::default(),
-            leaves_at: leaves.then(|| now + random.micros(60_000)),
+            leaves_at: None,
             wakes_at: None,
         }
+    }
+
+    pub(super) fn pairs(&self) -> u64 {
+        self.texts.pairs.len() as u64
     }
 
     /// When it does something of its own accord.
