@@ -181,7 +181,7 @@ fn who_sends_slowly_loses_the_connection_and_others_do_not_notice() {
 
 /// Eight places, and more time than a test takes.
 fn eight() -> App {
-    let long = Duration::from_secs(60);
+    let long = Duration::from_mins(1);
     App::with(Setup { patience: Patience { connections: 8, keep_alive: long, client: long }, ..Setup::default() })
 }
 

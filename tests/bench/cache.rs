@@ -12,7 +12,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    clippy::print_stderr,
     reason = "a bench prints its figures and dies when it cannot measure, as tests do"
 )]
 

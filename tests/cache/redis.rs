@@ -58,7 +58,7 @@ impl Redis {
     pub(crate) fn say_all(&self, commands: &[&str]) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("redis-server listens");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
-        stream.write_all(commands.iter().map(|one| format!("{one}\r\n")).collect::<String>().as_bytes()).expect("sent");
+        stream.write_all((commands.join("\r\n") + "\r\n").as_bytes()).expect("sent");
         let (mut answers, mut piece) = (String::new(), vec![0; 64 << 10]);
         while answers.matches("\r\n").count() < commands.len() {
             let length = stream.read(&mut piece).expect("redis-server answers");

@@ -207,7 +207,7 @@ fn sentinels_and_their_master_are_spoken_to_over_tls() {
     let own = free_port();
     let lines = certificates.arguments(own);
     let tls: String =
-        lines.chunks(2).map(|pair| format!("{} {}\n", pair[0].trim_start_matches("--"), pair[1])).collect();
+        lines.chunks(2).fold(String::new(), |all, pair| all + pair[0].trim_start_matches("--") + " " + &pair[1] + "\n");
     let (_folder, path) = settings(&format!("{tls}tls-replication yes\nsentinel monitor main 127.0.0.1 {port} 1\n"));
     let _sentinel = Redis::sentinel(path.to_str().expect("UTF-8"));
     let url = format!("rediss+sentinel://127.0.0.1:{own}/main?{}", certificates.parameters());

@@ -144,10 +144,9 @@ impl Target {
     /// The same with documents of another kind, of about as many tokens.
     pub(crate) fn of(self, kind: Kind) -> Self {
         let words = match kind {
-            Kind::Words => self.words,
+            // A character of Chinese is a token.
+            Kind::Words | Kind::Chinese => self.words,
             Kind::Code => (self.words / 15).max(1),
-            // A character is a token.
-            Kind::Chinese => self.words,
             Kind::Base64 => self.words / 2,
         };
         Self { words, kind, ..self }
