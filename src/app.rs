@@ -46,6 +46,7 @@ use crate::telemetry::traces::{Traces, TracesError};
 
 pub use guard::Guard;
 pub use memory::give_back;
+pub use pressure::headroom;
 
 use pressure::{Gauge, Ladder, Pressure, Steps};
 use sizer::Sizer;
@@ -380,12 +381,6 @@ pub fn cache_bytes(config: &Config) -> u64 {
 fn connections(config: &Config) -> usize {
     let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
     config.max_connections.unwrap_or_else(|| sizing::connections(limit, config.http.patience.connections))
-}
-
-/// Bytes that this process may still take before its control group's limit; `None` where there is none.
-pub fn headroom() -> Option<u64> {
-    let gauge = Gauge::new(None)?;
-    Some(gauge.limit().saturating_sub(gauge.used()?))
 }
 
 /// Files that the process holds beside its connections: models, logs, threads' own.

@@ -129,6 +129,12 @@ impl Gauge {
     }
 }
 
+/// Bytes that this process may still take before its control group's limit; `None` where there is none.
+pub fn headroom() -> Option<u64> {
+    let gauge = Gauge::new(None)?;
+    Some(gauge.limit().saturating_sub(gauge.used()?))
+}
+
 /// Resident memory of this process.
 pub(super) fn resident() -> Option<u64> {
     memory_stats::memory_stats().map(|memory| memory.physical_mem as u64)

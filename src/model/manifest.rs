@@ -23,7 +23,7 @@ pub const FILE: &str = "manifest.json";
 /// have a tenth of it.
 pub(super) const DESCRIPTION_BYTES: u64 = 64 << 20;
 
-/// Tokens of a pair at least: special tokens and some of both texts. RESCORED_MAX_LENGTH has the same bound.
+/// Tokens of a pair at least: special tokens and some of both texts. `RESCORED_MAX_LENGTH` has the same bound.
 const LEAST_LENGTH: u32 = 8;
 
 /// What is known of a model on disk.
@@ -234,11 +234,12 @@ impl Manifest {
     pub fn verify(&self) -> Result<usize, ManifestError> {
         for file in &self.files {
             let path = self.dir.join(&file.name);
-            let (found, _) = Sha256::of_file(&path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => {
-                    ManifestError::Missing { id: self.id.clone(), path: path.clone(), fetched: true }
+            let (found, _) = Sha256::of_file(&path).map_err(|source| {
+                let (id, path) = (self.id.clone(), path.clone());
+                if source.kind() == std::io::ErrorKind::NotFound {
+                    return ManifestError::Missing { id, path, fetched: true };
                 }
-                _ => ManifestError::Unreadable { id: self.id.clone(), path: path.clone(), source },
+                ManifestError::Unreadable { id, path, source }
             })?;
             if found != file.sha256 {
                 return Err(ManifestError::Altered { id: self.id.clone(), path, expected: file.sha256, found });

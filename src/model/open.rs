@@ -356,12 +356,9 @@ pub fn runtime(options: &Options) -> Result<Runtime, OpenError> {
     Ok(Runtime::load(&library)?)
 }
 
-fn read(manifest: &Manifest, path: &PathBuf) -> Result<Vec<u8>, OpenError> {
-    files::read(path, u64::MAX).map_err(|source| OpenError::Unreadable {
-        id: manifest.id.clone(),
-        path: path.clone(),
-        source,
-    })
+fn read(manifest: &Manifest, path: &Path) -> Result<Vec<u8>, OpenError> {
+    let unreadable = |source| OpenError::Unreadable { id: manifest.id.clone(), path: path.to_owned(), source };
+    files::read(path, u64::MAX).map_err(unreadable)
 }
 
 fn identify(manifest: &Manifest, facts: &Facts<'_>) -> Result<String, OpenError> {
