@@ -23,30 +23,29 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// second, in which a flood can free and take some hundred MiB twice.
 const KEPT_MILLISECONDS: std::ffi::c_long = 20;
 
-/// Below this limit memory matters more than the few percent of speed that huge pages may bring: with them each
-/// thread's part of the allocator's memory is rounded up to 2 MiB, and what is freed in small pieces does not go back.
-#[cfg(target_os = "linux")]
-const HUGE_PAGES_FROM: u64 = 4 << 30;
+/// Below this limit memory matters more than a few percent of speed: freed memory goes back at once, and there are no huge
+/// pages, with which each thread's part of the allocator's memory is rounded up to 2 MiB, and what is freed in small
+/// pieces does not go back.
+const SMALL: u64 = 4 << 30;
 
 /// Sets the allocator up, before models are loaded; `limit` is the memory that the process may use, in bytes, if that is
 /// limited.
 pub(super) fn set_up(limit: Option<u64>) {
-    keep_freed_memory_briefly();
+    let is_small = limit.is_some_and(|limit| limit < SMALL);
+    keep_freed_memory(if is_small { 0 } else { KEPT_MILLISECONDS });
     #[cfg(target_os = "linux")]
-    if limit.is_some_and(|limit| limit < HUGE_PAGES_FROM) {
+    if is_small {
         // A kernel without huge pages refuses, and has nothing to switch off.
         let _ = rustix::thread::disable_transparent_huge_pages(true);
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = limit;
 }
 
 #[expect(unsafe_code, reason = "the call has no counterpart in the standard library")]
-fn keep_freed_memory_briefly() {
+fn keep_freed_memory(milliseconds: std::ffi::c_long) {
     // SAFETY: `mi_option_set` writes one number into a static table of the library, which is read anew whenever memory is
     // freed; the option exists in every version from 2.0 on, and any value that is not negative is allowed.
     unsafe {
-        libmimalloc_sys::mi_option_set(PURGE_DELAY, KEPT_MILLISECONDS);
+        libmimalloc_sys::mi_option_set(PURGE_DELAY, milliseconds);
     }
 }
 

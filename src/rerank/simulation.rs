@@ -7,6 +7,7 @@
 
 mod client;
 mod overload;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -22,32 +23,13 @@ use crate::health::Health;
 use crate::metrics::{Metrics, Reason};
 
 use client::Client;
+use report::{Failure, Report};
 
 /// Steps of one world; then it runs dry and another begins.
 const WORLD: u64 = 4000;
 
 /// How long a world may take to run dry.
 const DRY: Duration = Duration::from_mins(5);
-
-/// What a run came to.
-#[derive(Debug, Default)]
-struct Report {
-    steps: u64,
-    worlds: u64,
-    clients: u64,
-    faults: Faults,
-    /// What all worlds came to, in one number.
-    digest: u64,
-}
-
-/// An invariant that does not hold.
-#[derive(Debug, PartialEq, Eq)]
-struct Failure {
-    seed: u64,
-    /// Of the world with this seed.
-    step: u64,
-    what: String,
-}
 
 /// An engine that runs, as long as its generation is held and until it is done.
 struct Running {
