@@ -25,13 +25,13 @@ pub(in crate::http) struct RerankBody<'a> {
     #[schema(schema_with = super::schema::query)]
     pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) documents: Option<Documents<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) texts: Option<Documents<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) passages: Option<Documents<'a>>,
     #[serde(borrow, default)]
     #[schema(inline)]
@@ -66,7 +66,7 @@ pub(in crate::http) struct RerankBody<'a> {
     #[schema(inline)]
     truncate_prompt_tokens: Option<Whole>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Text<'static>>>)]
+    #[schema(schema_with = super::schema::names)]
     rank_fields: Option<List<Text<'a>>>,
     #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
@@ -96,7 +96,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
 }
 
 /// Names of fields at most: each is looked for in every document.
-const MOST_FIELDS: usize = 100;
+pub(super) const MOST_FIELDS: usize = 100;
 
 /// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
 const TERMS: [&str; 19] = [
