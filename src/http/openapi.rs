@@ -82,6 +82,9 @@ fn demand(property: &mut Value) {
     if let Some(some) = property["oneOf"].as_array().and_then(|one_of| one_of.iter().find(|schema| !is_null(schema))) {
         *property = some.clone();
     }
+    if let Some(any_of) = property.get_mut("anyOf").and_then(Value::as_array_mut) {
+        any_of.retain(|schema| !is_null(schema));
+    }
     if property["type"] == json!(["array", "null"]) {
         property["type"] = json!("array");
         property["minItems"] = json!(1);

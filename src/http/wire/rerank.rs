@@ -148,12 +148,7 @@ impl<'a> RerankBody<'a> {
         };
         scene.admit(manner.field, list.sent)?;
         let fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
-        if fields.len() > MOST_FIELDS {
-            return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
-        }
-        if let Some(empty) = fields.iter().position(|Text(name)| name.is_empty()) {
-            return Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field"));
-        }
+        check_names(&fields)?;
         let mut reading = Reading::by(&fields);
         let texts = reading.texts(manner.field, list.items)?;
         let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
@@ -203,8 +198,9 @@ impl<'a> RerankBody<'a> {
             texts.map(|_| "texts"),
             passages.map(|_| "passages"),
             matches!(property, Property::Present(Some(_))).then_some("property"),
-            rank_fields.map(|_| "rank_fields"),
+            rank_fields.as_ref().map(|_| "rank_fields"),
         ]);
+        check_names(rank_fields.as_ref().map_or(&[], |names| &names.items))?;
         let (asked, left_out_fields) = query(asked)?;
         let (top, least) = manner.choice(&mut unread, (top_n, top_k), (min_score, score_threshold));
         let echo = manner.echoes(&mut unread, return_documents, return_text);
@@ -225,6 +221,17 @@ impl<'a> RerankBody<'a> {
         };
         let texts = Texts { queries: vec![asked], pairs };
         Ok(Call { top, least, echo, left_out_fields, ..terms.into_call(manner.dialect, texts, unread) })
+    }
+}
+
+/// Refuses names of fields that no document can have, and too many.
+fn check_names(fields: &[Text<'_>]) -> Result<(), Reject> {
+    if fields.len() > MOST_FIELDS {
+        return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
+    }
+    match fields.iter().position(|Text(name)| name.is_empty()) {
+        Some(empty) => Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field")),
+        None => Ok(()),
     }
 }
 
