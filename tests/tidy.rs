@@ -122,6 +122,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blake3", &["cache*", "model*", "http/keys", "http/files"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
+    ("memchr", &["json/scan*"]),
     ("serde_path_to_error", &["http*"]),
     ("utoipa", &["http*"]),
     ("envy", &["config/raw"]),

@@ -16,6 +16,7 @@ use super::error::{Body, Refusal};
 use super::face::{FACES, Face};
 use super::operations::{Gives, OPERATIONS, Operation};
 use super::server::Shared;
+use super::wire::schema::documents::components;
 use super::{repository, rescore};
 
 /// The document; it never changes while the process lives.
@@ -81,6 +82,9 @@ fn demand(property: &mut Value) {
     if let Some(some) = property["oneOf"].as_array().and_then(|one_of| one_of.iter().find(|schema| !is_null(schema))) {
         *property = some.clone();
     }
+    if let Some(any_of) = property.get_mut("anyOf").and_then(Value::as_array_mut) {
+        any_of.retain(|schema| !is_null(schema));
+    }
     if property["type"] == json!(["array", "null"]) {
         property["type"] = json!("array");
         property["minItems"] = json!(1);
@@ -111,8 +115,15 @@ fn document() -> Value {
             "license": {"name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE")},
         },
         "paths": paths,
-        "components": {"schemas": {"Error": of::<Body<'_>>()}},
+        "components": {"schemas": schemas()},
     })
+}
+
+/// What is described once and referred to.
+fn schemas() -> Map<String, Value> {
+    let mut schemas = components();
+    schemas.insert("Error".into(), of::<Body<'_>>());
+    schemas
 }
 
 fn face_operation(face: &Face, path: &str) -> Value {
@@ -220,6 +231,11 @@ fn html(document: &Value) -> String {
             page.push_str("</details>");
         }
     }
+    for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
+        let _ = write!(page, "<details id=\"{name}\"><summary><b>{name}</b></summary>", name = escaped(name));
+        section(&mut page, "schema", schema);
+        page.push_str("</details>");
+    }
     page
 }
 
@@ -250,11 +266,9 @@ mod tests {
     fn required_fields_are_neither_null_nor_empty() {
         let schema = reduced::<RerankBody<'_>>(&["query", "documents", "top_n"], &["query", "documents"]);
         let properties = &schema["properties"];
-        assert_eq!(
-            (&properties["documents"]["type"], &properties["documents"]["minItems"]),
-            (&json!("array"), &json!(1))
-        );
-        assert!(!properties["query"].to_string().contains("null"), "{properties}");
+        assert_eq!(properties["documents"], json!({"$ref": "#/components/schemas/Documents"}));
+        assert_eq!(schemas()["Documents"]["anyOf"][0]["minItems"], 1);
+        assert_eq!(properties["query"], json!({"$ref": "#/components/schemas/Query"}));
         assert!(properties["top_n"].to_string().contains("null"), "{properties}");
     }
 
@@ -269,9 +283,10 @@ mod tests {
 
     #[test]
     fn schemas_name_the_keys_and_hold_no_dangling_reference() {
-        let text = document().to_string();
+        let (text, named) = (document().to_string(), schemas());
         for reference in text.split("\"$ref\":\"").skip(1) {
-            assert!(reference.starts_with("#/components/schemas/Error\""), "{reference:.60}");
+            let name = reference.strip_prefix("#/components/schemas/").and_then(|rest| rest.split('"').next());
+            assert!(name.is_some_and(|name| named.contains_key(name)), "{reference:.60}");
         }
         let request = &document()["paths"]["/rerank"]["post"]["requestBody"]["content"]["application/json"]["schema"];
         assert!(request["anyOf"][0]["properties"]["texts"].is_object(), "{request}");

@@ -8,6 +8,7 @@ pub(super) mod lenient;
 pub(super) mod pairs;
 pub(super) mod rerank;
 pub(super) mod schema;
+mod shape;
 pub(super) mod tensor;
 pub(super) mod terms;
 pub(super) mod text;

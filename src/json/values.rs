@@ -19,10 +19,10 @@ use super::scan::{Cursor, Kind, Syntax, unescape, unescape_into};
 const DEPTH: u8 = 32;
 
 /// What a content part with a text calls itself.
-const TEXTS: [&str; 3] = ["text", "input_text", "output_text"];
+pub(crate) const TEXTS: [&str; 3] = ["text", "input_text", "output_text"];
 
 /// What a content part without one calls itself, and the key of what it holds instead.
-const MEDIA: [&str; 10] = [
+pub(crate) const MEDIA: [&str; 10] = [
     "image",
     "image_url",
     "image_embeds",
@@ -36,7 +36,7 @@ const MEDIA: [&str; 10] = [
 ];
 
 /// The same of files, which are named in records of every kind.
-const FILES: [&str; 2] = ["file", "input_file"];
+pub(crate) const FILES: [&str; 2] = ["file", "input_file"];
 
 /// Which values are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,23 +121,24 @@ impl<'b> Values<'b> {
         let before = (self.found.len(), self.left_out);
         let (mut kind, mut says_kind, mut text, mut medium) = ("", None, None, false);
         cursor.object(|cursor, key| {
-            let start = self.found.len();
+            let (start, left_out) = (self.found.len(), self.left_out);
             let names_kind = key == "type" && cursor.kind()? == Kind::String;
             self.below(cursor, ("", depth - 1))?;
             if names_kind {
                 kind = self.found.last().copied().unwrap_or_default();
                 says_kind = Some(start);
             } else if key == "text" {
-                text = Some(start..self.found.len());
+                text = Some((start..self.found.len(), self.left_out - left_out));
             }
             medium |= is_part(&key);
             Ok::<_, Syntax>(())
         })?;
         if is_text(kind)
-            && let Some(text) = text
+            && let Some((text, left_out)) = text
         {
             self.found.truncate(text.end);
             self.found.drain(before.0..text.start);
+            self.left_out = before.1 + left_out;
         } else if is_part(kind) && medium {
             self.found.truncate(before.0);
             self.left_out = before.1;
@@ -187,10 +188,20 @@ pub(crate) fn append<'b>(text: &mut Cow<'b, str>, joint: &str, raw: &'b str) {
     } else if text.is_empty() {
         *text = unescape(raw);
     } else {
-        let text = text.to_mut();
-        text.reserve(joint.len() + raw.len());
-        text.push_str(joint);
-        unescape_into(text, raw);
+        let more = joint.len() + raw.len();
+        let mut whole = match std::mem::take(text) {
+            // Room for both at once: a long text is copied once.
+            Cow::Borrowed(first) => {
+                let mut whole = String::with_capacity(first.len() + more);
+                whole.push_str(first);
+                whole
+            }
+            Cow::Owned(whole) => whole,
+        };
+        whole.reserve(more);
+        whole.push_str(joint);
+        unescape_into(&mut whole, raw);
+        *text = Cow::Owned(whole);
     }
 }
 
@@ -227,6 +238,7 @@ mod tests {
             assert_eq!((got.0, got.1), (found.iter().map(|&one| one.to_owned()).collect(), *media), "{why}");
         }
         assert_eq!(values(r#"{"a":1,"b":"x","c":[true]}"#, "", Take::Strings), (vec!["x".to_owned()], 0, 2));
+        assert_eq!(values(r#"{"type":"text","n":1,"text":[2]}"#, "", Take::Strings), (vec![], 0, 1), "its text alone");
     }
 
     #[test]

@@ -4,8 +4,14 @@ use serde_json::Value;
 
 use crate::support::App;
 
-/// Why a value does not fit a schema; enough of JSON Schema for what the description uses.
-fn misfit(value: &Value, schema: &Value) -> Option<String> {
+/// Why a value does not fit a schema; enough of JSON Schema for examples and answers. What documents may be is held
+/// with a whole validator, by tests/clients/documents.py.
+fn misfit(value: &Value, schema: &Value, document: &Value) -> Option<String> {
+    let misfit = |value: &Value, schema: &Value| misfit(value, schema, document);
+    if let Some(reference) = schema["$ref"].as_str() {
+        let named = document.pointer(reference.trim_start_matches('#')).expect("a schema of that name");
+        return misfit(value, named);
+    }
     if let Some(options) = schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
         let misfits: Vec<String> = options.iter().filter_map(|option| misfit(value, option)).collect();
         return (misfits.len() == options.len()).then(|| misfits.join("; "));
@@ -64,13 +70,21 @@ fn every_example_is_answered_as_described() {
         }
         let example = &post["requestBody"]["content"]["application/json"]["example"];
         let request = &post["requestBody"]["content"]["application/json"]["schema"];
-        assert_eq!(misfit(example, request).filter(|why| !why.contains("not described")), None, "{path}: its example");
+        assert_eq!(
+            misfit(example, request, &document).filter(|why| !why.contains("not described")),
+            None,
+            "{path}: its example"
+        );
         let path = path.replace("{model}", "fake").replace("{version}", "1");
         let answer = app.post(&path, example.to_string()).ok();
         let schema = &post["responses"]["200"]["content"]["application/json"]["schema"];
-        assert_eq!(misfit(&answer, schema), None, "{path}: its answer");
+        assert_eq!(misfit(&answer, schema, &document), None, "{path}: its answer");
         let refusal = app.post(&path, "{").json();
-        assert_eq!(misfit(&refusal, &document["components"]["schemas"]["Error"]), None, "{path}: its refusal");
+        assert_eq!(
+            misfit(&refusal, &document["components"]["schemas"]["Error"], &document),
+            None,
+            "{path}: its refusal"
+        );
         checked += 1;
     }
     assert!(checked > 10, "only {checked} faces are described");
@@ -89,7 +103,7 @@ fn the_repository_refuses_as_described() {
         assert_eq!(answer.status, 403, "{path}: nobody was told that models may be changed");
         let schema = &described["403"]["content"]["application/json"]["schema"];
         assert_eq!(schema["$ref"], "#/components/schemas/Error", "{path}");
-        assert_eq!(misfit(&answer.json(), &document["components"]["schemas"]["Error"]), None, "{path}");
+        assert_eq!(misfit(&answer.json(), &document["components"]["schemas"]["Error"], &document), None, "{path}");
     }
 }
 
@@ -101,10 +115,10 @@ fn the_cache_answers_as_described() {
     let described = &document["paths"]["/v1/cache"];
     let schema = |method: &str| &described[method]["responses"]["200"]["content"]["application/json"]["schema"];
     let told = app.get("/v1/cache").ok();
-    assert_eq!(misfit(&told, schema("get")), None, "{told}");
+    assert_eq!(misfit(&told, schema("get"), &document), None, "{told}");
     assert_eq!((&told["entries"], &told["age"]["oldest_seconds"].is_u64()), (&Value::from(2), &true), "{told}");
     let gone = app.connect().send("DELETE /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
-    assert_eq!(misfit(&gone, schema("delete")), None, "{gone}");
+    assert_eq!(misfit(&gone, schema("delete"), &document), None, "{gone}");
     let warm = &document["paths"]["/v1/cache/warm"]["post"];
     let example =
         |of: &Value| of["content"]["application/x-ndjson"]["example"].as_str().expect("an example").to_owned();

@@ -67,6 +67,7 @@ run_contract() {
         return 1
     fi
     local config=$PWD/tests/clients/schemathesis.toml hooks=$PWD/tests/clients/hooks.py
+    "$(dirname "$schemathesis")/python" tests/clients/documents.py || return 1
     (cd "$work" && NO_PROXY=127.0.0.1 SCHEMATHESIS_HOOKS=$hooks "$schemathesis" --config-file "$config" run "$document")
 }
 

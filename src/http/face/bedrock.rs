@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
 
 use super::{Call, Dialect, Docs, Face, Reply, Scene, printed};
 use crate::domain::{Pair, Texts};
 use crate::http::error::Reject;
 use crate::http::openapi::{of, reduced};
 use crate::http::wire::document::{Document, Reading};
+use crate::http::wire::schema::documents::Named;
 use crate::http::wire::terms::{Terms, positive};
 use crate::http::wire::watched::Seen;
 use crate::http::wire::{self, lenient::Millis, lenient::Whole, text::List, text::Text};
@@ -59,7 +62,7 @@ struct Query<'a> {
 #[serde(rename_all = "camelCase", expecting = "an object with `inlineDocumentSource`")]
 struct Source<'a> {
     #[serde(borrow)]
-    #[schema(inline, value_type = Inline<'static>)]
+    #[schema(schema_with = inline_document)]
     inline_document_source: Seen<Inline<'a>>,
     /// As of a query.
     #[serde(borrow, rename = "type")]
@@ -67,19 +70,16 @@ struct Source<'a> {
     _kind: Option<Text<'a>>,
 }
 
-#[derive(Deserialize, ToSchema)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object with `textDocument` or `jsonDocument`")]
 struct Inline<'a> {
     #[serde(borrow)]
-    #[schema(inline)]
     text_document: Option<Document<'a>>,
     /// The same as an object of any members.
     #[serde(borrow)]
-    #[schema(inline)]
     json_document: Option<Document<'a>>,
     /// As of a query.
     #[serde(borrow, rename = "type")]
-    #[schema(inline)]
     _kind: Option<Text<'a>>,
 }
 
@@ -94,6 +94,10 @@ struct Ranked {
 struct Item {
     index: usize,
     relevance_score: f32,
+}
+
+fn inline_document() -> RefOr<Schema> {
+    Named::InlineDocument.refer()
 }
 
 fn read(body: &[u8], scene: Scene) -> Result<Call<'_>, Reject> {

@@ -85,6 +85,8 @@ fn request() -> serde_json::Value {
     let inputs = &mut schema["properties"]["inputs"];
     inputs["minItems"] = 2.into();
     inputs["maxItems"] = 2.into();
+    let passage = serde_json::json!({"required": ["name"], "properties": {"name": {"enum": PASSAGES}}});
+    inputs["not"] = serde_json::json!({"items": passage});
     inputs["items"] = reduced::<Input<'_>>(&["name", "shape", "datatype", "data"], &["data"]);
     schema
 }

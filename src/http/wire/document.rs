@@ -6,17 +6,19 @@
 //! 3. Else, when its one member (`type` and `role` aside) is an object, that object by the same rules: `{"doc": {…}}`.
 //! 4. Else all strings in it, one line a member, so `{"title": …, "body": …}` and `{"content": [part, …]}`; numbers and
 //!    booleans are left out and counted, but read where there is no string. A `type` that names a kind of content part is
-//!    no text. An object without members is an empty text.
+//!    no text.
 //!
-//! What a value is, and what of it is read, is [`crate::json::values`]'s. What holds no text that can be read is no
-//! empty text: it is refused. Owns these rules for all dialects. It must not know which dialect it reads for.
+//! `{}` is an empty text. What a value is, and what of it is read, is [`crate::json::values`]'s. What holds no text that
+//! can be read is no empty text: it is refused. Owns these rules for all dialects, which `schema/documents.rs` says to
+//! callers: tests of clients hold both to the same. It must not know which dialect it reads for.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Deserialize, Error, MapAccess, SeqAccess, Unexpected};
 use serde_json::value::RawValue;
 
+use super::shape::{Shaped, by_shape};
 use super::text::{LONGEST_LIST, List, Text};
 use crate::http::error::Reject;
 use crate::json::scan::{Cursor, Syntax, unescape};
@@ -30,7 +32,9 @@ const WRAPPERS: usize = 32;
 pub(in crate::http) enum Document<'a> {
     /// The text itself.
     Text(Cow<'a, str>),
-    /// The members of an object.
+    /// The value of an object's only member, `text`: what most objects are, and so nothing is allocated for it.
+    Only(&'a str),
+    /// The members of any other object.
     Fields(Vec<Member<'a>>),
 }
 
@@ -97,19 +101,30 @@ impl<'f> Reading<'f> {
     pub(in crate::http) fn text<'a>(&mut self, document: Document<'a>) -> Result<Cow<'a, str>, Unreadable> {
         match document {
             Document::Text(text) => Ok(text),
+            Document::Only(raw) => match string(raw).filter(|_| self.rank_fields.is_empty()) {
+                Some(text) => Ok(text),
+                None => self.text(Document::Fields(vec![("text".into(), raw)])),
+            },
+            Document::Fields(members) if members.is_empty() && self.rank_fields.is_empty() => Ok(Cow::Borrowed("")),
             Document::Fields(members) if self.rank_fields.is_empty() => self.of_object(members),
             Document::Fields(members) => self.of_fields(&members),
         }
     }
 
-    /// The text of a query: as that of a document, but an object has to say which of its members it is.
+    /// The text of a query. An object has to say which of its members it is: its `text`, or else its `content`.
     pub(in crate::http) fn query<'a>(&mut self, document: Document<'a>) -> Result<Cow<'a, str>, Unreadable> {
-        match &document {
-            Document::Fields(members) if !members.iter().any(|(key, _)| key == "text" || key == "content") => {
-                Err(Unreadable::NoText)
+        let members = match document {
+            Document::Text(text) => return Ok(text),
+            Document::Only(raw) => vec![("text".into(), raw)],
+            Document::Fields(members) if is_medium_part(&members) => return Err(Unreadable::Medium),
+            Document::Fields(members) => members,
+        };
+        for (name, joint) in [("text", " "), ("content", "\n")] {
+            if let Some(text) = self.of_member(&members, (name, joint))? {
+                return Ok(text);
             }
-            Document::Text(_) | Document::Fields(_) => self.text(document),
         }
+        Err(Unreadable::NoText)
     }
 
     /// The texts of a list of documents.
@@ -162,7 +177,7 @@ impl<'f> Reading<'f> {
             if is_medium_part(&members) {
                 return Err(Unreadable::Medium);
             }
-            if let Some(text) = self.of_text(&members)? {
+            if let Some(text) = self.of_member(&members, ("text", " "))? {
                 return Ok(text);
             }
             match wrapped(&members)? {
@@ -173,46 +188,43 @@ impl<'f> Reading<'f> {
         Err(Unreadable::NoText)
     }
 
-    /// Rule 2.
-    fn of_text<'a>(&mut self, members: &[Member<'a>]) -> Result<Option<Cow<'a, str>>, Unreadable> {
-        let mut values = Values::default();
-        for (_, raw) in members.iter().filter(|(key, _)| key == "text") {
-            values.clear();
+    /// The text of all values of one member, the last of its name: of `text` by rule 2.
+    fn of_member<'a>(
+        &mut self,
+        members: &[Member<'a>],
+        (name, joint): (&str, &str),
+    ) -> Result<Option<Cow<'a, str>>, Unreadable> {
+        let Some((_, raw)) = members.iter().rfind(|(key, _)| key == name) else { return Ok(None) };
+        let (text, left_out) = if let Some(text) = string(raw) {
+            (text, 0)
+        } else {
+            let mut values = Values::default();
             values.collect_from(raw, "")?;
-        }
-        match values.found.as_slice() {
-            _ if values.media > 0 => Err(Unreadable::Medium),
-            [] => Ok(None),
-            found => {
-                let media = members.iter().filter(|(key, raw)| is_medium(key) && *raw != "null").count();
-                self.left_out += values.left_out + media;
-                Ok(Some(joined(found)))
+            match values.found.as_slice() {
+                _ if values.media > 0 => return Err(Unreadable::Medium),
+                [] => return Ok(None),
+                found => (joined(found, joint), values.left_out),
             }
-        }
+        };
+        let media = members.iter().filter(|(key, raw)| is_medium(key) && *raw != "null").count();
+        self.left_out += left_out + media;
+        Ok(Some(text))
     }
 
     /// Rule 4.
     fn of_strings<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
         let (mut text, mut strings, mut read) = (Cow::Borrowed(""), Values::taking(Take::Strings), false);
-        let (mut media, chat) = (0, members.iter().any(|(key, _)| key == "content"));
+        let media = members.iter().filter(|(key, _)| is_medium(key)).count();
         let kind = kind_of(members);
-        for (key, raw) in members {
-            match key.as_ref() {
-                // Who says it is no part of what is said.
-                "role" if chat => {}
-                "type" if is_text(kind) => {}
-                key if is_medium(key) => media += 1,
-                _ => {
-                    strings.clear();
-                    strings.collect_from(raw, "")?;
-                    let says_what_it_is = key == "type" && is_part(kind);
-                    read |= !(strings.found.is_empty() || says_what_it_is);
-                    let mut joint = "\n";
-                    for raw in strings.found.iter().filter(|raw| !raw.is_empty()) {
-                        append(&mut text, joint, raw);
-                        joint = if key == "content" { "\n" } else { " " };
-                    }
-                }
+        for (key, raw) in said(members, &kind) {
+            strings.clear();
+            strings.collect_from(raw, "")?;
+            let says_what_it_is = key == "type" && is_part(&kind);
+            read |= !(strings.found.is_empty() || says_what_it_is);
+            let mut joint = "\n";
+            for raw in strings.found.iter().filter(|raw| !raw.is_empty()) {
+                append(&mut text, joint, raw);
+                joint = if key == "content" { "\n" } else { " " };
             }
         }
         match read {
@@ -223,48 +235,59 @@ impl<'f> Reading<'f> {
             }
             false if strings.left_out > 0 => self.of_all(members),
             false if media > 0 => Err(Unreadable::Medium),
-            false if members.is_empty() => Ok(text),
             false => Err(Unreadable::NoText),
         }
     }
 
     /// All values, numbers and booleans too.
     fn of_all<'a>(&mut self, members: &[Member<'a>]) -> Result<Cow<'a, str>, Unreadable> {
-        let mut values = Values::default();
-        for (_, raw) in members.iter().filter(|(key, _)| !is_medium(key) && key != "type") {
+        let (mut values, kind) = (Values::default(), kind_of(members));
+        for (_, raw) in said(members, &kind).filter(|(key, _)| key != "type" || !is_part(&kind)) {
             values.collect_from(raw, "")?;
         }
         if values.found.is_empty() {
             return Err(Unreadable::NoText);
         }
         self.left_out += values.left_out;
-        Ok(joined(&values.found))
+        Ok(joined(&values.found, " "))
     }
 }
 
-/// What an object says it is.
-fn kind_of<'a>(members: &[Member<'a>]) -> &'a str {
-    members.iter().find(|(key, _)| key == "type").map_or("", |(_, raw)| raw.trim_matches('"'))
+/// What an object says it is; nothing of one that does not.
+fn kind_of<'a>(members: &[Member<'a>]) -> Cow<'a, str> {
+    members.iter().rfind(|(key, _)| key == "type").and_then(|(_, raw)| string(raw)).unwrap_or_default()
 }
 
 /// A content part that says it is something else than text, and holds it.
 fn is_medium_part(members: &[Member<'_>]) -> bool {
-    let kind = kind_of(members);
-    is_part(kind) && members.iter().any(|(key, _)| key == kind)
+    is_part(&kind_of(members)) && members.iter().any(|(key, _)| is_part(key))
 }
 
-fn joined<'a>(found: &[&'a str]) -> Cow<'a, str> {
+/// The members that rule 4 reads. What a text calls itself is no part of what is said, nor is in a message who says it.
+fn said<'m, 'a>(members: &'m [Member<'a>], kind: &str) -> impl Iterator<Item = &'m Member<'a>> + use<'m, 'a> {
+    let (chat, text) = (members.iter().any(|(key, _)| key == "content"), is_text(kind));
+    members.iter().filter(move |(key, _)| !(is_medium(key) || (chat && key == "role") || (text && key == "type")))
+}
+
+fn joined<'a>(found: &[&'a str], joint: &str) -> Cow<'a, str> {
     let mut text = Cow::Borrowed("");
     for raw in found {
-        append(&mut text, " ", raw);
+        append(&mut text, joint, raw);
     }
     text
+}
+
+/// The text of a value that is spelled as a string.
+fn string(raw: &str) -> Option<Cow<'_, str>> {
+    raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')).map(unescape)
 }
 
 /// Rule 3: what stands in an object's one member.
 fn wrapped<'a>(members: &[Member<'a>]) -> Result<Option<Vec<Member<'a>>>, Unreadable> {
     let mut inner = members.iter().filter(|(key, _)| key != "type" && key != "role");
     match (inner.next(), inner.next()) {
+        // Rule 2 found nothing in it.
+        (Some((key, raw)), None) if raw.starts_with('{') && key == "text" => Err(Unreadable::NoText),
         (Some((key, raw)), None) if raw.starts_with('{') && !is_medium(key) => Ok(Some(members_of(raw)?)),
         _ => Ok(None),
     }
@@ -284,14 +307,14 @@ fn members_of(raw: &str) -> Result<Vec<Member<'_>>, Unreadable> {
 impl<'a> Document<'a> {
     /// What `raw` spells.
     fn spelled(raw: &'a str) -> Result<Self, Unreadable> {
-        match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-            Some(inside) => Ok(Self::Text(unescape(inside))),
+        match string(raw) {
+            Some(text) => Ok(Self::Text(text)),
             None if raw.starts_with('{') => members_of(raw).map(Self::Fields),
             None => Ok(Self::Fields(vec![("content".into(), raw)])),
         }
     }
 
-    /// The documents that this object holds as content parts; else itself.
+    /// The documents that this object holds as content parts, at least one; else itself.
     pub(in crate::http) fn into_parts(self) -> Result<List<Self>, Self> {
         let Self::Fields(members) = &self else { return Err(self) };
         let content = members.iter().find(|(key, raw)| key == "content" && raw.starts_with('['));
@@ -306,58 +329,53 @@ impl<'a> Document<'a> {
             }
             Ok::<_, Unreadable>(())
         });
-        if read.is_ok() { Ok(list) } else { Err(self) }
+        if read.is_ok() && list.sent > 0 { Ok(list) } else { Err(self) }
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Document<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Document<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an object")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Document::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Document::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Text(key), raw)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((key, raw.get()));
-                }
-                Ok(Document::Fields(members))
-            }
+by_shape!(Document, Documents);
+
+impl<'de> Shaped<'de> for Document<'de> {
+    const EXPECTED: &'static str = "a string or an object";
+
+    fn of_text<E: Error>(text: Cow<'de, str>) -> Result<Self, E> {
+        Ok(Self::Text(text))
+    }
+
+    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        let mut next = || {
+            let entry = object.next_entry::<Text<'de>, &'de RawValue>()?;
+            Ok::<_, A::Error>(entry.map(|(Text(key), raw)| (key, raw.get())))
+        };
+        let Some(first) = next()? else { return Ok(Self::Fields(Vec::new())) };
+        let Some(second) = next()? else {
+            return Ok(if first.0 == "text" { Self::Only(first.1) } else { Self::Fields(vec![first]) });
+        };
+        let mut members = vec![first, second];
+        while let Some(member) = next()? {
+            members.push(member);
         }
-        deserializer.deserialize_any(Reader)
+        Ok(Self::Fields(members))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Documents<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Documents<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                let whole = Document::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-                whole.into_parts().map(Documents).map_err(|_| A::Error::custom("invalid type: map, expected a list"))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                List::deserialize(serde::de::value::SeqAccessDeserializer::new(list)).map(Documents)
-            }
-        }
-        deserializer.deserialize_any(Reader)
+impl<'de> Shaped<'de> for Documents<'de> {
+    const EXPECTED: &'static str = "a list";
+
+    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        List::deserialize(SeqAccessDeserializer::new(list)).map(Self)
+    }
+
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        let refused = |_| A::Error::invalid_type(Unexpected::Map, &Self::EXPECTED);
+        Document::of_object(object)?.into_parts().map(Self).map_err(refused)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn text(json: &str, rank_fields: &[&str]) -> Result<(String, usize, usize), Unreadable> {
@@ -410,6 +428,9 @@ mod tests {
             (&deep_beside, &[], "h", [0, 1], "what lies too deep is counted"),
             (r#"{"n":1,"m":[2]}"#, &[], "1 2", [0, 0], "numbers where there is nothing else"),
             (r"{}", &[], "", [0, 0], "nothing at all is an empty text"),
+            (r#"{"role":"user","content":7}"#, &[], "7", [0, 0], "a message of numbers"),
+            (r#"{"type":7}"#, &[], "7", [0, 0], "a type that is no content part's"),
+            (r#"{"content":[],"title":"t"}"#, &[], "t", [0, 0], "no content, but a title"),
             (r#"{"title":"h","text":"t","body":"b"}"#, &["body", "title", "none"], "b\nh", [1, 0], "chosen, ordered"),
             (r#"{"n":1999,"l":["a",2],"o":{"p":"q"}}"#, &["n", "l", "o.p"], "1999\na 2\nq", [0, 0], "of every kind"),
             (r#"{"Title":"h","title":"i"}"#, &["Title"], "h", [0, 0], "letter case as it is spelled"),
@@ -433,6 +454,10 @@ mod tests {
             (r#"{"image":"https://example.org/a.png"}"#, &[], Unreadable::Medium),
             (r#"{"image_url":{"url":"u"},"type":"image_url"}"#, &[], Unreadable::Medium),
             (r#"{"doc":{"image":"u"}}"#, &[], Unreadable::Medium),
+            (r#"{"doc":{}}"#, &[], Unreadable::NoText),
+            (r#"{"role":"user","content":null}"#, &[], Unreadable::NoText),
+            (r#"{"content":{"type":"text","n":1,"text":null},"x":null}"#, &[], Unreadable::NoText),
+            (r#"{"type":"input_image","image_url":"u"}"#, &[], Unreadable::Medium),
             (r#"{"type":"file","file":{"data":"x"},"id":"y"}"#, &[], Unreadable::Medium),
             (r#"{"content":[{"type":"image_url","image_url":{"url":"u"}}]}"#, &[], Unreadable::Medium),
             (
@@ -450,6 +475,7 @@ mod tests {
             (r#"{"type":"text","text":null}"#, &[], Unreadable::NoText),
             (r#"{"type":"image_url"}"#, &[], Unreadable::NoText),
             (r#"{"content":[{"type":"text"}]}"#, &[], Unreadable::NoText),
+            (r#"{"text":{"type":"text","text":null,"a":"x"}}"#, &[], Unreadable::NoText),
         ];
         for (json, rank_fields, why) in cases {
             assert_eq!(text(json, rank_fields), Err(*why), "{json:.80}");
@@ -465,6 +491,10 @@ mod tests {
         assert_eq!(read(r#"{"text":"q","id":1}"#).as_deref(), Ok("q"));
         assert_eq!(read(r#"{"content":[{"type":"text","text":"q"}]}"#).as_deref(), Ok("q"));
         assert_eq!(read(r#"{"title":"q"}"#), Err(Unreadable::NoText));
+        assert_eq!(read(r#"{"text":null,"title":"q"}"#), Err(Unreadable::NoText), "nothing else is the query");
+        assert_eq!(read(r#"{"text":null,"content":"q","title":"t"}"#).as_deref(), Ok("q"));
+        assert_eq!(read(r#"{"role":"user","content":["a","b"]}"#).as_deref(), Ok("a\nb"));
+        assert_eq!(read(r#"{"content":[{"type":"image_url","image_url":{"url":"u"}}]}"#), Err(Unreadable::Medium));
         assert_eq!(read(r"{}"), Err(Unreadable::NoText));
     }
 
@@ -474,7 +504,7 @@ mod tests {
         let Documents(list) = read(r#"{"content":["a",{"type":"text","text":"b"},3]}"#).expect("parts");
         let texts = Reading::default().texts("documents", list.items).expect("texts");
         assert_eq!((texts, list.sent), (vec!["a".into(), "b".into(), Cow::from("3")], 3));
-        assert!(read(r#"{"text":"a"}"#).is_err() && read("\"a\"").is_err());
+        assert!(read(r#"{"text":"a"}"#).is_err() && read("\"a\"").is_err() && read(r#"{"content":[]}"#).is_err());
     }
 
     /// Case A2: names of one long text took its bytes as often as it was named.
@@ -483,5 +513,37 @@ mod tests {
         let json = format!(r#"{{"t":"{}"}}"#, "x".repeat(10_000));
         assert_eq!(text(&json, &["t"; 3]), Err(Unreadable::Repeated));
         assert_eq!(text(r#"{"t":"title","b":"body"}"#, &["t", "t", "b"]).unwrap().0, "title\ntitle\nbody");
+    }
+
+    /// What an object costs beside the same text as a string, in one interleaved run; the best of many counts.
+    #[test]
+    #[ignore = "a measurement, of use in a release build only: cargo test --release --lib -- --ignored --nocapture beside_strings"]
+    fn texts_in_objects_are_read_nearly_as_quickly_as_beside_strings() {
+        let sentence = "the quick brown fox jumps over the lazy dog and goes its way. ";
+        for (bytes, count) in [(2_000, 500), (20_000, 50), (200_000, 5)] {
+            let text = sentence.repeat(bytes / sentence.len());
+            let (half, names) = (text.split_at(text.len() / 2).0, [Text("title".into()), Text("body".into())]);
+            let forms: [(&str, String, &[Text<'_>]); 3] = [
+                ("string", format!("\"{text}\""), &[]),
+                ("text", format!(r#"{{"text":"{text}"}}"#), &[]),
+                ("rank_fields", format!(r#"{{"title":"{half}","body":"{half}"}}"#), &names),
+            ];
+            let bodies = forms.each_ref().map(|(_, one, _)| format!("[{}]", vec![one.as_str(); count].join(",")));
+            let mut best = [Duration::MAX; 3];
+            for _ in 0..200 {
+                for ((best, body), (_, _, names)) in best.iter_mut().zip(&bodies).zip(&forms) {
+                    let start = Instant::now();
+                    let Documents(list) = serde_json::from_slice(body.as_bytes()).expect("documents");
+                    let texts = Reading::by(names).texts("documents", list.items).expect("texts");
+                    *best = (*best).min(start.elapsed());
+                    assert_eq!(texts.len(), count);
+                }
+            }
+            for ((name, ..), took) in forms.iter().zip(best) {
+                let times = took.as_secs_f64() / best[0].as_secs_f64();
+                eprintln!("{bytes:>7} bytes as {name:>11}: {took:>10.1?}, {times:.2} times a string");
+                assert!(times < 3.0, "{name}: {times}");
+            }
+        }
     }
 }

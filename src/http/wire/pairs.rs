@@ -5,16 +5,16 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, MapAccess, SeqAccess};
 
 use utoipa::ToSchema;
 
 use super::document::Document;
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
+use super::shape::{Shaped, by_shape};
 use super::terms::Terms;
 use super::text::{List, Text};
 use super::watched::Seen;
@@ -178,75 +178,53 @@ pub(in crate::http) fn texts<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, 
     Texts { queries, pairs: all }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for OneOrMany<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = OneOrMany<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a list of strings")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Document::Text(Cow::Borrowed(text))))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(OneOrMany::One(Document::Text(Cow::Owned(text.to_owned()))))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Document::deserialize(MapAccessDeserializer::new(map)).map(OneOrMany::One)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                List::deserialize(SeqAccessDeserializer::new(list)).map(OneOrMany::Many)
-            }
-        }
-        deserializer.deserialize_any(Reader)
+by_shape!(OneOrMany, Inputs, Item);
+
+impl<'de> Shaped<'de> for OneOrMany<'de> {
+    const EXPECTED: &'static str = "a string or a list of strings";
+
+    fn of_text<E: Error>(text: Cow<'de, str>) -> Result<Self, E> {
+        Ok(Self::One(Document::Text(text)))
+    }
+
+    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        List::deserialize(SeqAccessDeserializer::new(list)).map(Self::Many)
+    }
+
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Document::of_object(object).map(Self::One)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Inputs<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Inputs<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a pair or a list of pairs")
-            }
-            fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-                Ok(Inputs::Alone)
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Seen::deserialize(MapAccessDeserializer::new(map)).map(Inputs::Object)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                List::deserialize(SeqAccessDeserializer::new(list)).map(Inputs::List)
-            }
-        }
-        deserializer.deserialize_any(Reader)
+impl<'de> Shaped<'de> for Inputs<'de> {
+    const EXPECTED: &'static str = "a pair or a list of pairs";
+
+    fn of_text<E: Error>(_: Cow<'de, str>) -> Result<Self, E> {
+        Ok(Self::Alone)
+    }
+
+    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        List::deserialize(SeqAccessDeserializer::new(list)).map(Self::List)
+    }
+
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Seen::deserialize(MapAccessDeserializer::new(object)).map(Self::Object)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Item<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of two strings or an object with `text` and `text_pair`")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Item::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Item::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                Seen::deserialize(MapAccessDeserializer::new(map)).map(Item::Object)
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                List::deserialize(SeqAccessDeserializer::new(list)).map(Item::Sequence)
-            }
-        }
-        deserializer.deserialize_any(Reader)
+impl<'de> Shaped<'de> for Item<'de> {
+    const EXPECTED: &'static str = "a list of two strings or an object with `text` and `text_pair`";
+
+    fn of_text<E: Error>(text: Cow<'de, str>) -> Result<Self, E> {
+        Ok(Self::Text(text))
+    }
+
+    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
+        List::deserialize(SeqAccessDeserializer::new(list)).map(Self::Sequence)
+    }
+
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Seen::deserialize(MapAccessDeserializer::new(object)).map(Self::Object)
     }
 }
 

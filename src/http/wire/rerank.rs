@@ -25,13 +25,13 @@ pub(in crate::http) struct RerankBody<'a> {
     #[schema(schema_with = super::schema::query)]
     pub(in crate::http) query: Option<Document<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) documents: Option<Documents<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) texts: Option<Documents<'a>>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Document<'static>>>)]
+    #[schema(inline)]
     pub(in crate::http) passages: Option<Documents<'a>>,
     #[serde(borrow, default)]
     #[schema(inline)]
@@ -66,7 +66,7 @@ pub(in crate::http) struct RerankBody<'a> {
     #[schema(inline)]
     truncate_prompt_tokens: Option<Whole>,
     #[serde(borrow)]
-    #[schema(inline, value_type = Option<Vec<Text<'static>>>)]
+    #[schema(schema_with = super::schema::names)]
     rank_fields: Option<List<Text<'a>>>,
     #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
@@ -96,7 +96,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
 }
 
 /// Names of fields at most: each is looked for in every document.
-const MOST_FIELDS: usize = 100;
+pub(super) const MOST_FIELDS: usize = 100;
 
 /// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
 const TERMS: [&str; 19] = [
@@ -148,12 +148,7 @@ impl<'a> RerankBody<'a> {
         };
         scene.admit(manner.field, list.sent)?;
         let fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
-        if fields.len() > MOST_FIELDS {
-            return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
-        }
-        if let Some(empty) = fields.iter().position(|Text(name)| name.is_empty()) {
-            return Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field"));
-        }
+        check_names(&fields)?;
         let mut reading = Reading::by(&fields);
         let texts = reading.texts(manner.field, list.items)?;
         let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
@@ -203,8 +198,9 @@ impl<'a> RerankBody<'a> {
             texts.map(|_| "texts"),
             passages.map(|_| "passages"),
             matches!(property, Property::Present(Some(_))).then_some("property"),
-            rank_fields.map(|_| "rank_fields"),
+            rank_fields.as_ref().map(|_| "rank_fields"),
         ]);
+        check_names(rank_fields.as_ref().map_or(&[], |names| &names.items))?;
         let (asked, left_out_fields) = query(asked)?;
         let (top, least) = manner.choice(&mut unread, (top_n, top_k), (min_score, score_threshold));
         let echo = manner.echoes(&mut unread, return_documents, return_text);
@@ -225,6 +221,17 @@ impl<'a> RerankBody<'a> {
         };
         let texts = Texts { queries: vec![asked], pairs };
         Ok(Call { top, least, echo, left_out_fields, ..terms.into_call(manner.dialect, texts, unread) })
+    }
+}
+
+/// Refuses names of fields that no document can have, and too many.
+fn check_names(fields: &[Text<'_>]) -> Result<(), Reject> {
+    if fields.len() > MOST_FIELDS {
+        return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
+    }
+    match fields.iter().position(|Text(name)| name.is_empty()) {
+        Some(empty) => Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field")),
+        None => Ok(()),
     }
 }
 

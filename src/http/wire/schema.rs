@@ -3,16 +3,19 @@
 //! Owns the schemas of the types whose readers are written by hand; those of the derived ones are derived. A schema
 //! here must say all that its reader takes, lenient spellings included: tests send what it allows and what it forbids.
 
-use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
+pub(in crate::http) mod documents;
+
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::document::{Document, Documents};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
-use super::pairs::{Entry, Inputs, Item, OneOrMany};
-use super::rerank::Property;
+use super::pairs::{Inputs, OneOrMany};
+use super::rerank::{MOST_FIELDS, Property};
 use super::tensor::{Strings, Tag};
 use super::text::Text;
+use documents::Named;
 
 macro_rules! schemas {
     ($($type:ty => $schema:expr;)*) => { $(
@@ -27,9 +30,9 @@ macro_rules! schemas {
 
 schemas! {
     Text<'_> => string();
-    Document<'_> => any_of([string().into(), object_with_text().into()]);
-    Documents<'_> => non_empty(Document::schema());
-    OneOrMany<'_> => any_of([Document::schema(), non_empty(Document::schema()).into()]);
+    Document<'_> => Named::Document.refer();
+    Documents<'_> => Named::Documents.refer();
+    OneOrMany<'_> => Named::OneOrMany.refer();
     Whole => any_of([kind(Type::Integer).into(), pattern(r"^-?[0-9]{1,9}(\.0{1,3})?$").into()]);
     Real => any_of([kind(Type::Number).into(), pattern(r"^-?[0-9]{1,9}(\.[0-9]{1,9})?$").into()]);
     Flag => any_of([
@@ -44,23 +47,21 @@ schemas! {
         pattern("^(NONE|none|AUTO|auto|END|end|RIGHT|[Rr]ight|START|start|LEFT|[Ll]eft)$").into(),
     ]);
     Property<'_> => any_of([string().into(), kind(Type::Null).into()]);
-    Inputs<'_> => any_of([Entry::schema(), pair().into(), non_empty(any_of([Entry::schema(), pair().into()])).into()]);
-    Item<'_> => any_of([Entry::schema(), pair().into()]);
-    Strings<'_> => non_empty(any_of([string().into(), non_empty(string()).into()]));
+    Inputs<'_> => any_of([Named::Entry.refer(), two_strings(), non_empty(Named::Pair.refer()).into()]);
+    Strings<'_> => cells();
     Tag<'_> => any_of([string().into(), kind(Type::Number).build().into()]);
 }
 
-impl PartialSchema for Entry<'_> {
-    fn schema() -> RefOr<Schema> {
-        let object = kind(Type::Object).property("text", string()).property("text_pair", string());
-        object.required("text").required("text_pair").into()
-    }
+/// A query.
+pub(in crate::http) fn query() -> RefOr<Schema> {
+    Named::Query.refer()
 }
 
-/// A query: a text, or an object that holds one as `text`.
-pub(in crate::http) fn query() -> Schema {
-    let object = kind(Type::Object).property("text", string()).required("text").build();
-    any_of([string().into(), object.into()])
+/// Names of fields, or nothing.
+pub(in crate::http) fn names() -> Schema {
+    let name = kind(Type::String).min_length(Some(1)).build();
+    let names = ArrayBuilder::new().items(RefOr::T(Schema::Object(name))).max_items(Some(MOST_FIELDS));
+    any_of([names.into(), kind(Type::Null).into()])
 }
 
 /// The one datatype of texts in KServe's protocol, or nothing.
@@ -80,21 +81,27 @@ fn pattern(pattern: &str) -> Object {
     kind(Type::String).pattern(Some(pattern)).build()
 }
 
-/// An object with a text; others are read by their strings, which no schema can say.
-fn object_with_text() -> Object {
-    let object = kind(Type::Object).property("text", string()).required("text");
-    object.additional_properties(Some(AdditionalProperties::FreeForm(true))).build()
-}
-
 fn any_of<const N: usize>(schemas: [RefOr<Schema>; N]) -> Schema {
     schemas.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item).into()
 }
 
-fn non_empty(items: impl Into<RefOr<Schema>>) -> utoipa::openapi::schema::Array {
-    ArrayBuilder::new().items(items.into()).min_items(Some(1)).build()
+/// A query and a document without a list around them.
+fn two_strings() -> RefOr<Schema> {
+    ArrayBuilder::new().items(RefOr::T(Schema::Object(string()))).min_items(Some(2)).max_items(Some(2)).into()
 }
 
-/// A list of exactly two texts.
-fn pair() -> Schema {
-    ArrayBuilder::new().items(RefOr::T(Schema::Object(string()))).min_items(Some(2)).max_items(Some(2)).into()
+/// A tensor of texts: without rows, in rows of one, or in one row. Longer rows are read where they are equally long, which
+/// no schema tells.
+fn cells() -> Schema {
+    let rows =
+        |row: ArrayBuilder| ArrayBuilder::new().items(row.items(RefOr::T(Schema::Object(string()))).min_items(Some(1)));
+    any_of([
+        non_empty(string()).into(),
+        rows(ArrayBuilder::new().max_items(Some(1))).min_items(Some(1)).into(),
+        rows(ArrayBuilder::new()).min_items(Some(1)).max_items(Some(1)).into(),
+    ])
+}
+
+fn non_empty(items: impl Into<RefOr<Schema>>) -> utoipa::openapi::schema::Array {
+    ArrayBuilder::new().items(items.into()).min_items(Some(1)).build()
 }

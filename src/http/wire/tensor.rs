@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
+use super::shape::{Shaped, by_shape};
 use super::text::{LONGEST_LIST, Text};
 
 /// The strings of a tensor, row-major; nested lists are flattened, as the protocol allows.
@@ -33,63 +34,47 @@ impl Row<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Strings<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Strings<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of strings")
+by_shape!(Strings, Row);
+
+impl<'de> Shaped<'de> for Strings<'de> {
+    const EXPECTED: &'static str = "a list of strings";
+
+    fn of_list<A: SeqAccess<'de>>(mut rows: A) -> Result<Self, A::Error> {
+        let (mut cells, mut width) = (Vec::new(), None);
+        while let Some(row) = rows.next_element::<Row<'de>>()? {
+            // A row that is shorter than others would move what comes behind it to other places.
+            if *width.get_or_insert(row.width()) != row.width() {
+                return Err(A::Error::custom("rows of unequal length; send one text a row, or no rows"));
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Self::Value, A::Error> {
-                let (mut cells, mut width) = (Vec::new(), None);
-                while let Some(row) = rows.next_element::<Row<'_>>()? {
-                    // A row that is shorter than others would move what comes behind it to other places.
-                    if *width.get_or_insert(row.width()) != row.width() {
-                        return Err(A::Error::custom("rows of unequal length; send one text a row, or no rows"));
-                    }
-                    match row {
-                        Row::Cell(cell) => cells.push(cell),
-                        Row::Cells(row) => cells.extend(row.into_iter().map(|Text(cell)| cell)),
-                    }
-                    if cells.len() > LONGEST_LIST {
-                        return Err(A::Error::custom("more texts than any request may hold"));
-                    }
-                }
-                Ok(Strings(cells))
+            match row {
+                Row::Cell(cell) => cells.push(cell),
+                Row::Cells(row) => cells.extend(row.into_iter().map(|Text(cell)| cell)),
             }
+            bounded::<A::Error>(cells.len())?;
         }
-        deserializer.deserialize_seq(Reader)
+        Ok(Self(cells))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Row<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Row<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Row::Cell(Cow::Borrowed(text)))
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Row::Cell(Cow::Owned(text.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut row: A) -> Result<Self::Value, A::Error> {
-                let mut cells = Vec::new();
-                while let Some(cell) = row.next_element()? {
-                    cells.push(cell);
-                    if cells.len() > LONGEST_LIST {
-                        return Err(A::Error::custom("more texts than any request may hold"));
-                    }
-                }
-                Ok(Row::Cells(cells))
-            }
-        }
-        deserializer.deserialize_any(Reader)
+impl<'de> Shaped<'de> for Row<'de> {
+    const EXPECTED: &'static str = "a string";
+
+    fn of_text<E: Error>(text: Cow<'de, str>) -> Result<Self, E> {
+        Ok(Self::Cell(text))
     }
+
+    fn of_list<A: SeqAccess<'de>>(mut row: A) -> Result<Self, A::Error> {
+        let mut cells = Vec::new();
+        while let Some(cell) = row.next_element()? {
+            cells.push(cell);
+            bounded::<A::Error>(cells.len())?;
+        }
+        Ok(Self::Cells(cells))
+    }
+}
+
+fn bounded<E: Error>(cells: usize) -> Result<(), E> {
+    if cells > LONGEST_LIST { Err(E::custom("more texts than any request may hold")) } else { Ok(()) }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Tag<'a> {

@@ -4,9 +4,12 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
+
 /// The text that the inside of a JSON string stands for. Half a surrogate pair becomes U+FFFD.
 pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('\\') {
+    // Long texts have mostly none, and are looked at here a second time: so as quickly as can be.
+    if memchr(b'\\', raw.as_bytes()).is_none() {
         return Cow::Borrowed(raw);
     }
     let mut text = String::with_capacity(raw.len());
@@ -17,8 +20,9 @@ pub(crate) fn unescape(raw: &str) -> Cow<'_, str> {
 /// Appends what [`unescape`] gives.
 pub(crate) fn unescape_into(text: &mut String, raw: &str) {
     let mut rest = raw;
-    while let Some((plain, after)) = rest.split_once('\\') {
+    while let Some((plain, after)) = memchr(b'\\', rest.as_bytes()).and_then(|at| rest.split_at_checked(at)) {
         text.push_str(plain);
+        let after = after.strip_prefix('\\').unwrap_or_default();
         let (character, remains) = escaped(after);
         text.push(character);
         rest = remains;
