@@ -35,6 +35,13 @@ const CONTEXT: usize = 512;
 /// Bytes at a segment's end whose ids are left to the next, for the same reason.
 const MARGIN: usize = 512;
 
+/// Bytes by which two segments' offsets of the same piece differ at most: those of a few characters that are normalized
+/// together.
+const SHIFT: usize = 16;
+
+/// Pieces that have to be the same in two segments before the place where they are joined, where there are so many.
+const ALIKE: usize = 6;
+
 /// Bytes of the first segment for each id wanted. English takes 4 to 6, so prose nearly always wants a short second one;
 /// dense text, which is dear for each byte, is read no further.
 const FIRST_BYTES: usize = 4;
@@ -247,15 +254,22 @@ impl<'a> Forward<'a> {
     /// The first new one of a segment's pieces. What was taken ends where both segments have a boundary.
     fn join(&mut self, pieces: &[Piece], end: usize) -> usize {
         let next = pieces.iter().position(|piece| piece.start >= self.at).unwrap_or(pieces.len());
-        let Some(across) = pieces.get(..next).and_then(|before| before.iter().position(|piece| piece.end > self.at))
-        else {
-            return next;
-        };
-        let word = pieces[across];
+        let across = pieces.get(..next).and_then(|before| before.iter().position(|piece| piece.end > self.at));
         if self.begins == 0 {
             // The rest of a word of which a tail holds more than its margin is one id, as the whole is.
-            return if word.end - word.start >= MARGIN { across } else { next };
+            let is_long = |place: usize| pieces[place].end - pieces[place].start >= MARGIN;
+            return across.filter(|&place| is_long(place)).unwrap_or(next);
         }
+        if next == 0 && self.repeats_blank(pieces) {
+            return 1;
+        }
+        if self.inside.is_none()
+            && let Some(place) = self.align(pieces, next)
+        {
+            return place;
+        }
+        let Some(across) = across else { return self.agree(pieces, next).unwrap_or(next) };
+        let word = pieces[across];
         if let Some(inside) = self.inside.take() {
             if word.id != inside {
                 return next;
@@ -265,20 +279,54 @@ impl<'a> Forward<'a> {
             self.at = word.end;
             return across + 1;
         }
-        // The two segments see the last words differently: they agree further to the left.
-        for (place, piece) in pieces.iter().enumerate().take(across + 1).rev() {
+        self.agree(pieces, across).unwrap_or(next)
+    }
+
+    /// Whether a segment whose context is blanks alone begins with the piece that was taken of these blanks: it is
+    /// put before the first word anew, and has the offsets of its first character.
+    fn repeats_blank(&self, pieces: &[Piece]) -> bool {
+        let (Some(taken), [first, second, ..]) = (self.taken.last(), pieces) else { return false };
+        taken.id == first.id && second.start < first.end
+    }
+
+    /// The place near this one before which the segment has the pieces that were taken last. Offsets alone do not tell:
+    /// characters that are normalized together share theirs, and which do depends on where a segment begins.
+    fn align(&self, pieces: &[Piece], next: usize) -> Option<usize> {
+        let sure = self.begins + CONTEXT / 4;
+        let is_near = |place: usize| match (place.checked_sub(1).and_then(|last| pieces.get(last)), self.taken.last()) {
+            (Some(last), Some(taken)) => last.end.abs_diff(taken.end) <= SHIFT,
+            _ => false,
+        };
+        let is_same = |place: usize| {
+            let before = pieces[..place].iter().rev().take_while(|piece| piece.start >= sure).take(ALIKE);
+            let mut pairs = before.zip(self.taken.iter().rev()).peekable();
+            pairs.peek().is_some() && pairs.all(|(piece, taken)| piece.id == taken.id)
+        };
+        let places = [Some(next), Some(next + 1), next.checked_sub(1), Some(next + 2), next.checked_sub(2)];
+        places
+            .into_iter()
+            .flatten()
+            .filter(|&place| place <= pieces.len())
+            .find(|&place| is_near(place) && is_same(place))
+    }
+
+    /// The last piece up to this one that both segments have at the same place, after the same one; what was taken from it on
+    /// is given up.
+    fn agree(&mut self, pieces: &[Piece], last: usize) -> Option<usize> {
+        for (place, piece) in pieces.iter().enumerate().take(last + 1).rev() {
             let apart = place == 0 || pieces[place - 1].end <= piece.start;
             if piece.start < self.begins + CONTEXT / 4 || !apart {
                 continue;
             }
             if let Some(cut) = self.taken.iter().rposition(|taken| taken.start <= piece.start)
-                && self.taken[cut].start == piece.start
+                && (self.taken[cut].start, self.taken[cut].id) == (piece.start, piece.id)
                 && (cut == 0 || self.taken[cut - 1].end <= piece.start)
+                && (cut == 0 || place == 0 || self.taken[cut - 1].id == pieces[place - 1].id)
             {
                 self.taken.truncate(cut);
-                return place;
+                return Some(place);
             }
         }
-        next
+        None
     }
 }
