@@ -67,8 +67,9 @@ impl Start {
                 late.set(true);
                 let why = StartError::Unfinished { models: now.loading() };
                 let limit_s = self.time_limit.as_secs_f64();
-                tracing::error!(limit_s, %why, "not ready within RESCORED_LOAD_TIMEOUT; still waiting");
+                // Before it is logged: whoever reads the log may ask at once.
                 health.set_trouble(format!("{why}, {limit_s} s after the start; see RESCORED_LOAD_TIMEOUT"));
+                tracing::error!(limit_s, %why, "not ready within RESCORED_LOAD_TIMEOUT; still waiting");
             }
             !health.is_draining() && !replaced()
         };
