@@ -158,7 +158,8 @@ fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change
     });
     assert!(answered.into_inner() > SWAPS, "there was load");
     let grown = resident(&mut control).saturating_sub(settled) / (1 << 20);
-    assert!(grown < 96, "former models are given back: {grown} MiB more after {SWAPS} swaps than after {SETTLED}");
+    // Seven models that stay would be 240 MiB at least; a busy machine has been seen to keep 100 for a while.
+    assert!(grown < 160, "former models are given back: {grown} MiB more after {SWAPS} swaps than after {SETTLED}");
     // The last swap left the second shape; half a graph and half a tokenizer leave it serving.
     for file in ["model.onnx", "tokenizer.json"] {
         bench.put(0);
