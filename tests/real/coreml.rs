@@ -360,10 +360,12 @@ fn actionlint() -> Command {
 
 #[test]
 #[ignore = "needs actionlint, or a Go that builds it; .ci/run runs it where one is at hand"]
-fn the_macos_workflow_is_well_formed() {
-    let mut linter = actionlint();
-    let workflow = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows/macos.yml");
-    let output = linter.args(["-shellcheck=", "-no-color"]).arg(workflow).output().expect("the linter runs");
+fn every_workflow_is_well_formed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows");
+    let entries = std::fs::read_dir(folder).expect("workflows");
+    let workflows: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    assert!(workflows.len() > 1, "{workflows:?}");
+    let output = actionlint().args(["-shellcheck=", "-no-color"]).args(workflows).output().expect("the linter runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
 }
