@@ -35,7 +35,8 @@ fn forget() -> Value {
         "summary": "forget all scores, or those of one model, in every tier and in the snapshot",
         "operationId": "delete_v1_cache",
         "parameters": [
-            {"name": "model", "in": "query", "required": false, "description": model, "schema": {"type": "string"}},
+            {"name": "model", "in": "query", "required": false, "description": model,
+             "schema": {"type": "string", "pattern": "\\S"}},
         ],
         "responses": {
             "200": content("what was forgotten", &of::<Gone>()),
