@@ -319,26 +319,25 @@ fn telemetry(read: &mut Reader, filter: Option<String>, format: Option<String>) 
 
 /// A weight that is meant for nobody is a weight that somebody lacks.
 fn check_weights(read: &mut Reader, config: &Config) {
-    let (name, models) = (settings::MODEL_WEIGHTS.name, settings::MODELS.name);
-    if !read.understood(name) || !read.understood(models) {
-        return;
+    let models = settings::MODELS.name;
+    let ids: Vec<&str> = config.model.ids.iter().map(|id| kind::model_id(id)).collect();
+    let settings =
+        [(settings::MODEL_WEIGHTS.name, &config.engine.weights), (settings::CACHE_WEIGHTS.name, &config.cache.weights)];
+    for (name, weights) in settings {
+        if !read.understood(name) || !read.understood(models) {
+            continue;
+        }
+        for (stranger, _) in weights.iter().filter(|(id, _)| !ids.contains(&id.as_str())) {
+            let valid = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            read.fault(Fault::Stranger { name, given: Shown::open(stranger), other: models, valid });
+        }
     }
-    let ids: Vec<&str> = config.model.ids.iter().map(|id| model_id(id)).collect();
-    let strangers = config.engine.weights.iter().filter(|(id, _)| !ids.contains(&id.as_str()));
-    for (stranger, _) in strangers {
-        let valid = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-        read.fault(Fault::Stranger { name, given: Shown::open(stranger), other: models, valid });
-    }
-}
-
-/// What requests call a model that is configured by this text: a path's last part.
-fn model_id(text: &str) -> &str {
-    std::path::Path::new(text).file_name().and_then(std::ffi::OsStr::to_str).unwrap_or(text)
 }
 
 /// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
 fn check_together(read: &mut Reader, config: &Config) {
     check_weights(read, config);
+    check_memory(read, config);
     let queue = config.engine.queue_tokens;
     let batch = u64::try_from(config.engine.batch_tokens.unwrap_or(0)).unwrap_or(u64::MAX);
     let length = u64::from(config.model.max_length);
@@ -358,6 +357,17 @@ fn check_together(read: &mut Reader, config: &Config) {
                 consequence,
             });
         }
+    }
+}
+
+/// Requests that may hold more than the whole process may are bounded by nothing.
+fn check_memory(read: &mut Reader, config: &Config) {
+    let (name, other) = (settings::MEMORY_LIMIT.name, settings::MEMORY_BUDGET.name);
+    let (Some(limit), Some(budget)) = (config.memory_limit, config.memory_budget) else { return };
+    if limit < budget && read.understood(name) && read.understood(other) {
+        let (given, limit) = (format!("{limit}B"), format!("{budget}B"));
+        let consequence = "requests alone could take more than the whole process may";
+        read.fault(Fault::Conflict { name, given, other, limit, consequence });
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Flags {
     #[arg(value_name = "FILE", conflicts_with = "query_log")]
     files: Vec<PathBuf>,
     /// Address of the sidecar to warm.
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     url: Option<String>,
     /// Score here, without a sidecar, with the models that RESCORED_* variables name.
     #[arg(long, requires = "snapshot")]
@@ -57,10 +57,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// Take queries from a log and their documents from this OpenSearch (or Elasticsearch).
-    #[arg(long, value_name = "URL", requires_all = ["query_log", "index", "fields"])]
+    #[arg(long, value_name = "URL", value_parser = address, requires_all = ["query_log", "index", "fields"])]
     from_opensearch: Option<String>,
     /// Take queries from a log and their documents from this Vespa.
-    #[arg(long, value_name = "URL", requires_all = ["query_log", "fields"])]
+    #[arg(long, value_name = "URL", value_parser = address, requires_all = ["query_log", "fields"])]
     from_vespa: Option<String>,
     /// The index that `--from-opensearch` searches.
     #[arg(long)]
@@ -97,6 +97,16 @@ struct FlagError {
 impl FlagError {
     fn of<'f>(flag: &'static str, path: &'f Path) -> impl Fn(&dyn Display) -> Self + 'f {
         move |problem| Self { flag, path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+/// The address of a server: said to be none before anything is read or sent.
+fn address(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.trim_matches('/').is_empty() => Ok(text.to_owned()),
+        Some(_) => Err("names no host; write `http://host:port`".to_owned()),
+        None => Err("begins with neither `http://` nor `https://`; write `http://host:port`".to_owned()),
     }
 }
 

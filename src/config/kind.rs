@@ -21,7 +21,7 @@ pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::{Address, Endpoint};
 pub(super) use weights::Weights;
-pub(super) use word::{Filter, Ids, Or, Path, Words};
+pub(super) use word::{Filter, Ids, Or, Path, Words, model_id};
 
 /// A type of setting.
 pub(super) trait Kind: Sync {

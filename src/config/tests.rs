@@ -130,7 +130,7 @@ fn every_variable_reaches_its_option_and_no_other() {
         // Of no use alone.
         let needs: &[(&str, &str)] = match *name {
             "RESCORED_TLS_KEY" => &[("RESCORED_TLS_CERT", "/run/tls/all.pem")],
-            "RESCORED_MODEL_WEIGHTS" => &[("RESCORED_MODELS", "tiny,/opt/models/large")],
+            "RESCORED_MODEL_WEIGHTS" | "RESCORED_CACHE_WEIGHTS" => &[("RESCORED_MODELS", "tiny,/opt/models/large")],
             _ => &[],
         };
         let default = read(needs).expect("defaults");
@@ -198,8 +198,24 @@ fn weights_are_of_models_that_are_served_each_named_once() {
     ] {
         assert_eq!(faults(&[models, (name, text)]), [fault]);
     }
+    let unknown =
+        "RESCORED_CACHE_WEIGHTS: `c` is none of RESCORED_MODELS; name one of `a`, `b`, or add it to RESCORED_MODELS";
+    assert_eq!(faults(&[models, ("RESCORED_CACHE_WEIGHTS", "b=2,c=2")]), [unknown]);
     // The queue left to us has room for each.
     assert_eq!(read(&[models]).expect("valid").engine.queue_tokens, 16_000_000);
+}
+
+#[test]
+fn requests_may_not_hold_more_than_the_process() {
+    let limit = ("RESCORED_MEMORY_LIMIT", "1GiB");
+    assert!(read(&[limit, ("RESCORED_MEMORY_BUDGET", "1GiB")]).is_ok());
+    assert_eq!(
+        faults(&[limit, ("RESCORED_MEMORY_BUDGET", "2GiB")]),
+        [
+            "RESCORED_MEMORY_LIMIT: `1073741824B` is less than RESCORED_MEMORY_BUDGET (`2147483648B`): requests alone could \
+          take more than the whole process may; raise RESCORED_MEMORY_LIMIT or lower RESCORED_MEMORY_BUDGET"
+        ]
+    );
 }
 
 #[test]
@@ -269,6 +285,7 @@ fn every_bad_value_gets_its_sentence() {
         ("PRECISION", "fp8", "valid: `auto`, `fp32`, `fp16`, `int8`"),
         ("MODELS", "a,,b", "RESCORED_MODELS: `a,,b` has an empty item"),
         ("MODELS", "a, a", "names `a` twice"),
+        ("MODELS", "a, /opt/models/a/", "names `a` twice"),
         ("MODELS", "a,default", "names a model `default`, which callers use for the first model"),
         ("MODELS", "a\nb", "RESCORED_MODELS: `a\\nb` has a control character"),
         ("LISTEN", "8787", "is not an address to listen on; valid: `address:port`"),

@@ -2,6 +2,7 @@
 //!
 //! Owns the keys of a request and who answers which of its pairs. It must not know deadlines beyond handing them on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use super::generation::Generation;
 use super::{Fault, Late, Request, Shelf};
 use crate::budget::Reservation;
 use crate::cache::{Key, QueryKey};
-use crate::domain::{Logit, Scored};
+use crate::domain::{EmptyDocuments, Logit, Scored};
 use crate::engine::{Gone, Order, PairFault, Sink, Ticket, Work};
 
 /// A request and the keys of its pairs.
@@ -68,13 +69,22 @@ impl Lane {
     }
 }
 
+/// What a model's scores are kept under. A document without a token has a score of the model in one setting of
+/// `RESCORED_EMPTY_DOCUMENTS` and a fixed one in the other: a snapshot of one must not answer for the other.
+fn scored_as(identity: &str, empty: EmptyDocuments) -> Cow<'_, str> {
+    match empty {
+        EmptyDocuments::Last => Cow::Borrowed(identity),
+        EmptyDocuments::Score => Cow::Owned(format!("{identity}, documents without a token scored")),
+    }
+}
+
 impl<'r> Course<'r> {
     /// Hashes every pair of the request.
     pub(super) fn new(generation: &'r Generation, model: usize, (request, late): (&'r Request<'r>, Late)) -> Self {
-        let (identity, scope) = (&generation.identities[model], generation.scopes[model]);
+        let (identity, scope) = (scored_as(&generation.identities[model], request.empty), generation.scopes[model]);
         let texts = request.texts;
         let queries: Vec<QueryKey> =
-            texts.queries.iter().map(|query| QueryKey::new(identity, &request.cut, query)).collect();
+            texts.queries.iter().map(|query| QueryKey::new(&identity, &request.cut, query)).collect();
         let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
         let found = vec![None; keys.len()];
         Self { generation, model, scope, request, keys, found, late }

@@ -217,6 +217,22 @@ fn a_search_engine_that_is_busy_is_asked_again() {
     assert_eq!(*asked.lock().expect("nobody panicked"), 3);
 }
 
+// An empty input must not hide that nothing could have been sent.
+#[test]
+fn an_address_that_is_none_is_refused_before_anything_is_read() {
+    let log = ["--query-log", "/dev/null", "--index", "i", "--fields", "text"];
+    for address in ["ftp://127.0.0.1", "127.0.0.1:8787", "", "http://", "https:///"] {
+        let other = [&["--url", "http://127.0.0.1:9", "--from-opensearch", address][..], &log].concat();
+        for arguments in [&["--url", address][..], &other] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_rescored"));
+            let ended = command.arg("warm").args(arguments).stdin(Stdio::null()).output().expect("the program ends");
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.code(), Some(64), "{arguments:?}: {said}");
+            assert!(said.contains("write `http://host:port`"), "{arguments:?}: {said}");
+        }
+    }
+}
+
 // Case E13.
 #[test]
 fn whoever_has_read_enough_may_close_the_pipe() {

@@ -138,6 +138,25 @@ fn memory(life: &Life) -> (u64, u64) {
     (pages * 4096, told["bytes"].as_u64().expect("bytes"))
 }
 
+// Case B2: its neighbour across a restart.
+#[test]
+fn a_snapshot_serves_no_score_of_a_document_without_a_token_under_another_setting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("scores");
+    let documents = ["\u{301}".to_owned()];
+    let life = |setting| Life::with(&path, &[("RESCORED_EMPTY_DOCUMENTS", setting)]);
+    let scored = life("score");
+    let (_, of_the_model) = scored.score(&documents);
+    scored.end();
+    let last = life("last");
+    let (hits, bits) = last.score(&documents);
+    assert_eq!((hits, bits), (0, vec![(-500f32).to_bits()]), "the model's own score was {of_the_model:?}");
+    last.end();
+    let scored = life("score");
+    assert_eq!(scored.score(&documents), (1, of_the_model), "it is kept under its own setting");
+    scored.end();
+}
+
 // Case A8.
 #[cfg(target_os = "linux")]
 #[test]

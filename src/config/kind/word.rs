@@ -47,6 +47,11 @@ impl<T: Copy + PartialEq + Sync> Kind for Words<T> {
     }
 }
 
+/// What requests call a model that is configured by this text: a path's last part.
+pub(in crate::config) fn model_id(text: &str) -> &str {
+    std::path::Path::new(text).file_name().and_then(std::ffi::OsStr::to_str).unwrap_or(text)
+}
+
 impl Kind for Ids {
     type Value = Vec<String>;
 
@@ -56,12 +61,12 @@ impl Kind for Ids {
             if id.chars().any(char::is_control) {
                 return Err(Wrong::new("has a control character").hint("separate models by commas"));
             }
-            if *id == self.reserved {
+            if model_id(id) == self.reserved {
                 let problem = format!("names a model `{id}`, which callers use for the first model");
                 return Err(Wrong::new(problem).hint("give the model's folder another name"));
             }
-            if ids.iter().take(position).any(|earlier| earlier == id) {
-                return Err(Wrong::new(format!("names `{id}` twice")).hint("keep one"));
+            if ids.iter().take(position).any(|earlier| model_id(earlier) == model_id(id)) {
+                return Err(Wrong::new(format!("names `{}` twice", model_id(id))).hint("keep one"));
             }
         }
         Ok(ids.into_iter().map(str::to_owned).collect())
