@@ -31,6 +31,8 @@ class Refused(Exception):
     def __init__(self, status, body):
         super().__init__(f"status {status}: {body[:500]}")
         self.status = status
+        # Nothing was made by this call, so it may be made again.
+        self.passes = status == 500 and "Fetching master key timed out" in body
 
 
 class Cluster:
@@ -44,7 +46,17 @@ class Cluster:
             self.headers["authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
         self.tls = ssl.create_default_context(cafile=options.cafile) if self.base.startswith("https:") else None
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, tries=6):
+        """The answer's JSON. A cluster that has just started makes ml-commons' key first, and refuses until it is there."""
+        for left in reversed(range(tries)):
+            try:
+                return self.call_once(method, path, body)
+            except Refused as refusal:
+                if not left or not refusal.passes:
+                    raise
+                time.sleep(2)
+
+    def call_once(self, method, path, body):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.base + path, data, self.headers, method=method)
         try:
