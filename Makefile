@@ -11,7 +11,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## Build, fetch the runtime and the default model, compile it for this host, serve on 127.0.0.1:8787
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --bin rescored
 	target/release/rescored fetch --python $(PYTHON)
 	target/release/rescored compile
 	exec target/release/rescored serve
@@ -52,10 +52,10 @@ bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked --test tidy
 
 bench: fetch .venv-bench ## Measure throughput against other programs (BENCH_ROUNDS, BENCH_REQUESTS shorten it)
-	$(CARGO) bench --locked --bench throughput
+	$(CARGO) bench --locked --package rescored --bench throughput
 
 bench-cache: ## Measure the score cache: entries, hits over HTTP, tiers, warm-up beside searches, a stalled tier (PART=entries, hot, replay, beside, stalled for one; BENCH_SHORT=1 tries it in a debug build)
-	$(CARGO) $(if $(BENCH_SHORT),test,bench) --locked --bench cache -- --bench $(PART)
+	$(CARGO) $(if $(BENCH_SHORT),test,bench) --locked --package rescored --bench cache -- --bench $(PART)
 
 bench-cache-report: fetch ## Measure the score cache in full, also with the real model, and keep the tables in tests/bench/reports/cache.md
 	-BENCH_REPORT=tests/bench/reports/cache.md $(MAKE) --no-print-directory bench-cache
@@ -63,13 +63,13 @@ bench-cache-report: fetch ## Measure the score cache in full, also with the real
 	target/release/rescored bench cache --report tests/bench/reports/cache.md
 
 bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
-	$(CARGO) bench --locked --bench calm -- $(PART)
+	$(CARGO) bench --locked --package rescored --bench calm -- $(PART)
 
 bench-hostile: fetch ## Measure what hostile texts cost as multiples of prose, and whom they keep waiting (PART=cost, wait for one)
-	$(CARGO) bench --locked --bench hostile -- $(PART)
+	$(CARGO) bench --locked --package rescored --bench hostile -- $(PART)
 
 simulate: ## Simulate SIMULATE_STEPS steps (10,000,000) of requests, engine and faults on virtual time, from SIMULATE_SEED (1); a failure says how it is replayed
-	SIMULATE_STEPS=$(or $(SIMULATE_STEPS),10000000) SIMULATE_SEED=$(or $(SIMULATE_SEED),1) $(CARGO) test --locked --release --lib -- simulation::the_invariants --nocapture
+	SIMULATE_STEPS=$(or $(SIMULATE_STEPS),10000000) SIMULATE_SEED=$(or $(SIMULATE_SEED),1) $(CARGO) test --locked --release --package rescored-server --lib -- simulation::the_invariants --nocapture
 
 deny: ## Judge licences, sources and known faults of the dependencies by cargo-deny (which is built where it is missing)
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked

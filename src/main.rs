@@ -8,5 +8,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    rescored::cli::run(std::env::args_os(), std::env::vars_os().collect())
+    rescored_cli::commands::run(std::env::args_os(), std::env::vars_os().collect())
 }

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use rescored::fetch::{FetchError, Options, Outcome, Silent, fetch};
-use rescored::model::Manifest;
-use rescored::model::catalogue::{Kind, installed_runtime};
-use rescored::model::checksum::Sha256;
-use rescored::model::options::Provider;
+use rescored_cli::fetch::{FetchError, Options, Outcome, Silent, fetch};
+use rescored_runtime::Manifest;
+use rescored_runtime::catalogue::{Kind, installed_runtime};
+use rescored_runtime::checksum::Sha256;
+use rescored_runtime::options::Provider;
 
 const LIBRARY: &[u8] = b"a library";
 const TOKENIZER: &[u8] = b"{\"a\":\"tokenizer\"}";

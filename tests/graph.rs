@@ -18,9 +18,9 @@ use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType};
-use rescored::graph::bert::{Activation, Dense, Embeddings, Head, Layer, Norm, Table};
-use rescored::graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded, ragged};
-use rescored::graph::{
+use rescored_graph::bert::{Activation, Dense, Embeddings, Head, Layer, Norm, Table};
+use rescored_graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded, ragged};
+use rescored_graph::{
     Activations, Bert, Layout, Origin, Precision, Provenance, Ranges, Target, Unread, Weights, operators,
 };
 
@@ -174,7 +174,7 @@ impl Bench {
         let runs: Vec<_> = match compiled.target.layout {
             Layout::Padded => self.samples.iter().map(padded).collect(),
             Layout::Packed { slots } => {
-                self.samples.iter().map(|sample| rescored::graph::compile::packed(&[sample], slots)).collect()
+                self.samples.iter().map(|sample| rescored_graph::compile::packed(&[sample], slots)).collect()
             }
             Layout::Ragged => self.samples.iter().map(|sample| ragged(&[sample])).collect(),
         };
@@ -200,8 +200,8 @@ fn fp32_graphs_give_the_golden_logits_in_every_layout() {
 #[test]
 fn the_graph_for_gpus_gives_the_golden_logits_with_stand_ins_for_what_runs_on_cuda_alone() {
     let mut bench = bench(10);
-    let bert = rescored::graph::read(&bench.source).unwrap();
-    let onnx = rescored::graph::emit(&bert, &target(Layout::Ragged, Precision::Fp32), &provenance()).unwrap();
+    let bert = rescored_graph::read(&bench.source).unwrap();
+    let onnx = rescored_graph::emit(&bert, &target(Layout::Ragged, Precision::Fp32), &provenance()).unwrap();
     let onnx = stand_in::on_the_cpu(&onnx);
     let runs: Vec<_> = bench.samples.iter().map(|sample| ragged(&[sample])).collect();
     let logits = bench.runtime.run(&onnx, &runs, "logits").unwrap();
@@ -338,7 +338,7 @@ fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors(
         }
         let compiled = from_onnx.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
         let from_hub = from_hub.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
-        let runs: Vec<_> = samples.iter().map(|sample| rescored::graph::compile::packed(&[sample], 2)).collect();
+        let runs: Vec<_> = samples.iter().map(|sample| rescored_graph::compile::packed(&[sample], 2)).collect();
         for (source, onnx) in [("onnx", &compiled.onnx), ("safetensors", &from_hub.onnx)] {
             let ours = runtime.run(onnx, &runs, "logits").unwrap();
             for (ours, wanted) in ours.iter().zip(&logits) {
@@ -390,7 +390,7 @@ fn tiny() -> Bert {
 
 /// The weights under BERT's names and under `RoBERTa`'s.
 fn as_bert_and_roberta() -> [Origin; 2] {
-    let (weights, config) = rescored::graph::safetensors::write(&tiny()).unwrap();
+    let (weights, config) = rescored_graph::safetensors::write(&tiny()).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
     let rename = |name: &str| match name {
         "bert.pooler.dense.weight" => "classifier.dense.weight".to_owned(),
@@ -436,7 +436,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
             counted += i64::from(id != 1);
             if id == 1 { 1 } else { counted }
         });
-        let mut feeds = rescored::graph::compile::packed(&[sample], 1);
+        let mut feeds = rescored_graph::compile::packed(&[sample], 1);
         feeds.iter_mut().find(|feed| feed.name == "position_ids").unwrap().values = positions.collect();
         feeds
     };
@@ -449,7 +449,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
         }
     };
     let ragged_graph =
-        rescored::graph::emit(&roberta.bert().unwrap(), &target(Layout::Ragged, Precision::Fp32), &provenance());
+        rescored_graph::emit(&roberta.bert().unwrap(), &target(Layout::Ragged, Precision::Fp32), &provenance());
     let ragged_graph = stand_in::on_the_cpu(&ragged_graph.unwrap());
     let runs: Vec<_> = samples.iter().map(|sample| ragged(&[sample])).collect();
     let logits: Vec<f32> = runtime.run(&ragged_graph, &runs, "logits").unwrap().into_iter().flatten().collect();
@@ -465,7 +465,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
         let compiled = compile(&roberta, (&target, &provenance()), &samples, &mut runtime).unwrap();
         let runs: Vec<Vec<Feed>> = match layout {
             Layout::Packed { slots } => {
-                all.chunks(slots).map(|pairs| rescored::graph::compile::packed(pairs, slots)).collect()
+                all.chunks(slots).map(|pairs| rescored_graph::compile::packed(pairs, slots)).collect()
             }
             Layout::Padded | Layout::Ragged => samples.iter().map(padded).collect(),
         };

@@ -76,8 +76,8 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::cache::QueryKey;
-    use crate::domain::{Cut, Logit, Scored};
+    use crate::QueryKey;
+    use rescored_core::domain::{Cut, Logit, Scored};
 
     fn entry(number: u16) -> (Key, Held) {
         let key = QueryKey::new("m", &Cut::MODEL, "q").document(&number.to_string());

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
+use rescored_core::domain::{Logit, Scored};
 use serde::{Deserialize, Serialize};
 
 use super::held::{self, Held};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
-use crate::domain::{Logit, Scored};
 
 /// Why lines are not written or not read.
 #[derive(Debug, thiserror::Error)]
@@ -118,8 +118,8 @@ fn read(line: &str) -> Option<(String, Key, Held)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::QueryKey;
-    use crate::domain::Cut;
+    use crate::QueryKey;
+    use rescored_core::domain::Cut;
 
     #[test]
     fn a_snapshot_survives_the_way_through_lines_and_merges() {

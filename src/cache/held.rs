@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::{Logit, Scored};
+use rescored_core::domain::{Logit, Scored};
 
 /// Bytes of an entry's value, written down.
 pub(super) const BYTES: usize = 12;

@@ -11,10 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rescored_process::files::{self, Lock};
+use rescored_process::metrics::Reason;
+
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{ScoreCache, SnapshotOptions};
-use crate::files::{self, Lock};
-use crate::metrics::Reason;
 
 /// What the thread is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

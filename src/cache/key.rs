@@ -4,7 +4,7 @@
 
 use std::hash::Hasher;
 
-use crate::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{Cut, CutSide, LongDocuments};
 
 /// Identity of a pair's score: 128 bits of BLAKE3 over the model's fingerprint, the way of cutting, the query and the
 /// document. Every part is fixed in length or ends its hash, so no two different pairs share an input.

@@ -6,13 +6,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rescored_process::files::Lock;
+
 use super::ScoreCache;
 use super::arriving::Arriving;
 use super::held::{self, Held};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
 use super::tier::{Look, Tier};
-use crate::files::Lock;
 
 /// What became of a snapshot's entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -29,14 +29,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use rescored_process::budget::{Budget, Class, Denied, Reservation};
+use rescored_process::metrics::{Metrics, Reason};
 use tokio::sync::oneshot;
 
 use super::Scope;
 use super::held::{self, Held};
 use super::key::Key;
 use super::report::SharedReport;
-use crate::budget::{Budget, Class, Denied, Reservation};
-use crate::metrics::{Metrics, Reason};
 
 use address::Address;
 use breaker::Breaker;
@@ -353,8 +353,8 @@ fn checksum(name: &str, entry: &[u8; held::BYTES]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::QueryKey;
-    use crate::domain::{Cut, Logit, Scored};
+    use crate::QueryKey;
+    use rescored_core::domain::{Cut, Logit, Scored};
 
     #[test]
     fn an_entry_is_read_under_its_own_name_only_and_only_whole() {

@@ -66,8 +66,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::{Options, QueryKey, Scope};
-    use crate::domain::{Cut, Logit, Scored};
+    use crate::{Options, QueryKey, Scope};
+    use rescored_core::domain::{Cut, Logit, Scored};
 
     fn scored(number: u16) -> Scored {
         Scored { logit: Logit::new(f32::from(number)).unwrap(), tokens: 1, cut: false }

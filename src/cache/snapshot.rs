@@ -15,16 +15,17 @@
 //! could not be hit even if it were taken over.
 //!
 //! What is read and replaced is a regular file, never what a link leads to; who writes holds the lock beside it (both are
-//! [`crate::files`]'s). It must not know when snapshots are taken, nor what holds the entries.
+//! [`rescored_process::files`]'s). It must not know when snapshots are taken, nor what holds the entries.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rescored_process::files::{self, Draft, Lock, LockError};
+
 use super::held::{self, Held};
 use super::key::Key;
-use crate::files::{self, Draft, Lock, LockError};
 
 const MAGIC: [u8; 8] = *b"rescored";
 const VERSION: u32 = 1;
@@ -372,8 +373,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cache::QueryKey;
-    use crate::domain::{Cut, Logit, Scored};
+    use crate::QueryKey;
+    use rescored_core::domain::{Cut, Logit, Scored};
 
     fn records(count: u16) -> Vec<Record> {
         let keys = QueryKey::new("m", &Cut::MODEL, "q");

@@ -13,10 +13,10 @@ use arc_swap::ArcSwap;
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
+use rescored_process::metrics::Metrics;
 
 use super::held::{self, Held};
 use super::key::{Key, KeyHasher};
-use crate::metrics::Metrics;
 
 /// Resident bytes of one entry: key and value are 28; the rest is what moka keeps beside them and what the allocator
 /// rounds up to (the shared key, the shared value, the entry's facts, its nodes in the queues of access and of writing,

@@ -1,172 +1,351 @@
-//! `rescored compile`: write a graph of a model for this host.
+//! `compile`: from a model's folder to a written graph that has proved itself, kept beside it.
 //!
-//! Owns the flags. It must not know how a graph is written.
+//! Owns the order (manifest, tokenizer, samples, proof, files) and the samples. How a graph is written and proved is
+//! [`rescored_graph`]'s, how it runs [`rescored_runtime`]'s. It must not know servers.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+pub mod coreml;
 
-use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
 
-use super::{FAILURE, USAGE, Vars, fail, stdout};
-use crate::compile::{Done, Options, Scheme, compile, coreml, export};
-use crate::config::{Config, Host};
-use crate::model::compiled::Storage;
-use crate::model::options::{Kind, Precision};
+use rescored_core::domain::Cut;
+use rescored_graph::compile::{Compiled, Refused, Sample};
+use rescored_graph::safetensors::NotBert;
+use rescored_graph::{
+    self as graph, Activations, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target, Weights,
+};
+use rescored_runtime::catalogue::PrecisionName;
+use rescored_runtime::checksum::Sha256;
+use rescored_runtime::compiled::{self, Record, Storage, WriteError};
+use rescored_runtime::manifest::{self, Manifest, ManifestError, Recorded, Written};
+use rescored_runtime::open::{OpenError, is_dynamically_quantised, runtime};
+use rescored_runtime::options::{Kind, Options as ModelOptions, Precision, Provider};
+use rescored_runtime::origin::{self, Unreadable};
+use rescored_runtime::provider::register::roster;
+use rescored_runtime::runner::SessionRunner;
+use rescored_runtime::tokenizer::{EncodeError, TokenizerError};
+use rescored_runtime::{Encoding, PairTokenizer};
+use serde::Deserialize;
 
-/// The flags of `compile`.
-#[derive(Debug, Args)]
-pub(super) struct Flags {
-    /// The model [default: the first of `RESCORED_MODELS`].
-    #[arg(value_name = "MODEL")]
-    model: Option<String>,
-    /// The arithmetic [default: `RESCORED_PRECISION`, else that of the model's own graph].
-    #[arg(long)]
-    precision: Option<Arithmetic>,
-    /// What the graph is written for.
-    #[arg(long, default_value = "cpu")]
-    provider: Target,
-    /// How activations are quantised in int8.
-    #[arg(long, default_value = "static")]
-    scheme: Quantisation,
-    /// How 8-bit weights are stored: as this processor wants them, or for a host with or without VNNI.
-    #[arg(long, value_name = "STORAGE")]
-    weights: Option<Weights>,
+/// Real pairs on which a written graph is proved and its ranges are observed: abstracts of `PubMedQA` (MIT), cut to one to
+/// eight sentences, and a few by hand.
+const SAMPLES: &str = include_str!("../../models/samples.jsonl");
+
+/// Pairs of one forward pass, unless told otherwise: what a core's cache holds of usual passages.
+const SLOTS: usize = 4;
+
+/// What to write.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where models lie, which runtime runs them.
+    pub model: ModelOptions,
+    /// The model.
+    pub id: String,
+    /// What the graph is for.
+    pub provider: Kind,
+    /// How the rows that enter an 8-bit product are quantised.
+    pub scheme: Scheme,
+    /// How 8-bit weights are stored; [`Storage::of_host`] suits this processor.
+    pub weights: Storage,
     /// Pairs of one forward pass.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    slots: u16,
-    /// Keep the first layers only, as a model of its own whose scores mean nothing: a shape for benchmarks.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
-    layers: Option<u16>,
-    /// Write the model as other runtimes read it (safetensors, padded fp32 ONNX) into this folder instead.
-    #[arg(long, value_name = "DIR")]
-    export: Option<PathBuf>,
+    pub slots: usize,
+    /// Keep the first layers only, as a new model for benchmarks.
+    pub layers: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Target {
-    /// ONNX Runtime's own kernels.
-    Cpu,
-    /// NVIDIA's GPUs: a graph in fp16, proved on the GPU.
-    Cuda,
-    /// Apple's GPUs and Neural Engines: graphs in fp32 and fp16, a table of embeddings, and on a Mac the measured units.
-    Coreml,
+impl Options {
+    /// A graph of a model for the processor of this host, as the sub-command writes it without flags.
+    pub fn of_host(model: &ModelOptions, id: &str) -> Self {
+        Self {
+            model: model.clone(),
+            id: id.to_owned(),
+            provider: Kind::Cpu,
+            scheme: Scheme::default(),
+            weights: Storage::of_host(),
+            slots: SLOTS,
+            layers: None,
+        }
+    }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Arithmetic {
-    Fp32,
-    Fp16,
-    Int8,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Weights {
-    /// For hosts with VNNI or AMX, and for Arm.
-    Signed,
-    /// For x86 hosts without VNNI, where signed products saturate.
-    Unsigned,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Quantisation {
+/// How activations are quantised in int8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// One range for all tokens, found in each forward pass: one pair a pass.
     PerPair,
+    /// One range a token.
     PerToken,
+    /// Ranges observed on the samples.
+    #[default]
     Static,
 }
 
-/// Shapes for benchmarks are for providers that a shape is measured on.
+/// A graph that was written, or was there.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its arrangement and arithmetic, in a word.
+    pub target: String,
+    /// What was measured on the samples.
+    pub record: Record,
+    /// Samples it was proved on; 0 when it was there already.
+    pub samples: usize,
+}
+
+/// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
-#[error("--layers: `--provider coreml` writes whole models only; leave one of the two out")]
-struct NoShape;
+pub enum CompileError {
+    /// The model's folder.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The runtime library.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The model's own weights.
+    #[error(transparent)]
+    Origin(#[from] Unreadable),
+    /// A file of the model cannot be read or copied.
+    #[error("model: `{}` cannot be read or written", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A sample cannot be encoded.
+    #[error("samples: the tokenizer refuses one of them")]
+    Sample(#[from] EncodeError),
+    /// The samples are not understood.
+    #[error("samples: not understood")]
+    Samples(#[from] serde_json::Error),
+    /// The graph could not be written or did not prove itself.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It has a part that Hugging Face's BERT has no name for.
+    #[error(transparent)]
+    NotBert(#[from] NotBert),
+    /// It could not be kept.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// What was written for CoreML cannot be opened again.
+    #[error(transparent)]
+    CoreMl(#[from] rescored_runtime::coreml::open::OpenError),
+}
 
-/// Compiles and says what was measured.
-pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
-    let config = match Config::from_vars(vars, &Host::detect()) {
-        Ok(config) => config,
-        Err(error) => return fail(USAGE, &error),
-    };
-    let mut model = config.model;
-    model.precision = match flags.precision {
-        None => model.precision,
-        Some(Arithmetic::Fp32) => Precision::Fp32,
-        Some(Arithmetic::Fp16) => Precision::Fp16,
-        Some(Arithmetic::Int8) => Precision::Int8,
-    };
-    let options = Options {
-        id: flags.model.clone().or_else(|| model.ids.first().cloned()).unwrap_or_default(),
-        provider: match flags.provider {
-            Target::Cpu => Kind::Cpu,
-            Target::Cuda => Kind::Cuda,
-            Target::Coreml => Kind::CoreMl,
-        },
-        scheme: match flags.scheme {
-            Quantisation::PerPair => Scheme::PerPair,
-            Quantisation::PerToken => Scheme::PerToken,
-            Quantisation::Static => Scheme::Static,
-        },
-        weights: match flags.weights {
-            None => Storage::of_host(),
-            Some(Weights::Signed) => Storage::Signed,
-            Some(Weights::Unsigned) => Storage::Unsigned,
-        },
-        slots: flags.slots.into(),
-        layers: flags.layers.map(usize::from),
-        model,
-    };
-    if flags.layers.is_some() && flags.provider == Target::Coreml {
-        return fail(USAGE, &NoShape);
+#[derive(Deserialize)]
+struct Pair {
+    query: String,
+    document: String,
+}
+
+/// Writes a graph for this CPU and keeps it where `serve` looks for it.
+///
+/// # Errors
+/// [`CompileError`]; the model then runs as it is.
+pub fn compile(options: &Options) -> Result<Done, CompileError> {
+    let manifest = Manifest::open(&options.model.dir, &options.id)?;
+    manifest.verify()?;
+    let (source, source_sha256) = origin::read(&manifest)?;
+    let target = target(options, &source);
+    if let Some(done) = present(options, &manifest, &target, source_sha256) {
+        return Ok(done);
     }
-    let outcome = match &flags.export {
-        Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
-        None if flags.provider == Target::Coreml => coreml::compile(&options).map(|done| told_of_coreml(&done)),
-        None => compile(&options).map(|done| told(&done)),
+    let samples = samples(&manifest)?;
+    let provenance = provenance(source_sha256);
+    let mut runner = runner(options)?;
+    let compiled = graph::compile(&source, (&target, &provenance), &samples, &mut runner)?;
+    let record = record(&compiled, source_sha256, options.provider);
+    let path = match options.layers {
+        None => compiled::keep(&manifest.dir, &record, &compiled.onnx)?,
+        Some(layers) => keep_shape(&manifest, layers, &compiled, options)?,
     };
-    match outcome {
-        Ok(line) => {
-            stdout::tell(&format!("{line}\n"));
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(FAILURE, &error),
+    Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
+}
+
+/// What graphs are proved on. A graph for a device proves itself on that device: it is refused where there is none.
+fn runner(options: &Options) -> Result<SessionRunner, CompileError> {
+    let wanted = ModelOptions { provider: Provider::Only(options.provider), ..options.model.clone() };
+    let runtime = runtime(&wanted)?;
+    let roster = roster(&wanted, &runtime).map_err(OpenError::from)?;
+    let device = roster.usable.first().and_then(|usable| usable.devices.first()).copied().unwrap_or(0);
+    Ok(SessionRunner { runtime, device: (options.provider, device) })
+}
+
+/// The same graph, written before from the same source.
+fn present(options: &Options, manifest: &Manifest, target: &Target, source: Sha256) -> Option<Done> {
+    if options.layers.is_some() {
+        return None;
+    }
+    let (path, record) =
+        compiled::find(&manifest.dir, source, (options.provider, name(&target.precision).into()), options.weights)?;
+    (record.graph == file(target)).then(|| Done { path, target: target.to_string(), record, samples: 0 })
+}
+
+fn file(target: &Target) -> String {
+    format!("{target}.onnx")
+}
+
+/// Writes a model as other runtimes read it: `model.safetensors` and `config.json` with Hugging Face's names,
+/// `tokenizer.json`, and `onnx/model.onnx`, padded, in fp32. The weights are the same, so scores can be compared.
+///
+/// # Errors
+/// [`CompileError`].
+pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
+    let manifest = Manifest::open(&options.model.dir, &options.id)?;
+    manifest.verify()?;
+    let (source, source_sha256) = origin::read(&manifest)?;
+    let provenance = provenance(source_sha256);
+    let bert = source.bert().map_err(Refused::from)?;
+    let bert = match options.layers {
+        Some(layers) => bert.with_first_layers(layers),
+        None => bert,
+    };
+    let (weights, config) = graph::safetensors::write(&bert)?;
+    let target = Target { layout: Layout::Padded, precision: Arithmetic::Fp32, layers: None };
+    let onnx = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
+    let tokenizer = read(&manifest.tokenizer)?;
+    for (file, bytes) in [
+        ("model.safetensors", weights.as_slice()),
+        ("config.json", config.as_bytes()),
+        ("tokenizer.json", &tokenizer),
+        ("tokenizer_config.json", br#"{"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}"#),
+        ("onnx/model.onnx", &onnx),
+    ] {
+        let path = folder.join(file);
+        let written =
+            std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
+        written.map_err(|source| CompileError::File { path, source })?;
+    }
+    Ok(())
+}
+
+fn provenance(source: Sha256) -> Provenance {
+    Provenance { source_sha256: source.to_string(), tool: format!("rescored {}", env!("CARGO_PKG_VERSION")) }
+}
+
+fn target(options: &Options, source: &Origin) -> Target {
+    let asked = match options.model.precision {
+        Precision::Auto if options.provider == Kind::Cuda => Precision::Fp16,
+        Precision::Auto if matches!(source, Origin::Onnx(onnx) if is_dynamically_quantised(onnx)) => Precision::Int8,
+        Precision::Auto => Precision::Fp32,
+        asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
+    };
+    let precision = match asked {
+        Precision::Fp32 | Precision::Auto => Arithmetic::Fp32,
+        Precision::Fp16 => Arithmetic::Fp16,
+        Precision::Int8 => Arithmetic::Int8 {
+            weights: match options.weights {
+                Storage::Signed => Weights::Signed,
+                Storage::Unsigned => Weights::Unsigned,
+            },
+            activations: match options.scheme {
+                Scheme::PerPair => Activations::PerPair,
+                Scheme::PerToken => Activations::PerToken,
+                Scheme::Static => Activations::Static(Ranges::default()),
+            },
+        },
+    };
+    let alone = matches!(precision, Arithmetic::Int8 { activations: Activations::PerPair, .. });
+    let slots = if alone { 1 } else { options.slots };
+    let layout = if options.provider == Kind::Cuda { Layout::Ragged } else { Layout::Packed { slots } };
+    Target { layout, precision, layers: options.layers }
+}
+
+/// How the weights of a target are stored, when they are integers.
+const fn storage(target: &Target) -> Option<Storage> {
+    match target.precision {
+        Arithmetic::Int8 { weights: Weights::Signed, .. } => Some(Storage::Signed),
+        Arithmetic::Int8 { weights: Weights::Unsigned, .. } => Some(Storage::Unsigned),
+        Arithmetic::Fp32 | Arithmetic::Fp16 => None,
     }
 }
 
-fn told(done: &Done) -> String {
-    let Done { path, target, record, samples } = done;
-    let path = path.display();
-    if *samples == 0 {
-        return format!("{target}: is there: {path}");
-    }
-    let company = match record.provider {
-        Kind::Cpu => "the same bits in company".to_owned(),
-        Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => {
-            format!("within {:.4} in company", record.company_max)
-        }
-    };
-    format!(
-        "{target}: {path} (fp32 within {:.1e} of its source; {:.4} logits from fp32 on average, {:.4} at most, {company}, over {samples} pairs)",
-        record.proof_max, record.loss_mean, record.loss_max,
-    )
+fn samples(manifest: &Manifest) -> Result<Vec<Sample>, CompileError> {
+    let tokenizer = PairTokenizer::open(&manifest.tokenizer, manifest.max_length)?;
+    SAMPLES
+        .lines()
+        .map(|line| {
+            let pair: Pair = serde_json::from_str(line)?;
+            let fitted = tokenizer.pair(&tokenizer.query(&pair.query)?, &pair.document, &Cut::MODEL)?;
+            Ok(fitted.windows.iter().map(sample).collect::<Vec<_>>())
+        })
+        .collect::<Result<Vec<_>, CompileError>>()
+        .map(|samples| samples.into_iter().flatten().collect())
 }
 
-fn told_of_coreml(done: &coreml::Done) -> String {
-    let coreml::Done { folder, record, samples, chosen } = done;
-    let folder = folder.display();
-    let mut lines = vec![if *samples == 0 {
-        format!("coreml: is there: {folder}")
-    } else {
-        format!(
-            "coreml: {folder} (fp32 within {:.1e} of its source; fp16 {:.4} logits off on average, {:.4} at most, over {samples} pairs)",
-            record.proof_max, record.half_mean, record.half_max,
-        )
-    }];
-    match chosen {
-        None => lines.push("coreml: the runtime library has no CoreML here, so nothing was measured".to_owned()),
-        Some(state) => {
-            lines.extend(state.programs.iter().map(|program| {
-                format!("coreml: {}: {}, {:.2} ms a run", program.shape, program.way, program.milliseconds)
-            }));
-            lines.extend(state.refused.iter().map(|one| format!("coreml: refused: {}: {}", one.way, one.reason)));
-        }
+fn sample(encoding: &Encoding) -> Sample {
+    let mut types = vec![0; encoding.len()];
+    types[encoding.document_starts().min(encoding.len())..].fill(encoding.document_type().into());
+    Sample { ids: encoding.ids().iter().map(|&id| i64::from(id)).collect(), types }
+}
+
+fn record(compiled: &Compiled, source_sha256: Sha256, provider: Kind) -> Record {
+    Record {
+        graph: file(&compiled.target),
+        sha256: Sha256::of(&compiled.onnx),
+        source_sha256,
+        provider,
+        precision: name(&compiled.target.precision),
+        weights: storage(&compiled.target),
+        proof_max: compiled.proof.max,
+        loss_mean: compiled.loss.mean,
+        loss_max: compiled.loss.max,
+        company_max: compiled.company.max,
+        rules: compiled::RULES,
     }
-    lines.join("\n")
+}
+
+const fn name(precision: &Arithmetic) -> PrecisionName {
+    match precision {
+        Arithmetic::Fp32 => PrecisionName::Fp32,
+        Arithmetic::Fp16 => PrecisionName::Fp16,
+        Arithmetic::Int8 { .. } => PrecisionName::Int8,
+    }
+}
+
+/// Keeps a model of fewer layers as a model of its own. Its graph says that it is a shape only.
+fn keep_shape(
+    manifest: &Manifest,
+    layers: usize,
+    compiled: &Compiled,
+    options: &Options,
+) -> Result<PathBuf, CompileError> {
+    let precision = name(&compiled.target.precision);
+    let graphics = if options.provider == Kind::Cpu { String::new() } else { format!("-{}", options.provider.word()) };
+    let id = format!("{}-{layers}-layers-{}{graphics}", options.id, Precision::from(precision).word());
+    let folder = options.model.dir.join(&id);
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CompileError::File { path, source }
+    };
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let tokenizer = read(&manifest.tokenizer)?;
+    let mut files = Vec::new();
+    for (file, bytes) in [("model.onnx", compiled.onnx.as_slice()), ("tokenizer.json", &tokenizer)] {
+        std::fs::write(folder.join(file), bytes).map_err(at(&folder))?;
+        files.push(Recorded { name: file.to_owned(), sha256: Sha256::of(bytes), size: bytes.len() as u64 });
+    }
+    let written = Written {
+        id,
+        source: format!("the first {layers} layers of {}", manifest.source),
+        licence: manifest.licence.clone(),
+        inputs: Vec::new(),
+        max_length: manifest.max_length,
+        activation: manifest.activation.into(),
+        precision,
+        graph: "model.onnx".to_owned(),
+        tokenizer: "tokenizer.json".to_owned(),
+        files,
+    };
+    let path = folder.join(manifest::FILE);
+    std::fs::write(&path, serde_json::to_vec_pretty(&written)?).map_err(at(&path))?;
+    Ok(folder.join("model.onnx"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CompileError> {
+    std::fs::read(path).map_err(|source| CompileError::File { path: path.to_owned(), source })
 }

@@ -1,103 +1,143 @@
-//! `rescored doctor`: say whether this set-up works, and what to do where it does not.
+//! `doctor`: looks at everything that `serve` needs, names what is wrong, and says what to do about it.
 //!
-//! Owns the flags and how findings are printed. It must not know how anything is checked.
+//! - `settings`: the variables, and what they point at: addresses, keys, the snapshot.
+//! - `models`: the runtime library, files and checksums, and scores of known pairs through the whole engine.
+//! - `host`: memory, open files, the clock.
+//! - `reach`: the shared cache tier, the search engine.
+//! - `probe`: one request to a sidecar that runs, for health checks.
+//!
+//! Owns the findings and their order. Each check tells one thing and goes on: a report names every fault at once. It
+//! must not know how it is printed, and changes nothing on the host.
 
-use std::io::{self, Write};
-use std::process::ExitCode;
+mod host;
+mod models;
+pub mod probe;
+mod reach;
+mod settings;
 
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use std::ffi::OsString;
 
-use super::{FAILURE, USAGE, Vars, fail, stdout};
-use crate::config::{Config, Host};
-use crate::doctor::{self, Finding, Options, Report, State, probe};
+use rescored_server::config::{Config, Host};
 
-/// The flags of `doctor`.
-#[derive(Debug, Args)]
-pub(super) struct Flags {
-    /// Ask the sidecar that runs under these settings whether it takes work (or lives), and exit with 0 or 1.
-    #[arg(long, value_name = "QUESTION", num_args = 0..=1, default_missing_value = "ready", require_equals = true,
-          conflicts_with_all = ["json", "no_scores", "engine"])]
-    probe: Option<Asked>,
-    /// Print findings as JSON.
-    #[arg(long)]
-    json: bool,
-    /// Do not load the models: files and checksums alone.
-    #[arg(long)]
-    no_scores: bool,
-    /// Address of a search engine that should answer (OpenSearch, Elasticsearch, Vespa); may be given again.
-    #[arg(long, value_name = "URL")]
-    engine: Vec<String>,
+/// What to look at beside the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Load the models and score known pairs; else files and checksums alone.
+    pub scores: bool,
+    /// Addresses of search engines that should answer.
+    pub engines: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Asked {
-    Ready,
-    Live,
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Fine,
+    /// Not looked at.
+    Skipped,
+    /// It works, and will hurt.
+    Warning,
+    /// `serve` does not start, or answers wrongly.
+    Fault,
 }
 
-/// One finding as JSON.
-#[derive(Serialize)]
-struct Line<'f> {
-    check: &'f str,
-    state: &'static str,
-    seen: &'f str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    remedy: &'f str,
-}
-
-impl<'f> From<&'f Finding> for Line<'f> {
-    fn from(Finding { check, state, seen, remedy }: &'f Finding) -> Self {
-        Self { check, state: state.word(), seen, remedy }
-    }
-}
-
-/// A report as JSON.
-#[derive(Serialize)]
-struct Told<'f> {
-    state: &'static str,
-    findings: Vec<Line<'f>>,
-}
-
-/// Examines, prints, and says by the exit code whether `serve` would work: 0, or 1 with a fault.
-pub(super) fn run(flags: Flags, vars: Vars) -> ExitCode {
-    if let Some(asked) = flags.probe {
-        return ask(asked, vars);
-    }
-    let options = Options { scores: !flags.no_scores, engines: flags.engine };
-    let report = doctor::examine(vars, &Host::detect(), &options);
-    let printed = stdout::print(|out| if flags.json { json(&report, out) } else { text(&report, out) });
-    if report.worst() == State::Fault { ExitCode::from(FAILURE) } else { printed }
-}
-
-fn ask(asked: Asked, vars: Vars) -> ExitCode {
-    let config = match Config::from_vars(vars, &Host::detect()) {
-        Ok(config) => config,
-        Err(error) => return fail(USAGE, &error),
-    };
-    let question = match asked {
-        Asked::Ready => probe::Question::Ready,
-        Asked::Live => probe::Question::Live,
-    };
-    match probe::first(&config.http, question) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(FAILURE, &error),
-    }
-}
-
-fn json(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let told = Told { state: report.worst().word(), findings: report.findings.iter().map(Line::from).collect() };
-    serde_json::to_writer_pretty(&mut *out, &told)?;
-    writeln!(out)
-}
-
-fn text(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for Finding { check, state, seen, remedy } in &report.findings {
-        writeln!(out, "{:<8} {check:<13} {seen}", state.word())?;
-        if !remedy.is_empty() {
-            writeln!(out, "{:<8} {:<13} -> {remedy}", "", "")?;
+impl State {
+    /// One word for tables and JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Skipped => "skipped",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
         }
     }
-    let (faults, warnings) = (report.count(State::Fault), report.count(State::Warning));
-    writeln!(out, "{faults} faults, {warnings} warnings in {} checks", report.findings.len())
+}
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, in a word.
+    pub check: &'static str,
+    /// How it ended.
+    pub state: State,
+    /// What was seen.
+    pub seen: String,
+    /// What to do about it; empty when there is nothing to do.
+    pub remedy: String,
+}
+
+impl Finding {
+    fn fine(check: &'static str, seen: impl Into<String>) -> Self {
+        Self { check, state: State::Fine, seen: seen.into(), remedy: String::new() }
+    }
+
+    fn skipped(check: &'static str, seen: impl Into<String>) -> Self {
+        Self { check, state: State::Skipped, seen: seen.into(), remedy: String::new() }
+    }
+
+    fn warning(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, state: State::Warning, seen: seen.into(), remedy: remedy.into() }
+    }
+
+    fn fault(check: &'static str, seen: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, state: State::Fault, seen: seen.into(), remedy: remedy.into() }
+    }
+}
+
+/// Everything that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// In the order of the checks.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// The worst of all states; what was skipped is no worse than fine.
+    pub fn worst(&self) -> State {
+        let has = |state| self.count(state) > 0;
+        [State::Fault, State::Warning].into_iter().find(|&state| has(state)).unwrap_or(State::Fine)
+    }
+
+    /// How many checks ended so.
+    pub fn count(&self, state: State) -> usize {
+        self.findings.iter().filter(|finding| finding.state == state).count()
+    }
+}
+
+/// Looks at everything. Takes a second or two a model when scores are asked for.
+pub fn examine(vars: Vec<(OsString, OsString)>, machine: &Host, options: &Options) -> Report {
+    let mut report = Report::default();
+    let config = match Config::from_vars(vars, machine) {
+        Ok(config) => config,
+        Err(error) => {
+            report.findings.extend(settings::faults(&error));
+            return report;
+        }
+    };
+    let findings = &mut report.findings;
+    findings.push(settings::fine(&config));
+    findings.extend(settings::addresses(&config.http));
+    findings.push(settings::certificate(&config.http));
+    findings.push(settings::keys(&config.http));
+    findings.push(settings::snapshot(&config.snapshot));
+    findings.extend(models::check(&config, options.scores));
+    findings.extend(host::check(&config));
+    findings.push(reach::shared_tier(&config.shared));
+    findings.extend(options.engines.iter().map(|url| reach::engine(url)));
+    report
+}
+
+/// An error and what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_line = inner.to_string();
+        // Transparent errors say the same twice.
+        if !line.ends_with(&inner_line) {
+            line = format!("{line}: {inner_line}");
+        }
+        cause = inner.source();
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,191 +1,326 @@
-//! `rescored warm`: fill the score cache before traffic comes.
+//! The warm-up client: feeds a running sidecar's cache from files of requests, or from a query log through the search
+//! engine's first stage.
 //!
-//! Owns the flags and the exit code: 0 when every line was scored, 2 when some lines were at fault, 1 when the job gave up,
-//! 64 when it was told nonsense. The last line of standard output is the summary, one JSON object, unless nothing was begun.
-//! It must not know how lines are sent.
+//! - `input`: lines of files, plain, gzip or zstd.
+//! - `first_stage`: a query's documents, asked of the search engine.
+//! - `pace`: how much is sent at once.
+//! - `checkpoint`: how far a job came.
+//!
+//! Owns the job: lines go out in chunks to `POST /v1/cache/warm`, several at once, as many as the sidecar takes; what it
+//! refuses for now is sent again later; what it refuses for good ends the job. It must not know how progress is shown.
 
-mod offline;
-mod shown;
+pub mod checkpoint;
+pub mod first_stage;
+pub mod input;
 
-use std::fmt::Display;
+mod pace;
+mod post;
+
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use clap::{ArgGroup, Args};
+use checkpoint::{Checkpoint, CheckpointError};
+use first_stage::{FirstStage, FirstStageError};
+use input::Input;
+use pace::Pace;
+use post::{Outcome, Sender};
 
-use super::{FAILURE, USAGE, Vars, fail};
-use crate::warm::first_stage::{self, FirstStage, Terms};
-use crate::warm::input::Input;
-use crate::warm::{self, Options, Secret, WarmError};
+pub use post::Secret;
 
-use offline::OfflineError;
-use shown::Shown;
+/// Lines of one chunk at most.
+const CHUNK_LINES: usize = 64;
 
-/// Some lines could not be scored.
-const SOME_FAULTS: u8 = 2;
+/// Bytes of one chunk at most, but for a single longer line.
+const CHUNK_BYTES: usize = 4 << 20;
 
-/// The flags of `warm`.
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whom").required(true).args(["url", "offline"])))]
-#[command(group(ArgGroup::new("first stage").args(["from_opensearch", "from_vespa"])))]
-pub(super) struct Flags {
-    /// Files of requests, one `{"query", "documents"}` a line, plain, gzip or zstd [default: standard input].
-    #[arg(value_name = "FILE", conflicts_with = "query_log")]
-    files: Vec<PathBuf>,
-    /// Address of the sidecar to warm.
-    #[arg(long, value_parser = address)]
-    url: Option<String>,
-    /// Score here, without a sidecar, with the models that RESCORED_* variables name.
-    #[arg(long, requires = "snapshot")]
-    offline: bool,
-    /// Where `--offline` writes the scores: a snapshot for `RESCORED_CACHE_SNAPSHOT`; one that is there is added to.
-    #[arg(long, value_name = "FILE", requires = "offline")]
-    snapshot: Option<PathBuf>,
-    /// A file whose first line is the sidecar's API key.
-    #[arg(long, value_name = "FILE", conflicts_with = "offline")]
-    key_file: Option<PathBuf>,
-    /// Chunks on their way at once, at most; a sidecar takes four streams.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    at_once: usize,
-    /// Seconds for which the sidecar may take nothing before the job gives up.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
-    patience: u64,
-    /// A file that notes how far the job came; the next run of the same input goes on from there, one of another input
-    /// begins anew.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
-    /// Take queries from a log and their documents from this OpenSearch (or Elasticsearch).
-    #[arg(long, value_name = "URL", value_parser = address, requires_all = ["query_log", "index", "fields"])]
-    from_opensearch: Option<String>,
-    /// Take queries from a log and their documents from this Vespa.
-    #[arg(long, value_name = "URL", value_parser = address, requires_all = ["query_log", "fields"])]
-    from_vespa: Option<String>,
-    /// The index that `--from-opensearch` searches.
-    #[arg(long)]
-    index: Option<String>,
-    /// Queries, one a line: as they are, or objects with the key `query`; `-` is standard input.
-    #[arg(long, value_name = "FILE", requires = "first stage")]
-    query_log: Option<PathBuf>,
-    /// Hits of a query.
-    #[arg(long, value_name = "N", default_value_t = 100, conflicts_with = "search_body")]
-    size: usize,
-    /// A file with the search's own JSON body, in which `{{query}}` stands for the query [default: a plain search].
-    #[arg(long, value_name = "FILE", requires = "first stage")]
-    search_body: Option<PathBuf>,
-    /// A file whose first line is the search engine's `Authorization` header, such as `Basic ...` or `ApiKey ...`.
-    #[arg(long, value_name = "FILE", requires = "first stage")]
-    search_auth_file: Option<PathBuf>,
-    /// The model that scores what was found [default: the sidecar's first].
-    #[arg(long, value_name = "ID", requires = "first stage")]
-    model: Option<String>,
-    /// Fields that make a passage, comma-separated; name those that rescoring will name.
-    #[arg(long, value_delimiter = ',')]
-    fields: Vec<String>,
+/// Pauses between tries of a search, one a try.
+const SEARCH_PAUSES: [Duration; 4] =
+    [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
+
+/// What a job is told.
+#[derive(Debug)]
+pub struct Options {
+    /// Address of the sidecar: `http://host:port`.
+    pub url: String,
+    /// The sidecar's key, where it wants one.
+    pub key: Option<Secret>,
+    /// Chunks on their way at once, at most.
+    pub at_once: usize,
+    /// How long the sidecar may take nothing before the job gives up.
+    pub patience: Duration,
+    /// Where the job notes how far it came; a job that finds a note of the same input goes on from there.
+    pub checkpoint: Option<PathBuf>,
+    /// Where the documents come from, when lines are queries alone.
+    pub first_stage: Option<FirstStage>,
 }
 
-/// A flag that names a file of no use.
+/// What a job has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Lines done in this run, those at fault included.
+    pub lines: u64,
+    /// Lines that an earlier run had done.
+    pub resumed: u64,
+    /// Pairs scored or found.
+    pub pairs: u64,
+    /// Pairs that the cache held already.
+    pub hits: u64,
+    /// Lines that could not be scored.
+    pub failed: u64,
+    /// Chunks that were sent again.
+    pub retries: u64,
+}
+
+/// Who watches a job. Called from several threads.
+pub trait Observer: Sync {
+    /// A chunk is done; `at` is the place in the input's files.
+    fn advance(&self, totals: &Totals, at: u64);
+    /// A line is at fault.
+    fn fault(&self, line: u64, error: &str);
+    /// Something that whoever waits for the job may want to know.
+    fn note(&self, what: &str);
+}
+
+/// Why a job ended before its input.
 #[derive(Debug, thiserror::Error)]
-#[error("{flag}: `{}`: {problem}", path.display())]
-struct FlagError {
-    flag: &'static str,
-    path: PathBuf,
-    problem: String,
+pub enum WarmError {
+    /// The input.
+    #[error("input: cannot be read")]
+    Input(#[from] io::Error),
+    /// The note of an earlier run.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The sidecar is busy or gone.
+    #[error("{url}: took nothing for {} s, last: {last}", patience.as_secs())]
+    GaveUp {
+        /// The address.
+        url: String,
+        /// For how long.
+        patience: Duration,
+        /// The last refusal.
+        last: String,
+    },
+    /// The sidecar refused for good.
+    #[error("{url}: {why}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// What it said.
+        why: String,
+    },
+    /// The search engine refused for good.
+    #[error(transparent)]
+    FirstStage(FirstStageError),
 }
 
-impl FlagError {
-    fn of<'f>(flag: &'static str, path: &'f Path) -> impl Fn(&dyn Display) -> Self + 'f {
-        move |problem| Self { flag, path: path.to_owned(), problem: problem.to_string() }
+/// Lines that are sent together.
+struct Chunk {
+    /// Counts chunks, from 0.
+    number: u64,
+    /// Number of its first line, from 1.
+    first: u64,
+    lines: Vec<String>,
+    /// The place in the input behind it.
+    at: u64,
+}
+
+/// What is sent of a chunk, and its lines that are at fault before that, by their number in it.
+type Body = (Vec<u8>, Vec<(u64, String)>);
+
+/// What the senders share.
+struct Job<'a> {
+    source: Mutex<Source>,
+    pace: Pace,
+    sender: Sender,
+    first_stage: Option<&'a FirstStage>,
+    observer: &'a dyn Observer,
+    patience: Duration,
+    state: Mutex<State>,
+    over: AtomicBool,
+}
+
+struct Source {
+    input: Input,
+    next: u64,
+}
+
+struct State {
+    totals: Totals,
+    checkpoint: Checkpoint,
+    /// The last refusal that was told, and since when nothing was taken; `None` while chunks are taken.
+    waiting: Option<(String, Instant)>,
+    failure: Option<WarmError>,
+}
+
+/// Runs a job to its end.
+///
+/// # Errors
+/// [`WarmError`]; the checkpoint says how far it came.
+pub fn run(mut input: Input, options: &Options, observer: &dyn Observer) -> Result<Totals, WarmError> {
+    let checkpoint = Checkpoint::open(options.checkpoint.clone(), &input.identity()?)?;
+    if checkpoint.is_replaced() {
+        observer.note("the checkpoint is of another input; beginning with the first line");
+    }
+    let resumed = checkpoint.lines();
+    for _ in 0..resumed {
+        if input.next_line()?.is_none() {
+            break;
+        }
+    }
+    let totals = Totals { resumed, ..Totals::default() };
+    let job = Job {
+        source: Mutex::new(Source { input, next: 0 }),
+        pace: Pace::new(options.at_once),
+        sender: Sender::new(&options.url, options.key.clone()),
+        first_stage: options.first_stage.as_ref(),
+        observer,
+        patience: options.patience,
+        state: Mutex::new(State { totals, checkpoint, waiting: None, failure: None }),
+        over: AtomicBool::new(false),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..options.at_once.max(1) {
+            scope.spawn(|| job.work());
+        }
+    });
+    let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match state.failure {
+        None => {
+            state.checkpoint.remove()?;
+            Ok(state.totals)
+        }
+        Some(failure) => Err(failure),
     }
 }
 
-/// The address of a server: said to be none before anything is read or sent.
-fn address(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(rest) if !rest.trim_matches('/').is_empty() => Ok(text.to_owned()),
-        Some(_) => Err("names no host; write `http://host:port`".to_owned()),
-        None => Err("begins with neither `http://` nor `https://`; write `http://host:port`".to_owned()),
+impl Job<'_> {
+    fn work(&self) {
+        while !self.over.load(Ordering::Relaxed) {
+            let chunk = match lock(&self.source).chunk() {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return,
+                Err(error) => return self.stop(error.into()),
+            };
+            self.send(&chunk);
+        }
     }
-}
 
-/// Runs the job.
-pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
-    let input = match input(flags) {
-        Ok(input) => input,
-        Err(error) => return fail(USAGE, &error),
-    };
-    let options = match options(flags) {
-        Ok(options) => options,
-        Err(error) => return fail(USAGE, &error),
-    };
-    let shown = Shown::new(input.size());
-    let done = match &flags.snapshot {
-        None => warm::run(input, &options, &shown),
-        Some(snapshot) => {
-            let job = |url| warm::run(input, &Options { url, ..options }, &shown);
-            match offline::run(vars, snapshot, job) {
-                Ok(done) => done,
-                Err(error @ (OfflineError::Config(_) | OfflineError::Target { .. })) => return fail(USAGE, &error),
-                Err(error) => return fail(FAILURE, &error),
+    /// Sends a chunk until it is taken or the job ends.
+    fn send(&self, chunk: &Chunk) {
+        let (body, unread) = match self.body(chunk) {
+            Ok(body) => body,
+            Err(error) => return self.stop(WarmError::FirstStage(error)),
+        };
+        while !self.over.load(Ordering::Relaxed) {
+            let permit = self.pace.enter();
+            let outcome = self.sender.post(&body);
+            drop(permit);
+            match outcome {
+                Outcome::Taken(taken) => {
+                    self.pace.faster();
+                    for (line, error) in taken.faults.iter().chain(&unread) {
+                        self.observer.fault(chunk.first + line - 1, error);
+                    }
+                    return self.done(chunk, &taken, unread.len() as u64);
+                }
+                Outcome::Later { pause, why } => self.later(pause, why),
+                Outcome::Refused { why } => {
+                    return self.stop(WarmError::Refused { url: self.sender.url().to_owned(), why });
+                }
             }
         }
-    };
-    let faults = shown.summary(done.is_ok());
-    match done {
-        Ok(_) if faults > 0 => ExitCode::from(SOME_FAULTS),
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error @ WarmError::Checkpoint(_)) => fail(USAGE, &error),
-        Err(error) => fail(FAILURE, &error),
+    }
+
+    /// What is sent of a chunk, and the lines that the first stage had no documents for. A line at fault is sent empty, so
+    /// that numbers stay.
+    fn body(&self, chunk: &Chunk) -> Result<Body, FirstStageError> {
+        let (mut body, mut unread) = (Vec::new(), Vec::new());
+        for (line, number) in chunk.lines.iter().zip(1..) {
+            match self.first_stage.map(|stage| self.search(stage, line)) {
+                None => body.extend_from_slice(line.as_bytes()),
+                Some(Ok(request)) => body.extend_from_slice(&request),
+                Some(Err(error)) if error.is_final() => return Err(error),
+                Some(Err(error)) => unread.push((number, error.to_string())),
+            }
+            body.push(b'\n');
+        }
+        Ok((body, unread))
+    }
+
+    /// Asks the search engine, and asks again what it was too busy for.
+    fn search(&self, stage: &FirstStage, line: &str) -> Result<Vec<u8>, FirstStageError> {
+        for pause in SEARCH_PAUSES {
+            match stage.documents(line) {
+                Err(error) if error.is_passing() && !self.over.load(Ordering::Relaxed) => std::thread::sleep(pause),
+                other => return other,
+            }
+        }
+        stage.documents(line)
+    }
+
+    fn done(&self, chunk: &Chunk, taken: &post::Taken, unread: u64) {
+        let mut state = lock(&self.state);
+        state.waiting = None;
+        state.totals.lines += chunk.lines.len() as u64;
+        state.totals.pairs += taken.pairs;
+        state.totals.hits += taken.hits;
+        state.totals.failed += taken.failed + unread;
+        let noted = state.checkpoint.done(chunk.number, chunk.lines.len() as u64);
+        let totals = state.totals;
+        drop(state);
+        self.observer.advance(&totals, chunk.at);
+        if let Err(error) = noted {
+            self.stop(error.into());
+        }
+    }
+
+    fn later(&self, pause: Duration, why: String) {
+        self.pace.slower();
+        let mut state = lock(&self.state);
+        state.totals.retries += 1;
+        let (told, since) = state.waiting.get_or_insert_with(|| (String::new(), Instant::now()));
+        let waited = since.elapsed();
+        // Once for each reason, not once for each try.
+        let news = (*told != why).then(|| told.clone_from(&why));
+        drop(state);
+        if waited >= self.patience {
+            let url = self.sender.url().to_owned();
+            return self.stop(WarmError::GaveUp { url, patience: self.patience, last: why });
+        }
+        if news.is_some() {
+            self.observer.note(&format!("waiting for {}: {why}", self.sender.url()));
+        }
+        std::thread::sleep(pause);
+    }
+
+    fn stop(&self, error: WarmError) {
+        lock(&self.state).failure.get_or_insert(error);
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 
-fn input(flags: &Flags) -> io::Result<Input> {
-    let files: Vec<PathBuf> = flags.query_log.iter().chain(&flags.files).cloned().collect();
-    let stdin = files.is_empty() || matches!(files.as_slice(), [one] if one.as_os_str() == "-");
-    if stdin { Input::stream("standard input", io::stdin()) } else { Input::files(files) }
+impl Source {
+    fn chunk(&mut self) -> io::Result<Option<Chunk>> {
+        let first = self.input.lines() + 1;
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        while lines.len() < CHUNK_LINES && bytes < CHUNK_BYTES {
+            let Some(line) = self.input.next_line()? else { break };
+            bytes += line.len();
+            lines.push(line);
+        }
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        let number = self.next;
+        self.next += 1;
+        Ok(Some(Chunk { number, first, lines, at: self.input.at() }))
+    }
 }
 
-fn options(flags: &Flags) -> Result<Options, FlagError> {
-    let key = flags.key_file.as_deref().map(|path| first_line("--key-file", path)).transpose()?;
-    Ok(Options {
-        url: flags.url.clone().unwrap_or_default(),
-        key: key.map(|key| Secret::bearer(&key)),
-        at_once: flags.at_once,
-        patience: Duration::from_secs(flags.patience),
-        checkpoint: flags.checkpoint.clone(),
-        first_stage: first_stage(flags)?,
-    })
-}
-
-fn first_stage(flags: &Flags) -> Result<Option<FirstStage>, FlagError> {
-    let authorization = flags.search_auth_file.as_deref().map(|path| first_line("--search-auth-file", path));
-    let terms = Terms {
-        fields: flags.fields.clone(),
-        size: flags.size,
-        body: flags.search_body.as_deref().map(search_body).transpose()?,
-        authorization: authorization.transpose()?.map(|value| Secret::authorization(&value)),
-        model: flags.model.clone(),
-    };
-    Ok(match (&flags.from_opensearch, &flags.from_vespa) {
-        (Some(engine), _) => Some(FirstStage::opensearch(engine, flags.index.as_deref().unwrap_or_default(), terms)),
-        (None, Some(engine)) => Some(FirstStage::vespa(engine, terms)),
-        (None, None) => None,
-    })
-}
-
-/// The first line of a file that holds a secret.
-fn first_line(flag: &'static str, path: &Path) -> Result<String, FlagError> {
-    let wrong = FlagError::of(flag, path);
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let line = text.lines().next().unwrap_or_default().trim();
-    if line.is_empty() { Err(wrong(&"its first line is empty")) } else { Ok(line.to_owned()) }
-}
-
-fn search_body(path: &Path) -> Result<serde_json::Value, FlagError> {
-    let wrong = FlagError::of("--search-body", path);
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let body = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-    if first_stage::has_place(&body) { Ok(body) } else { Err(wrong(&"no string in it says {{query}}")) }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

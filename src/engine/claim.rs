@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rescored_core::domain::{Logit, Scored};
+use rescored_process::metrics::Reason;
+use rescored_runtime::tokenizer::{Fitted, QueryIds};
+use rescored_runtime::{Encoding, PairTokenizer};
+
 use super::ledger::{EntryId, Ledger, Pending};
 use super::mutation::{self, Mutation};
 use super::work::Text;
 use super::{PairFault, Sink, Timeline, Times, Work};
-use crate::domain::{Logit, Scored};
-use crate::metrics::Reason;
-use crate::model::tokenizer::{Fitted, QueryIds};
-use crate::model::{Encoding, PairTokenizer};
 
 /// Admitted work and what all its pairs share.
 pub(super) struct Job {
@@ -207,7 +208,7 @@ impl Arrival {
         })
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) const fn job(&self) -> Option<&Arc<Job>> {
         self.0.as_ref()
     }
@@ -269,7 +270,7 @@ impl Claim {
         self.job.sink.wanted_until(self.slot as usize)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }

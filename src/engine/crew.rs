@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rescored_runtime::Model;
 
 use super::StartError;
 use super::loading::{self, Loading};
@@ -19,7 +20,6 @@ use super::planner::Spent;
 use super::pool::Pool;
 use super::slot::Part;
 use super::worker::Worker;
-use crate::model::Model;
 
 /// How often the watchdog looks: a small part of the shortest time after which a pass is stuck.
 const TICK: Duration = Duration::from_millis(50);

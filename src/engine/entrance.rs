@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use rescored_core::domain::ModelCard;
+use rescored_process::health::Health;
 
 use super::claim::{Admission, Arrival, Job};
 use super::dispatcher::Callers;
@@ -14,8 +16,6 @@ use super::mutation::{self, Mutation};
 use super::options::{Options, Quota};
 use super::work::{Order, Work};
 use super::{Gone, INTAKE, Refusal, Sink, Surroundings, Ticket};
-use crate::domain::ModelCard;
-use crate::health::Health;
 
 /// Where work comes in.
 #[derive(Debug)]

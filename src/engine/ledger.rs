@@ -28,9 +28,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rescored_core::domain::Priority;
+use rescored_process::metrics::{Level, Metrics, Reason, Refused, Served};
+
 use super::options::Quota;
-use crate::domain::Priority;
-use crate::metrics::{Level, Metrics, Reason, Refused, Served};
 
 use entry::Entry;
 pub(super) use entry::{Asked, Denied, EntryId, Pending, Why};

@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rescored_runtime::{Batch, Brake, Company, Encoding, Model, Scorer, ScorerError};
+
 use super::StartError;
 use super::crew::Crew;
-use crate::model::{Batch, Brake, Company, Encoding, Model, Scorer, ScorerError};
 
 /// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
 const WARM_UP_TOKENS: u32 = 128;

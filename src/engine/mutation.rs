@@ -3,9 +3,12 @@
 //! Outside of tests nothing is ever put back, and the compiler leaves all of this out.
 
 /// What is put back.
-#[cfg_attr(not(test), expect(dead_code, reason = "one of them is put back by the simulator itself"))]
+#[cfg_attr(
+    not(any(test, feature = "testing")),
+    expect(dead_code, reason = "one of them is put back by the simulator itself")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mutation {
+pub enum Mutation {
     /// A request's virtual finish is where a plain estimate put it when it came, and stays there (case A5).
     EstimatesStand,
     /// A request that nobody waits for is forgotten while texts of it are being read (case A6).
@@ -23,15 +26,15 @@ pub(crate) enum Mutation {
 }
 
 /// Whether this is put back.
-#[cfg(not(test))]
-pub(crate) const fn is(_: Mutation) -> bool {
+#[cfg(not(any(test, feature = "testing")))]
+pub const fn is(_: Mutation) -> bool {
     false
 }
 
-#[cfg(test)]
-pub(crate) use active::{is, with};
+#[cfg(any(test, feature = "testing"))]
+pub use active::{is, with};
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod active {
     use std::cell::Cell;
 
@@ -41,12 +44,13 @@ mod active {
         static ACTIVE: Cell<Option<Mutation>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn is(mutation: Mutation) -> bool {
+    /// Whether this is put back on this thread.
+    pub fn is(mutation: Mutation) -> bool {
         ACTIVE.get() == Some(mutation)
     }
 
     /// Does something on this thread while a fault is put back.
-    pub(crate) fn with<T>(mutation: Option<Mutation>, what: impl FnOnce() -> T) -> T {
+    pub fn with<T>(mutation: Option<Mutation>, what: impl FnOnce() -> T) -> T {
         ACTIVE.set(mutation);
         let done = what();
         ACTIVE.set(None);

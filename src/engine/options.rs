@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Batching;
+use rescored_runtime::Batching;
 
 /// Whether workers keep to cores of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

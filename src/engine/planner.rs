@@ -44,11 +44,12 @@ mod sharing;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use rescored_core::domain::Priority;
+use rescored_runtime::Company;
+
 use super::Order;
 use super::mutation::{self, Mutation};
 use super::work::Text;
-use crate::domain::Priority;
-use crate::model::Company;
 
 use class::{Class, Queue, Standing};
 use cost::Cost;

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rescored_core::domain::ModelCard;
+use rescored_process::metrics::{Metrics, Reason};
+
 use super::ledger::Ledger;
 use super::quarantine::Quarantine;
 use super::slot::{Part, Seen, Slot};
 use super::{PairFault, Surroundings};
-use crate::domain::ModelCard;
-use crate::metrics::{Metrics, Reason};
 
 /// A pass is stuck when it takes this many times what its size lets expect (and [`super::Options::stuck_after`] besides): neighbours
 /// on the machine slow a pass down a few times over, not twenty.

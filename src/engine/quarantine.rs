@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::model::Encoding;
+use rescored_runtime::Encoding;
 
 /// How often an encoding may take a worker down before it is refused.
 const STRIKES: u32 = 2;

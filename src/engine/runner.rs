@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rescored_runtime::{Brake, ScorerError};
+
 use super::PairFault;
 use super::planner::{Spent, work};
 use super::pool::Pool;
 use super::slot::{Part, Replaced, Run, Slot, Stopped};
-use crate::model::{Brake, ScorerError};
 
 /// The pause before a scorer is built again when the last one served nothing: the first, and the longest.
 const REBUILD_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
@@ -67,7 +68,7 @@ pub(super) struct Size {
     pub(super) padding: u64,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Begun {
     pub(super) const fn started(&self) -> Instant {
         self.started

@@ -7,8 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rescored_runtime::Brake;
+
 use super::claim::Unit;
-use crate::model::Brake;
 
 /// How long a forward pass that was told to stop may go on before its worker is given up.
 const STOPPING: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //!
 //! Owns what is told of it: the model, its file, what to run. It must not know how workers load.
 
-use crate::model::ScorerError;
+use rescored_runtime::ScorerError;
 
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]

@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use rescored_core::domain::EmptyDocuments;
+use rescored_runtime::tokenizer::{EncodeError, Fitted};
+use rescored_runtime::{Model, PairTokenizer};
 
 use super::claim::{Claim, Job, Unit};
 use super::planner::JobId;
 use super::{DeathNotice, PairFault, Surroundings};
-use crate::domain::EmptyDocuments;
-use crate::model::tokenizer::{EncodeError, Fitted};
-use crate::model::{Model, PairTokenizer};
 
 /// Texts to tokenise.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ mod estimate;
 
 use std::time::Instant;
 
-use crate::domain::{Cut, EmptyDocuments, LongDocuments, Priority};
+use rescored_core::domain::{Cut, EmptyDocuments, LongDocuments, Priority};
 
 /// Special tokens of a pair: one before the query, one after each text. Templates with one more are estimated low by it.
 const SPECIAL_TOKENS: u64 = 3;

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use rescored_process::metrics::Worker as Label;
+use rescored_runtime::{Batch, Encoding, Scorer};
 
 use super::crew::{Crew, Free};
 use super::planner::Spent;
 use super::runner::{Outcome, Runner, Size};
 use super::slot::{Part, Replaced};
 use super::{PairFault, StartError, loading};
-use crate::metrics::Worker as Label;
-use crate::model::{Batch, Encoding, Scorer};
 
 /// How often a pause looks whether it is still worth pausing.
 const PAUSE_STEP: Duration = Duration::from_millis(20);

@@ -30,10 +30,10 @@ pub mod names {
     pub const FIRST_MASK: &str = "first_mask";
     /// The output, `[batch · slots, 1]`.
     pub const LOGITS: &str = "logits";
-    pub(in crate::graph) const DEEP_SHAPE: &str = "shape.deep";
-    pub(in crate::graph) const FIRST_SHAPE: &str = "shape.first";
-    pub(in crate::graph) const BATCH_SHAPE: &str = "shape.batch";
-    pub(in crate::graph) const ROWS_SHAPE: &str = "shape.rows";
+    pub(crate) const DEEP_SHAPE: &str = "shape.deep";
+    pub(crate) const FIRST_SHAPE: &str = "shape.first";
+    pub(crate) const BATCH_SHAPE: &str = "shape.batch";
+    pub(crate) const ROWS_SHAPE: &str = "shape.rows";
 }
 
 /// The arithmetic of a graph.

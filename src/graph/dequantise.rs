@@ -53,7 +53,7 @@ fn keep_live(graph: &mut proto::Graph) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{array::Data, operators};
+    use crate::{array::Data, operators};
 
     fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> proto::Node {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();

@@ -274,8 +274,8 @@ impl Emitter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::{tiny, tiny_quantised};
-    use crate::graph::target::Weights;
+    use crate::sample::{tiny, tiny_quantised};
+    use crate::target::Weights;
 
     fn written(bert: &Bert, layout: Layout, precision: Precision) -> proto::Model {
         let target = Target { layout, precision, layers: None };
@@ -404,7 +404,7 @@ mod tests {
         assert!(write(int8(Activations::PerPair), 1, None).is_ok());
         assert_eq!(write(Precision::Fp32, 0, None), Err(Unfit::Count { what: "slots" }));
         assert_eq!(write(Precision::Fp32, 1, Some(3)), Err(Unfit::Count { what: "layers" }));
-        let unobserved = int8(Activations::Static(crate::graph::target::Ranges::default()));
+        let unobserved = int8(Activations::Static(crate::target::Ranges::default()));
         assert_eq!(write(unobserved, 1, None), Err(Unfit::Ranges { ranges: 0, layers: 2 }));
     }
 

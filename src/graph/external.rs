@@ -61,7 +61,7 @@ fn in_tensor(tensor: &Tensor, found: &mut BTreeMap<String, u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::proto::{Function, SparseTensor, StringEntry};
+    use crate::proto::{Function, SparseTensor, StringEntry};
 
     fn external(location: &str, offset: &str, length: &str) -> Tensor {
         let entry = |(key, value): (&str, &str)| StringEntry { key: key.into(), value: value.into() };

@@ -68,8 +68,8 @@ impl Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::tiny;
-    use crate::graph::{Operator, operators};
+    use crate::sample::tiny;
+    use crate::{Operator, operators};
 
     #[test]
     fn weights_without_a_graph_are_read_and_written_plainly() {

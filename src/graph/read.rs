@@ -160,7 +160,7 @@ fn data_inputs(node: &proto::Node) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::{
+    use crate::sample::{
         Indices, Style, export, export_with, tiny, tiny_after_padding, tiny_distilled, tiny_projected, tiny_quantised,
         tiny_untyped,
     };

@@ -242,7 +242,7 @@ fn floats(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::sample::{tiny, tiny_projected, tiny_untyped};
+    use crate::sample::{tiny, tiny_projected, tiny_untyped};
 
     #[test]
     fn a_model_survives_the_way_through_its_files() {

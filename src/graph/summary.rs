@@ -86,7 +86,7 @@ fn vocabulary(graph: &Graph) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::proto::{Attribute, Tensor};
+    use crate::proto::{Attribute, Tensor};
 
     fn node(op_type: &str, input: &[&str], output: &str) -> Node {
         let input = input.iter().map(|&name| name.into()).collect();

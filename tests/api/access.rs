@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use rescored::http::{Exposure, HostName, Listen, Origin};
+use rescored_server::http::{Exposure, HostName, Listen, Origin};
 
 use crate::support::{App, Connection, Response, Setup};
 

@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use rescored::model::Model;
-use rescored::model::golden::Golden;
-use rescored::repository::Opener;
+use rescored_runtime::Model;
+use rescored_runtime::golden::Golden;
+use rescored_server::repository::Opener;
 use serde_json::Value;
 
 use crate::support::{ACCELERATED, App, Nature, Pace, Response, Setup, version};

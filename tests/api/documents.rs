@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rescored::domain::EmptyDocuments;
-use rescored::http::{Leniency, Strict};
+use rescored_core::domain::EmptyDocuments;
+use rescored_server::http::{Leniency, Strict};
 
 use crate::support::{App, Pace, Response, Setup};
 

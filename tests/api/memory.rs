@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use rescored::http::Patience;
+use rescored_server::http::Patience;
 use serde_json::Value;
 
 use crate::support::{App, Connection, Setup};

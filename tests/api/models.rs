@@ -3,8 +3,8 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
-use rescored::cache;
+use rescored_cache as cache;
+use rescored_server::app::Core;
 use serde_json::{Value, json};
 
 use crate::support::{App, Nature, Pace, Setup, two_workers, version};

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use rescored::metrics::{Metrics, Reason};
-use rescored::telemetry::TraceOptions;
+use rescored_process::metrics::{Metrics, Reason};
+use rescored_process::telemetry::TraceOptions;
 use serde_json::Value;
 
 use crate::support::{App, Setup};

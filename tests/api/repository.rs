@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rescored::model::Model;
-use rescored::model::golden::Golden;
-use rescored::repository::Opener;
+use rescored_runtime::Model;
+use rescored_runtime::golden::Golden;
+use rescored_server::repository::Opener;
 use serde_json::{Value, json};
 
 use crate::support::{App, Connection, Nature, Pace, Setup, version};

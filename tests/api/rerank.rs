@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rescored::domain::LongDocuments;
+use rescored_core::domain::LongDocuments;
 use serde_json::{Value, json};
 
 use crate::support::{App, Setup};

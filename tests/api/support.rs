@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rescored::app::{Core, Guard};
-use rescored::domain::LongDocuments;
-use rescored::health::Health;
-use rescored::http::{self, Listen, Stop, Ui};
-use rescored::repository::{self, Opener};
-use rescored::telemetry::TraceOptions;
-use rescored::telemetry::traces::Traces;
-use rescored::{cache, engine};
+use rescored_cache as cache;
+use rescored_core::domain::LongDocuments;
+use rescored_engine as engine;
+use rescored_process::health::Health;
+use rescored_process::telemetry::TraceOptions;
+use rescored_process::telemetry::traces::Traces;
+use rescored_server::app::{Core, Guard};
+use rescored_server::http::{self, Listen, Stop, Ui};
+use rescored_server::repository::{self, Opener};
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use fake::{ACCELERATED, Nature, Pace, version};

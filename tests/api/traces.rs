@@ -10,7 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use rescored::telemetry::TraceOptions;
+use rescored_process::telemetry::TraceOptions;
 
 use crate::support::{App, Pace, Setup};
 

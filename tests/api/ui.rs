@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use rescored::http::Ui;
+use rescored_server::http::Ui;
 
 use crate::support::{App, Setup};
 

@@ -44,12 +44,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mimalloc::MiMalloc;
-use rescored::app::Core;
-use rescored::bench::host;
-use rescored::cache::keeper::Keeper;
-use rescored::cache::snapshot::Snapshot;
-use rescored::cache::{Options, QueryKey, Scope, ScoreCache, SnapshotOptions};
-use rescored::domain::{Cut, Logit, Scored};
+use rescored_cache::keeper::Keeper;
+use rescored_cache::snapshot::Snapshot;
+use rescored_cache::{Options, QueryKey, Scope, ScoreCache, SnapshotOptions};
+use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_lab::bench::host;
+use rescored_server::app::Core;
 use serde_json::json;
 
 use client::Connection;
@@ -212,7 +212,7 @@ fn halve(cache: &ScoreCache) {
     let (before, started) = (figures(), Instant::now());
     let mut first = None;
     cache.halve(|| {
-        rescored::app::give_back();
+        rescored_server::app::give_back();
         first.get_or_insert_with(|| started.elapsed());
     });
     let (took, after) = (started.elapsed(), figures());

@@ -30,8 +30,8 @@ mod load;
 #[path = "../data/xquad.rs"]
 mod xquad;
 
-use rescored::config::{Config, Host};
-use rescored::model::Model;
+use rescored_runtime::Model;
+use rescored_server::config::{Config, Host};
 
 fn main() {
     for word in std::env::args().skip(1).filter(|word| !word.starts_with("--")) {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use rescored::bench::host;
+use rescored_lab::bench::host;
 
 use super::stage::python;
 

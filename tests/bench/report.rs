@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rescored::bench::stats::Spread;
+use rescored_lab::bench::stats::Spread;
 
 use super::contender::{Contender, Precision};
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rescored::app::Core;
-use rescored::cache::SharedOptions;
-use rescored::domain::Priority;
-use rescored::engine;
-use rescored::model::{Batch, Company, Scorer, ScorerError, ScorerFactory};
-use rescored::rerank::Fault;
+use rescored_cache::SharedOptions;
+use rescored_core::domain::Priority;
+use rescored_engine as engine;
+use rescored_runtime::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored_server::app::Core;
+use rescored_server::rerank::Fault;
 
 use crate::fake;
 use crate::support::{CACHE, documents, eventually, score, score_as};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use rescored::domain::Priority;
+use rescored_core::domain::Priority;
 use serde_json::json;
 
 use crate::client::Connection;

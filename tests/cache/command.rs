@@ -238,13 +238,13 @@ fn an_address_that_is_none_is_refused_before_anything_is_read() {
 fn whoever_has_read_enough_may_close_the_pipe() {
     let folder = tempfile::tempdir().expect("a folder");
     let snapshot = folder.path().join("scores");
-    let scope = rescored::cache::Scope { model: "m".into(), identity: "the model".into() };
-    let cache = rescored::cache::ScoreCache::new(&crate::support::CACHE, vec![scope], Arc::default());
-    let keys = rescored::cache::QueryKey::new("m", &rescored::domain::Cut::MODEL, "q");
-    let logit = rescored::domain::Logit::new(1.0).expect("finite");
+    let scope = rescored_cache::Scope { model: "m".into(), identity: "the model".into() };
+    let cache = rescored_cache::ScoreCache::new(&crate::support::CACHE, vec![scope], Arc::default());
+    let keys = rescored_cache::QueryKey::new("m", &rescored_core::domain::Cut::MODEL, "q");
+    let logit = rescored_core::domain::Logit::new(1.0).expect("finite");
     // More lines than any pipe holds.
     for number in 0..5000 {
-        let scored = rescored::domain::Scored { logit, tokens: 1, cut: false };
+        let scored = rescored_core::domain::Scored { logit, tokens: 1, cut: false };
         cache.insert(0, keys.document(&number.to_string()), scored);
     }
     assert_eq!(cache.write_snapshot(&snapshot).expect("written"), 5000);

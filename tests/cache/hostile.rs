@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
+use rescored_server::app::Core;
 
 use crate::support::{CACHE, core_with, documents, eventually, score, thread};
 
@@ -364,7 +364,7 @@ fn an_encoded_password_opens_every_kind_of_tier() {
         eventually("written", || core.metrics.cache_shared_writes.get() == 5);
     }
     // A wrong one is told without the password.
-    let wrong = rescored::cache::SharedOptions {
+    let wrong = rescored_cache::SharedOptions {
         url: Some(format!("redis://:secret@127.0.0.1:{}", redis.port)),
         timeout: Duration::from_secs(1),
     };

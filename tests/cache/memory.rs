@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use rescored::app::give_back;
-use rescored::cache::{Options, QueryKey, Scope, ScoreCache};
-use rescored::domain::{Cut, Logit, Scored};
+use rescored_cache::{Options, QueryKey, Scope, ScoreCache};
+use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_server::app::give_back;
 
 use crate::support::eventually;
 

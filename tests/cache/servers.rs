@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rescored::app::Core;
-use rescored::cache::SharedOptions;
+use rescored_cache::SharedOptions;
+use rescored_server::app::Core;
 
 use crate::redis::{Redis, free_port};
 use crate::support::{CACHE, core_with, documents, eventually, score};

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
-use rescored::config::{Config, Host};
+use rescored_server::app::Core;
+use rescored_server::config::{Config, Host};
 
 use crate::redis::{Redis, free_port, join};
 use crate::support::{CACHE, core_sharing, core_with, documents, eventually, score};
@@ -47,7 +47,7 @@ fn a_pair_scored_by_one_sidecar_is_a_hit_at_the_other() {
 #[test]
 fn a_tier_alone_serves_where_the_first_one_is_off() {
     let redis = Redis::start(&[]);
-    let off = rescored::cache::Options { bytes: 0, weights: Vec::new(), ttl: Some(Duration::from_secs(100)) };
+    let off = rescored_cache::Options { bytes: 0, weights: Vec::new(), ttl: Some(Duration::from_secs(100)) };
     let core = core_with(&off, Some(redis.url()));
     eventually("the tier is reached", || is_up(&core));
     score(&core, "q", &documents("d", 10)).expect("scored");

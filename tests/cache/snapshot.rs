@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rescored::cache::keeper::Keeper;
-use rescored::cache::snapshot::{Snapshot, SnapshotError};
-use rescored::cache::{QueryKey, Scope, ScoreCache, SnapshotOptions};
-use rescored::domain::{Cut, Logit, Scored};
+use rescored_cache::keeper::Keeper;
+use rescored_cache::snapshot::{Snapshot, SnapshotError};
+use rescored_cache::{QueryKey, Scope, ScoreCache, SnapshotOptions};
+use rescored_core::domain::{Cut, Logit, Scored};
 
 use crate::support::{CACHE, core, documents, score};
 
@@ -141,7 +141,7 @@ fn what_was_forgotten_is_not_in_the_next_snapshot() {
 }
 
 /// Keeps a snapshot for a while as a server does; what its report says then.
-fn keep_for_a_while(path: &Path, documents: &[String]) -> rescored::cache::report::SnapshotReport {
+fn keep_for_a_while(path: &Path, documents: &[String]) -> rescored_cache::report::SnapshotReport {
     let core = core();
     let keeper = Keeper::start(core.cache.clone(), &options(path)).expect("a thread").expect("a file is named");
     assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
@@ -188,12 +188,12 @@ fn of_two_processes_one_writes_a_snapshot_until_it_ends() {
     let path = folder.path().join("scores");
     let every = SnapshotOptions { every: Duration::from_millis(50), ..options(&path) };
     let (one, two) = (core(), core());
-    let keep = |core: &rescored::app::Core| {
+    let keep = |core: &rescored_server::app::Core| {
         let keeper = Keeper::start(core.cache.clone(), &every).expect("a thread").expect("a file is named");
         assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
         keeper
     };
-    let report = |core: &rescored::app::Core| core.reranker.cache().snapshot.expect("a snapshot is kept");
+    let report = |core: &rescored_server::app::Core| core.reranker.cache().snapshot.expect("a snapshot is kept");
     let first = keep(&one);
     let second = keep(&two);
     score(&one, "q", &documents("one", 5)).expect("scored");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
-use rescored::cache::{Options, SharedOptions};
-use rescored::domain::{Cut, Priority, Texts};
-use rescored::engine;
-use rescored::http::{self, Listen, Stop};
-use rescored::rerank::{Answer, Fault, Request};
-use rescored::telemetry::traces::Traces;
+use rescored_cache::{Options, SharedOptions};
+use rescored_core::domain::{Cut, Priority, Texts};
+use rescored_engine as engine;
+use rescored_process::telemetry::traces::Traces;
+use rescored_server::app::Core;
+use rescored_server::http::{self, Listen, Stop};
+use rescored_server::rerank::{Answer, Fault, Request};
 
 use crate::client::Connection;
 use crate::fake;
@@ -64,7 +64,7 @@ pub(crate) fn score_as(
         texts: &texts,
         cut: Cut::MODEL,
         refuse_cut: false,
-        empty: rescored::domain::EmptyDocuments::Last,
+        empty: rescored_core::domain::EmptyDocuments::Last,
         deadline: Instant::now() + Duration::from_secs(30),
         priority,
         memory: None,
@@ -113,7 +113,7 @@ impl Server {
             max_documents: 1000,
             max_text: 1 << 20,
             deadline: Duration::from_secs(30),
-            long_documents: rescored::domain::LongDocuments::Truncate,
+            long_documents: rescored_core::domain::LongDocuments::Truncate,
             leniency: http::Leniency::default(),
             api_keys,
             exposure: http::Exposure::default(),

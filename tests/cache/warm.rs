@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use rescored::domain::Priority;
-use rescored::warm::first_stage::{FirstStage, Terms};
-use rescored::warm::input::Input;
-use rescored::warm::{self, Observer, Options, Totals};
+use rescored_cli::warm::first_stage::{FirstStage, Terms};
+use rescored_cli::warm::input::Input;
+use rescored_cli::warm::{self, Observer, Options, Totals};
+use rescored_core::domain::Priority;
 use serde_json::{Value, json};
 
 use crate::client::Connection;

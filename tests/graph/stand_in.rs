@@ -3,7 +3,7 @@
 //! With one pair there is no padding: packed attention is attention, and restoring the padding adds a dimension.
 
 use prost::Message;
-use rescored::graph::proto;
+use rescored_graph::proto;
 
 /// The graph with stand-ins, and without the word that would send it to a device.
 pub(crate) fn on_the_cpu(onnx: &[u8]) -> Vec<u8> {

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rescored::bench::peers::Tei;
-use rescored::bench::report::Report;
-use rescored::bench::texts::Request;
+use rescored_lab::bench::peers::Tei;
+use rescored_lab::bench::report::Report;
+use rescored_lab::bench::texts::Request;
 use serde_json::json;
 
 use crate::support::{REAL, models};

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
-use rescored::compile::{Done, Options, Scheme, compile};
-use rescored::domain::{Cut, EmptyDocuments, Pair, Priority, Texts};
-use rescored::model::compiled::Storage;
-use rescored::model::options::{Kind, Precision};
-use rescored::model::{Batch, Model};
-use rescored::rerank::Request;
+use rescored_cli::compile::{Done, Options, Scheme, compile};
+use rescored_core::domain::{Cut, EmptyDocuments, Pair, Priority, Texts};
+use rescored_runtime::compiled::Storage;
+use rescored_runtime::options::{Kind, Precision};
+use rescored_runtime::{Batch, Model};
+use rescored_server::app::Core;
+use rescored_server::rerank::Request;
 
 use crate::support::{config, float, golden_logits, models, text};
 
@@ -47,9 +47,9 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
     Workshop { fp32: written(Precision::Fp32), int8: written(Precision::Int8), folder }
 });
 
-fn options(folder: &Path, precision: Precision) -> rescored::model::Options {
-    let graphs = rescored::model::options::Graphs::Best;
-    rescored::model::Options { dir: folder.to_owned(), precision, graphs, ..config(&[]).model }
+fn options(folder: &Path, precision: Precision) -> rescored_runtime::Options {
+    let graphs = rescored_runtime::options::Graphs::Best;
+    rescored_runtime::Options { dir: folder.to_owned(), precision, graphs, ..config(&[]).model }
 }
 
 fn open(precision: Precision) -> Model {
@@ -58,8 +58,8 @@ fn open(precision: Precision) -> Model {
 
 /// Logits of all pairs in one request through an engine of so many workers.
 fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, String)]) -> Vec<f32> {
-    let engine = rescored::engine::Options { workers: Some(workers), ..config(&[]).engine };
-    let cache = rescored::cache::Options { bytes: 0, ..config(&[]).cache };
+    let engine = rescored_engine::Options { workers: Some(workers), ..config(&[]).engine };
+    let cache = rescored_cache::Options { bytes: 0, ..config(&[]).cache };
     let core = Core::start(vec![open(precision)], &engine, &cache).expect("threads");
     core.reranker.wait_until_warm().expect("the model runs");
     let texts = Texts {
@@ -151,9 +151,9 @@ fn a_damaged_compiled_graph_is_passed_over() {
     std::fs::create_dir(&model).expect("a folder");
     let record = &WORKSHOP.fp32.record;
     let source = record.source_sha256;
-    rescored::model::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
+    rescored_runtime::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
     assert!(
-        rescored::model::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32), Storage::of_host()).is_none()
+        rescored_runtime::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32), Storage::of_host()).is_none()
     );
 }
 

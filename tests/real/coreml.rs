@@ -8,29 +8,29 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use rescored::app::{App, Core};
-use rescored::compile::coreml::{Done, compile};
-use rescored::compile::{Options, Scheme};
-use rescored::config::{Config, Host};
-use rescored::domain::Cut;
-use rescored::graph::coreml::{Arithmetic, Shape, fixed};
-use rescored::health::Readiness;
-use rescored::http::Listen;
-use rescored::model::catalogue::installed_runtime;
-use rescored::model::compiled::Storage;
-use rescored::model::coreml::check::Sample;
-use rescored::model::coreml::device::{Cast, Device, Graph, Onnx, OrtDevice};
-use rescored::model::coreml::feed::{Feed, Tokens};
-use rescored::model::coreml::files::Files;
-use rescored::model::coreml::grid;
-use rescored::model::coreml::plan::Run;
-use rescored::model::coreml::prove;
-use rescored::model::coreml::store::Store;
-use rescored::model::coreml::table::Table;
-use rescored::model::coreml::units::{Place, Way};
-use rescored::model::open::runtime;
-use rescored::model::options::{Kind, Precision, Provider};
-use rescored::model::{Manifest, Model, PairTokenizer};
+use rescored_cli::compile::coreml::{Done, compile};
+use rescored_cli::compile::{Options, Scheme};
+use rescored_core::domain::Cut;
+use rescored_graph::coreml::{Arithmetic, Shape, fixed};
+use rescored_process::health::Readiness;
+use rescored_runtime::catalogue::installed_runtime;
+use rescored_runtime::compiled::Storage;
+use rescored_runtime::coreml::check::Sample;
+use rescored_runtime::coreml::device::{Cast, Device, Graph, Onnx, OrtDevice};
+use rescored_runtime::coreml::feed::{Feed, Tokens};
+use rescored_runtime::coreml::files::Files;
+use rescored_runtime::coreml::grid;
+use rescored_runtime::coreml::plan::Run;
+use rescored_runtime::coreml::prove;
+use rescored_runtime::coreml::store::Store;
+use rescored_runtime::coreml::table::Table;
+use rescored_runtime::coreml::units::{Place, Way};
+use rescored_runtime::open::runtime;
+use rescored_runtime::options::{Kind, Precision, Provider};
+use rescored_runtime::{Manifest, Model, PairTokenizer};
+use rescored_server::app::{App, Core};
+use rescored_server::config::{Config, Host};
+use rescored_server::http::Listen;
 
 use crate::support::{Connection, config, float, golden_logits, logits, models, text};
 
@@ -67,13 +67,13 @@ static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
     Workshop { folder, done }
 });
 
-fn options(folder: &Path) -> rescored::model::Options {
-    rescored::model::Options { dir: folder.to_owned(), precision: Precision::Auto, ..config(&[]).model }
+fn options(folder: &Path) -> rescored_runtime::Options {
+    rescored_runtime::Options { dir: folder.to_owned(), precision: Precision::Auto, ..config(&[]).model }
 }
 
 fn files() -> Files {
     let manifest = manifest();
-    let source = rescored::model::checksum::Sha256::of_file(&manifest.graph).expect("readable").0;
+    let source = rescored_runtime::checksum::Sha256::of_file(&manifest.graph).expect("readable").0;
     Files::find(MODEL, &manifest.dir, source).expect("written")
 }
 
@@ -310,10 +310,10 @@ fn where_there_is_no_coreml_naming_it_stops_the_start_with_a_reason() {
     let folder = WORKSHOP.folder.display().to_string();
     let auto = options(Path::new(&folder));
     let library = installed_runtime(&auto.dir, Provider::Auto).expect("the library");
-    let named = rescored::model::Options { provider: Provider::Only(Kind::CoreMl), ..auto.clone() };
+    let named = rescored_runtime::Options { provider: Provider::Only(Kind::CoreMl), ..auto.clone() };
     let error = Model::open_all(&named).expect_err("no library for this system has CoreML").to_string();
     assert!(error.contains("no ONNX Runtime with `coreml` is known for"), "{error}");
-    let with_library = rescored::model::Options { runtime: Some(library), ..named };
+    let with_library = rescored_runtime::Options { runtime: Some(library), ..named };
     let error = Model::open_all(&with_library).expect_err("there is no CoreML here").to_string();
     assert!(error.contains("RESCORED_PROVIDER: `coreml` does not run here"), "{error}");
     let models = Model::open_all(&auto).expect("another provider");
@@ -325,8 +325,8 @@ fn where_there_is_no_coreml_naming_it_stops_the_start_with_a_reason() {
 fn written_files_that_were_changed_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = manifest();
-    let written = rescored::model::coreml::files::folder(&manifest.dir);
-    let to = rescored::model::coreml::files::folder(folder.path());
+    let written = rescored_runtime::coreml::files::folder(&manifest.dir);
+    let to = rescored_runtime::coreml::files::folder(folder.path());
     std::fs::create_dir_all(&to).expect("a folder");
     for file in ["fp32.onnx", "fp16.onnx", "embeddings.table", "record.json"] {
         std::fs::copy(written.join(file), to.join(file)).expect("written");
@@ -338,7 +338,7 @@ fn written_files_that_were_changed_are_refused_by_name() {
     std::fs::write(to.join("embeddings.table"), table).expect("writable");
     let error = Files::find(MODEL, folder.path(), source).expect_err("changed").to_string();
     assert!(error.contains("embeddings.table` does not fit its record; run: rescored compile"), "{error}");
-    let other = rescored::model::checksum::Sha256::of(b"another source");
+    let other = rescored_runtime::checksum::Sha256::of(b"another source");
     let error = Files::find(MODEL, folder.path(), other).expect_err("of another source").to_string();
     assert!(error.contains("no graphs for coreml are written"), "{error}");
 }

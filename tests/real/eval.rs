@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use rescored::eval::data::{Choice, Dataset};
+use rescored_lab::eval::data::{Choice, Dataset};
 use serde_json::Value;
 
 use crate::support::models;
@@ -153,7 +153,7 @@ fn the_built_in_first_stage_finds_what_a_run_of_bm25_holds() {
     assert_eq!((theirs.first_stage.as_str(), ours.first_stage.as_str()), ("run.tsv", "BM25"));
     assert_eq!((theirs.queries.len(), ours.queries.len()), (400, 400));
     for (theirs_query, ours_query) in theirs.queries.iter().zip(&ours.queries) {
-        let texts = |data: &Dataset, query: &rescored::eval::data::Query| {
+        let texts = |data: &Dataset, query: &rescored_lab::eval::data::Query| {
             query.candidates.iter().map(|&document| data.documents[document].clone()).collect::<Vec<_>>()
         };
         assert_eq!(texts(&theirs, theirs_query), texts(&ours, ours_query), "{}", ours_query.id);

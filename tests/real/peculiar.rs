@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rescored::graph::proto::kind;
-use rescored::model::Model;
-use rescored::model::options::Graphs;
+use rescored_graph::proto::kind;
+use rescored_runtime::Model;
+use rescored_runtime::options::Graphs;
 use serde_json::json;
 
 use crate::program::{Server, program};
@@ -299,7 +299,7 @@ fn the_activation_of_a_sentence_transformers_folder_is_served() {
 fn a_model_opens_with_the_same_fingerprint_every_time() {
     let dir = folder();
     put(dir.path(), "tiny", WEIGHT, Peculiar::External("model.onnx_data"));
-    let options = rescored::model::Options {
+    let options = rescored_runtime::Options {
         dir: dir.path().to_owned(),
         ids: vec!["tiny".into()],
         graphs: Graphs::Best,

@@ -9,9 +9,9 @@ use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rescored::cache::snapshot::Snapshot;
-use rescored::cache::{Options, QueryKey, Scope, ScoreCache};
-use rescored::domain::{Cut, Logit, Scored};
+use rescored_cache::snapshot::Snapshot;
+use rescored_cache::{Options, QueryKey, Scope, ScoreCache};
+use rescored_core::domain::{Cut, Logit, Scored};
 use serde_json::json;
 
 use crate::program::Server;

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use rescored::app::App;
-use rescored::config::{Config, Host};
-use rescored::http::Listen;
-use rescored::metrics::Metrics;
-use rescored::model::{Batch, Encoding, Model, Scorer};
+use rescored_process::metrics::Metrics;
+use rescored_runtime::{Batch, Encoding, Model, Scorer};
+use rescored_server::app::App;
+use rescored_server::config::{Config, Host};
+use rescored_server::http::Listen;
 use serde_json::Value;
 
 pub(crate) use client::Connection;
@@ -35,7 +35,7 @@ pub(crate) static REAL: LazyLock<Real> = LazyLock::new(|| {
         .name("server".into())
         .spawn(move || app.run(std::future::pending()).expect("serves until the tests end"))
         .expect("a thread");
-    while core.health.readiness() != rescored::health::Readiness::Ready {
+    while core.health.readiness() != rescored_process::health::Readiness::Ready {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     Real { address, metrics: core.metrics }
@@ -96,7 +96,8 @@ impl Alone {
 
     pub(crate) fn encode(&self, query: &str, document: &str) -> (Encoding, bool) {
         let query = self.model.tokenizer.query(query).expect("a query");
-        let fitted = self.model.tokenizer.pair(&query, document, &rescored::domain::Cut::MODEL).expect("a document");
+        let fitted =
+            self.model.tokenizer.pair(&query, document, &rescored_core::domain::Cut::MODEL).expect("a document");
         assert_eq!(fitted.windows.len(), 1);
         (fitted.windows.into_iter().next().expect("one"), fitted.cut)
     }

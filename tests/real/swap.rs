@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rescored::app::App;
-use rescored::compile::{Options, Scheme, compile};
-use rescored::config::{Config, Host};
-use rescored::health::Readiness;
-use rescored::http::Listen;
-use rescored::model::compiled::Storage;
-use rescored::model::options::{Precision, Shapes};
-use rescored::repository::Repository;
+use rescored_cli::compile::{Options, Scheme, compile};
+use rescored_process::health::Readiness;
+use rescored_runtime::compiled::Storage;
+use rescored_runtime::options::{Precision, Shapes};
+use rescored_server::app::App;
+use rescored_server::config::{Config, Host};
+use rescored_server::http::Listen;
+use rescored_server::repository::Repository;
 
 use crate::program::Server;
 use crate::support::{Connection, config, logits, models};
@@ -41,7 +41,7 @@ impl Bench {
         std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
         std::os::unix::fs::symlink(models().join(MODEL), folder.path().join(MODEL)).expect("a link");
         let shape = |layers: usize| {
-            let model = rescored::model::Options {
+            let model = rescored_runtime::Options {
                 dir: folder.path().to_owned(),
                 precision: Precision::Fp32,
                 shapes: Shapes::Served,
@@ -50,7 +50,7 @@ impl Bench {
             let options = Options {
                 model,
                 id: MODEL.to_owned(),
-                provider: rescored::model::options::Kind::Cpu,
+                provider: rescored_runtime::options::Kind::Cpu,
                 scheme: Scheme::default(),
                 slots: 4,
                 layers: Some(layers),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
-use rescored::graph::proto::{
+use rescored_graph::proto::{
     Attribute, Dimension, Graph, Model, Node, OperatorSet, Shape, StringEntry, Tensor, TensorType, Type, ValueInfo,
     kind,
 };

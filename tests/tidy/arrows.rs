@@ -1,4 +1,5 @@
-//! The module graph: which top-level module names which, and whether it may.
+//! The module graph: which module names which, and whether it may. A place is a crate's folder and a module of it
+//! (`server/http`), or the folder alone for what lies at the crate's root.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +8,9 @@ use super::source::{Source, is_word};
 /// One module naming another, with the file that does and the name behind it (`options` in `http::options::Listen`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arrow {
-    /// The top-level module that names.
+    /// The place that names.
     pub(crate) from: String,
-    /// The top-level module that is named.
+    /// The place that is named.
     pub(crate) to: String,
     /// The next segment of the path; empty when there is none.
     pub(crate) inside: String,
@@ -23,16 +24,26 @@ impl Arrow {
     }
 }
 
-/// Every arrow between top-level modules; `lib.rs` is the map and has none.
+/// Every arrow between places; `lib.rs` of a crate is its map and has none of its own.
 pub(crate) fn arrows(sources: &[Source]) -> Vec<Arrow> {
-    let modules: BTreeSet<&str> = sources.iter().filter_map(|source| source.module().first().copied()).collect();
+    let places: BTreeSet<String> = sources.iter().map(|source| place(&source.module())).collect();
+    let crates: BTreeSet<&str> = places.iter().filter_map(|place| place.split('/').next()).collect();
     let mut arrows = Vec::new();
-    for source in sources.iter().filter(|source| source.path != "lib.rs") {
+    for source in sources {
         let module = source.module();
-        for path in paths(&source.code(), &module) {
-            let (Some(to), inside) = (path.first(), path.get(1).cloned().unwrap_or_default()) else { continue };
-            if modules.contains(to.as_str()) && to != module[0] {
-                arrows.push(Arrow { from: module[0].to_owned(), to: to.clone(), inside, file: source.path.clone() });
+        let from = place(&module);
+        if module.last() == Some(&"lib") && module.len() == 2 {
+            continue;
+        }
+        for path in paths(&source.code(), &module, &crates) {
+            let named: Vec<&str> = path.iter().map(String::as_str).collect();
+            let to = place(&named);
+            let (to, inside) =
+                if places.contains(&to) { (to, named.get(2)) } else { (named[0].to_owned(), named.get(1)) };
+            // What lies at the root of the own crate belongs to no module.
+            if to != from && to != module[0] {
+                let inside = (*inside.unwrap_or(&"")).to_owned();
+                arrows.push(Arrow { from: from.clone(), to, inside, file: source.path.clone() });
             }
         }
     }
@@ -41,7 +52,37 @@ pub(crate) fn arrows(sources: &[Source]) -> Vec<Arrow> {
     arrows
 }
 
-/// A sentence for every cycle between top-level modules.
+/// Crate and module of a path from the folder of crates: `server/http` of `server::http::wire`.
+fn place(path: &[&str]) -> String {
+    path.iter().take(2).copied().collect::<Vec<_>>().join("/")
+}
+
+/// The arrows between crates of one part each, told by the crate alone; Cargo proves those among them.
+pub(crate) fn between(arrows: &[Arrow], whole: &[&str]) -> Vec<Arrow> {
+    let krate = |place: &str| place.split('/').next().filter(|name| whole.contains(name)).map(str::to_owned);
+    let mut told: Vec<Arrow> = arrows
+        .iter()
+        .filter(|arrow| krate(&arrow.from).is_none() || krate(&arrow.to).is_none())
+        .map(|arrow| {
+            let at_root = |place: &str| krate(place).is_some() && place.contains('/');
+            let module = arrow.to.split('/').nth(1).unwrap_or_default();
+            let inside = if at_root(&arrow.to) { module.to_owned() } else { arrow.inside.clone() };
+            let from = krate(&arrow.from).unwrap_or_else(|| arrow.from.clone());
+            Arrow { from, to: krate(&arrow.to).unwrap_or_else(|| arrow.to.clone()), inside, file: arrow.file.clone() }
+        })
+        .collect();
+    told.sort_by(|a, b| a.key().cmp(&b.key()));
+    told.dedup();
+    told
+}
+
+/// The arrows within a crate.
+pub(crate) fn within(arrows: &[Arrow]) -> Vec<Arrow> {
+    let krate = |place: &str| place.split('/').next().unwrap_or_default().to_owned();
+    arrows.iter().filter(|arrow| krate(&arrow.from) == krate(&arrow.to)).cloned().collect()
+}
+
+/// A sentence for every cycle.
 pub(crate) fn cycles(arrows: &[Arrow]) -> Vec<String> {
     let mut graph: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
     for arrow in arrows {
@@ -94,6 +135,15 @@ pub(crate) fn strays(arrows: &[Arrow], allowed: &[(&str, &[&str])]) -> Vec<Strin
     sentences.into_iter().collect()
 }
 
+/// A sentence for every arrow of the table that nothing uses.
+pub(crate) fn idle(arrows: &[Arrow], allowed: &[(&str, &[&str])]) -> Vec<String> {
+    let rows = allowed.iter().flat_map(|(from, targets)| targets.iter().map(move |to| (*from, *to)));
+    let used = |(from, to): &(&str, &str)| arrows.iter().any(|arrow| arrow.from == *from && arrow.to == *to);
+    rows.filter(|row| !used(row))
+        .map(|(from, to)| format!("ARROWS: `{from}` does not name `{to}`: remove it"))
+        .collect()
+}
+
 /// A sentence for every arrow that reaches past the part of a module that the table opens to it.
 pub(crate) fn intrusions(arrows: &[Arrow], narrow: &[(&str, &str, &[&str])]) -> Vec<String> {
     let reaches = |arrow: &&Arrow| {
@@ -108,17 +158,21 @@ pub(crate) fn intrusions(arrows: &[Arrow], narrow: &[(&str, &str, &[&str])]) -> 
     arrows.iter().filter(reaches).map(told).collect()
 }
 
-/// Every path of the crate that code names, from the crate's root: `use super::{a, b::c}` in `x/y.rs` is `x::a`, `x::b::c`.
-fn paths(code: &str, module: &[&str]) -> Vec<Vec<String>> {
+/// Every path into our crates that code names, from the folder of crates: `use super::{a, b::c}` in `x/y/z.rs` is
+/// `x::y::a`, `x::y::b::c`, and `rescored_w::a` is `w::a`.
+fn paths(code: &str, module: &[&str], crates: &BTreeSet<&str>) -> Vec<Vec<String>> {
     let tokens = tokens(code);
     let mut paths = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let continues = at > 0 && tokens[at - 1] == "::";
         let base: &[&str] = match *token {
             _ if continues => continue,
-            "crate" | "rescored" => &[],
+            "crate" => &module[..1],
             "super" => &module[..module.len() - 1],
-            _ => continue,
+            other => match other.strip_prefix("rescored_").filter(|name| crates.contains(name)) {
+                Some(name) => &[name],
+                None => continue,
+            },
         };
         let base: Vec<String> = base.iter().map(|part| (*part).to_owned()).collect();
         follow(&tokens, at + 1, &base, &mut paths);
@@ -188,13 +242,19 @@ mod tests {
 
     fn small() -> Vec<Source> {
         vec![
-            Source::new("lib.rs", "pub mod a; pub use crate::a::X;"),
-            Source::new("a.rs", "use crate::{b, c::{self as see, D}};"),
-            Source::new("a/deep.rs", "use super::super::d::E; use super::own; fn f() { crate::a::x() }"),
-            Source::new("b.rs", "fn f() -> crate::c::D { todo() }"),
-            Source::new("c.rs", "#[cfg(test)] mod tests { use crate::a; }"),
-            Source::new("d.rs", "use std::b::Thing; use other::a;"),
-            Source::new("main.rs", "use rescored::a;"),
+            Source::new("x/lib.rs", "pub mod a; pub use crate::a::X;"),
+            Source::new("x/a.rs", "use crate::{b, c::{self as see, D}}; use crate::NAME;"),
+            Source::new("x/a/deep.rs", "use super::super::d::E; use super::own; fn f() { crate::a::x() }"),
+            Source::new("x/b.rs", "fn f() -> crate::c::D { todo() }"),
+            Source::new("x/c.rs", "#[cfg(test)] mod tests { use crate::a; }"),
+            Source::new(
+                "x/d.rs",
+                "use std::b::Thing; use other::a; use rescored_y::e::F; use rescored_y::{self as y, G};",
+            ),
+            Source::new("y/lib.rs", "pub mod e;"),
+            Source::new("y/e.rs", "use super::i;"),
+            Source::new("y/i.rs", ""),
+            Source::new("main.rs", "use rescored_x::a; use rescored_z::a;"),
         ]
     }
 
@@ -204,34 +264,67 @@ mod tests {
             .into_iter()
             .map(|arrow| format!("{}>{}::{}", arrow.from, arrow.to, arrow.inside))
             .collect();
-        assert_eq!(found, ["a>b::", "a>c::", "a>c::D", "a>d::E", "b>c::D", "main>a::"]);
+        let expected = [
+            "main>x/a::",
+            "x/a>x/b::",
+            "x/a>x/c::",
+            "x/a>x/c::D",
+            "x/a>x/d::E",
+            "x/b>x/c::D",
+            "x/d>y::",
+            "x/d>y::G",
+            "x/d>y/e::F",
+            "y/e>y/i::",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_crate_of_one_part_is_one_place_and_arrows_among_such_are_left_to_cargo() {
+        let shown = |arrow: &Arrow| format!("{}>{}::{}", arrow.from, arrow.to, arrow.inside);
+        let found = between(&arrows(&small()), &["y"]);
+        assert_eq!(
+            found.iter().filter(|arrow| arrow.to == "y").map(shown).collect::<Vec<_>>(),
+            ["x/d>y::", "x/d>y::G", "x/d>y::e"]
+        );
+        assert!(found.iter().all(|arrow| arrow.from != "y"), "{found:?}");
+        assert_eq!(between(&arrows(&small()), &["x", "y"]).len(), 1, "main alone is left");
+        let inner = within(&arrows(&small()));
+        assert!(
+            inner.iter().all(|arrow| arrow.to.starts_with(['x', 'y']) && arrow.from != "main" && arrow.from != "x/d")
+                && inner.len() == 6,
+            "{inner:?}"
+        );
     }
 
     #[test]
     fn a_cycle_is_told_once_with_its_way() {
         assert_eq!(cycles(&arrows(&small())), Vec::<String>::new());
         let mut sources = small();
-        sources.push(Source::new("c/back.rs", "use crate::a;"));
+        sources.push(Source::new("x/c/back.rs", "use crate::a;"));
         let told = cycles(&arrows(&sources));
-        assert!(matches!(told.as_slice(), [one] if one.starts_with("a -> c -> a is a cycle")), "{told:?}");
+        assert!(matches!(told.as_slice(), [one] if one.starts_with("x/a -> x/c -> x/a is a cycle")), "{told:?}");
     }
 
     #[test]
-    fn an_arrow_or_a_module_without_a_row_is_told() {
-        let arrows = arrows(&small());
-        let all: &[(&str, &[&str])] = &[("a", &["b", "c", "d"]), ("b", &["c"]), ("main", &["a"])];
+    fn an_arrow_or_a_module_without_a_row_is_told_and_so_is_a_row_without_an_arrow() {
+        let arrows = within(&arrows(&small()));
+        let all: &[(&str, &[&str])] = &[("x/a", &["x/b", "x/c", "x/d"]), ("x/b", &["x/c"]), ("y/e", &["y/i"])];
         assert_eq!(strays(&arrows, all), Vec::<String>::new());
-        let told = strays(&arrows, &[("a", &["b", "c"]), ("b", &["c"])]);
+        assert_eq!(idle(&arrows, all), Vec::<String>::new());
+        let table: &[(&str, &[&str])] = &[("x/a", &["x/b", "x/c"]), ("x/b", &["x/c", "x/d"])];
+        let told = strays(&arrows, table);
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("src/a/deep.rs: `a` names `d`; it may use [b, c]"), "{told:?}");
-        assert!(told[1].starts_with("src/main.rs: `main` has no row"), "{told:?}");
+        assert!(told[0].starts_with("src/x/a/deep.rs: `x/a` names `x/d`; it may use [x/b, x/c]"), "{told:?}");
+        assert!(told[1].starts_with("src/y/e.rs: `y/e` has no row"), "{told:?}");
+        assert_eq!(idle(&arrows, table), ["ARROWS: `x/b` does not name `x/d`: remove it"]);
     }
 
     #[test]
     fn reaching_past_the_opened_part_is_told() {
         let arrows = arrows(&small());
-        assert_eq!(intrusions(&arrows, &[("b", "c", &["D"])]), Vec::<String>::new());
-        let told = intrusions(&arrows, &[("b", "*", &["Options"])]);
-        assert!(matches!(told.as_slice(), [one] if one.contains("`b` names `c::D`")), "{told:?}");
+        assert_eq!(intrusions(&arrows, &[("x/b", "x/c", &["D"])]), Vec::<String>::new());
+        let told = intrusions(&arrows, &[("x/b", "*", &["Options"])]);
+        assert!(matches!(told.as_slice(), [one] if one.contains("`x/b` names `x/c::D`")), "{told:?}");
     }
 }

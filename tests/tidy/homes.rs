@@ -4,15 +4,31 @@ use std::collections::BTreeSet;
 
 use super::source::{Source, is_word};
 
+/// How our own crates' names begin.
+const OURS: &str = "rescored-";
+
 /// A dependency as Cargo.toml lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dependency {
     /// The package's name.
     pub(crate) name: String,
-    /// Whether only tests use it.
-    pub(crate) for_tests: bool,
+    /// Which list it stands in.
+    pub(crate) list: List,
+    /// Whether version and features come from the workspace.
+    pub(crate) is_inherited: bool,
     /// Whether a comment says why it is there.
     pub(crate) has_reason: bool,
+}
+
+/// The lists of dependencies in a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    /// What members may take.
+    Workspace,
+    /// What a member uses.
+    Program,
+    /// What a member's tests use.
+    Tests,
 }
 
 /// The dependencies of a manifest. A comment stands above its dependency and counts for companions that follow it and
@@ -32,23 +48,39 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<Dependency> {
                 .last()
                 .is_some_and(|last| last.has_reason && above.starts_with(&last.name) && name.starts_with(&last.name));
             let has_reason = above.starts_with('#') || companion;
-            found.push(Dependency { name, for_tests: section.ends_with("dev-dependencies]"), has_reason });
+            let list = match section {
+                "[workspace.dependencies]" => List::Workspace,
+                _ if section.ends_with("dev-dependencies]") => List::Tests,
+                _ => List::Program,
+            };
+            let is_inherited = line.contains("workspace = true");
+            found.push(Dependency { name, list, is_inherited, has_reason });
         }
         above = line;
     }
     found
 }
 
-/// A sentence for every dependency that does not say why it is there.
+/// A sentence for every dependency of the workspace that does not say why it is there, and for every one that a member
+/// does not take from it.
 pub(crate) fn without_reason(manifest: &str) -> Vec<String> {
-    let missing = dependencies(manifest).into_iter().filter(|dependency| !dependency.has_reason);
-    missing.map(|one| format!("Cargo.toml: `{}` needs a comment above it that says why it is here", one.name)).collect()
+    let told = |one: Dependency| match one.list {
+        List::Workspace if !one.has_reason => {
+            Some(format!("Cargo.toml: `{}` needs a comment above it that says why it is here", one.name))
+        }
+        List::Program | List::Tests if !one.is_inherited => {
+            Some(format!("`{}` is to stand in [workspace.dependencies]; its member says `workspace = true`", one.name))
+        }
+        List::Workspace | List::Program | List::Tests => None,
+    };
+    dependencies(manifest).into_iter().filter_map(told).collect()
 }
 
-/// A sentence for every dependency without a row, and for every row without a dependency.
+/// A sentence for every foreign dependency without a row, and for every row without a dependency.
 pub(crate) fn without_row(manifest: &str, homes: &[(&str, &[&str])]) -> Vec<String> {
     let used: BTreeSet<String> =
-        dependencies(manifest).into_iter().filter(|one| !one.for_tests).map(|one| one.name).collect();
+        dependencies(manifest).into_iter().filter(|one| one.list == List::Program).map(|one| one.name).collect();
+    let used: BTreeSet<String> = used.into_iter().filter(|name| !name.starts_with(OURS)).collect();
     let rows: BTreeSet<String> = homes.iter().map(|(name, _)| (*name).to_owned()).collect();
     let homeless =
         used.difference(&rows).map(|name| format!("`{name}` has no row in HOMES: say which module may use it"));
@@ -73,12 +105,12 @@ pub(crate) fn strangers(sources: &[Source], homes: &[(&str, &[&str])]) -> Vec<St
 
 /// A sentence for every foreign crate that a place names which is to know the standard library only.
 pub(crate) fn foreigners(sources: &[Source], manifest: &str, place: &str) -> Vec<String> {
-    let all = dependencies(manifest);
+    let all: BTreeSet<String> = dependencies(manifest).into_iter().map(|one| one.name).collect();
     let inside = sources.iter().filter(|source| lies_in(&source.path, place));
     let named = inside.flat_map(|source| {
         let code = source.code();
-        let named = all.iter().filter(move |one| names(&code, &one.name.replace('-', "_")));
-        named.map(|one| format!("src/{}: names `{}`; {place} uses the standard library only", source.path, one.name))
+        let named = all.iter().filter(move |one| names(&code, &one.replace('-', "_")));
+        named.map(|one| format!("src/{}: names `{}`; {place} uses the standard library only", source.path, one))
     });
     named.collect()
 }
@@ -108,13 +140,16 @@ fn names(code: &str, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const MANIFEST: &str = "[package]\nname = \"x\"\n[dependencies]\n# Why.\nserde = \"1\"\nserde_json = \"1\"\nort = \"2\"\n\
-                            [dev-dependencies]\n# Why.\nproptest = \"1\"\n";
+    const MANIFEST: &str = "[workspace.dependencies]\n# Why.\nserde = \"1\"\nserde_json = \"1\"\nort = \"2\"\n\
+                            # Why.\nproptest = \"1\"\n[package]\nname = \"x\"\n[dependencies]\nrescored-x.workspace = true\n\
+                            serde.workspace = true\nserde_json = { workspace = true }\nort = \"2\"\n\
+                            [dev-dependencies]\nproptest.workspace = true\n";
 
     #[test]
-    fn a_dependency_without_a_reason_is_told() {
+    fn a_dependency_without_a_reason_or_beside_the_workspace_is_told() {
         let told = without_reason(MANIFEST);
-        assert!(matches!(told.as_slice(), [one] if one.contains("`ort`")), "{told:?}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("`ort` needs a comment") && told[1].contains("`ort` is to stand in"), "{told:?}");
     }
 
     #[test]

@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_dead_path_is_told() {
         let files = ["src/http/wire.rs".to_owned()];
-        let text = "`src/lib.rs` `http/wire.rs` `wire.rs` `/v1/rerank` `tests/` `models/some-model/` `score.f32` `*.md` \
+        let text = "`src/main.rs` `http/wire.rs` `wire.rs` `/v1/rerank` `tests/` `models/some-model/` `score.f32` `*.md` \
                     `src/gone.rs` `gone.rs` `models/GONE.md`";
         let told = dead_paths(&page(text), root(), &files);
         assert_eq!(told.len(), 3, "{told:?}");

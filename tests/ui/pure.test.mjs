@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { area, ceiling, path } from "../../src/http/ui/chart.js";
-import { duration, figure } from "../../src/http/ui/dom.js";
-import { EXAMPLES } from "../../src/http/ui/examples.js";
-import { facts, ranking, score, serverTiming, widths } from "../../src/http/ui/ranking.js";
-import { Mistake, build, curl, documents, fieldNames, hits, lines } from "../../src/http/ui/request.js";
+import { area, ceiling, path } from "../../src/server/http/ui/chart.js";
+import { duration, figure } from "../../src/server/http/ui/dom.js";
+import { EXAMPLES } from "../../src/server/http/ui/examples.js";
+import { facts, ranking, score, serverTiming, widths } from "../../src/server/http/ui/ranking.js";
+import { Mistake, build, curl, documents, fieldNames, hits, lines } from "../../src/server/http/ui/request.js";
 
 const form = (given) => ({ kind: "lines", query: "q", passages: "a\nb", fields: "", mode: "total", queryWeight: 0, rescoreWeight: 1, ...given });
 

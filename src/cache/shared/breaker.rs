@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::metrics::Level;
+use rescored_process::metrics::Level;
 
 /// The first pause; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(250);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::{Around, Ask, name, read_value};
-use crate::cache::held;
+use crate::held;
 
 /// Names asked for in one round trip, but for a single larger request.
 const NAMES: usize = 10_000;

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 
-use crate::budget::Denied;
+use rescored_process::budget::Denied;
 
 /// Bytes of a line at most: of a number, a status, a refusal.
 const LINE: usize = 1024;

@@ -157,7 +157,7 @@ mod tests {
     use rustls::{ServerConfig, ServerConnection};
 
     use super::*;
-    use crate::cache::shared::tls::{self, Certificates};
+    use crate::shared::tls::{self, Certificates};
 
     /// A listener on a port of its own, and the host that leads to it.
     fn listener() -> (TcpListener, Host) {

@@ -6,12 +6,12 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use rescored_process::budget::Denied;
 
 use super::link::{Entry, Link, Pace, STEP_BYTES};
 use super::resp::Broken;
 use super::{Around, NO_MEMORY, WRITE_BYTES, Write, name, value};
-use crate::budget::Denied;
-use crate::cache::held;
+use crate::held;
 
 /// Entries in one round trip.
 const BATCH: usize = 1000;
@@ -53,7 +53,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn entry(&self, scope: usize, key: crate::cache::Key, held: held::Held) -> Option<Entry> {
+    fn entry(&self, scope: usize, key: crate::Key, held: held::Held) -> Option<Entry> {
         let name = name(&self.around.prefixes.get(scope)?.load(), key);
         let left = self.around.ttl.map(|ttl| ttl.saturating_sub(held.age(held::now())).as_secs().max(1));
         let value = value(&name, held);

@@ -4,41 +4,42 @@
 
 use std::time::{Duration, Instant};
 
+use rescored_core::domain::Priority;
+
 use super::shares::Share;
-use crate::domain::Priority;
 
 /// Names an admitted request in the books.
-pub(in crate::engine) type EntryId = u64;
+pub(crate) type EntryId = u64;
 
 /// What a request asks of the engine.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine) struct Asked {
+pub(crate) struct Asked {
     /// Which of the engine's models.
-    pub(in crate::engine) model: usize,
+    pub(crate) model: usize,
     /// Its estimated tokens.
-    pub(in crate::engine) tokens: u64,
+    pub(crate) tokens: u64,
     /// When its caller stops waiting.
-    pub(in crate::engine) deadline: Instant,
+    pub(crate) deadline: Instant,
     /// Who waits.
-    pub(in crate::engine) priority: Priority,
+    pub(crate) priority: Priority,
     /// Whether its caller takes a part of the answer, so that being late costs nothing.
-    pub(in crate::engine) partial: bool,
+    pub(crate) partial: bool,
 }
 
 /// Why a request is not taken, and when it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) struct Denied {
-    pub(in crate::engine) why: Why,
+pub(crate) struct Denied {
+    pub(crate) why: Why,
     /// Estimated tokens waiting: the model's where its part of the queue has no room, else everybody's.
-    pub(in crate::engine) queued: u64,
+    pub(crate) queued: u64,
     /// Estimated tokens of the model that may wait.
-    pub(in crate::engine) limit: u64,
-    pub(in crate::engine) retry_after: Duration,
+    pub(crate) limit: u64,
+    pub(crate) retry_after: Duration,
 }
 
 /// See [`Denied`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Why {
+pub(crate) enum Why {
     /// The queue has no room.
     Full,
     /// It would be late; predicted to take this long.
@@ -92,7 +93,7 @@ impl Entry {
 
 /// How a pair stands that has no answer yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine) enum Pending {
+pub(crate) enum Pending {
     /// It was not read: its estimated tokens.
     Unread(u64),
     /// It was: its tokens.

@@ -26,13 +26,13 @@ const ATTENTION_LENGTH: f64 = 2304.0;
 
 /// What one forward pass was and how long it took.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::engine) struct Spent {
-    pub(in crate::engine) model: usize,
+pub(crate) struct Spent {
+    pub(crate) model: usize,
     /// Tokens, padding included.
-    pub(in crate::engine) tokens: u64,
+    pub(crate) tokens: u64,
     /// Its [`work`].
-    pub(in crate::engine) work: f64,
-    pub(in crate::engine) time: Duration,
+    pub(crate) work: f64,
+    pub(crate) time: Duration,
 }
 
 /// See the module.
@@ -51,7 +51,7 @@ struct Level {
 }
 
 /// The arithmetic of a pass in tokens' worth: attention makes tokens of longer pairs dearer.
-pub(in crate::engine) fn work(lengths: impl Iterator<Item = usize>) -> f64 {
+pub(crate) fn work(lengths: impl Iterator<Item = usize>) -> f64 {
     lengths.map(|length| length as f64 * (1.0 + length as f64 / ATTENTION_LENGTH)).sum()
 }
 

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
+use rescored_core::domain::Priority;
+
 use super::fluid::amount;
 use super::pass::Pass;
 use super::{JobId, UnitId};
-use crate::domain::Priority;
-use crate::engine::Order;
-use crate::engine::work::Text;
+use crate::Order;
+use crate::work::Text;
 
 /// Serving order among requests of one priority for one model: virtual finish, then arrival.
 pub(super) type Turn = (u128, JobId);

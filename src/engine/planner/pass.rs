@@ -5,8 +5,9 @@
 
 use std::ops::RangeInclusive;
 
+use rescored_runtime::Company;
+
 use super::{JobId, UnitId, work};
-use crate::model::Company;
 
 /// See the module.
 #[derive(Debug)]

@@ -7,13 +7,25 @@
 #![expect(
     clippy::wildcard_enum_match_arm,
     clippy::too_many_arguments,
+    missing_debug_implementations,
     reason = "the simulator looks at few of the states, and passes its clock, its numbers and its counts of faults on"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::missing_errors_doc,
+    clippy::should_implement_trait,
+    reason = "code of tests, which clippy does not take for tests as another crate's tests use it"
 )]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use rescored_core::domain::{ModelCard, Priority};
+use rescored_runtime::tokenizer::{EncodeError, Fitted};
+use rescored_runtime::{Brake, Company, Encoding, ScorerError};
 
 use super::claim::Claim;
 use super::dispatcher::Callers;
@@ -25,12 +37,9 @@ use super::scheduler::{Action, Event, Scheduler, Threads, Waits};
 use super::slot::{Part, Replaced};
 use super::tokenise::{Reading, Texts, Tokenised};
 use super::{Engine, Entrance, INTAKE, Options, Surroundings};
-use crate::domain::{ModelCard, Priority};
-use crate::model::tokenizer::{EncodeError, Fitted};
-use crate::model::{Brake, Company, Encoding, ScorerError};
 
 /// Tokens of a forward pass at most.
-pub(crate) const PASS: usize = 256;
+pub const PASS: usize = 256;
 
 /// Bytes that a tokenizer thread is given at most, unless it is one document.
 const CHUNK: usize = 16 << 10;
@@ -46,10 +55,11 @@ const TOKEN: Duration = Duration::from_micros(100);
 
 /// Numbers from a seed (`SplitMix64`), the same every time.
 #[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub struct Random(pub u64);
 
 impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -57,31 +67,33 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+    /// A number below the limit.
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
     /// True once in so many times.
-    pub(crate) fn one_in(&mut self, times: u64) -> bool {
+    pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
     /// A short while.
-    pub(crate) fn micros(&mut self, most: u64) -> Duration {
+    pub fn micros(&mut self, most: u64) -> Duration {
         Duration::from_micros(1 + self.below(most))
     }
 
-    pub(crate) fn index(&mut self, length: usize) -> usize {
+    /// A place in a list.
+    pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).unwrap()
     }
 }
 
 /// Faults injected so far, by kind.
-pub(crate) type Faults = BTreeMap<&'static str, u64>;
+pub type Faults = BTreeMap<&'static str, u64>;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub enum Weather {
     /// Nothing: then sharing is held against the ideal.
     Calm,
     /// Passes fail, panic, hang and end in nonsense, workers die, scorers cannot be built, tokenizers choke.
@@ -89,7 +101,7 @@ pub(crate) enum Weather {
 }
 
 /// See the module.
-pub(crate) struct Simulated {
+pub struct Simulated {
     weather: Weather,
     scheduler: Scheduler,
     callers: Option<Callers>,
@@ -106,7 +118,7 @@ pub(crate) struct Simulated {
     watch_at: Instant,
     sharing: Sharing,
     /// What may have cost somebody its pair: then being told so is right.
-    pub(crate) losses: u64,
+    pub losses: u64,
 }
 
 struct Reader {
@@ -173,17 +185,17 @@ impl Brake for Flag {
 }
 
 /// What a text says of itself: its tokens, and whether it is bad for whoever scores it.
-pub(crate) fn tokens(text: &str) -> u32 {
+pub fn tokens(text: &str) -> u32 {
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(1)
 }
 
 /// The logit of a pair by a model of this shift.
-pub(crate) fn logit(ids: &[u32]) -> f32 {
+pub fn logit(ids: &[u32]) -> f32 {
     f32::from(u16::try_from(ids.iter().fold(7_u32, |hash, id| hash.wrapping_mul(31).wrapping_add(*id)) >> 16).unwrap())
 }
 
 /// Token ids of a pair: as many as its document says, all of them of the pair.
-pub(crate) fn ids(query: &str, document: &str) -> Vec<u32> {
+pub fn ids(query: &str, document: &str) -> Vec<u32> {
     let text = query.bytes().chain([b'|']).chain(document.bytes().take(24));
     let hash = text.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     vec![hash; tokens(document) as usize]
@@ -191,7 +203,7 @@ pub(crate) fn ids(query: &str, document: &str) -> Vec<u32> {
 
 impl Engine {
     /// An engine without threads, and what does their work.
-    pub(crate) fn simulated(
+    pub fn simulated(
         options: &Options,
         cards: &[&ModelCard],
         (around, weather): (&Surroundings, Weather),
@@ -238,7 +250,7 @@ impl Engine {
 
 impl Simulated {
     /// When something is to be done next; `None` while it waits for others.
-    pub(crate) fn next_at(&self) -> Option<Instant> {
+    pub fn next_at(&self) -> Option<Instant> {
         let readers = self.readers.iter().flatten().map(|reader| reader.at);
         let workers = self.workers.iter().chain(&self.zombies).filter_map(Worker::at);
         let busy = self.workers.iter().any(|worker| !matches!(worker.state, State::Free | State::Gone));
@@ -247,7 +259,7 @@ impl Simulated {
     }
 
     /// Whether nothing is held, by anybody.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.scheduler.is_empty()
             && (self.texts.is_empty() && self.parts.is_empty() && self.tokenised.is_empty())
             && self.callers.as_ref().is_none_or(|callers| callers.arrivals.is_empty())
@@ -256,7 +268,7 @@ impl Simulated {
     }
 
     /// Does what is due first.
-    pub(crate) fn step(&mut self, now: Instant, random: &mut Random, faults: &mut Faults) -> Result<(), String> {
+    pub fn step(&mut self, now: Instant, random: &mut Random, faults: &mut Faults) -> Result<(), String> {
         if let Some(reader) = (0..self.readers.len()).find(|&n| self.readers[n].as_ref().is_some_and(|r| r.at <= now)) {
             self.read(reader, now, random, faults);
         } else if let Some(worker) = (0..self.workers.len()).find(|&n| self.workers[n].at().is_some_and(|at| at <= now))
@@ -282,7 +294,7 @@ impl Simulated {
     }
 
     /// Gives what lies in the queues to who is free, and lets the planner know of what is there for it.
-    pub(crate) fn hand_out(&mut self, now: Instant, random: &mut Random) {
+    pub fn hand_out(&mut self, now: Instant, random: &mut Random) {
         while let Some(reader) = self.readers.iter().position(Option::is_none).filter(|_| !self.texts.is_empty()) {
             let reading = self.texts.pop_front().map(|texts| Reading::new(texts, now)).unwrap();
             self.readers[reader] = Some(Reader { reading, claim: None, at: now + random.micros(20) });
@@ -588,12 +600,12 @@ impl Simulated {
     }
 
     /// Estimated tokens that wait.
-    pub(crate) fn queued(&self) -> u64 {
+    pub fn queued(&self) -> u64 {
         self.pool.ledger.queued()
     }
 
     /// The engine's handle is gone: what is held is finished.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         if self.callers.as_ref().is_some_and(|callers| callers.arrivals.is_empty()) {
             self.callers = None;
             self.pool.close();

@@ -3,8 +3,8 @@
 //! Owns the file's layout: a header of five little-endian words, or of six where padding has no position, then the rows of
 //! words, positions and types. It must not know files.
 
-use crate::graph::Bert;
-use crate::graph::bert::Table;
+use crate::Bert;
+use crate::bert::Table;
 
 /// What the file begins with: the format and its version.
 const MAGIC: u32 = u32::from_le_bytes(*b"RTB1");

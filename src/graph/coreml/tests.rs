@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::graph::sample::tiny;
+use crate::sample::tiny;
 
 /// Operators of ONNX Runtime's list for `ML Program` that are also known to run in 16 bits.
 const SUPPORTED: [&str; 10] =

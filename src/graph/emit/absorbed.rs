@@ -7,7 +7,7 @@
 //! added to what comes of it. How tokens are met is the layout's.
 
 use super::{Emitter, Precision};
-use crate::graph::{
+use crate::{
     bert::{Dense, Layer},
     emit::writer::{Attribute, Op},
 };

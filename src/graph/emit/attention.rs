@@ -4,7 +4,7 @@
 //! queries are computed; keys and values are those of all tokens, or are `absorbed`.
 
 use super::{Emitter, Range};
-use crate::graph::{
+use crate::{
     array::Array,
     bert::{Dense, Layer},
     emit::{

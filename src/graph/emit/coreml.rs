@@ -8,7 +8,7 @@
 use prost::Message;
 
 use super::writer::{Attribute, Op, Writer};
-use crate::graph::{
+use crate::{
     array::{Array, Data},
     bert::{Activation, Bert, Dense, Layer, Norm},
     coreml::{Arithmetic, names},
@@ -40,7 +40,7 @@ struct Emitter<'a> {
 }
 
 /// Writes the graph for embeddings multiplied with `scale`, for one row of places and any length; `coreml::fixed` gives it the shapes of a bucket.
-pub(in crate::graph) fn emit(bert: &Bert, (arithmetic, scale): (Arithmetic, f32), provenance: &Provenance) -> Vec<u8> {
+pub(crate) fn emit(bert: &Bert, (arithmetic, scale): (Arithmetic, f32), provenance: &Provenance) -> Vec<u8> {
     let mut emitter = Emitter { writer: Writer::default(), bert, arithmetic };
     emitter.graph(scale);
     let entries = [

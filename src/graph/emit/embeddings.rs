@@ -1,7 +1,7 @@
 //! The inputs of a graph, and its first rows.
 
 use super::{Emitter, Layout, attention::Arrangement};
-use crate::graph::{
+use crate::{
     array::Array,
     emit::writer::{Attribute, Op},
     proto::kind,

@@ -1,7 +1,7 @@
 //! Products of rows and weights, in the target's arithmetic.
 
 use super::{Activations, Emitter, Precision, Range, Table};
-use crate::graph::{
+use crate::{
     array::{Array, Data},
     bert::Dense,
     emit::writer::{Attribute, Op},

@@ -7,7 +7,7 @@
 //! on the device; all inputs are 32-bit integers.
 
 use super::{Emitter, Layout, Precision, Target};
-use crate::graph::{
+use crate::{
     array::{Array, Data},
     bert::{Activation, Dense, Layer, Norm, Table},
     emit::writer::{Attribute, Op},

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{
+use crate::{
     array::Array,
     own,
     proto::{self, kind},

@@ -4,7 +4,7 @@
 //! it, whatever lies between (scales, masks, reshapes, guards against rows without a token).
 
 use super::{Unrecognised, data_inputs, fault, parts};
-use crate::graph::{
+use crate::{
     bert::Dense,
     proto,
     source::{Source, input},

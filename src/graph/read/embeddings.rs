@@ -6,7 +6,7 @@
 //! the mask is of ids, a padding token within a text has the padding's position and counts for none.
 
 use super::{Unrecognised, data_inputs, fault, parts};
-use crate::graph::{
+use crate::{
     array::Array,
     bert::{Bert, Embeddings, Table},
     proto,

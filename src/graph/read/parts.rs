@@ -3,7 +3,7 @@
 //! Each function looks at the value a part would make and answers with the part and the value it reads, or with `None`.
 
 use super::data_inputs;
-use crate::graph::{
+use crate::{
     array::Data,
     bert::{Activation, Dense, Integers, Norm, Table},
     proto,

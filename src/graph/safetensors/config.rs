@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::NotReadable;
-use crate::graph::bert::{Activation, Bert};
+use crate::bert::{Activation, Bert};
 
 /// What is read of `config.json`.
 #[derive(Debug, Deserialize)]

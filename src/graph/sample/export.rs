@@ -1,12 +1,12 @@
 //! What exporters make of a model, in the spellings that the reader must see through.
 
-use crate::graph::array::{Array, Data};
-use crate::graph::bert::{Activation, Bert, Dense, Layer, Norm, Table};
-use crate::graph::proto::{self, kind};
+use crate::array::{Array, Data};
+use crate::bert::{Activation, Bert, Dense, Layer, Norm, Table};
+use crate::proto::{self, kind};
 
 /// The spellings of two generations of exporters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::graph) enum Style {
+pub(crate) enum Style {
     /// Norms and activations spelled out, shapes computed, weights as products and sums.
     SpelledOut,
     /// Operators of their own for norms and activations, constant shapes, `Gemm` in the head, scaled queries and keys.
@@ -15,7 +15,7 @@ pub(in crate::graph) enum Style {
 
 /// What indexes the tables of positions and types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::graph) enum Indices {
+pub(crate) enum Indices {
     /// BERT's: a buffer of positions, types from the caller.
     Counted,
     /// `RoBERTa`'s: positions from a running sum over the mask of padding (id 1), behind the padding's own row and one of no
@@ -26,12 +26,12 @@ pub(in crate::graph) enum Indices {
 }
 
 /// The model as an exporter writes it; products and tables of integers as dynamic quantisation leaves them.
-pub(in crate::graph) fn export(bert: &Bert, style: Style) -> proto::Model {
+pub(crate) fn export(bert: &Bert, style: Style) -> proto::Model {
     export_with(bert, style, Indices::Counted)
 }
 
 /// As [`export`], with indices of another kind. A model without types gets the row that the reader is to add.
-pub(in crate::graph) fn export_with(bert: &Bert, style: Style, indices: Indices) -> proto::Model {
+pub(crate) fn export_with(bert: &Bert, style: Style, indices: Indices) -> proto::Model {
     let mut exporter = Exporter { graph: proto::Graph::default(), style, indices, count: 0 };
     let logits = exporter.model(bert);
     exporter.graph.output = vec![proto::ValueInfo { name: logits, ..Default::default() }];

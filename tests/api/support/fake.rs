@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored::domain::{Activation, Execution, ModelCard};
-use rescored::model::{Batch, Batching, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
+use rescored_core::domain::{Activation, Execution, ModelCard};
+use rescored_runtime::{Batch, Batching, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
 const FIRST_BYTE: i64 = 3;

@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored::app::Core;
-use rescored::cache::SharedOptions;
-use rescored::domain::Priority;
-use rescored::engine;
-use rescored::model::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored_cache::SharedOptions;
+use rescored_core::domain::Priority;
+use rescored_engine as engine;
+use rescored_runtime::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored_server::app::Core;
 
 use crate::support::{self, documents, eventually, score, score_as};
 use crate::{Sizes, fake, verdict};

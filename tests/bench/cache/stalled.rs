@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored::config::{Config, Host};
+use rescored_server::config::{Config, Host};
 use serde_json::json;
 
 use crate::client::Connection;

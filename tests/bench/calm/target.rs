@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rescored::app::Core;
-use rescored::domain::LongDocuments;
-use rescored::http::{self, Exposure, Listen, Patience};
-use rescored::{cache, engine};
+use rescored_cache as cache;
+use rescored_core::domain::LongDocuments;
+use rescored_engine as engine;
+use rescored_server::app::Core;
+use rescored_server::http::{self, Exposure, Listen, Patience};
 
 use super::client::Connection;
 use super::fake::{self, Pace};
@@ -127,7 +128,7 @@ impl Target {
             health: Arc::clone(&core.health),
             metrics: Arc::clone(&core.metrics),
             repository: None,
-            traces: rescored::telemetry::traces::Traces::default(),
+            traces: rescored_process::telemetry::traces::Traces::default(),
             budget: core.budget.clone(),
         };
         let bound = http::bind(&options, state).expect("a free port");

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use rescored::model::{Batch, Encoding, Model};
+use rescored_runtime::{Batch, Encoding, Model};
 
 use super::{list, number, opened};
 

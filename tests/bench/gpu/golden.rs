@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rescored::model::{Batch, Encoding};
+use rescored_runtime::{Batch, Encoding};
 use serde_json::Value;
 
 use super::opened;

@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use rescored::domain::{Cut, CutSide, LongDocuments};
-use rescored::model::PairTokenizer;
+use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_runtime::PairTokenizer;
 
 use super::kinds::{KINDS, PROSE, text};
 

@@ -5,6 +5,6 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Some((face, body)) = data.split_first() {
-        rescored::http::read_body(usize::from(*face), body);
+        rescored_server::http::read_body(usize::from(*face), body);
     }
 });

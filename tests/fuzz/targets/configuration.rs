@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use libfuzzer_sys::fuzz_target;
-use rescored::config::{Config, Host, reference};
+use rescored_server::config::{Config, Host, reference};
 
 fuzz_target!(|data: &[u8]| {
     let vars = data.split(|byte| *byte == b'\n').filter_map(|line| {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rescored::domain::{Activation, Logit, Scored};
-use rescored::rescore::{Engine, Job, Options};
+use rescored_core::domain::{Activation, Logit, Scored};
+use rescored_server::rescore::{Engine, Job, Options};
 
 fuzz_target!(|data: &[u8]| {
     let Some((first, body)) = data.split_first() else { return };

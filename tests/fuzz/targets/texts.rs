@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use rescored::domain::{Cut, CutSide, LongDocuments};
-use rescored::model::PairTokenizer;
+use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_runtime::PairTokenizer;
 
 const MAX_LENGTH: u32 = 64;
 

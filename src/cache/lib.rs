@@ -1,0 +1,460 @@
+//! The score cache: a pair that was scored once is not scored again while its score is valid.
+//!
+//! - `key`: the identity of a pair's score.
+//! - `tier`: the first tier, in this process, weighed in bytes.
+//! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
+//! - `restore`: from a snapshot into the first tier and back; `arriving`: a snapshot's entries while the first tier takes them over.
+//! - `shrink`: giving scores up so that their memory comes back to the system.
+//! - `exchange`: a snapshot as lines of JSON.
+//! - `shared`: the second tier, a Valkey or Redis that sidecars share.
+//! - `report`: what is told of all of them.
+//!
+//! Owns moka, the client of the second tier, and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
+//! [`Scope`], which is hashed into its key. It must not know how scores are made, nor HTTP.
+
+pub mod exchange;
+pub mod keeper;
+pub mod options;
+pub mod report;
+pub mod snapshot;
+
+mod arriving;
+mod held;
+mod key;
+mod restore;
+mod shared;
+mod shrink;
+mod tier;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rescored_core::domain::Scored;
+use rescored_process::budget::Budget;
+use rescored_process::metrics::Metrics;
+
+pub use key::{Key, QueryKey};
+pub use options::{Options, SharedOptions, SnapshotOptions};
+pub use report::{Report, SnapshotReport};
+pub use restore::Restored;
+
+use arriving::Arriving;
+use held::Held;
+use keeper::Order;
+use shared::Shared;
+use tier::Tier;
+
+/// Whose scores are kept together: a model, and everything beside the texts that decides its scores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The model's id, for people.
+    pub model: String,
+    /// Everything that decides a score: two scopes with the same identity give bit-equal scores.
+    pub identity: String,
+}
+
+/// What became of the wish to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Scores that the first tier held.
+    pub entries: u64,
+    /// Whether the second tier, where there is one, was there to be asked; it forgets in the background.
+    pub shared: Option<bool>,
+}
+
+/// Scores by scope and key. Cheap to clone; all clones are one cache.
+#[derive(Clone, Debug)]
+pub struct ScoreCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    scopes: ArcSwap<Vec<Scope>>,
+    tiers: Vec<Tier>,
+    /// What a snapshot brings, until the tiers have it.
+    arriving: ArcSwapOption<Arriving>,
+    /// Held by whoever moves many entries into the tiers.
+    moving: Mutex<()>,
+    /// Bytes given up for good, which the allocator may have back.
+    freed: Arc<AtomicU64>,
+    /// How often each scope was forgotten. Held while one is, and while what a snapshot brings begins to be found, so that
+    /// what was forgotten while the file was read stays away.
+    forgotten: Mutex<Vec<u64>>,
+    shared: Option<Shared>,
+    ttl: Option<Duration>,
+    started: Instant,
+    /// Scores kept or given up since the start; a snapshot is written only when it moved.
+    changes: AtomicU64,
+    /// Wakes the keeper, when there is one.
+    keeper: OnceLock<Sender<Order>>,
+    snapshot: report::SnapshotState,
+    metrics: Arc<Metrics>,
+}
+
+impl ScoreCache {
+    /// An empty cache for these scopes, which share its budget by weight, without a second tier.
+    pub fn new(options: &Options, scopes: Vec<Scope>, metrics: Arc<Metrics>) -> Self {
+        Self::over(options, scopes, (None, metrics))
+    }
+
+    /// As [`ScoreCache::new`], with a second tier where one is named. The tier that cannot be reached is no error: it is asked again later.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn sharing(
+        options: &Options,
+        scopes: Vec<Scope>,
+        (shared, budget): (&SharedOptions, &Budget),
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
+        let start = |url: &String| Shared::start((url, shared.timeout), (&scopes, options.ttl), (budget, &metrics));
+        let tier = shared.url.as_ref().map(start).transpose()?;
+        Ok(Self::over(options, scopes, (tier, metrics)))
+    }
+
+    fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<Shared>, Arc<Metrics>)) -> Self {
+        for (id, _) in options.weights.iter().filter(|(id, _)| scopes.iter().all(|scope| scope.model != *id)) {
+            tracing::warn!(model.id = id, "a weight in the score cache is of no model that is served");
+        }
+        let weights = scopes.iter().map(|scope| options.weight(&scope.model));
+        let all: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
+        let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
+        let freed = Arc::default();
+        let tier = |weight: u32| Tier::new((share(weight), options.ttl), &metrics, &freed);
+        let tiers: Vec<Tier> = weights.map(tier).collect();
+        let inner = Inner {
+            forgotten: Mutex::new(vec![0; tiers.len()]),
+            scopes: ArcSwap::from_pointee(scopes),
+            tiers,
+            arriving: ArcSwapOption::empty(),
+            moving: Mutex::new(()),
+            freed,
+            shared,
+            ttl: options.ttl,
+            started: Instant::now(),
+            changes: AtomicU64::new(0),
+            keeper: OnceLock::new(),
+            snapshot: report::SnapshotState::default(),
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The score of a pair, if the first tier holds it and it is not too old.
+    pub fn get(&self, scope: usize, key: Key) -> Option<Scored> {
+        // Looked at first: what leaves it meanwhile is in the tier.
+        let arriving = self.inner.arriving.load();
+        let held = self.inner.tiers.get(scope)?.get(key);
+        let on_its_way = || {
+            let held = arriving.as_ref()?.get(scope, key)?;
+            (!self.is_too_old(held, held::now())).then_some(held)
+        };
+        held.or_else(on_its_way).map(Held::scored)
+    }
+
+    /// Keeps a score in every tier.
+    pub fn insert(&self, scope: usize, key: Key, scored: Scored) {
+        let held = Held::new(scored, held::now());
+        self.keep(scope, key, held);
+        if let Some(shared) = &self.inner.shared {
+            shared.write(scope, key, held);
+        }
+    }
+
+    fn keep(&self, scope: usize, key: Key, held: Held) {
+        if let Some(tier) = self.inner.tiers.get(scope) {
+            tier.insert(key, held);
+            self.inner.changes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_too_old(&self, held: Held, now: u32) -> bool {
+        self.inner.ttl.is_some_and(|ttl| held.age(now) >= ttl)
+    }
+
+    /// Whether there is a second tier to ask.
+    pub fn is_shared(&self) -> bool {
+        self.inner.shared.is_some()
+    }
+
+    /// Asks the second tier, in one round trip and within its time bound, and keeps what it holds in the first. A tier
+    /// that is late or down holds nothing.
+    pub async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<Scored>> {
+        let Some(shared) = &self.inner.shared else { return vec![None; keys.len()] };
+        let found = shared.fetch(scope, keys).await;
+        for (&key, held) in keys.iter().zip(&found) {
+            if let Some(held) = *held {
+                self.keep(scope, key, held);
+            }
+        }
+        found.into_iter().map(|held| held.map(Held::scored)).collect()
+    }
+
+    /// Counts pairs of one request by what the cache had of them.
+    pub fn count(&self, scope: usize, hits: usize, misses: usize) {
+        self.inner.metrics.cache_hits.inc_by(hits as u64);
+        self.inner.metrics.cache_misses.inc_by(misses as u64);
+        if let Some(tier) = self.inner.tiers.get(scope) {
+            tier.count(hits as u64, misses as u64);
+        }
+    }
+
+    /// Gives up every score, or those of one scope, in all tiers and in the snapshot.
+    pub fn forget(&self, scope: Option<usize>) -> Forgotten {
+        let chosen = |position: &usize| scope.is_none_or(|scope| scope == *position);
+        let mut forgotten = Forgotten { entries: 0, shared: self.inner.shared.as_ref().map(|_| true) };
+        for position in (0..self.inner.tiers.len()).filter(chosen) {
+            forgotten.entries += self.give_up(position);
+            if let Some(shared) = &self.inner.shared {
+                let asked = shared.forget(position);
+                forgotten.shared = forgotten.shared.map(|before| before && asked);
+            }
+        }
+        self.inner.changes.fetch_add(1, Ordering::Relaxed);
+        if let Some(keeper) = self.inner.keeper.get() {
+            // A keeper that is gone has written its last snapshot, and the process is going with it.
+            let _ = keeper.send(Order::Write);
+        }
+        forgotten
+    }
+
+    /// A scope is another identity's from now on: its model changed. Scores of the one before are given up here; their
+    /// keys hold its identity, so none is ever taken for the new one's, whoever keeps it when.
+    pub fn assign(&self, scope: usize, identity: &str) {
+        let known = |scopes: &Vec<Scope>| scopes.get(scope).is_none_or(|known| known.identity == identity);
+        if known(&self.inner.scopes.load()) {
+            return;
+        }
+        self.inner.scopes.rcu(|scopes| {
+            let mut scopes = Vec::clone(scopes);
+            if let Some(known) = scopes.get_mut(scope) {
+                identity.clone_into(&mut known.identity);
+            }
+            scopes
+        });
+        if let Some(shared) = &self.inner.shared {
+            shared.assign(scope, identity);
+        }
+        self.give_up(scope);
+        self.inner.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives up what this process holds of a scope, or is about to hold; says how much that was.
+    fn give_up(&self, scope: usize) -> u64 {
+        let mut forgotten = self.forgotten();
+        forgotten.iter_mut().skip(scope).take(1).for_each(|times| *times += 1);
+        let arriving = self.inner.arriving.load();
+        let on_their_way = arriving.as_ref().map_or(0, |arriving| arriving.forget(scope));
+        let Some(tier) = self.inner.tiers.get(scope) else { return on_their_way };
+        let former = tier.renew();
+        on_their_way + shrink::drop_apart(former)
+    }
+
+    fn moving(&self) -> MutexGuard<'_, ()> {
+        self.inner.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the gauges up to date.
+    pub fn show(&self) {
+        let level = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let (entries, bytes) = self
+            .inner
+            .tiers
+            .iter()
+            .fold((0, 0), |(entries, bytes), tier| (entries + tier.entries(), bytes + tier.bytes()));
+        self.inner.metrics.cache_entries.set(level(entries));
+        self.inner.metrics.cache_bytes.set(level(bytes));
+    }
+
+    /// The snapshot's state, when one is kept.
+    pub fn snapshot(&self) -> Option<SnapshotReport> {
+        report::snapshot(&self.inner)
+    }
+
+    /// What there is to tell.
+    pub fn report(&self) -> Report {
+        report::of(&self.inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::snapshot::{Record, Snapshot};
+    use super::*;
+    use rescored_core::domain::{Cut, Logit};
+
+    fn scopes() -> Vec<Scope> {
+        ["a", "b"].map(|id| Scope { model: id.into(), identity: format!("identity of {id}") }).to_vec()
+    }
+
+    fn cache(bytes: u64) -> ScoreCache {
+        ScoreCache::new(&Options { bytes, weights: Vec::new(), ttl: None }, scopes(), Arc::default())
+    }
+
+    fn key(document: &str) -> Key {
+        QueryKey::new("m", &Cut::MODEL, "q").document(document)
+    }
+
+    fn scored(logit: f32) -> Scored {
+        Scored { logit: Logit::new(logit).unwrap(), tokens: 17, cut: true }
+    }
+
+    #[test]
+    fn a_kept_score_comes_back_bit_for_bit_and_no_budget_keeps_none() {
+        let scored = scored(-0.123_456_79);
+        for (bytes, expected) in [(1 << 20, Some(scored)), (0, None)] {
+            let cache = cache(bytes);
+            assert_eq!(cache.get(0, key("d")), None, "a fresh cache of {bytes} bytes");
+            cache.insert(0, key("d"), scored);
+            assert_eq!(cache.get(0, key("d")), expected, "a budget of {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn models_share_the_budget_by_weight() {
+        for (weights, expected) in [(vec![], [500, 500]), (vec![("b".to_owned(), 3)], [250, 750])] {
+            let cache = ScoreCache::new(&Options { bytes: 1000, weights, ttl: None }, scopes(), Arc::default());
+            let budgets: Vec<u64> = cache.report().models.iter().map(|model| model.budget).collect();
+            assert_eq!(budgets, expected);
+        }
+    }
+
+    #[test]
+    fn a_scope_whose_model_changed_starts_anew_and_the_snapshot_speaks_of_the_new_one() {
+        let cache = cache(1 << 20);
+        for scope in [0, 1] {
+            cache.insert(scope, key("d"), scored(1.0));
+        }
+        cache.assign(0, "identity of a");
+        assert_eq!(cache.get(0, key("d")), Some(scored(1.0)), "the same identity changes nothing");
+        cache.assign(0, "identity of another a");
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, Some(scored(1.0))));
+        cache.insert(0, key("d"), scored(2.0));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        cache.write_snapshot(&path).unwrap();
+        let before =
+            ScoreCache::new(&Options { bytes: 1 << 20, weights: Vec::new(), ttl: None }, scopes(), Arc::default());
+        assert_eq!(
+            before.restore(Snapshot::open(&path).unwrap()).unwrap(),
+            Restored { kept: 1, foreign: 1, ..Restored::default() }
+        );
+        assert_eq!(before.get(0, key("d")), None, "the old model does not take the new one's score");
+    }
+
+    #[test]
+    fn forgetting_one_model_leaves_the_other() {
+        let cache = cache(1 << 20);
+        for scope in [0, 1] {
+            cache.insert(scope, key("d"), scored(1.0));
+        }
+        assert_eq!(cache.forget(Some(1)), Forgotten { entries: 1, shared: None });
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (Some(scored(1.0)), None));
+        cache.insert(1, key("d"), scored(2.0));
+        assert_eq!(cache.get(1, key("d")), Some(scored(2.0)), "what is scored afterwards is kept again");
+        assert_eq!(cache.forget(None).entries, 2);
+        assert_eq!((cache.get(0, key("d")), cache.get(1, key("d"))), (None, None));
+    }
+
+    #[test]
+    fn what_is_announced_is_found_before_the_tier_has_it_and_what_is_forgotten_then_stays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let before = cache(1 << 20);
+        for scope in [0, 1] {
+            before.insert(scope, key("d"), scored(1.0));
+        }
+        before.write_snapshot(&path).unwrap();
+        let announced = |bytes, kept| {
+            let cache = cache(bytes);
+            let restored = cache.announce(Snapshot::open(&path).unwrap()).unwrap();
+            assert_eq!((restored.kept, cache.inner.tiers[0].get(key("d"))), (kept, None), "the tier has nothing yet");
+            cache
+        };
+        let both = |cache: &ScoreCache| [0, 1].map(|scope| cache.get(scope, key("d")));
+        let after = announced(1 << 20, 2);
+        assert_eq!(both(&after), [Some(scored(1.0)); 2]);
+        assert_eq!(after.forget(Some(1)).entries, 1);
+        assert_eq!(both(&after), [Some(scored(1.0)), None]);
+        after.take_over();
+        assert_eq!(both(&after), [Some(scored(1.0)), None]);
+        assert!(after.inner.arriving.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
+        assert_eq!(both(&announced(0, 0)), [None; 2], "a cache that is off");
+    }
+
+    #[test]
+    fn what_is_forgotten_while_a_snapshot_is_read_stays_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let before = cache(1 << 20);
+        for scope in [0, 1] {
+            before.insert(scope, key("d"), scored(1.0));
+        }
+        before.write_snapshot(&path).unwrap();
+        let after = cache(1 << 20);
+        let snapshot = Snapshot::open(&path).unwrap();
+        let identities = snapshot.identities().to_vec();
+        let records = snapshot.inspect(|_| {
+            let _ = after.forget(Some(1));
+        });
+        let restored = after.announce_all(&identities, records).unwrap();
+        assert_eq!(restored.kept, 1);
+        after.take_over();
+        assert_eq!([0, 1].map(|scope| after.get(scope, key("d"))), [Some(scored(1.0)), None]);
+    }
+
+    // Case C6.
+    #[test]
+    fn a_score_from_the_future_is_refused_and_so_is_what_there_is_no_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let now = held::now();
+        let births =
+            [("now", now), ("a clock that is ahead", now + 5), ("tomorrow", now + 86_400), ("never", u32::MAX)];
+        let records =
+            births.map(|(name, born)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), born) });
+        snapshot::write(&path, &["identity of a"], records.into_iter()).unwrap();
+        for ttl in [None, Some(Duration::from_hours(1))] {
+            let cache =
+                ScoreCache::new(&Options { bytes: 1 << 20, weights: Vec::new(), ttl }, scopes(), Arc::default());
+            let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
+            assert_eq!(restored, Restored { kept: 2, future: 2, ..Restored::default() }, "{ttl:?}");
+            assert_eq!(births.map(|(name, _)| cache.get(0, key(name)).is_some()), [true, true, false, false]);
+        }
+        let many = (0..1000).map(|n| Record { scope: 0, key: key(&n.to_string()), held: Held::new(scored(1.0), now) });
+        snapshot::write(&path, &["identity of a"], many).unwrap();
+        let small = cache(20_000);
+        let restored = small.restore(Snapshot::open(&path).unwrap()).unwrap();
+        assert!(
+            restored.kept > 0 && restored.surplus > 900 && restored.kept + restored.surplus == 1000,
+            "{restored:?}"
+        );
+    }
+
+    #[test]
+    fn an_old_score_is_not_taken_over_and_a_younger_one_keeps_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores");
+        let now = held::now();
+        let ages = [("old", 100), ("young", 50), ("of now", 0)];
+        let records =
+            ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
+        snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
+        let options = Options { bytes: 1 << 20, weights: Vec::new(), ttl: Some(Duration::from_secs(80)) };
+        let cache = ScoreCache::new(&options, scopes(), Arc::default());
+        let restored = cache.restore(Snapshot::open(&path).unwrap()).unwrap();
+        assert_eq!(restored, Restored { kept: 2, expired: 1, ..Restored::default() });
+        assert_eq!(cache.get(0, key("old")), None);
+        assert_eq!(cache.get(0, key("young")), Some(scored(1.0)));
+        let kept = cache.inner.tiers[0].look().iter().find(|(at, _)| *at == key("young")).unwrap().1;
+        assert!(kept.age(now) >= Duration::from_secs(50), "{kept:?}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: sub-commands, their flags, exit codes.
+//!
+//! Owns clap and what is printed for people. One file a sub-command, each with its flags and `run`. It must not know
+//! how a sub-command's work is done.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod cache;
+mod compile;
+mod console;
+mod doctor;
+mod fetch;
+mod lab;
+mod serve;
+mod shell;
+pub mod stdout;
+mod warm;
+
+/// Wrong flags, wrong configuration (`EX_USAGE` of sysexits).
+pub const USAGE: u8 = 64;
+
+/// The work could not be done.
+pub const FAILURE: u8 = 1;
+
+/// Name and value of every environment variable.
+pub type Vars = Vec<(OsString, OsString)>;
+
+/// Scores (query, document) pairs with a cross-encoder beside a search engine.
+///
+/// Configured by RESCORED_* environment variables. Without a sub-command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "rescored", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer rerank requests over HTTP (the default).
+    Serve,
+    /// Bring the ONNX Runtime library and models into the model folder.
+    Fetch(fetch::Flags),
+    /// Fill the score cache of a sidecar, or a snapshot, before traffic comes.
+    Warm(Box<warm::Flags>),
+    /// Look into snapshots of the score cache.
+    Cache(cache::Flags),
+    /// Write a graph of a model that runs faster on this host, once it has proved itself against its source.
+    Compile(compile::Flags),
+    /// Measure on this host, and compare what was measured.
+    Bench(lab::Words),
+    /// Measure on a data set with judgements whether reranking helps, and what each model, precision and window costs.
+    Eval(lab::Words),
+    /// Say whether this set-up works, and what to do where it does not; or probe a sidecar that runs.
+    Doctor(doctor::Flags),
+    /// Print what a shell reads to complete the flags.
+    Completions(shell::Completions),
+    /// Print the manual page (roff), or write a page a sub-command into a folder.
+    Man(shell::Manual),
+}
+
+/// Runs the sub-command that `arguments`, the program's name first, ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(said) => {
+            // Help and versions come this way too. A closed pipe is no reason for another code.
+            let _ = said.print();
+            return if said.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(vars),
+        Command::Fetch(flags) => fetch::run(flags, &vars),
+        Command::Warm(flags) => warm::run(&flags, vars),
+        Command::Cache(flags) => cache::run(flags),
+        Command::Compile(flags) => compile::run(&flags, vars),
+        Command::Bench(flags) => lab::run("bench", flags, vars),
+        Command::Eval(flags) => lab::run("eval", flags, vars),
+        Command::Doctor(flags) => doctor::run(flags, vars),
+        Command::Completions(flags) => shell::completions(&flags),
+        Command::Man(flags) => shell::man(&flags),
+    }
+}
+
+/// Prints an error and what caused it on one line, and turns it into the exit code.
+pub fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        line = format!("{line}: {inner}");
+        cause = inner.source();
+    }
+    // With standard error closed there is nobody to tell; the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "rescored: {}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+    ExitCode::from(code)
+}

@@ -1,0 +1,12 @@
+//! What the other crates of `rescored` share below everything: values, and JSON text.
+//!
+//! - [`domain`]: texts, pairs, logits, scores, rankings.
+//! - [`json`]: JSON text, read in place.
+//!
+//! Pure: nothing here waits, locks, or knows a file, a socket or a model.
+
+pub mod domain;
+pub mod json;
+
+/// The program's name, as callers, operators and collectors of logs, figures and traces are told it.
+pub const NAME: &str = "rescored";

@@ -1,0 +1,347 @@
+//! Pairs in, logits out: tokenisation, batching, scheduling and the workers.
+//!
+//! The way of a pair: [`Engine::submit`] admits whole requests that fit and are predicted to be in time (`ledger`); the
+//! planner thread (`dispatcher`) hands chunks of texts to tokenizer threads and micro-batches of encodings to workers, as
+//! `scheduler` says in the order that `planner` decides; every pair is answered once through the request's [`Sink`].
+//!
+//! The concurrency contract:
+//! 1. a scorer belongs to one worker thread for life;
+//! 2. every channel is bounded, `submit` refuses instead of waiting, nothing waits unseen;
+//! 3. a pair that nobody waits for any more, or whose deadline has passed, costs no inference;
+//! 4. dropping the last [`Engine`] ends the threads after the work they hold;
+//! 5. every admitted pair is answered exactly once, also when a worker dies: its claim (`src/engine/claim.rs`) answers
+//!    when it is dropped;
+//! 6. locks are leaves: `ledger`'s, held for arithmetic, and a worker's desk's (`slot`), under which only a [`Sink`] and
+//!    the ledger are asked;
+//! 7. a worker that hangs is told to stop (`pool`), then left behind and replaced (`crew`); its pairs are answered all the
+//!    same.
+//!
+//! What is decided is decided without threads, channels and clocks: by `ledger`, `scheduler` with its `planner`, `claim`,
+//! `slot`, `pool` and `runner`, to whom the time is told; around them `dispatcher`, `tokenise`, `worker` and `crew` are the
+//! threads. The simulator drives the same parts on a time of its own.
+//!
+//! It must not know caches, keys, rankings or HTTP.
+
+mod claim;
+mod crew;
+mod dispatcher;
+mod entrance;
+mod ledger;
+mod loading;
+pub mod mutation;
+pub mod options;
+mod pin;
+mod planner;
+mod pool;
+mod quarantine;
+mod runner;
+mod scheduler;
+#[cfg(any(test, feature = "testing"))]
+#[path = "tests/simulated.rs"]
+pub mod simulated;
+mod slot;
+mod start;
+mod timeline;
+mod tokenise;
+mod underway;
+mod work;
+mod worker;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rescored_core::domain::Scored;
+use rescored_process::health::Health;
+use rescored_process::metrics::Metrics;
+use rescored_runtime::Model;
+
+use claim::Job;
+use crew::{Crew, Watchdog};
+use dispatcher::Hands;
+use entrance::Entrance;
+use ledger::{Denied, Why};
+pub use options::{Options, Pinning, Quota};
+use pool::Pool;
+use scheduler::Waits;
+pub use start::StartError;
+pub use timeline::Timeline;
+pub use work::{Order, Work};
+
+/// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
+/// not keep up, which is a refusal like a full queue.
+const INTAKE: usize = 1024;
+
+/// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.
+pub trait Sink: Send + Sync {
+    /// Takes the outcome of pair `slot`. Called exactly once for each pair of the work.
+    fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>);
+
+    /// Until when anybody waits for pair `slot`. After a `None`, or past that instant, the pair may be dropped unscored.
+    fn wanted_until(&self, slot: usize) -> Option<Instant>;
+}
+
+/// Why a pair has no score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairFault {
+    /// It does not fit and cutting was forbidden.
+    TooLong {
+        /// Tokens of the whole pair.
+        tokens: u32,
+        /// The limit in force.
+        limit: u32,
+    },
+    /// The tokenizer refused the text.
+    Untokenisable,
+    /// The model's output is NaN or infinite.
+    NonFinite,
+    /// The forward pass failed.
+    Failed,
+    /// The forward pass did not end.
+    Stuck,
+    /// Its deadline passed before it was scored.
+    Expired,
+    /// Nobody waited for it any more.
+    Abandoned,
+    /// The worker or the engine went away while it was waiting.
+    Lost,
+}
+
+impl PairFault {
+    /// A short fixed word, for metrics and logs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "too_long",
+            Self::Untokenisable => "untokenisable",
+            Self::NonFinite => "non_finite",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+            Self::Expired => "expired",
+            Self::Abandoned => "abandoned",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Why work was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too many tokens of its model are waiting.
+    Full {
+        /// Estimated tokens waiting.
+        queued: u64,
+        /// Estimated tokens of the model that may wait.
+        limit: u64,
+        /// When room for this work is expected, from the recent drain rate.
+        retry_after: Duration,
+    },
+    /// It would not be answered in time, or somebody admitted before would not.
+    Late {
+        /// Estimated tokens waiting.
+        queued: u64,
+        /// How long it was predicted to take; `None` when it would only make others late.
+        predicted: Option<Duration>,
+        /// When there is time for it again, from the recent drain rate.
+        retry_after: Duration,
+    },
+    /// Memory is short.
+    Memory,
+    /// The engine's threads are gone.
+    Closed,
+}
+
+/// Time that one piece of work took, summed over threads. Read when it is done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Tokenisation.
+    pub tokenise: Duration,
+    /// The longest wait of a pair between admission and its forward pass.
+    pub queue: Duration,
+    /// Forward passes that its pairs took part in.
+    pub inference: Duration,
+    /// When that happened.
+    pub timeline: Timeline,
+}
+
+/// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted, and [`Gone`] has it asked.
+#[derive(Debug)]
+pub struct Ticket {
+    job: Arc<Job>,
+}
+
+impl Ticket {
+    /// Where the time went so far.
+    pub fn times(&self) -> Times {
+        self.job.times()
+    }
+
+    /// Pairs that it stands for.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn pairs(&self) -> u64 {
+        self.job.work.documents.len() as u64
+    }
+
+    /// Somebody who waited for its pairs has gone; [`Gone::tell`] has the engine look whether anybody is left.
+    pub fn forsake(&self) {
+        self.job.forsake();
+    }
+}
+
+/// Tells the engine that somebody who waited has gone, so that it drops at once what nobody waits for.
+#[derive(Clone, Debug)]
+pub struct Gone(Sender<()>);
+
+impl Gone {
+    /// Tells it. Never waits.
+    pub fn tell(&self) {
+        // Full: it is about to look anyway. Disconnected: it is gone, and with it all work.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Reports a thread without which no request can be answered, when it panics.
+struct DeathNotice(Arc<Health>);
+
+impl Drop for DeathNotice {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.gave_up();
+        }
+    }
+}
+
+/// The engine: a handle to its threads. Dropping it ends them.
+#[derive(Debug)]
+pub struct Engine {
+    // Above the threads: fields drop in order, and threads end when the intake is gone.
+    entrance: Entrance,
+    /// `None` in the simulator, which does their work.
+    threads: Option<Threads>,
+}
+
+/// The threads of an engine.
+#[derive(Debug)]
+struct Threads {
+    all: Vec<JoinHandle<()>>,
+    crew: Arc<Crew>,
+    // Below the crew: it looks after the workers until the last has ended.
+    _watchdog: Watchdog,
+    started: Receiver<Result<(), StartError>>,
+}
+
+/// What the engine needs of the rest of the process.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Figures.
+    pub metrics: Arc<Metrics>,
+    /// Dead workers are reported here.
+    pub health: Arc<Health>,
+}
+
+impl Engine {
+    /// Starts the threads. Workers load their models in the background: see [`Engine::wait_until_warm`].
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Self> {
+        let count = options.count(models.iter().map(|model| model.batching));
+        let cards: Vec<_> = models.iter().map(|model| &model.card).collect();
+        let (entrance, callers) = Entrance::open((options, count), &cards, around);
+        let ledger = &entrance.ledger;
+        let pool = Pool::new((count, options.stuck_after), &cards, ledger, around);
+        let workers = crew::spawn(pool, options.pinning, models)?;
+        let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
+        let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
+        let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {
+            company: model.company,
+            tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
+            // Whoever waits for company wants passes to be large.
+            spread: if wait.is_zero() { count } else { 1 },
+            weight: quota.weight,
+        };
+        let batchings: Vec<_> = models.iter().zip(&waits).zip(&entrance.quotas).map(batching).collect();
+        let planner = planner::Planner::new(&batchings).with_readers(options.tokenisers);
+        let hands = Hands { tokenisers: tokenisers.ends, workers: workers.ends, crew: Arc::clone(&workers.crew) };
+        // Who sets a time wants it waited; of our own accord we keep no device idle.
+        let waits = Waits { longest: waits, whatever: options.batch_wait.is_some() };
+        let mut all = vec![dispatcher::spawn((planner, waits), callers, hands)?];
+        all.extend(tokenisers.threads);
+        let threads = Threads { all, crew: workers.crew, _watchdog: workers.watchdog, started: workers.started };
+        Ok(Self { entrance, threads: Some(threads) })
+    }
+
+    /// Blocks until every worker has loaded its models and has run one forward pass of each.
+    ///
+    /// # Errors
+    /// The first worker's failure.
+    pub fn wait_until_warm(&self) -> Result<(), StartError> {
+        self.wait_until_warm_while(&|| true)
+    }
+
+    /// As [`Engine::wait_until_warm`], for as long as `wanted` says so.
+    ///
+    /// # Errors
+    /// The first worker's failure, or [`StartError::Unfinished`].
+    pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
+        let Some(threads) = &self.threads else { return Ok(()) };
+        for _ in 0..threads.crew.pool.size() {
+            loop {
+                match threads.started.recv_timeout(loading::LOOK_EVERY) {
+                    Ok(outcome) => break outcome?,
+                    Err(RecvTimeoutError::Disconnected) => return Err(StartError::Died),
+                    Err(RecvTimeoutError::Timeout) if wanted() => {}
+                    Err(RecvTimeoutError::Timeout) => return Err(StartError::Unfinished { models: self.loading() }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of the models that workers are loading, or running for the first time.
+    pub fn loading(&self) -> Vec<String> {
+        self.threads.as_ref().map(|threads| threads.crew.loads()).unwrap_or_default()
+    }
+
+    /// Admits work, or refuses it at once. Outcomes go to `sink`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `sink` is not called then.
+    pub fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<Ticket, Refusal> {
+        self.entrance.submit(work, sink, now)
+    }
+
+    /// What tells this engine that somebody who waited has gone.
+    pub fn gone(&self) -> Gone {
+        self.entrance.gone.clone()
+    }
+
+    /// What each model has of what they share.
+    pub fn quotas(&self) -> &[Quota] {
+        &self.entrance.quotas
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let Denied { why, queued, limit, retry_after } = denied;
+        match why {
+            Why::Full => Self::Full { queued, limit, retry_after },
+            Why::Late(predicted) => Self::Late { queued, predicted: Some(predicted), retry_after },
+            Why::Crowded => Self::Late { queued, predicted: None, retry_after },
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Some(threads) = &mut self.threads else { return };
+        threads.crew.close();
+        self.entrance.intake = None;
+        for thread in threads.all.drain(..) {
+            // A thread that panicked has been reported by its guard.
+            drop(thread.join());
+        }
+        threads.crew.join();
+    }
+}

@@ -1,0 +1,220 @@
+//! The other programs that are measured: which there are, what they need, how they are started with our weights.
+//!
+//! Owns the table of peers. One that cannot run here has a row that says why. It must not know how a race is run.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rescored_runtime::checksum::Sha256;
+use serde::Deserialize;
+use serde_json::json;
+use ureq::Agent;
+
+use super::Watch;
+use super::candidates::{Arithmetic, Candidate, Device, Who};
+use super::host;
+use super::load::{Reply, Target};
+use super::python::Python;
+use super::served::Program;
+use super::texts::Request;
+
+/// The fp32 graph that optimum exports of the weights, and an 8-bit one.
+const FP32: &str = "onnx/model.onnx";
+const INT8: &str = "onnx/model_int8.onnx";
+
+/// Packages that export the weights to ONNX, for the peers that read it.
+const EXPORT: [&str; 4] = ["torch", "transformers", "optimum-onnx", "onnxruntime"];
+
+/// A peer.
+struct Peer {
+    name: &'static str,
+    arithmetic: Arithmetic,
+    device: Device,
+    script: &'static str,
+    /// What the script is told between the model's folder and the number of threads.
+    told: &'static [&'static str],
+    packages: &'static [&'static str],
+}
+
+const TORCH: &[&str] = &["torch", "transformers"];
+const SENTENCE: &[&str] = &["sentence-transformers", "torch"];
+const SENTENCE_ONNX: &[&str] = &["sentence-transformers", "optimum-onnx", "onnxruntime"];
+const SENTENCE_OPENVINO: &[&str] = &["sentence-transformers", "optimum-intel", "openvino"];
+const PLAIN: &[&str] = &["onnxruntime", "tokenizers", "numpy"];
+
+use Arithmetic::{Fp16, Fp32, Int8};
+use Device::{Accelerator, Cpu, Metal};
+
+/// Every peer, those of the experiment that this project grew out of first.
+#[rustfmt::skip]
+const PEERS: [Peer; 18] = [
+    Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", told: &["mps", "float16", "eager"], packages: TORCH },
+    Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", told: &[], packages: MLX },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", told: &["cpu", "float32", "eager"], packages: TORCH },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp32, device: Cpu, script: "pytorch.py", told: &["cpu", "float32", "compiled"], packages: TORCH },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", told: &["cuda", "float32", "eager"], packages: TORCH },
+    Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "eager"], packages: TORCH },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "compiled"], packages: TORCH },
+    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float32"], packages: SENTENCE },
+    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float16"], packages: SENTENCE },
+    Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["onnx"], packages: SENTENCE_ONNX },
+    Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["openvino"], packages: SENTENCE_OPENVINO },
+    Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", told: &[FP32], packages: &["FlashRank"] },
+    Peer { name: "FlashRank", arithmetic: Int8, device: Cpu, script: "flashrank_.py", told: &[INT8], packages: &["FlashRank"] },
+    Peer { name: "fastembed", arithmetic: Fp32, device: Cpu, script: "fastembed_.py", told: &[FP32], packages: &["fastembed"] },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Fp32, device: Cpu, script: "onnxruntime_padded.py", told: &[FP32], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Fp32, device: Cpu, script: "onnxruntime_sorted.py", told: &[FP32], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Int8, device: Cpu, script: "onnxruntime_padded.py", told: &[INT8], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Int8, device: Cpu, script: "onnxruntime_sorted.py", told: &[INT8], packages: PLAIN },
+];
+
+/// On Linux the part that computes is a package of its own.
+const MLX: &[&str] = if cfg!(target_os = "linux") { &["mlx", "mlx-cpu", "tokenizers"] } else { &["mlx", "tokenizers"] };
+
+/// What all peers start from.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// Their Python.
+    pub python: &'a Python,
+    /// This program, which writes the weights.
+    pub program: &'a Program,
+    /// The model.
+    pub model: &'a str,
+    /// Where models lie.
+    pub model_dir: &'a Path,
+    /// Where the weights are written.
+    pub folder: PathBuf,
+}
+
+/// Every peer that can be started, and for the others why not.
+pub fn start(ground: &Ground<'_>, watch: &dyn Watch) -> Vec<Candidate> {
+    let weights = weights(ground, watch);
+    let accelerated = super::accelerator::Accelerators::find().is_some();
+    PEERS.iter().map(|peer| one(peer, (ground, &weights), accelerated, watch)).collect()
+}
+
+fn one(
+    peer: &Peer,
+    (ground, weights): (&Ground<'_>, &Result<(), String>),
+    accelerated: bool,
+    watch: &dyn Watch,
+) -> Candidate {
+    let here = match peer.device {
+        Metal if !cfg!(target_os = "macos") => Err("needs macOS on Apple silicon".to_owned()),
+        Accelerator if !accelerated => Err("needs an NVIDIA GPU; NVML finds none".to_owned()),
+        Cpu | Accelerator | Metal => weights.clone(),
+    };
+    let who = here.and_then(|()| {
+        watch.say(&format!("starting {}, {}", peer.name, peer.arithmetic.word()));
+        ground.python.require(peer.packages)?;
+        let (folder, threads) = (ground.folder.display().to_string(), host::cores().to_string());
+        let arguments: Vec<&str> =
+            [folder.as_str()].into_iter().chain(peer.told.iter().copied()).chain([threads.as_str()]).collect();
+        let mut pipe = ground.python.start(peer.script, &arguments)?;
+        pipe.ready()?;
+        Ok(pipe)
+    });
+    let version = who.as_ref().map_or_else(|_| String::new(), |pipe| pipe.version.clone());
+    Candidate {
+        name: peer.name.to_owned(),
+        arithmetic: peer.arithmetic,
+        device: peer.device,
+        settings: None,
+        version,
+        who: who.map(Who::Peer),
+    }
+}
+
+/// Writes the weights as others read them. Graphs made of other weights are thrown away.
+fn weights(ground: &Ground<'_>, watch: &dyn Watch) -> Result<(), String> {
+    watch.say("writing the weights as other programs read them");
+    let folder = ground.folder.display().to_string();
+    ground.program.run(&["compile", ground.model, "--export", &folder], &[])?;
+    let told = |error: std::io::Error| format!("{folder}: {error}");
+    let (sha256, _) = Sha256::of_file(&ground.folder.join("model.safetensors")).map_err(told)?;
+    let note = ground.folder.join("weights.sha256");
+    if std::fs::read_to_string(&note).ok().as_deref() != Some(&sha256.to_string()) {
+        for made in ["plain", INT8] {
+            // What is not there need not be removed; what stays would be marked by its scores.
+            let path = ground.folder.join(made);
+            let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        }
+        std::fs::write(&note, sha256.to_string()).map_err(told)?;
+    }
+    watch.say("exporting them to ONNX, for the peers that read it");
+    let own = own_int8(ground);
+    let arguments: Vec<&str> = [folder.as_str()].into_iter().chain(own.as_deref()).collect();
+    // Without it the peers that read ONNX say by themselves what they miss.
+    if let Err(why) = ground.python.require(&EXPORT).and_then(|()| ground.python.run("prepare.py", &arguments)) {
+        watch.say(&format!("no ONNX export: {why}"));
+    }
+    Ok(())
+}
+
+/// The model's own graph, where that is an 8-bit one: what its users run elsewhere.
+fn own_int8(ground: &Ground<'_>) -> Option<String> {
+    let graph = ground.model_dir.join(ground.model).join("model.onnx");
+    let onnx = std::fs::read(&graph).ok()?;
+    rescored_runtime::open::is_dynamically_quantised(&onnx).then(|| graph.display().to_string())
+}
+
+/// A text-embeddings-inference server somewhere.
+#[derive(Debug)]
+pub struct Tei {
+    agent: Agent,
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct Rank {
+    index: usize,
+    score: f64,
+}
+
+impl Tei {
+    /// A server that nobody asks, for tests of what is told.
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        Self { agent: Agent::new_with_defaults(), url: String::new() }
+    }
+
+    /// The server at this address, or why it is left out.
+    pub fn candidate(url: Option<&str>) -> Candidate {
+        let who = url.ok_or_else(|| "no address; name a server with the same weights by --tei URL".to_owned());
+        let who = who.and_then(|url| {
+            let agent: Agent = Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(Duration::from_mins(10)))
+                .build()
+                .into();
+            let tei = Self { agent, url: url.trim_end_matches('/').to_owned() };
+            tei.send(&Request { query: "one".to_owned(), documents: vec!["pair".to_owned()] })?;
+            Ok(tei)
+        });
+        Candidate {
+            name: "text-embeddings-inference".to_owned(),
+            arithmetic: Fp32,
+            device: Cpu,
+            settings: None,
+            version: who.as_ref().map_or_else(|_| String::new(), |tei| tei.url.clone()),
+            who: who.map(Who::Url),
+        }
+    }
+}
+
+impl Target for Tei {
+    fn send(&self, request: &Request) -> Result<Reply, String> {
+        let body = json!({"query": request.query, "texts": request.documents, "raw_scores": true, "truncate": true});
+        let post = self.agent.post(format!("{}/rerank", self.url)).content_type("application/json");
+        let mut answer = post.send(body.to_string()).map_err(|error| error.to_string())?;
+        let said = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let ranks: Vec<Rank> = serde_json::from_str(&said).map_err(|_| format!("{}: {said}", self.url))?;
+        let mut logits = vec![f64::NAN; request.documents.len()];
+        for rank in ranks {
+            if let Some(place) = logits.get_mut(rank.index) {
+                *place = rank.score;
+            }
+        }
+        Ok(Reply { logits, aside: Duration::ZERO })
+    }
+}

@@ -1,0 +1,62 @@
+//! Weights that all sessions of a graph share.
+//!
+//! ONNX Runtime lays large constants out anew for its kernels when a session is built, one copy a session, unless the
+//! sessions are given the same values and one container to keep the new layout in. Owns both. Third user of `ort`
+//! beside `session` and `runner`.
+
+use std::sync::Arc;
+
+use ort::session::builder::{PrepackedWeights, SessionBuilder};
+use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
+use rescored_graph::array::{Array, Data};
+
+use super::ScorerError;
+
+/// The large constants of one graph.
+#[derive(Debug)]
+pub(super) struct SharedWeights {
+    values: Vec<(String, Arc<DynValue>)>,
+    prepacked: PrepackedWeights,
+}
+
+impl SharedWeights {
+    /// Takes a graph's constants by name. Kinds that ONNX Runtime has no tensor for here stay the sessions' own.
+    pub(super) fn new(weights: Vec<(String, Array)>) -> Result<Self, ScorerError> {
+        let refused = |error: ort::Error| ScorerError::Runtime { message: error.to_string() };
+        let values = weights
+            .into_iter()
+            .filter_map(|(name, array)| {
+                let value = value(array)?;
+                Some(value.map(|value| (name, Arc::new(value))))
+            })
+            .collect::<ort::Result<_>>()
+            .map_err(refused)?;
+        Ok(Self { values, prepacked: PrepackedWeights::new() })
+    }
+
+    /// Gives a session that is being built the shared values.
+    pub(super) fn lend(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
+        let mut builder = builder.with_prepacked_weights(&self.prepacked)?;
+        for (name, value) in &self.values {
+            builder = builder.with_initializer(name, Arc::clone(value))?;
+        }
+        Ok(builder)
+    }
+}
+
+fn value(array: Array) -> Option<ort::Result<DynValue>> {
+    let Array { dims, data } = array;
+    match data {
+        Data::F32(values) => Some(tensor(dims, values)),
+        Data::I8(values) => Some(tensor(dims, values)),
+        Data::U8(values) => Some(tensor(dims, values)),
+        Data::F16(_) | Data::I32(_) | Data::I64(_) => None,
+    }
+}
+
+fn tensor<T: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static>(
+    dims: Vec<usize>,
+    values: Vec<T>,
+) -> ort::Result<DynValue> {
+    Tensor::from_array((dims, values)).map(Tensor::into_dyn)
+}

@@ -1,0 +1,308 @@
+//! `POST /v1/cache/warm`: lines of `{"query", "documents"}` in, scores into the cache, lines of progress out.
+//!
+//! Owns one stream's course: a few lines at a time go through the engine, below all live work; the body is read no faster
+//! than that. A line at fault is told by its number and stops nothing. The connection ends with the stream. It must not
+//! know how scores are kept.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse, web};
+use rescored_core::domain::Priority;
+use rescored_process::budget::{LONGEST_WAIT, Reservation};
+use rescored_process::health::Readiness;
+use serde::Deserialize;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::lines::{End, Line, Lines, patiently};
+use super::progress::Progress;
+use crate::http::answer::{INLINE_BYTES, Record, admit, within};
+use crate::http::body;
+use crate::http::connections::Busy;
+use crate::http::cost;
+use crate::http::error::{Refusal, Reject};
+use crate::http::face::{Call, Scene, cohere};
+use crate::http::server::Shared;
+use crate::http::structure::Structure;
+use crate::http::wire;
+use crate::rerank::{Answer, Fault, Generation, Request};
+
+/// Streams at once; more are refused with 429.
+pub(super) const STREAMS: usize = 4;
+
+/// Lines of one stream in work: enough that workers do not wait for the next one.
+const LINES: usize = 8;
+
+/// How often progress is told.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long one line may take: it waits for as long as live work leaves it no room.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// The longest pause before a line is offered again to a queue that is full.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Large lines are read one at a time, of all streams together: searches have bodies to read, too.
+static READING: Semaphore = Semaphore::const_new(1);
+
+/// Places for streams. Clones are the same places.
+#[derive(Clone, Debug, Default)]
+pub(in crate::http) struct Places(Arc<AtomicUsize>);
+
+/// A place, given back when it is dropped.
+struct Place(Places);
+
+impl Places {
+    fn take(&self) -> Option<Place> {
+        let free = |taken: usize| (taken < STREAMS).then_some(taken + 1);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
+        Some(Place(self.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What may stand behind the question mark.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Terms {
+    /// Lines to pass over: how far an earlier stream came.
+    #[serde(default)]
+    skip: u64,
+}
+
+/// The answer's body: whatever the stream's task sends.
+struct Told(mpsc::Receiver<Vec<u8>>);
+
+impl MessageBody for Told {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.0.poll_recv(context).map(|line| line.map(|line| Ok(Bytes::from(line))))
+    }
+}
+
+/// Answers a stream while it is read.
+pub(super) async fn warm(request: HttpRequest, payload: Payload) -> HttpResponse {
+    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+        return Refusal::Internal.response();
+    };
+    let record = Record::new("warm", request.headers());
+    let outcome = begin(&shared, &request, payload);
+    record.finish(outcome, &shared.metrics)
+}
+
+fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
+    shared.keys.admit(request.headers())?;
+    let readiness = shared.health.readiness();
+    // A job may be asked to come back; a search may not.
+    if readiness == Readiness::Draining {
+        return Err(Refusal::NotReady { word: readiness.word() });
+    }
+    admit(readiness)?;
+    body::admit_encoding(request.headers())?;
+    body::admit_type(request.headers(), is_lines, "content-type: application/x-ndjson")?;
+    let terms = web::Query::<Terms>::from_query(request.query_string());
+    let wrong = |_| Reject::field("query string", "not understood; send nothing, or `skip=` and a number of lines");
+    let Terms { skip } = terms.map_err(wrong)?.into_inner();
+    let busy = Refusal::Busy { what: "warm-up streams", limit: STREAMS };
+    let place = shared.warm_ups.take().ok_or(busy)?;
+    let (tell, told) = mpsc::channel(16);
+    let stream = Stream {
+        shared: shared.clone(),
+        lines: Lines::new(payload, shared),
+        progress: Progress::new(),
+        tell,
+        skip,
+        _place: place,
+        _busy: Busy::with(request),
+    };
+    actix_web::rt::spawn(stream.run());
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
+}
+
+/// JSON, or lines of it under any of its names.
+fn is_lines(content_type: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/jsonlines",
+        "application/x-jsonl",
+    ];
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    body::is_json(content_type) || NAMES.iter().any(|name| name.eq_ignore_ascii_case(essence))
+}
+
+struct Stream {
+    shared: web::Data<Shared>,
+    lines: Lines,
+    progress: Progress,
+    tell: mpsc::Sender<Vec<u8>>,
+    skip: u64,
+    _place: Place,
+    _busy: Option<Busy>,
+}
+
+/// What came of one line.
+struct Done {
+    line: u64,
+    outcome: Result<Answer, Refusal>,
+}
+
+impl Stream {
+    async fn run(mut self) {
+        let tell = self.tell.clone();
+        tokio::select! {
+            // The caller went away: what was left to do for it is given up with its tasks.
+            () = tell.closed() => tracing::info!(lines = self.progress.through(), "warm-up given up by its caller"),
+            complete = self.work() => {
+                let (pairs, hits, failed) = self.progress.counts();
+                tracing::info!(lines = self.progress.through(), pairs, hits, failed, complete, "warm-up over");
+                // A caller that is gone now has missed nothing but this.
+                let _ = self.tell.send(self.progress.summary(complete)).await;
+            }
+        }
+    }
+
+    /// Whether the stream was read to its end.
+    async fn work(&mut self) -> bool {
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        let mut end = None;
+        while end.is_none() || !tasks.is_empty() {
+            let room = end.is_none() && tasks.len() < LINES;
+            tokio::select! {
+                line = self.lines.next(), if room => match line {
+                    Ok(line) => self.begin(line, &mut tasks).await,
+                    Err(why) => {
+                        self.progress.pass(self.lines.number);
+                        end = Some(why);
+                    }
+                },
+                Some(done) = tasks.join_next(), if !tasks.is_empty() => self.settle(done.ok()).await,
+                _ = tick.tick() => {
+                    // Progress that is not read now is not worth waiting for.
+                    let _ = self.tell.try_send(self.progress.line());
+                    if self.shared.health.readiness() == Readiness::Draining {
+                        end.get_or_insert(End::Broken);
+                    }
+                }
+            }
+            self.progress.bytes = self.lines.bytes;
+        }
+        end == Some(End::Over)
+    }
+
+    async fn begin(&mut self, line: Line, tasks: &mut JoinSet<Done>) {
+        let number = self.lines.number;
+        match line {
+            _ if number <= self.skip => self.progress.skip(number),
+            Line::TooLong => {
+                let limit = self.shared.max_body;
+                self.fail(number, &Reject::BodyTooLarge { limit }.into()).await;
+            }
+            Line::NoMemory(denied) => self.fail(number, &denied.into()).await,
+            Line::Whole(bytes, memory) => {
+                self.progress.begin(number);
+                let shared = self.shared.clone();
+                let line = (bytes, memory);
+                tasks.spawn_local(async move { Done { line: number, outcome: scored(&shared, line).await } });
+            }
+        }
+    }
+
+    async fn settle(&mut self, done: Option<Done>) {
+        // A task that panicked says nothing of its line; the line stays under way, so a resumed stream brings it again.
+        let Some(Done { line, outcome }) = done else { return };
+        match outcome {
+            Ok(answer) => self.progress.finish(line, answer.scored.len(), answer.stats.cached),
+            Err(refusal) => self.fail(line, &refusal).await,
+        }
+    }
+
+    async fn fail(&mut self, line: u64, refusal: &Refusal) {
+        if let Some(told) = self.progress.fail(line, &refusal.to_string()) {
+            // Nobody to tell: `run` notices.
+            let _ = self.tell.send(told).await;
+        }
+    }
+}
+
+async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> Result<Answer, Refusal> {
+    let scene = shared.scene;
+    let is_large = line.len() > INLINE_BYTES;
+    let reading = if is_large { READING.acquire().await.ok() } else { None };
+    let (line, structure) = if is_large { counted(line).await? } else { (line, 0) };
+    let until = Instant::now() + LONGEST_WAIT;
+    patiently(&mut memory, 2 * line.len() as u64 + structure, until).await?;
+    let call = if is_large {
+        web::block(move || read(&line, scene)).await.map_err(|_| Refusal::Internal)??
+    } else {
+        read(&line, scene)?
+    };
+    drop(reading);
+    let held = cost::of_work(&call.texts) + call.texts.bytes() as u64;
+    memory.shrink(held);
+    patiently(&mut memory, held, until).await?;
+    shared.admit_unread(&call.unread)?;
+    shared.metrics.requests_warned.inc_by(u64::from(!call.unread.is_empty()));
+    let now = shared.reranker.now();
+    let card = now.model(call.model.as_deref())?;
+    let request = Request {
+        model: call.model.as_deref(),
+        texts: &call.texts,
+        cut: within(call.cut, card.max_length),
+        refuse_cut: call.refuse_cut,
+        deadline: Instant::now() + PATIENCE,
+        priority: Priority::WarmUp,
+        memory: Some(Arc::new(memory)),
+        empty: shared.leniency.empty_documents,
+    };
+    loop {
+        match offer(&now, &request).await {
+            Err(Fault::Overloaded { retry_after, .. }) => tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await,
+            Err(Fault::Memory) => tokio::time::sleep(LONGEST_PAUSE).await,
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// A line, and the memory that its structure may take; counted elsewhere, for it takes a while.
+async fn counted(line: Vec<u8>) -> Result<(Vec<u8>, u64), Refusal> {
+    let count = move || {
+        let mut structure = Structure::default();
+        structure.read(&line);
+        (line, structure.bytes())
+    };
+    web::block(count).await.map_err(|_| Refusal::Internal)
+}
+
+fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {
+    now.score(request.clone())
+}
+
+/// A line is a body that `POST /v1/rerank` takes, so that it means the same pairs.
+fn read(line: &[u8], scene: Scene) -> Result<Call<'static>, Reject> {
+    let mut spare = Vec::new();
+    wire::forgiving(line, &mut spare, |line| (cohere::FACE.read)(line, scene)).map(Call::into_owned)
+}

@@ -1,0 +1,415 @@
+//! What a caller is told when there is no answer: one body, one map from cause to status.
+//!
+//! Owns [`Refusal`], the status of every cause, and the body that all faces share. It must not know how a request was
+//! read or scored. No query or document text ever appears in it.
+
+#![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header;
+use rescored_process::budget::Denied;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::json;
+use super::outgoing::NothingFollows;
+use crate::rerank::Fault;
+use crate::rescore::Malformed;
+
+/// Why a request is refused before any work was done for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Reject {
+    /// The body is not JSON.
+    #[error("body: {problem} (line {line} column {column}); send one json object")]
+    Syntax {
+        /// What the parser met, in words of its own that quote nothing.
+        problem: String,
+        /// Line of the fault, from 1.
+        line: usize,
+        /// Column of the fault, from 1.
+        column: usize,
+    },
+    /// A field is missing or has a value that cannot be meant.
+    #[error("{field}: {problem}")]
+    Field {
+        /// Path of the field, or the header's name.
+        field: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Nothing to score.
+    #[error("{field}: the list is empty; send at least one")]
+    Empty {
+        /// Path of the list.
+        field: &'static str,
+    },
+    /// Fields are well-formed but do not fit together, or ask for what a reranker cannot do.
+    #[error("{field}: {problem}")]
+    Mismatch {
+        /// Path of the field.
+        field: Cow<'static, str>,
+        /// What does not fit, and what would.
+        problem: String,
+    },
+    /// No such path.
+    #[error("path: `{path}` is not served here; rerank with POST /v1/rerank, /v2/rerank or /rerank")]
+    Path {
+        /// The path, cleaned and shortened.
+        path: String,
+    },
+    /// The path exists, the method does not.
+    #[error("method: {method} is not allowed here; use {allowed}")]
+    Method {
+        /// The method, cleaned and shortened.
+        method: String,
+        /// Methods of this path.
+        allowed: &'static str,
+    },
+    /// The body's type cannot be JSON.
+    #[error("{header}: `{value}` is not understood; send `{wanted}`")]
+    MediaType {
+        /// The header at fault.
+        header: &'static str,
+        /// Its value, cleaned and shortened.
+        value: String,
+        /// The value that would do.
+        wanted: &'static str,
+    },
+    /// The body is larger than configured.
+    #[error("body: larger than the limit of {limit} bytes; send fewer documents or raise RESCORED_MAX_BODY")]
+    BodyTooLarge {
+        /// The limit in force.
+        limit: usize,
+    },
+    /// One text is longer than configured.
+    #[error("{field}: {found} bytes, the limit of one text is {limit}; send less of it or raise RESCORED_MAX_TEXT")]
+    TextTooLong {
+        /// Which text.
+        field: String,
+        /// Its bytes.
+        found: usize,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// More documents than configured.
+    #[error("{field}: {found} documents, the limit is {limit}; send fewer or raise RESCORED_MAX_DOCUMENTS")]
+    TooManyDocuments {
+        /// Path of the list.
+        field: &'static str,
+        /// How many were sent.
+        found: usize,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// An engine's result, or what is asked to be done with it, cannot be worked on.
+    #[error(transparent)]
+    Engine(Malformed),
+    /// An engine's result has more of something than one request may hold.
+    #[error("{path}: more than {limit} {what}; {hint}")]
+    TooMany {
+        /// Where.
+        path: String,
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// How to live with it.
+        hint: &'static str,
+    },
+    /// The body did not arrive in time.
+    #[error("body: {problem}; send it again")]
+    BodyUnread {
+        /// What happened.
+        problem: &'static str,
+    },
+    /// The body ended in the middle, or its chunks are none.
+    #[error("body: its framing is wrong or it broke off; send content-length, or chunks of which each says its size")]
+    BodyBroken,
+    /// The head of a request did not arrive in time.
+    #[error("request: its head was not received in time; send it at once")]
+    HeadUnread,
+    /// The head of a request is longer than any.
+    #[error("request: the head has more than 96 headers or 128 KiB; send a shorter one")]
+    HeadTooLarge,
+    /// Path and query are longer than any.
+    #[error("path: longer than the limit of 65534 bytes with its query; send a shorter one, texts in the body")]
+    TargetTooLong,
+    /// The bytes are no request.
+    #[error(
+        "request: not understood as HTTP/1.1; check method, version, host, header lines, content-length and transfer-encoding"
+    )]
+    Framing,
+}
+
+/// Everything that ends a request without an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The request is at fault.
+    #[error(transparent)]
+    Reject(#[from] Reject),
+    /// The use case could not answer.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The memory for it is not there now, or never.
+    #[error("memory: {0}")]
+    Memory(#[from] Denied),
+    /// As much of this kind of work is going on as there may be.
+    #[error("{what}: {limit} are going on, which is the limit; retry in a second")]
+    Busy {
+        /// The work.
+        what: &'static str,
+        /// How much of it there may be at once.
+        limit: usize,
+    },
+    /// No key, or one that is not in force.
+    #[error("authorization: no key that is accepted here; send `Authorization: Bearer KEY`")]
+    Unauthorized,
+    /// Nobody may do this here, or not from there.
+    #[error("{what}")]
+    Forbidden {
+        /// What is not allowed, and what would allow it.
+        what: &'static str,
+    },
+    /// The request is for a host, or comes from a page, that is not ours.
+    #[error("{header}: `{value}` is not ours; if it is meant to be, name it in {setting}")]
+    Foreign {
+        /// The header that says so.
+        header: &'static str,
+        /// Its value, cleaned and shortened.
+        value: String,
+        /// The setting that lists what is allowed besides.
+        setting: &'static str,
+    },
+    /// A change of the models was not made.
+    #[error("{told}")]
+    Change {
+        /// What kind of reason there was.
+        kind: Unchanged,
+        /// Why, with its causes.
+        told: String,
+    },
+    /// The process does not take work (yet).
+    #[error("not ready: {word}; ask /readyz and retry")]
+    NotReady {
+        /// The state, in one word.
+        word: &'static str,
+    },
+    /// The process does not take work yet, and something is wrong.
+    #[error("not ready: {word}: {why}; ask /readyz and retry")]
+    Trouble {
+        /// The state, in one word.
+        word: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A bug of ours.
+    #[error("internal error; the log has it under this answer's x-request-id")]
+    Internal,
+}
+
+/// Why a change of the models was not made, as far as a caller has to tell reasons apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unchanged {
+    /// There is no such model.
+    Unknown,
+    /// It was tried, or cannot be; what served before serves on.
+    Kept,
+    /// It may be tried again later.
+    Busy,
+}
+
+/// The one error body. Clients read different keys of it: TEI, Hugging Face, Elasticsearch, Weaviate and KServe read
+/// `error`, Cohere reads `message`, Jina reads `detail`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
+    /// One sentence: the field, the value, the limit, a hint; never a text.
+    error: &'a str,
+    /// One word.
+    error_type: &'static str,
+    /// As `error`.
+    message: &'a str,
+    /// As `error`.
+    detail: &'a str,
+}
+
+impl Reject {
+    /// A field with a fault that a sentence explains.
+    pub(super) fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), problem: problem.into() }
+    }
+
+    /// Fields that do not fit together.
+    pub(super) fn mismatch(field: impl Into<Cow<'static, str>>, problem: impl Into<String>) -> Self {
+        Self::Mismatch { field: field.into(), problem: problem.into() }
+    }
+
+    fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Syntax { .. } => (StatusCode::BAD_REQUEST, "Syntax"),
+            Self::Field { .. } | Self::Engine(_) => (StatusCode::BAD_REQUEST, "Validation"),
+            Self::Empty { .. } => (StatusCode::BAD_REQUEST, "Empty"),
+            Self::Mismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+            Self::Path { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method"),
+            Self::MediaType { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "MediaType"),
+            Self::BodyTooLarge { .. }
+            | Self::TextTooLong { .. }
+            | Self::TooManyDocuments { .. }
+            | Self::TooMany { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::BodyUnread { .. } | Self::HeadUnread => (StatusCode::REQUEST_TIMEOUT, "Timeout"),
+            Self::BodyBroken | Self::Framing => (StatusCode::BAD_REQUEST, "Framing"),
+            Self::TargetTooLong => (StatusCode::URI_TOO_LONG, "TooLarge"),
+            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "TooLarge"),
+        }
+    }
+}
+
+impl Refusal {
+    /// The status and the word of `error_type`: TEI's words where it has one.
+    pub(super) fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Reject(reject) => reject.status(),
+            Self::Fault(fault) => fault_status(fault),
+            Self::Memory(Denied::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::Memory(Denied::Full { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
+            Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::Forbidden { .. } | Self::Foreign { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
+            Self::Change { kind: Unchanged::Unknown, .. } => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::Change { kind: Unchanged::Kept, .. } => (StatusCode::CONFLICT, "Conflict"),
+            Self::Change { kind: Unchanged::Busy, .. } | Self::NotReady { .. } | Self::Trouble { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy")
+            }
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal"),
+        }
+    }
+
+    /// How long a caller should wait before it tries again, when it should.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fault(Fault::Overloaded { retry_after, .. } | Fault::Crowded { retry_after, .. }) => {
+                Some(*retry_after)
+            }
+            Self::Busy { .. }
+            | Self::NotReady { .. }
+            | Self::Trouble { .. }
+            | Self::Memory(Denied::Full { .. })
+            | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => Some(Duration::from_secs(1)),
+            // A change takes seconds.
+            Self::Change { kind: Unchanged::Busy, .. } => Some(Duration::from_secs(5)),
+            Self::Reject(_)
+            | Self::Memory(Denied::TooLarge { .. })
+            | Self::Fault(_)
+            | Self::Unauthorized
+            | Self::Forbidden { .. }
+            | Self::Foreign { .. }
+            | Self::Change { .. }
+            | Self::Internal => None,
+        }
+    }
+
+    /// The whole answer.
+    pub(super) fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status().0);
+        response.content_type("application/json");
+        // A message may repeat a word of the caller's: no browser shall take it for a page.
+        response.insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+        if let Some(wait) = self.retry_after() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.insert_header((header::RETRY_AFTER, seconds.max(1).to_string()));
+        }
+        if matches!(self, Self::Unauthorized) {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Self::Reject(Reject::Method { allowed, .. }) = self {
+            response.insert_header((header::ALLOW, *allowed));
+        }
+        // What is left of the body cannot be told from the next request.
+        if matches!(self, Self::Reject(Reject::BodyUnread { .. } | Reject::BodyBroken)) {
+            response.force_close();
+        }
+        if matches!(self, Self::Reject(Reject::BodyBroken)) {
+            response.extensions_mut().insert(NothingFollows);
+        }
+        response.body(self.body())
+    }
+
+    /// The body of the answer.
+    pub(super) fn body(&self) -> String {
+        let message = one_line(&self.to_string());
+        let body = Body { error: &message, error_type: self.status().1, message: &message, detail: &message };
+        json::text(&body).and_then(|text| String::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+/// The status of every way in which scoring can fail.
+fn fault_status(fault: &Fault) -> (StatusCode, &'static str) {
+    match fault {
+        Fault::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+        Fault::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+        Fault::Overloaded { .. } | Fault::Crowded { .. } | Fault::Memory => {
+            (StatusCode::TOO_MANY_REQUESTS, "Overloaded")
+        }
+        Fault::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+        Fault::Document { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+        Fault::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+    }
+}
+
+/// Error bodies are pasted into other people's one-line logs.
+fn one_line(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What may be printed of a string that a caller chose: printable ASCII, at most 64 characters.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(64).map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_its_status() {
+        let cases = [
+            (Fault::UnknownModel { name: "x".into(), served: "y".into() }, 404),
+            (Fault::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
+            (Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
+            (Fault::Crowded { queued: 9, predicted: None, retry_after: Duration::from_secs(1) }, 429),
+            (Fault::Memory, 429),
+            (Fault::Deadline { scored: 1, pairs: 2 }, 504),
+            (Fault::Document { index: 3, reason: "the output is not a finite number" }, 424),
+            (Fault::Unavailable { reason: "every worker died" }, 503),
+        ];
+        for (fault, status) in cases {
+            assert_eq!(Refusal::Fault(fault.clone()).status().0.as_u16(), status, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_short_now_is_asked_for_again_and_never_when_it_cannot_be_there() {
+        let full = Refusal::from(Denied::Full { needed: 1 }).response();
+        assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (503, true));
+        let never = Refusal::from(Denied::TooLarge { needed: 2, limit: 1 }).response();
+        assert_eq!((never.status().as_u16(), never.headers().contains_key("retry-after")), (413, false));
+    }
+
+    #[test]
+    fn overload_names_whole_seconds_rounded_up() {
+        let fault = Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) };
+        let response = Refusal::Fault(fault).response();
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+    }
+
+    #[test]
+    fn wrong_methods_name_the_right_ones() {
+        let response = Refusal::from(Reject::Method { method: "GET".into(), allowed: "POST" }).response();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers().get("allow").unwrap(), "POST");
+    }
+}

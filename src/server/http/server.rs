@@ -1,0 +1,357 @@
+//! The servers on their addresses, and the stop.
+//!
+//! Owns what actix-web is told. Binding and serving are two steps, so that a caller learns the real addresses (port 0)
+//! before the first request. It must not know signals: whoever runs the process catches them and uses [`Stop`].
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::dev::{Server, Service, ServiceRequest};
+use actix_web::middleware::from_fn;
+use actix_web::{App, web};
+use rescored_core::domain::LongDocuments;
+use rescored_core::json::unread::Unread;
+use rescored_process::budget::Budget;
+use rescored_process::health::Health;
+use rescored_process::metrics::Metrics;
+use rescored_process::telemetry::traces::Traces;
+use tokio::sync::{Notify, Semaphore};
+
+use super::access::{self, Access};
+use super::assembly::{Assembly, Terms};
+use super::connections::{self, Busy, Connections};
+use super::error::Reject;
+use super::face::Scene;
+use super::keys::{Keys, KeysError};
+use super::options::{Exposure, Leniency, Listen, Options, Patience, Strict};
+use super::reread::Files;
+use super::routes::{self, Served};
+use super::sockets::{self, SocketFile};
+use super::stop::Stop;
+use super::tls::{self, Certificates, TlsError};
+use super::ui::live::Live;
+use super::{body, cache};
+use crate::repository::Repository;
+use crate::rerank::Reranker;
+
+/// Connection threads. Reading and printing JSON is all they do; the cores belong to inference.
+const THREADS: usize = 2;
+
+/// Threads, for each connection thread, for large bodies. An engine's result is waited for on one, so there are many; how
+/// many of them read or print at a time is [`DESKS`].
+const LARGE_BODY_THREADS: usize = 128;
+
+/// Large bodies that are read or printed at once: the cores belong to inference.
+const DESKS: usize = 2;
+
+/// Upper bound on a graceful stop; the caller, who knows the grace period, cuts it short with [`Stop::now`].
+const LONGEST_STOP_SECONDS: u64 = 3600;
+
+/// What requests are answered with.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Scores.
+    pub reranker: Arc<Reranker>,
+    /// What probes are told.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Loads and unloads models when asked over HTTP; `None` refuses.
+    pub repository: Option<Arc<Repository>>,
+    /// What is traced.
+    pub traces: Traces,
+    /// Memory that requests may take.
+    pub budget: Budget,
+}
+
+/// What every handler sees.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) reranker: Arc<Reranker>,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
+    pub(super) scene: Scene,
+    pub(super) max_body: usize,
+    pub(super) max_text: usize,
+    pub(super) deadline: Duration,
+    pub(super) long_documents: LongDocuments,
+    pub(super) leniency: Leniency,
+    pub(super) keys: Keys,
+    /// Whose requests are taken.
+    pub(super) access: Access,
+    /// `None` where models are not changed over HTTP.
+    pub(super) repository: Option<Arc<Repository>>,
+    pub(super) client_pause: Duration,
+    /// Memory that requests may take.
+    pub(super) budget: Budget,
+    /// Those that are open.
+    pub(super) connections: Arc<Connections>,
+    /// Places at which large bodies are read and printed.
+    pub(super) desks: Semaphore,
+    /// Places for warm-up streams.
+    pub(super) warm_ups: cache::Places,
+    /// The last minutes, for the page.
+    pub(super) live: Live,
+}
+
+impl Shared {
+    /// Refuses what asks for something that is not served, where the operator wants that.
+    pub(super) fn admit_unread(&self, unread: &Unread) -> Result<(), Reject> {
+        match self.leniency.strict {
+            Strict::On if !unread.is_empty() => {
+                let name = unread.first().unwrap_or("body");
+                Err(Reject::field(name, "not served here, and RESCORED_STRICT is on; leave it out"))
+            }
+            Strict::On | Strict::Off => Ok(()),
+        }
+    }
+
+    /// Shows how many keys are in force.
+    pub(super) fn count_keys(&self) {
+        let count = self.keys.count().unwrap_or_default();
+        self.metrics.api_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// What a body may be whose caller waits this long.
+    pub(super) const fn body(&self, patience: Duration, reading: body::Reading) -> body::Terms<'_> {
+        body::Terms { limit: self.max_body, patience, pause: self.client_pause, budget: &self.budget, reading }
+    }
+}
+
+/// A server that holds its addresses and does not serve yet. Dropping it gives them back.
+pub struct Bound {
+    server: Server,
+    /// Serves operations alone, and until everything else has ended.
+    operations: Option<Server>,
+    connections: Arc<Connections>,
+    shared: Arc<Shared>,
+    certificates: Option<Arc<Certificates>>,
+    left_behind: Arc<Notify>,
+    addresses: Vec<Listen>,
+    _sockets: Vec<SocketFile>,
+}
+
+/// An address that could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The file of API keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A TCP address.
+    #[error(
+        "RESCORED_LISTEN: cannot listen on {address}; is another process there, or is the address not of this host?"
+    )]
+    Tcp {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A UNIX socket.
+    #[error("RESCORED_LISTEN: cannot listen on unix:{}; does the folder exist, and is no other process there?", path.display())]
+    Unix {
+        /// The path asked for.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl Bound {
+    /// The addresses taken, with the ports that the system chose.
+    pub fn addresses(&self) -> &[Listen] {
+        &self.addresses
+    }
+
+    /// What stops the server. It works once serving has begun; a stop asked for earlier is obeyed then.
+    pub fn stop(&self) -> Stop {
+        Stop {
+            connections: Arc::clone(&self.connections),
+            handle: self.server.handle(),
+            operations: self.operations.as_ref().map(Server::handle),
+            left_behind: Arc::clone(&self.left_behind),
+        }
+    }
+
+    /// The files that are read again while the server runs.
+    pub fn files(&self) -> Files {
+        Files { shared: Arc::clone(&self.shared), certificates: self.certificates.clone() }
+    }
+
+    /// Serves until stopped. Runs inside a tokio or actix runtime of one thread.
+    ///
+    /// # Errors
+    /// When the connection threads cannot be started.
+    pub async fn serve(self) -> io::Result<()> {
+        let files = self.files();
+        let operations = self.operations.map(|server| (server.handle(), actix_web::rt::spawn(server)));
+        let ended = tokio::select! {
+            ended = self.server => ended,
+            () = self.left_behind.notified() => Ok(()),
+            () = sweep(&self.connections) => Ok(()),
+            () = self.shared.live.sample() => Ok(()),
+            () = files.watch() => Ok(()),
+        };
+        if let Some((handle, serving)) = operations {
+            handle.stop(false).await;
+            serving.await.unwrap_or(Ok(()))?;
+        }
+        ended
+    }
+}
+
+/// Looks after connections; never ends.
+async fn sweep(connections: &Connections) {
+    let mut tick = tokio::time::interval(connections::EVERY);
+    loop {
+        tick.tick().await;
+        connections.sweep(Instant::now());
+    }
+}
+
+/// Takes every address that the options name.
+///
+/// # Errors
+/// The first address that cannot be taken.
+pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
+    let Patience { connections, keep_alive, client } = options.patience;
+    let connections = Arc::new(Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics)));
+    let shared = web::Data::new(Shared {
+        live: Live::new(Arc::clone(&state.metrics)),
+        reranker: state.reranker,
+        health: state.health,
+        metrics: state.metrics,
+        repository: state.repository,
+        traces: state.traces,
+        scene: Scene { max_documents: options.max_documents },
+        max_body: options.max_body,
+        max_text: options.max_text,
+        deadline: options.deadline,
+        long_documents: options.long_documents,
+        leniency: options.leniency,
+        keys: Keys::open(options.api_keys.as_deref())?,
+        access: access(options),
+        client_pause: client,
+        budget: state.budget,
+        connections: Arc::clone(&connections),
+        desks: Semaphore::new(DESKS),
+        warm_ups: cache::Places::default(),
+    });
+    shared.count_keys();
+    warn_if_open(options);
+    let (tls, certificates) = options.exposure.tls.as_ref().map(tls::config).transpose()?.unzip();
+    let mut desk = Binding { options, shared, connections, tls, addresses: Vec::new(), sockets: Vec::new() };
+    let apart = &options.exposure.operations;
+    let server = desk.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
+    desk.tls = None;
+    let operations = if apart.is_empty() { None } else { Some(desk.serve(apart, Served::Operations)?) };
+    let Binding { connections, shared, addresses, sockets, .. } = desk;
+    Ok(Bound {
+        server,
+        operations,
+        connections,
+        certificates,
+        shared: shared.into_inner(),
+        left_behind: Arc::default(),
+        addresses,
+        _sockets: sockets,
+    })
+}
+
+/// What taking addresses needs, and those taken.
+struct Binding<'o> {
+    options: &'o Options,
+    shared: web::Data<Shared>,
+    connections: Arc<Connections>,
+    tls: Option<tls::ServerConfig>,
+    addresses: Vec<Listen>,
+    sockets: Vec<SocketFile>,
+}
+
+impl Binding<'_> {
+    /// A server on these addresses.
+    fn serve(&mut self, listen: &[Listen], what: Served) -> Result<Server, BindError> {
+        let shared = self.shared.clone();
+        let page = self.options.ui;
+        let app = move || {
+            let app = App::new().app_data(shared.clone()).wrap(from_fn(access::check)).wrap_fn(busy);
+            app.configure(move |config| routes::routes(config, what, page))
+        };
+        let terms = Terms {
+            threads: THREADS,
+            blocking_threads: LARGE_BODY_THREADS,
+            keep_alive: self.options.patience.keep_alive,
+            client: self.options.patience.client,
+            longest_stop_seconds: LONGEST_STOP_SECONDS,
+        };
+        let mut assembly = Assembly::new(
+            terms,
+            Arc::clone(&self.connections),
+            (Arc::clone(&self.shared.metrics), self.shared.budget.clone()),
+        );
+        for listen in listen {
+            assembly = match listen {
+                Listen::Tcp(address) => {
+                    let tcp = |source| BindError::Tcp { address: *address, source };
+                    let listener = sockets::tcp(address).map_err(tcp)?;
+                    self.addresses.push(Listen::Tcp(listener.local_addr().map_err(tcp)?));
+                    assembly.tcp(listener, app.clone(), self.tls.clone()).map_err(tcp)?
+                }
+                Listen::Unix(path) => {
+                    let unix = |source| BindError::Unix { path: path.clone(), source };
+                    let (listener, file) = sockets::listen(path, self.options.exposure.socket_mode).map_err(unix)?;
+                    self.addresses.push(listen.clone());
+                    self.sockets.push(file);
+                    assembly.unix(listener, app.clone()).map_err(unix)?
+                }
+            };
+        }
+        Ok(assembly.run())
+    }
+}
+
+/// A request in work keeps its connection open, however long it takes.
+fn busy<S: Service<ServiceRequest>>(
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<S::Response, S::Error>> + use<S> {
+    let busy = Busy::with(request.request());
+    let answer = service.call(request);
+    async move {
+        let answer = answer.await;
+        drop(busy);
+        answer
+    }
+}
+
+/// Whose requests are taken.
+fn access(options: &Options) -> Access {
+    let Exposure { hosts, origins, operations, .. } = &options.exposure;
+    let listen: Vec<Listen> = options.listen.iter().chain(operations).cloned().collect();
+    Access::new(hosts.clone(), origins.clone(), &listen)
+}
+
+/// Everybody who can reach an address may ask: worth a word when that is more than this host.
+fn warn_if_open(options: &Options) {
+    let beyond = options.listen.iter().find(|listen| matches!(listen, Listen::Tcp(at) if !at.ip().is_loopback()));
+    if let (Some(Listen::Tcp(address)), None) = (beyond, &options.api_keys) {
+        tracing::warn!(%address, "everybody who reaches this address may ask: there are no keys; set RESCORED_API_KEYS_FILE");
+    }
+}

@@ -1,0 +1,271 @@
+//! The models of a time: what answers a request from its beginning to its end.
+//!
+//! Owns the engine over these models, their cards, and the identities of their scores. It never changes: other models,
+//! or other files of the same, are another generation. It must not know how one takes the place of another.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender};
+use std::time::Instant;
+
+use rescored_core::domain::{Cut, EmptyDocuments, Logit, ModelCard, Priority, Scored};
+use rescored_engine::{Engine, Order, PairFault, Quota, Sink, StartError, Work};
+use rescored_process::metrics::{Metrics, Served};
+
+use super::blank::WithText;
+use super::course::Course;
+use super::progress::Progress;
+use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
+
+/// Characters of an unknown model's name that an error repeats.
+const SHOWN_NAME: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Generation {
+    models: Vec<ModelCard>,
+    /// Identities of the models' scores, in their order.
+    pub(super) identities: Vec<String>,
+    /// Their places in the cache, in their order.
+    pub(super) scopes: Vec<usize>,
+    pub(super) engine: Engine,
+    pub(super) shelf: Arc<Shelf>,
+    metrics: Arc<Metrics>,
+}
+
+/// Where the outcomes of a trial go.
+struct Tried {
+    told: Sender<(usize, Result<Scored, PairFault>)>,
+    deadline: Instant,
+}
+
+impl Generation {
+    pub(super) fn new(
+        (models, places): (Vec<ModelCard>, Vec<usize>),
+        engine: Engine,
+        (shelf, metrics): (Arc<Shelf>, Arc<Metrics>),
+    ) -> Self {
+        let identities = scopes(&models).into_iter().map(|scope| scope.identity).collect();
+        Self { models, identities, scopes: places, engine, shelf, metrics }
+    }
+
+    /// The models served, the default first.
+    pub fn models(&self) -> &[ModelCard] {
+        &self.models
+    }
+
+    /// What each of them has of workers and queue, in their order.
+    pub fn quotas(&self) -> &[Quota] {
+        self.engine.quotas()
+    }
+
+    /// Shows what each model has, once these are the ones that answer.
+    pub(super) fn show(&self) {
+        let (weights, limits) = (&self.metrics.model_weight, &self.metrics.model_queue_limit_tokens);
+        // One that is loaded no more has nothing.
+        weights.clear();
+        limits.clear();
+        for (card, quota) in self.models.iter().zip(self.quotas()) {
+            let label = Served { model: card.id.clone() };
+            weights.get_or_create(&label).set(quota.weight.into());
+            limits.get_or_create(&label).set(i64::try_from(quota.queue_tokens).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The model that a request's `model` names.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownModel`] when it is not served here.
+    pub fn model(&self, name: Option<&str>) -> Result<&ModelCard, Fault> {
+        self.position(name).map(|position| &self.models[position])
+    }
+
+    /// A model's place in the cache.
+    pub(super) fn scope(&self, name: &str) -> Result<usize, Fault> {
+        self.position(Some(name)).map(|position| self.scopes[position])
+    }
+
+    /// Every model's place in the cache, with the identity of its scores.
+    pub(super) fn identities(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.scopes.iter().copied().zip(self.identities.iter().map(String::as_str))
+    }
+
+    fn position(&self, name: Option<&str>) -> Result<usize, Fault> {
+        match name {
+            // The last is what Infinity's own client writes when its caller names no model.
+            None | Some("" | "default" | "default/not-specified") => Ok(0),
+            Some(name) => self.models.iter().position(|model| model.id == name).ok_or_else(|| Fault::UnknownModel {
+                name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
+                served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+
+    /// Blocks until every worker is warm.
+    ///
+    /// # Errors
+    /// The first worker's failure to load or to run its model.
+    pub fn wait_until_warm(&self) -> Result<(), StartError> {
+        self.engine.wait_until_warm()
+    }
+
+    /// As [`Generation::wait_until_warm`], for as long as `wanted` says so.
+    ///
+    /// # Errors
+    /// The first worker's failure, or [`StartError::Unfinished`].
+    pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
+        self.engine.wait_until_warm_while(wanted)
+    }
+
+    /// Ids of the models that workers are loading, or running for the first time.
+    pub fn loading(&self) -> Vec<String> {
+        self.engine.loading()
+    }
+
+    /// Scores pairs straight through the engine, past the cache. Blocks until all are scored or the deadline has passed.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownModel`], the engine's refusal, or the first pair's fault.
+    pub fn trial(&self, model: &str, pairs: &[(&str, &str)], deadline: Instant) -> Result<Vec<Scored>, Fault> {
+        let (told, outcomes) = mpsc::channel();
+        let document = |(query, (_, document)): (usize, &(&str, &str))| {
+            (u32::try_from(query).unwrap_or(u32::MAX), Box::from(*document))
+        };
+        let work = Work {
+            model: self.position(Some(model))?,
+            queries: pairs.iter().map(|(query, _)| Box::from(*query)).collect(),
+            documents: pairs.iter().enumerate().map(document).collect(),
+            cut: Cut::MODEL,
+            refuse_cut: false,
+            deadline,
+            priority: Priority::Live,
+            order: Order::LongestFirst,
+            empty: EmptyDocuments::Score,
+        };
+        self.engine.submit(work, Arc::new(Tried { told, deadline }), Instant::now())?;
+        let mut scored = vec![None; pairs.len()];
+        // The engine answers every pair, late ones too, and lets go of the sender then.
+        for (slot, outcome) in outcomes {
+            scored[slot] = Some(outcome.map_err(|fault| Fault::of(fault, slot))?);
+        }
+        let all: Option<Vec<Scored>> = scored.into_iter().collect();
+        all.ok_or(Fault::Unavailable { reason: "a worker went away during a trial" })
+    }
+
+    /// Scores every pair of a request.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the request from a whole answer.
+    pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
+        self.score_noting(request, &mut Stats::default()).await
+    }
+
+    /// As [`Generation::score`]; what was done so far is noted also when it comes to nothing.
+    ///
+    /// # Errors
+    /// As [`Generation::score`].
+    pub async fn score_noting(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
+        let scored = self.run(&request, Late::IsAFault, notes).await?;
+        Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored: 0, stats: *notes })
+    }
+
+    /// As [`Generation::score_noting`], but pairs that were not scored in time, or whose own text is at fault, are kept below the
+    /// others.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the request from any score.
+    pub async fn score_what_it_can(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
+        let pairs = request.texts.pairs.len();
+        let scored = self.run(&request, Late::IsLeftOut, notes).await?;
+        let stats = *notes;
+        let unscored = scored.iter().filter(|scored| scored.is_none()).count();
+        if unscored == 0 {
+            return Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored, stats });
+        }
+        // What was not scored may have text, and so stands above what has none.
+        let logits = scored.iter().flatten().map(|scored| scored.logit);
+        let worst = logits.filter(|logit| *logit > Logit::NO_TEXT).min();
+        let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
+        let logit = floor.ok_or(Fault::Deadline { scored: pairs - unscored, pairs })?;
+        let below = Scored { logit, tokens: 0, cut: false };
+        Ok(Answer { scored: scored.into_iter().map(|scored| scored.unwrap_or(below)).collect(), unscored, stats })
+    }
+
+    /// Scores the pairs of a request as far as time allows, in the caller's order. A pair that was not scored in time,
+    /// or whose own text is at fault, is `None`.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the request from any answer.
+    pub async fn score_in_time(&self, request: Request<'_>) -> Result<Part, Fault> {
+        let mut stats = Stats::default();
+        let scored = self.run(&request, Late::IsLeftOut, &mut stats).await?;
+        Ok(Part { scored, stats })
+    }
+
+    /// Scores the pairs that have text; the others rank below them.
+    async fn run(&self, request: &Request<'_>, late: Late, stats: &mut Stats) -> Result<Vec<Option<Scored>>, Fault> {
+        let Some(rest) = WithText::of(request) else { return self.run_all(request, late, stats).await };
+        stats.empty += rest.blank();
+        self.metrics.documents_empty.inc_by(rest.blank() as u64);
+        self.metrics.pairs.inc_by(rest.blank() as u64);
+        let request = Request { texts: &rest.texts, ..request.clone() };
+        let scored = self.run_all(&request, late, stats).await.map_err(|fault| rest.fault(fault))?;
+        Ok(rest.merge(scored))
+    }
+
+    async fn run_all(
+        &self,
+        request: &Request<'_>,
+        late: Late,
+        stats: &mut Stats,
+    ) -> Result<Vec<Option<Scored>>, Fault> {
+        let model = self.position(request.model)?;
+        stats.moved_from = self.models.get(model).and_then(|card| card.execution.moved_from);
+        let pairs = request.texts.pairs.len();
+        let begun = Instant::now();
+        let mut course = Course::new(self, model, (request, late));
+        self.metrics.pairs.inc_by(pairs as u64);
+        course.look_up().await;
+        stats.looked_up = Some((begun, Instant::now()));
+        let mut progress = Progress::new(pairs, late, request.deadline);
+        // Once, nearly always. Again only for pairs that somebody else led and gave up.
+        while let Some(attempt) = progress.begin(&course, stats, Instant::now())? {
+            // What is missing then, missed its time.
+            let _ = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await;
+            progress.take(&attempt, stats, Instant::now())?;
+        }
+        let scored = progress.into_scored();
+        self.shelf.cache.show();
+        stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
+        stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
+        let without_text = scored.iter().flatten().filter(|scored| scored.logit == Logit::NO_TEXT).count();
+        stats.empty += without_text;
+        self.metrics.documents_empty.inc_by(without_text as u64);
+        self.account(model, pairs, stats);
+        Ok(scored)
+    }
+}
+
+impl Sink for Tried {
+    fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>) {
+        // Whoever tries has given up at the first fault; nobody else waits.
+        let _ = self.told.send((slot, outcome));
+    }
+
+    fn wanted_until(&self, _: usize) -> Option<Instant> {
+        Some(self.deadline)
+    }
+}
+
+impl Generation {
+    /// Counts an answered request by its model.
+    fn account(&self, model: usize, pairs: usize, stats: &Stats) {
+        let Some(card) = self.models.get(model) else { return };
+        let label = Served { model: card.id.clone() };
+        let micros = u64::try_from(stats.inference.as_micros()).unwrap_or(u64::MAX);
+        self.metrics.model_requests.get_or_create(&label).inc();
+        self.metrics.model_pairs.get_or_create(&label).inc_by(pairs as u64);
+        self.metrics.model_cached_pairs.get_or_create(&label).inc_by(stats.cached as u64);
+        self.metrics.model_tokens.get_or_create(&label).inc_by(stats.tokens);
+        self.metrics.model_inference_work_microseconds.get_or_create(&label).inc_by(micros);
+    }
+}

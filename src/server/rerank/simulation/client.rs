@@ -1,0 +1,203 @@
+//! A client of the simulator: what it asks, how long it waits, and whether what it is told is right.
+
+use std::borrow::Cow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use rescored_core::domain::{Cut, EmptyDocuments, Pair, Priority, Scored, Texts};
+use rescored_engine::simulated::{Random, Weather, ids, logit};
+
+use crate::rerank::course::{Attempt, Course};
+use crate::rerank::progress::Progress;
+use crate::rerank::{Fault, Generation, Late, Request, Stats};
+
+/// See the module.
+pub(super) struct Client {
+    // Above the generation: what it waits for goes first.
+    attempt: Option<Attempt>,
+    generation: Arc<Generation>,
+    model: usize,
+    texts: Texts<'static>,
+    deadline: Instant,
+    priority: Priority,
+    refuse_cut: bool,
+    late: Late,
+    progress: Progress,
+    found: Option<Vec<Option<Scored>>>,
+    stats: Stats,
+    leaves_at: Option<Instant>,
+    /// It has been told that everything is there.
+    wakes_at: Option<Instant>,
+}
+
+impl Client {
+    /// One that asks the models of now.
+    pub(super) fn new(
+        generation: Arc<Generation>,
+        (name, weather, now): (u64, Weather, Instant),
+        random: &mut Random,
+    ) -> Self {
+        let texts = match weather {
+            Weather::Calm => calm_texts(name, random),
+            Weather::Rough => rough_texts(random),
+        };
+        let calm = weather == Weather::Calm;
+        let patience = if calm { Duration::from_hours(10) } else { Duration::from_millis(20 + random.below(4000)) };
+        let leaves = !calm && random.one_in(3);
+        let late = if !calm && random.one_in(5) { Late::IsLeftOut } else { Late::IsAFault };
+        let (model, deadline) = (random.index(2), now + patience);
+        let priority = if random.one_in(7) { Priority::WarmUp } else { Priority::Live };
+        let refuse_cut = !calm && random.one_in(20);
+        let leaves_at = leaves.then(|| now + random.micros(60_000));
+        let patient = Self::patient(generation, (model, texts), (late, deadline));
+        Self { priority, refuse_cut, leaves_at, ..patient }
+    }
+
+    /// One that waits for these texts' scores until its deadline.
+    pub(super) fn patient(
+        generation: Arc<Generation>,
+        (model, texts): (usize, Texts<'static>),
+        (late, deadline): (Late, Instant),
+    ) -> Self {
+        let pairs = texts.pairs.len();
+        Self {
+            attempt: None,
+            generation,
+            model,
+            texts,
+            deadline,
+            priority: Priority::Live,
+            refuse_cut: false,
+            late,
+            progress: Progress::new(pairs, late, deadline),
+            found: None,
+            stats: Stats::default(),
+            leaves_at: None,
+            wakes_at: None,
+        }
+    }
+
+    pub(super) fn pairs(&self) -> u64 {
+        self.texts.pairs.len() as u64
+    }
+
+    /// When it does something of its own accord.
+    pub(super) fn next_at(&self) -> Instant {
+        [self.leaves_at, self.wakes_at].into_iter().flatten().fold(self.deadline, Instant::min)
+    }
+
+    /// It is told of a full board after a while.
+    pub(super) fn look(&mut self, now: Instant, random: &mut Random) {
+        if self.wakes_at.is_none() && self.attempt.as_ref().is_some_and(|attempt| attempt.board().is_full()) {
+            self.wakes_at = Some(now + random.micros(100));
+        }
+    }
+
+    pub(super) fn leaves(&self, now: Instant) -> bool {
+        self.leaves_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether it still has no answer.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| !attempt.board().is_full())
+    }
+
+    /// Tries for what is missing; how many pairs it leads, or `None` when it has all it will get.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<Option<u64>, Fault> {
+        let Self { generation, texts, progress, stats, found, .. } = self;
+        let request = Request {
+            model: None,
+            texts,
+            cut: Cut::MODEL,
+            refuse_cut: self.refuse_cut,
+            deadline: self.deadline,
+            priority: self.priority,
+            memory: None,
+            empty: EmptyDocuments::Score,
+        };
+        let mut course = Course::new(generation, self.model, (&request, self.late));
+        if let Some(found) = found {
+            course.remember(found.clone());
+        } else {
+            let looked = pin!(course.look_up()).poll(&mut Context::from_waker(Waker::noop()));
+            assert_eq!(looked, Poll::Ready(()), "there is no tier to wait for");
+            *found = Some(course.found().to_vec());
+        }
+        let attempt = progress.begin(&course, stats, now)?;
+        let pairs = attempt.as_ref().map(|attempt| attempt.ticket.as_ref().map_or(0, rescored_engine::Ticket::pairs));
+        self.attempt = attempt;
+        self.wakes_at = None;
+        Ok(pairs)
+    }
+
+    /// Takes what it was brought.
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), Fault> {
+        match self.attempt.take() {
+            Some(attempt) => self.progress.take(&attempt, &mut self.stats, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what it was told is right.
+    pub(super) fn judge(
+        self,
+        fault: Option<Fault>,
+        now: Instant,
+        (weather, short, losses): (Weather, bool, bool),
+    ) -> Result<(), String> {
+        let right = match &fault {
+            None => true,
+            Some(Fault::Memory) => short,
+            Some(Fault::Deadline { .. }) => now >= self.deadline,
+            Some(Fault::Overloaded { .. } | Fault::Crowded { .. } | Fault::Document { .. }) => {
+                weather == Weather::Rough
+            }
+            Some(Fault::Unavailable { .. }) => losses,
+            Some(Fault::UnknownModel { .. } | Fault::TooLong { .. }) => false,
+        };
+        if let (false, Some(fault)) = (right, fault) {
+            return Err(format!("invariant 3: told without cause: {fault}"));
+        }
+        let scored = self.progress.into_scored();
+        for (pair, scored) in self.texts.pairs.iter().zip(scored) {
+            let expected = logit(&ids(&self.texts.queries[pair.query], &pair.document));
+            if scored.is_some_and(|scored| scored.logit.get().to_bits() != expected.to_bits()) {
+                return Err("invariant 1: another pair's score".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pairs that nobody else asks for: few or many, short or long, and estimated too short or too long; those of one request
+/// are of one kind.
+fn calm_texts(name: u64, random: &mut Random) -> Texts<'static> {
+    let count = match random.below(20) {
+        0..14 => 1 + random.below(3),
+        14..18 => 4 + random.below(30),
+        18 => 100 + random.below(300),
+        _ => 500 + random.below(1500),
+    };
+    let (longest, padding) = (1 + random.below(40), if random.one_in(3) { random.below(200) } else { 0 });
+    let document = |number: u64| {
+        let tokens = longest - random.below(longest.div_ceil(3));
+        let padding = "!".repeat(usize::try_from(padding).unwrap());
+        Cow::Owned(format!("{tokens} {name} {number:04} {padding}"))
+    };
+    Texts::one_query("q", (0..count).map(document).collect::<Vec<_>>())
+}
+
+/// Pairs that others ask for, too.
+fn rough_texts(random: &mut Random) -> Texts<'static> {
+    let count = if random.one_in(12) { 20 + random.below(60) } else { 1 + random.below(8) };
+    let queries = vec![Cow::Borrowed("q"), Cow::Borrowed("another query")];
+    let pair = |_| {
+        let number = random.below(90);
+        let ending = if number.is_multiple_of(45) { "poison" } else { "" };
+        let document = Cow::Owned(format!("{} {number} {ending}", 1 + number % 60));
+        Pair { query: random.index(2), document }
+    };
+    Texts { queries, pairs: (0..count).map(pair).collect() }
+}
