@@ -5,7 +5,7 @@ PYTHON ?= python3
 export RUSTDOCFLAGS ?= -D warnings
 
 .DEFAULT_GOAL := help
-.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-calm bench-hostile simulate fuzz test-manifests deny
+.PHONY: test-stranger help run fetch test test-clients test-engines test-ui check lint bless bench bench-report bench-cache bench-cache-report bench-overload bench-calm bench-hostile simulate fuzz test-manifests deny
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -17,9 +17,11 @@ run: ## Build, fetch the runtime and the default model, compile it for this host
 	exec target/release/rescored serve
 
 fetch: ## Fetch the runtime and a model into models/ (MODEL=id, else the default)
-	$(CARGO) run --locked --quiet -- fetch --python $(PYTHON) $(MODEL)
+	$(if $(RESCORED_BIN),$(RESCORED_BIN),$(CARGO) run --locked --quiet --) fetch --python $(PYTHON) $(MODEL)
 
-test: fetch ## Run every test, with the real runtime and model
+test: ## Run every test, with the real runtime and model
+	$(CARGO) test --locked --no-run
+	$(or $(CARGO_TARGET_DIR),target)/debug/rescored fetch --python $(PYTHON)
 	$(CARGO) test --locked
 
 test-engines: ## Search through real engines (OpenSearch, Vespa, ...) with the shipped configuration
@@ -55,15 +57,18 @@ bench: fetch .venv-bench ## Measure throughput against other programs (BENCH_ROU
 	$(CARGO) bench --locked --package rescored --bench throughput
 
 bench-cache: ## Measure the score cache: entries, hits over HTTP, tiers, warm-up beside searches, a stalled tier (PART=entries, hot, replay, beside, stalled for one; BENCH_SHORT=1 tries it in a debug build)
-	$(CARGO) $(if $(BENCH_SHORT),test,bench) --locked --package rescored --bench cache -- --bench $(PART)
+	$(CARGO) $(if $(BENCH_SHORT),test,bench --package rescored) --locked --bench cache -- --bench $(PART)
 
 bench-cache-report: fetch ## Measure the score cache in full, also with the real model, and keep the tables in tests/bench/reports/cache.md
 	-BENCH_REPORT=tests/bench/reports/cache.md $(MAKE) --no-print-directory bench-cache
 	$(CARGO) build --release --locked
 	target/release/rescored bench cache --report tests/bench/reports/cache.md
 
-bench-calm: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, leavers, loris, stops for one)
-	$(CARGO) bench --locked --package rescored --bench calm -- $(PART)
+bench-overload: fetch ## Measure overload, clients that go away, slow clients, stops (PART=overload, disconnects, loris, stops for one)
+	$(CARGO) bench --locked --package rescored --bench overload -- $(PART)
+
+# The former name.
+bench-calm: bench-overload
 
 bench-hostile: fetch ## Measure what hostile texts cost as multiples of prose, and whom they keep waiting (PART=cost, wait for one)
 	$(CARGO) bench --locked --package rescored --bench hostile -- $(PART)

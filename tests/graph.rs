@@ -401,9 +401,9 @@ fn as_bert_and_roberta() -> [Origin; 2] {
     };
     let renamed = tensors.iter().map(|(name, view)| (rename(name), view));
     let roberta = safetensors::serialize(renamed, None).unwrap();
-    let told = config.replace("\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
-    let told = told.replace("\"pad_token_id\": 0", "\"pad_token_id\": 1");
-    [Origin::Safetensors { weights, config }, Origin::Safetensors { weights: roberta, config: told }]
+    let reported = config.replace("\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    let reported = reported.replace("\"pad_token_id\": 0", "\"pad_token_id\": 1");
+    [Origin::Safetensors { weights, config }, Origin::Safetensors { weights: roberta, config: reported }]
 }
 
 /// Pairs in which padding (1) is spelled in a text, beside some in which it is not.

@@ -105,8 +105,8 @@ const WHOLE: [&str; 4] = ["graph", "runtime", "engine", "cache"];
 /// Arrows that close circles between files of one crate. They are older than this rule, which takes no further ones.
 const CIRCLES: &[(&str, &str)] = &[
     ("cache/shared", "cache/report"),
-    ("engine/loading", "engine/crew"),
-    ("engine/worker", "engine/crew"),
+    ("engine/loading", "engine/worker_pool"),
+    ("engine/worker", "engine/worker_pool"),
     ("graph/emit", "graph/coreml"),
     ("runtime/options", "runtime/coreml"),
     ("runtime/options", "runtime/provider"),
@@ -252,8 +252,8 @@ fn manifest() -> String {
 }
 
 /// Fails with every sentence.
-fn nothing(told: &[String]) {
-    assert!(told.is_empty(), "\n{}\n", told.join("\n"));
+fn nothing(reported: &[String]) {
+    assert!(reported.is_empty(), "\n{}\n", reported.join("\n"));
 }
 
 /// A page or file that need not be there.
@@ -287,7 +287,7 @@ fn modules_reach_only_the_parts_that_are_open_to_them() {
     nothing(&arrows::intrusions(&arrows::between(&arrows::arrows(&sources()), &WHOLE), NARROW));
 }
 
-/// A sentence for every crate whose log lines would be told by a name that operators do not know.
+/// A sentence for every crate whose log lines would be reported by a name that operators do not know.
 fn without_target(crates: &[String], table: &[(&str, &str)]) -> Vec<String> {
     let missing = crates.iter().filter(|name| !table.iter().any(|(place, _)| *place == format!("rescored_{name}")));
     missing

@@ -10,7 +10,7 @@ use std::path::Path;
 use rescored_core::domain::{Logit, Scored};
 use serde::{Deserialize, Serialize};
 
-use super::held::{self, Held};
+use super::cached_score::{self, CachedScore};
 use super::key::Key;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
 
@@ -56,8 +56,8 @@ pub fn export(snapshot: Snapshot, out: &mut impl Write) -> Result<u64, ExchangeE
     let identities = snapshot.identities().to_vec();
     let mut entries = 0;
     for record in snapshot {
-        let Record { scope, key, held } = record?;
-        let Scored { logit, tokens, cut } = held.scored();
+        let Record { scope, key, cached } = record?;
+        let Scored { logit, tokens, cut } = cached.scored();
         let entry = Entry {
             scope: identities.get(scope).map_or("", String::as_str).into(),
             key: format!("{:032x}", u128::from_be_bytes(key.bytes())),
@@ -65,7 +65,7 @@ pub fn export(snapshot: Snapshot, out: &mut impl Write) -> Result<u64, ExchangeE
             bits: logit.get().to_bits(),
             tokens,
             cut,
-            born: held.born(),
+            born: cached.born(),
         };
         serde_json::to_writer(&mut *out, &entry).map_err(io::Error::from)?;
         out.write_all(b"\n")?;
@@ -80,78 +80,79 @@ pub fn export(snapshot: Snapshot, out: &mut impl Write) -> Result<u64, ExchangeE
 /// # Errors
 /// [`ExchangeError`]; no snapshot is written then.
 pub fn import(lines: impl BufRead, path: &Path) -> Result<u64, ExchangeError> {
-    // Before the lines are read: a file that cannot be written is told at once.
+    // Before the lines are read: a file that cannot be written is reported at once.
     let lock = snapshot::lock(path)?;
-    let now = held::now();
+    let now = cached_score::now();
     let mut identities: Vec<String> = Vec::new();
-    let mut entries: HashMap<(usize, Key), Held> = HashMap::new();
+    let mut entries: HashMap<(usize, Key), CachedScore> = HashMap::new();
     for (number, line) in lines.lines().enumerate() {
         let line = line?;
         if line.trim().is_empty() {
             continue;
         }
-        let (identity, key, held) = read(&line).ok_or(ExchangeError::Line { line: number + 1 })?;
-        if held.is_from_the_future(now) {
+        let (identity, key, cached) = read(&line).ok_or(ExchangeError::Line { line: number + 1 })?;
+        if cached.is_from_the_future(now) {
             return Err(ExchangeError::Future { line: number + 1 });
         }
         let scope = identities.iter().position(|known| *known == identity).unwrap_or_else(|| {
             identities.push(identity);
             identities.len() - 1
         });
-        let kept = entries.entry((scope, key)).or_insert(held);
-        if held.born() > kept.born() {
-            *kept = held;
+        let kept = entries.entry((scope, key)).or_insert(cached);
+        if cached.born() > kept.born() {
+            *kept = cached;
         }
     }
     let identities: Vec<&str> = identities.iter().map(String::as_str).collect();
-    let records = entries.into_iter().map(|((scope, key), held)| Record { scope, key, held });
+    let records = entries.into_iter().map(|((scope, key), cached)| Record { scope, key, cached });
     Ok(snapshot::replace(&lock, &identities, records)?)
 }
 
-fn read(line: &str) -> Option<(String, Key, Held)> {
+fn read(line: &str) -> Option<(String, Key, CachedScore)> {
     let entry: Entry<'_> = serde_json::from_str(line).ok()?;
     let key = Key::from_bytes(u128::from_str_radix(&entry.key, 16).ok()?.to_be_bytes());
     let scored = Scored { logit: Logit::new(f32::from_bits(entry.bits))?, tokens: entry.tokens, cut: entry.cut };
-    Some((entry.scope.into_owned(), key, Held::new(scored, entry.born)))
+    Some((entry.scope.into_owned(), key, CachedScore::new(scored, entry.born)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::QueryKey;
-    use rescored_core::domain::Cut;
+    use rescored_core::domain::Truncation;
 
     #[test]
     fn a_snapshot_survives_the_way_through_lines_and_merges() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-        let keys = QueryKey::new("m", &Cut::MODEL, "q");
+        let keys = QueryKey::new("m", &Truncation::MODEL, "q");
         let record = |scope: usize, name: &str, logit: f32, born: u32| {
             let scored = Scored { logit: Logit::new(logit).unwrap(), tokens: 5, cut: scope == 1 };
-            Record { scope, key: keys.document(name), held: Held::new(scored, born) }
+            Record { scope, key: keys.document(name), cached: CachedScore::new(scored, born) }
         };
-        let records = [record(0, "a", 0.1, 10), record(1, "a", -1e-30, held::now()), record(0, "b", 3e38, 1)];
+        let records = [record(0, "a", 0.1, 10), record(1, "a", -1e-30, cached_score::now()), record(0, "b", 3e38, 1)];
         snapshot::write(&one, &["first", "second"], records.into_iter()).unwrap();
         let mut lines = Vec::new();
         assert_eq!(export(Snapshot::open(&one).unwrap(), &mut lines).unwrap(), 3);
         let younger = String::from_utf8(lines.clone()).unwrap().replace("\"born\":10", "\"born\":11");
         let merged = [lines, younger.into_bytes()].concat();
         assert_eq!(import(&merged[..], &two).unwrap(), 3, "those that came twice are one");
-        let mut back: Vec<(String, Key, Held)> = Vec::new();
+        let mut back: Vec<(String, Key, CachedScore)> = Vec::new();
         let snapshot = Snapshot::open(&two).unwrap();
         let identities = snapshot.identities().to_vec();
         for record in snapshot {
-            let Record { scope, key, held } = record.unwrap();
-            back.push((identities[scope].clone(), key, held));
+            let Record { scope, key, cached } = record.unwrap();
+            back.push((identities[scope].clone(), key, cached));
         }
         for (scope, name, logit, born) in [("first", "a", 0.1, 11), ("first", "b", 3e38, 1)] {
-            let expected = (scope.to_owned(), keys.document(name), record(0, name, logit, born).held);
+            let expected = (scope.to_owned(), keys.document(name), record(0, name, logit, born).cached);
             assert!(back.contains(&expected), "{expected:?} in {back:?}");
         }
         assert!(matches!(import(&b"\n{}\n"[..], &two), Err(ExchangeError::Line { line: 2 })));
         // Case C6.
-        let tomorrow =
-            String::from_utf8(merged).unwrap().replace("\"born\":10", &format!("\"born\":{}", held::now() + 86_400));
+        let tomorrow = String::from_utf8(merged)
+            .unwrap()
+            .replace("\"born\":10", &format!("\"born\":{}", cached_score::now() + 86_400));
         assert!(matches!(import(tomorrow.as_bytes(), &two), Err(ExchangeError::Future { line: 1 })));
     }
 }

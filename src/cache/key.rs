@@ -4,7 +4,7 @@
 
 use std::hash::Hasher;
 
-use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 
 /// Identity of a pair's score: 128 bits of BLAKE3 over the model's fingerprint, the way of cutting, the query and the
 /// document. Every part is fixed in length or ends its hash, so no two different pairs share an input.
@@ -46,7 +46,7 @@ pub struct QueryKey([u8; 32]);
 
 impl QueryKey {
     /// The keys of `query`'s documents under a model with this fingerprint and this way of cutting.
-    pub fn new(fingerprint: &str, cut: &Cut, query: &str) -> Self {
+    pub fn new(fingerprint: &str, cut: &Truncation, query: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 pair score");
         for part in [fingerprint.as_bytes(), &cut_bytes(cut), query.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes());
@@ -65,8 +65,8 @@ impl QueryKey {
 }
 
 /// Every field of a cut in a fixed place.
-fn cut_bytes(cut: &Cut) -> [u8; 12] {
-    let Cut { max_length, max_document, side, long_documents } = *cut;
+fn cut_bytes(cut: &Truncation) -> [u8; 12] {
+    let Truncation { max_length, max_document, side, long_documents } = *cut;
     let mut bytes = [0; 12];
     bytes[..4].copy_from_slice(&max_length.unwrap_or(u32::MAX).to_le_bytes());
     bytes[4..8].copy_from_slice(&max_document.unwrap_or(u32::MAX).to_le_bytes());
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn key(fingerprint: &str, cut: &Cut, query: &str, document: &str) -> Key {
+    fn key(fingerprint: &str, cut: &Truncation, query: &str, document: &str) -> Key {
         QueryKey::new(fingerprint, cut, query).document(document)
     }
 
@@ -122,7 +122,7 @@ mod tests {
         #[test]
         fn moving_text_between_query_and_document_changes_the_key(text in "[ab]{2,12}", at in 0usize..12, other in 0usize..12) {
             let (at, other) = (at % text.len(), other % text.len());
-            let of = |at: usize| { let (query, document) = text.split_at(at); key("m", &Cut::MODEL, query, document) };
+            let of = |at: usize| { let (query, document) = text.split_at(at); key("m", &Truncation::MODEL, query, document) };
             prop_assert_eq!(of(at) == of(other), at == other);
         }
     }
@@ -130,15 +130,15 @@ mod tests {
     #[test]
     fn every_field_of_a_cut_enters_the_key() {
         let cuts = [
-            Cut::MODEL,
-            Cut { max_length: Some(128), ..Cut::MODEL },
-            Cut { max_document: Some(128), ..Cut::MODEL },
-            Cut { side: CutSide::Left, ..Cut::MODEL },
-            Cut { long_documents: LongDocuments::MaxPassage { windows: 1 }, ..Cut::MODEL },
-            Cut { long_documents: LongDocuments::MaxPassage { windows: 2 }, ..Cut::MODEL },
+            Truncation::MODEL,
+            Truncation { max_length: Some(128), ..Truncation::MODEL },
+            Truncation { max_document: Some(128), ..Truncation::MODEL },
+            Truncation { side: CutSide::Left, ..Truncation::MODEL },
+            Truncation { long_documents: LongDocuments::MaxPassage { windows: 1 }, ..Truncation::MODEL },
+            Truncation { long_documents: LongDocuments::MaxPassage { windows: 2 }, ..Truncation::MODEL },
         ];
         let keys: HashSet<Key> = cuts.iter().map(|cut| key("m", cut, "q", "d")).collect();
         assert_eq!(keys.len(), cuts.len());
-        assert_ne!(key("m", &Cut::MODEL, "q", "d"), key("n", &Cut::MODEL, "q", "d"));
+        assert_ne!(key("m", &Truncation::MODEL, "q", "d"), key("n", &Truncation::MODEL, "q", "d"));
     }
 }

@@ -2,26 +2,27 @@
 //!
 //! - `key`: the identity of a pair's score.
 //! - `tier`: the first tier, in this process, weighed in bytes.
-//! - `snapshot`: the first tier as a file; `keeper`: the thread that reads and writes it.
-//! - `restore`: from a snapshot into the first tier and back; `arriving`: a snapshot's entries while the first tier takes them over.
+//! - `snapshot`: the first tier as a file; `snapshot_writer`: the thread that reads and writes it.
+//! - `restore`: from a snapshot into the first tier and back; `restoring`: a snapshot's entries while the first tier
+//!   takes them over.
 //! - `shrink`: giving scores up so that their memory comes back to the system.
 //! - `exchange`: a snapshot as lines of JSON.
 //! - `shared`: the second tier, a Valkey or Redis that sidecars share.
-//! - `report`: what is told of all of them.
+//! - `report`: what is reported about all of them.
 //!
 //! Owns moka, the client of the second tier, and the bytes of entries. A cached score is bit-equal to the fresh one: an entry is tied to its
 //! [`Scope`], which is hashed into its key. It must not know how scores are made, nor HTTP.
 
 pub mod exchange;
-pub mod keeper;
 pub mod options;
 pub mod report;
 pub mod snapshot;
+pub mod snapshot_writer;
 
-mod arriving;
-mod held;
+mod cached_score;
 mod key;
 mod restore;
+mod restoring;
 mod shared;
 mod shrink;
 mod tier;
@@ -41,10 +42,10 @@ pub use options::{Options, SharedOptions, SnapshotOptions};
 pub use report::{Report, SnapshotReport};
 pub use restore::Restored;
 
-use arriving::Arriving;
-use held::Held;
-use keeper::Order;
-use shared::Shared;
+use cached_score::CachedScore;
+use restoring::RestoringScores;
+use shared::SharedTier;
+use snapshot_writer::Order;
 use tier::Tier;
 
 /// Whose scores are kept together: a model, and everything beside the texts that decides its scores.
@@ -76,7 +77,7 @@ struct Inner {
     scopes: ArcSwap<Vec<Scope>>,
     tiers: Vec<Tier>,
     /// What a snapshot brings, until the tiers have it.
-    arriving: ArcSwapOption<Arriving>,
+    restoring: ArcSwapOption<RestoringScores>,
     /// Held by whoever moves many entries into the tiers.
     moving: Mutex<()>,
     /// Bytes given up for good, which the allocator may have back.
@@ -84,13 +85,13 @@ struct Inner {
     /// How often each scope was forgotten. Held while one is, and while what a snapshot brings begins to be found, so that
     /// what was forgotten while the file was read stays away.
     forgotten: Mutex<Vec<u64>>,
-    shared: Option<Shared>,
+    shared: Option<SharedTier>,
     ttl: Option<Duration>,
     started: Instant,
     /// Scores kept or given up since the start; a snapshot is written only when it moved.
     changes: AtomicU64,
-    /// Wakes the keeper, when there is one.
-    keeper: OnceLock<Sender<Order>>,
+    /// Wakes the snapshot writer, when there is one.
+    snapshot_writer: OnceLock<Sender<Order>>,
     snapshot: report::SnapshotState,
     metrics: Arc<Metrics>,
 }
@@ -111,12 +112,12 @@ impl ScoreCache {
         (shared, budget): (&SharedOptions, &Budget),
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let start = |url: &String| Shared::start((url, shared.timeout), (&scopes, options.ttl), (budget, &metrics));
+        let start = |url: &String| SharedTier::start((url, shared.timeout), (&scopes, options.ttl), (budget, &metrics));
         let tier = shared.url.as_ref().map(start).transpose()?;
         Ok(Self::over(options, scopes, (tier, metrics)))
     }
 
-    fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<Shared>, Arc<Metrics>)) -> Self {
+    fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<SharedTier>, Arc<Metrics>)) -> Self {
         for (id, _) in options.weights.iter().filter(|(id, _)| scopes.iter().all(|scope| scope.model != *id)) {
             tracing::warn!(model.id = id, "a weight in the score cache is of no model that is served");
         }
@@ -130,14 +131,14 @@ impl ScoreCache {
             forgotten: Mutex::new(vec![0; tiers.len()]),
             scopes: ArcSwap::from_pointee(scopes),
             tiers,
-            arriving: ArcSwapOption::empty(),
+            restoring: ArcSwapOption::empty(),
             moving: Mutex::new(()),
             freed,
             shared,
             ttl: options.ttl,
             started: Instant::now(),
             changes: AtomicU64::new(0),
-            keeper: OnceLock::new(),
+            snapshot_writer: OnceLock::new(),
             snapshot: report::SnapshotState::default(),
             metrics,
         };
@@ -147,33 +148,33 @@ impl ScoreCache {
     /// The score of a pair, if the first tier holds it and it is not too old.
     pub fn get(&self, scope: usize, key: Key) -> Option<Scored> {
         // Looked at first: what leaves it meanwhile is in the tier.
-        let arriving = self.inner.arriving.load();
-        let held = self.inner.tiers.get(scope)?.get(key);
+        let restoring = self.inner.restoring.load();
+        let cached = self.inner.tiers.get(scope)?.get(key);
         let on_its_way = || {
-            let held = arriving.as_ref()?.get(scope, key)?;
-            (!self.is_too_old(held, held::now())).then_some(held)
+            let cached = restoring.as_ref()?.get(scope, key)?;
+            (!self.is_too_old(cached, cached_score::now())).then_some(cached)
         };
-        held.or_else(on_its_way).map(Held::scored)
+        cached.or_else(on_its_way).map(CachedScore::scored)
     }
 
     /// Keeps a score in every tier.
     pub fn insert(&self, scope: usize, key: Key, scored: Scored) {
-        let held = Held::new(scored, held::now());
-        self.keep(scope, key, held);
+        let cached = CachedScore::new(scored, cached_score::now());
+        self.keep(scope, key, cached);
         if let Some(shared) = &self.inner.shared {
-            shared.write(scope, key, held);
+            shared.write(scope, key, cached);
         }
     }
 
-    fn keep(&self, scope: usize, key: Key, held: Held) {
+    fn keep(&self, scope: usize, key: Key, cached: CachedScore) {
         if let Some(tier) = self.inner.tiers.get(scope) {
-            tier.insert(key, held);
+            tier.insert(key, cached);
             self.inner.changes.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn is_too_old(&self, held: Held, now: u32) -> bool {
-        self.inner.ttl.is_some_and(|ttl| held.age(now) >= ttl)
+    fn is_too_old(&self, cached: CachedScore, now: u32) -> bool {
+        self.inner.ttl.is_some_and(|ttl| cached.age(now) >= ttl)
     }
 
     /// Whether there is a second tier to ask.
@@ -186,12 +187,12 @@ impl ScoreCache {
     pub async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<Scored>> {
         let Some(shared) = &self.inner.shared else { return vec![None; keys.len()] };
         let found = shared.fetch(scope, keys).await;
-        for (&key, held) in keys.iter().zip(&found) {
-            if let Some(held) = *held {
-                self.keep(scope, key, held);
+        for (&key, cached) in keys.iter().zip(&found) {
+            if let Some(cached) = *cached {
+                self.keep(scope, key, cached);
             }
         }
-        found.into_iter().map(|held| held.map(Held::scored)).collect()
+        found.into_iter().map(|cached| cached.map(CachedScore::scored)).collect()
     }
 
     /// Counts pairs of one request by what the cache had of them.
@@ -215,9 +216,9 @@ impl ScoreCache {
             }
         }
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
-        if let Some(keeper) = self.inner.keeper.get() {
-            // A keeper that is gone has written its last snapshot, and the process is going with it.
-            let _ = keeper.send(Order::Write);
+        if let Some(snapshot_writer) = self.inner.snapshot_writer.get() {
+            // A snapshot writer that is gone has written its last snapshot, and the process is going with it.
+            let _ = snapshot_writer.send(Order::Write);
         }
         forgotten
     }
@@ -247,8 +248,8 @@ impl ScoreCache {
     fn give_up(&self, scope: usize) -> u64 {
         let mut forgotten = self.forgotten();
         forgotten.iter_mut().skip(scope).take(1).for_each(|times| *times += 1);
-        let arriving = self.inner.arriving.load();
-        let on_their_way = arriving.as_ref().map_or(0, |arriving| arriving.forget(scope));
+        let restoring = self.inner.restoring.load();
+        let on_their_way = restoring.as_ref().map_or(0, |restoring| restoring.forget(scope));
         let Some(tier) = self.inner.tiers.get(scope) else { return on_their_way };
         let former = tier.renew();
         on_their_way + shrink::drop_apart(former)
@@ -289,7 +290,7 @@ impl ScoreCache {
 mod tests {
     use super::snapshot::{Record, Snapshot};
     use super::*;
-    use rescored_core::domain::{Cut, Logit};
+    use rescored_core::domain::{Logit, Truncation};
 
     fn scopes() -> Vec<Scope> {
         ["a", "b"].map(|id| Scope { model: id.into(), identity: format!("identity of {id}") }).to_vec()
@@ -300,7 +301,7 @@ mod tests {
     }
 
     fn key(document: &str) -> Key {
-        QueryKey::new("m", &Cut::MODEL, "q").document(document)
+        QueryKey::new("m", &Truncation::MODEL, "q").document(document)
     }
 
     fn scored(logit: f32) -> Scored {
@@ -386,7 +387,7 @@ mod tests {
         assert_eq!(both(&after), [Some(scored(1.0)), None]);
         after.take_over();
         assert_eq!(both(&after), [Some(scored(1.0)), None]);
-        assert!(after.inner.arriving.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
+        assert!(after.inner.restoring.load().is_none() && after.inner.tiers[0].get(key("d")).is_some());
         assert_eq!(both(&announced(0, 0)), [None; 2], "a cache that is off");
     }
 
@@ -416,11 +417,11 @@ mod tests {
     fn a_score_from_the_future_is_refused_and_so_is_what_there_is_no_room_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores");
-        let now = held::now();
+        let now = cached_score::now();
         let births =
             [("now", now), ("a clock that is ahead", now + 5), ("tomorrow", now + 86_400), ("never", u32::MAX)];
         let records =
-            births.map(|(name, born)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), born) });
+            births.map(|(name, born)| Record { scope: 0, key: key(name), cached: CachedScore::new(scored(1.0), born) });
         snapshot::write(&path, &["identity of a"], records.into_iter()).unwrap();
         for ttl in [None, Some(Duration::from_hours(1))] {
             let cache =
@@ -429,7 +430,11 @@ mod tests {
             assert_eq!(restored, Restored { kept: 2, future: 2, ..Restored::default() }, "{ttl:?}");
             assert_eq!(births.map(|(name, _)| cache.get(0, key(name)).is_some()), [true, true, false, false]);
         }
-        let many = (0..1000).map(|n| Record { scope: 0, key: key(&n.to_string()), held: Held::new(scored(1.0), now) });
+        let many = (0..1000).map(|n| Record {
+            scope: 0,
+            key: key(&n.to_string()),
+            cached: CachedScore::new(scored(1.0), now),
+        });
         snapshot::write(&path, &["identity of a"], many).unwrap();
         let small = cache(20_000);
         let restored = small.restore(Snapshot::open(&path).unwrap()).unwrap();
@@ -443,10 +448,13 @@ mod tests {
     fn an_old_score_is_not_taken_over_and_a_younger_one_keeps_its_age() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scores");
-        let now = held::now();
+        let now = cached_score::now();
         let ages = [("old", 100), ("young", 50), ("of now", 0)];
-        let records =
-            ages.map(|(name, age)| Record { scope: 0, key: key(name), held: Held::new(scored(1.0), now - age) });
+        let records = ages.map(|(name, age)| Record {
+            scope: 0,
+            key: key(name),
+            cached: CachedScore::new(scored(1.0), now - age),
+        });
         snapshot::write(&path, &["identity of a", "foreign"], records.into_iter()).unwrap();
         let options = Options { bytes: 1 << 20, weights: Vec::new(), ttl: Some(Duration::from_secs(80)) };
         let cache = ScoreCache::new(&options, scopes(), Arc::default());

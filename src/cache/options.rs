@@ -1,4 +1,4 @@
-//! What the score cache can be told.
+//! Options of the score cache.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
-//! What is told of the cache: entries, bytes, hits, tiers, age.
+//! What is reported about the cache: entries, bytes, hits, tiers, age.
 //!
 //! Plain data for whoever prints it. It must not know HTTP.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Inner, held};
+use super::{Inner, cached_score};
 
 /// Entries of each model whose age is looked at.
 const SAMPLE: usize = 1000;
@@ -83,7 +83,7 @@ pub struct SharedReport {
     pub dropped: u64,
 }
 
-/// What the keeper did, in numbers that any thread may read.
+/// What the snapshot writer did, in numbers that any thread may read.
 #[derive(Debug)]
 pub(super) struct SnapshotState {
     started: Instant,
@@ -156,19 +156,19 @@ pub(super) fn of(inner: &Inner) -> Report {
         age: age(inner),
         models: models.collect(),
         snapshot: snapshot(inner),
-        shared: inner.shared.as_ref().map(super::shared::Shared::report),
+        shared: inner.shared.as_ref().map(super::shared::SharedTier::report),
     }
 }
 
 pub(super) fn snapshot(inner: &Inner) -> Option<SnapshotReport> {
-    inner.keeper.get().map(|_| inner.snapshot.report())
+    inner.snapshot_writer.get().map(|_| inner.snapshot.report())
 }
 
 fn age(inner: &Inner) -> Option<AgeReport> {
-    let now = held::now();
+    let now = cached_score::now();
     let looks: Vec<_> = inner.tiers.iter().map(super::tier::Tier::look).collect();
     let sample = looks.iter().flat_map(|look| look.iter().take(SAMPLE));
-    let mut ages: Vec<Duration> = sample.map(|(_, held)| held.age(now)).collect();
+    let mut ages: Vec<Duration> = sample.map(|(_, cached)| cached.age(now)).collect();
     ages.sort_unstable();
     Some(AgeReport { median: *ages.get(ages.len() / 2)?, oldest: *ages.last()? })
 }

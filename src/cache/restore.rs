@@ -9,9 +9,9 @@ use std::sync::Arc;
 use rescored_process::files::Lock;
 
 use super::ScoreCache;
-use super::arriving::Arriving;
-use super::held::{self, Held};
+use super::cached_score::{self, CachedScore};
 use super::key::Key;
+use super::restoring::RestoringScores;
 use super::snapshot::{self, Record, Snapshot, SnapshotError};
 use super::tier::{Look, Tier};
 
@@ -48,7 +48,8 @@ impl ScoreCache {
         let identities: Vec<&str> = scopes.iter().map(|scope| scope.identity.as_str()).collect();
         let looks: Vec<Look> = self.inner.tiers.iter().map(Tier::look).collect();
         let entries = looks.iter().enumerate();
-        let records = entries.flat_map(|(scope, look)| look.iter().map(move |(key, held)| Record { scope, key, held }));
+        let records =
+            entries.flat_map(|(scope, look)| look.iter().map(move |(key, cached)| Record { scope, key, cached }));
         snapshot::replace(lock, &identities, records)
     }
 
@@ -81,13 +82,13 @@ impl ScoreCache {
         let scopes = self.inner.scopes.load_full();
         let home = |identity: &String| scopes.iter().position(|scope| scope.identity == *identity);
         let homes: Vec<Option<usize>> = identities.iter().map(home).collect();
-        let now = held::now();
+        let now = cached_score::now();
         let room = |home: usize| self.inner.tiers.get(home).map_or(0, Tier::room);
         let mut restored = Restored::default();
-        let mut read: Vec<Vec<(Key, Held)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
+        let mut read: Vec<Vec<(Key, CachedScore)>> = self.inner.tiers.iter().map(|_| Vec::new()).collect();
         let mut failed = None;
         for record in records {
-            let Record { scope, key, held } = match record {
+            let Record { scope, key, cached } = match record {
                 Ok(record) => record,
                 Err(error) => {
                     failed = Some(error);
@@ -97,12 +98,12 @@ impl ScoreCache {
             let home = homes.get(scope).copied().flatten();
             match home.and_then(|home| read.get_mut(home)) {
                 None => restored.foreign += 1,
-                Some(_) if held.is_from_the_future(now) => restored.future += 1,
-                Some(_) if self.is_too_old(held, now) => restored.expired += 1,
+                Some(_) if cached.is_from_the_future(now) => restored.future += 1,
+                Some(_) if self.is_too_old(cached, now) => restored.expired += 1,
                 // A file may be larger than memory.
                 Some(entries) if entries.len() as u64 >= home.map_or(0, room) => restored.surplus += 1,
                 Some(entries) => {
-                    entries.push((key, held));
+                    entries.push((key, cached));
                     restored.kept += 1;
                 }
             }
@@ -113,7 +114,7 @@ impl ScoreCache {
             restored.kept -= entries.len() as u64;
             entries.clear();
         });
-        self.inner.arriving.store(Some(Arc::new(Arriving::new(read))));
+        self.inner.restoring.store(Some(Arc::new(RestoringScores::new(read))));
         failed.map_or(Ok(restored), Err)
     }
 
@@ -125,10 +126,10 @@ impl ScoreCache {
 
     /// As [`ScoreCache::take_over`], for whoever holds the lock of those who move entries.
     pub(super) fn settle_arriving(&self) {
-        let Some(arriving) = self.inner.arriving.load_full() else { return };
+        let Some(restoring) = self.inner.restoring.load_full() else { return };
         let tier = |scope: usize| self.inner.tiers.get(scope);
-        arriving.take_over(|scope, key, held| tier(scope).map_or((), |tier| tier.insert(key, held)));
+        restoring.take_over(|scope, key, cached| tier(scope).map_or((), |tier| tier.insert(key, cached)));
         self.inner.tiers.iter().for_each(Tier::settle);
-        self.inner.arriving.store(None);
+        self.inner.restoring.store(None);
     }
 }

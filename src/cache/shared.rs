@@ -29,12 +29,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rescored_process::budget::{Budget, Class, Denied, Reservation};
+use rescored_process::budget::{Budget, BudgetError, Class, Reservation};
 use rescored_process::metrics::{Metrics, Reason};
 use tokio::sync::oneshot;
 
 use super::Scope;
-use super::held::{self, Held};
+use super::cached_score::{self, CachedScore};
 use super::key::Key;
 use super::report::SharedReport;
 
@@ -70,11 +70,11 @@ const LAST_STEP: Duration = Duration::from_secs(1);
 const NO_MEMORY: &str = "memory";
 
 /// Bytes of a shared entry.
-const VALUE: usize = held::BYTES + 4;
+const VALUE: usize = cached_score::BYTES + 4;
 
 /// The handle to the threads. Dropping it ends them, after what waits to be written, within reason.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedTier {
     // Above the threads: these end when the senders are gone.
     asks: Option<SyncSender<Ask>>,
     writes: Option<SyncSender<Write>>,
@@ -105,7 +105,7 @@ struct Ask {
     prefix: Arc<String>,
     /// Not names, which take five times as much: many requests may be waiting.
     keys: Vec<Key>,
-    reply: oneshot::Sender<Vec<Option<Held>>>,
+    reply: oneshot::Sender<Vec<Option<CachedScore>>>,
     /// For question and answer, of whatever size the answer is allowed to be.
     memory: Reservation,
 }
@@ -113,11 +113,11 @@ struct Ask {
 /// Work for the writing thread.
 #[derive(Debug)]
 enum Write {
-    Keep { scope: usize, key: Key, held: Held },
+    Keep { scope: usize, key: Key, cached: CachedScore },
     Forget { scope: usize },
 }
 
-impl Shared {
+impl SharedTier {
     pub(super) fn start(
         (url, timeout): (&str, Duration),
         (scopes, ttl): (&[Scope], Option<Duration>),
@@ -147,7 +147,7 @@ impl Shared {
     }
 
     /// What the tier holds under these keys; nothing when it is late or down.
-    pub(super) async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<Held>> {
+    pub(super) async fn fetch(&self, scope: usize, keys: &[Key]) -> Vec<Option<CachedScore>> {
         let found = self.ask(scope, keys).await.unwrap_or_else(|| vec![None; keys.len()]);
         let hits = found.iter().flatten().count() as u64;
         self.around.metrics.cache_shared_hits.inc_by(hits);
@@ -155,7 +155,7 @@ impl Shared {
         found
     }
 
-    async fn ask(&self, scope: usize, keys: &[Key]) -> Option<Vec<Option<Held>>> {
+    async fn ask(&self, scope: usize, keys: &[Key]) -> Option<Vec<Option<CachedScore>>> {
         if !self.around.breaker.is_closed() || keys.is_empty() {
             return None;
         }
@@ -189,8 +189,8 @@ impl Shared {
     }
 
     /// Has a score written behind.
-    pub(super) fn write(&self, scope: usize, key: Key, held: Held) {
-        let sent = self.writes.as_ref().map(|writes| writes.try_send(Write::Keep { scope, key, held }));
+    pub(super) fn write(&self, scope: usize, key: Key, cached: CachedScore) {
+        let sent = self.writes.as_ref().map(|writes| writes.try_send(Write::Keep { scope, key, cached }));
         if !matches!(sent, Some(Ok(()))) {
             self.around.metrics.cache_shared_dropped.inc();
         }
@@ -217,7 +217,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedTier {
     fn drop(&mut self) {
         let over = Instant::now() + LAST_WRITES;
         // Told once; a second end there is none.
@@ -248,7 +248,7 @@ impl Around {
     }
 
     /// Takes memory for an exchange.
-    fn reserve(&self, bytes: u64) -> Result<Reservation, Denied> {
+    fn reserve(&self, bytes: u64) -> Result<Reservation, BudgetError> {
         self.budget.try_reserve(Class::Small, bytes)
     }
 
@@ -327,22 +327,22 @@ fn name(prefix: &str, key: Key) -> String {
     format!("{prefix}{:032x}", u128::from_be_bytes(key.bytes()))
 }
 
-fn value(name: &str, held: Held) -> [u8; VALUE] {
+fn value(name: &str, cached: CachedScore) -> [u8; VALUE] {
     let mut bytes = [0; VALUE];
-    bytes[..held::BYTES].copy_from_slice(&held.bytes());
-    let sum = checksum(name, &held.bytes());
-    bytes[held::BYTES..].copy_from_slice(&sum);
+    bytes[..cached_score::BYTES].copy_from_slice(&cached.bytes());
+    let sum = checksum(name, &cached.bytes());
+    bytes[cached_score::BYTES..].copy_from_slice(&sum);
     bytes
 }
 
 /// The entry, unless somebody else's bytes are there.
-fn read_value(name: &str, bytes: &[u8]) -> Option<Held> {
+fn read_value(name: &str, bytes: &[u8]) -> Option<CachedScore> {
     let bytes: &[u8; VALUE] = bytes.try_into().ok()?;
-    let (entry, stated) = bytes.split_first_chunk::<{ held::BYTES }>()?;
-    (checksum(name, entry) == stated).then(|| Held::from_bytes(*entry))?
+    let (entry, stated) = bytes.split_first_chunk::<{ cached_score::BYTES }>()?;
+    (checksum(name, entry) == stated).then(|| CachedScore::from_bytes(*entry))?
 }
 
-fn checksum(name: &str, entry: &[u8; held::BYTES]) -> [u8; 4] {
+fn checksum(name: &str, entry: &[u8; cached_score::BYTES]) -> [u8; 4] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(name.as_bytes()).update(entry);
     let mut sum = [0; 4];
@@ -354,17 +354,17 @@ fn checksum(name: &str, entry: &[u8; held::BYTES]) -> [u8; 4] {
 mod tests {
     use super::*;
     use crate::QueryKey;
-    use rescored_core::domain::{Cut, Logit, Scored};
+    use rescored_core::domain::{Logit, Scored, Truncation};
 
     #[test]
     fn an_entry_is_read_under_its_own_name_only_and_only_whole() {
-        let held = Held::new(Scored { logit: Logit::new(-1.5).unwrap(), tokens: 9, cut: true }, 7);
-        let keys = QueryKey::new("m", &Cut::MODEL, "q");
+        let cached = CachedScore::new(Scored { logit: Logit::new(-1.5).unwrap(), tokens: 9, cut: true }, 7);
+        let keys = QueryKey::new("m", &Truncation::MODEL, "q");
         let scope = Scope { model: "m".into(), identity: "i".into() };
         let [one, two] = ["a", "b"].map(|document| name(&prefix(&scope.identity), keys.document(document)));
         assert_eq!(one.len(), "rescored:1:".len() + 16 + 1 + 32);
-        let bytes = value(&one, held);
-        assert_eq!(read_value(&one, &bytes), Some(held));
+        let bytes = value(&one, cached);
+        assert_eq!(read_value(&one, &bytes), Some(cached));
         assert_eq!(read_value(&two, &bytes), None, "under another name");
         assert_eq!(read_value(&one, &bytes[..VALUE - 1]), None, "cut");
         for at in 0..VALUE {

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::ScoreCache;
-use super::arriving::Arriving;
-use super::held::Held;
+use super::cached_score::CachedScore;
 use super::key::Key;
+use super::restoring::RestoringScores;
 use super::tier::{Former, Tier};
 
 impl ScoreCache {
     /// Gives up half of the scores of the first tier, because memory is short, and calls `give_back` each time that much
     /// of their memory is free. What a snapshot is still bringing is given up first.
     pub fn halve(&self, mut give_back: impl FnMut()) {
-        if let Some(arriving) = self.inner.arriving.load_full() {
+        if let Some(restoring) = self.inner.restoring.load_full() {
             for scope in 0..self.inner.tiers.len() {
-                let _ = arriving.forget(scope);
+                let _ = restoring.forget(scope);
             }
         }
         let _moving = self.moving();
@@ -28,9 +28,9 @@ impl ScoreCache {
             // Whoever forgets a scope does so before its half is read out, or finds the half on its way.
             let _forgotten = self.forgotten();
             self.inner.tiers.iter().for_each(Tier::settle);
-            let half = |tier: &Tier| tier.look().iter().step_by(2).collect::<Vec<(Key, Held)>>();
-            let kept = Arriving::new(self.inner.tiers.iter().map(half).collect());
-            self.inner.arriving.store(Some(Arc::new(kept)));
+            let half = |tier: &Tier| tier.look().iter().step_by(2).collect::<Vec<(Key, CachedScore)>>();
+            let kept = RestoringScores::new(self.inner.tiers.iter().map(half).collect());
+            self.inner.restoring.store(Some(Arc::new(kept)));
             self.inner.tiers.iter().map(Tier::renew).collect()
         };
         drop(former);
@@ -67,14 +67,14 @@ mod tests {
 
     use super::*;
     use crate::{Options, QueryKey, Scope};
-    use rescored_core::domain::{Cut, Logit, Scored};
+    use rescored_core::domain::{Logit, Scored, Truncation};
 
     fn scored(number: u16) -> Scored {
         Scored { logit: Logit::new(f32::from(number)).unwrap(), tokens: 1, cut: false }
     }
 
     fn key(number: u16) -> Key {
-        QueryKey::new("m", &Cut::MODEL, "q").document(&number.to_string())
+        QueryKey::new("m", &Truncation::MODEL, "q").document(&number.to_string())
     }
 
     fn cache(ttl: Option<Duration>) -> ScoreCache {

@@ -24,14 +24,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rescored_process::files::{self, Draft, Lock, LockError};
 
-use super::held::{self, Held};
+use super::cached_score::{self, CachedScore};
 use super::key::Key;
 
 const MAGIC: [u8; 8] = *b"rescored";
 const VERSION: u32 = 1;
 /// Stands where an entry's scope would: the entries are over.
 const END: u16 = u16::MAX;
-const ENTRY: usize = 2 + 16 + held::BYTES;
+const ENTRY: usize = 2 + 16 + cached_score::BYTES;
 const TRAILER: usize = 2 + 8 + 32;
 /// Longer identities are not ours.
 const LONGEST_IDENTITY: usize = 4096;
@@ -45,7 +45,7 @@ pub struct Record {
     /// Position of its scope in [`Snapshot::identities`].
     pub(super) scope: usize,
     pub(super) key: Key,
-    pub(super) held: Held,
+    pub(super) cached: CachedScore,
 }
 
 impl Record {
@@ -301,15 +301,15 @@ fn write_entry(record: &Record) -> io::Result<[u8; ENTRY]> {
     let mut bytes = [0; ENTRY];
     bytes[..2].copy_from_slice(&short(record.scope)?.to_le_bytes());
     bytes[2..18].copy_from_slice(&record.key.bytes());
-    bytes[18..].copy_from_slice(&record.held.bytes());
+    bytes[18..].copy_from_slice(&record.cached.bytes());
     Ok(bytes)
 }
 
 fn read_entry(bytes: [u8; ENTRY]) -> Option<Record> {
     let (scope, rest) = bytes.split_first_chunk()?;
     let (key, rest) = rest.split_first_chunk()?;
-    let held = Held::from_bytes(*rest.first_chunk()?)?;
-    Some(Record { scope: u16::from_le_bytes(*scope).into(), key: Key::from_bytes(*key), held })
+    let cached = CachedScore::from_bytes(*rest.first_chunk()?)?;
+    Some(Record { scope: u16::from_le_bytes(*scope).into(), key: Key::from_bytes(*key), cached })
 }
 
 /// What follows magic and version: when it was written, and the identities.
@@ -374,13 +374,17 @@ mod tests {
 
     use super::*;
     use crate::QueryKey;
-    use rescored_core::domain::{Cut, Logit, Scored};
+    use rescored_core::domain::{Logit, Scored, Truncation};
 
     fn records(count: u16) -> Vec<Record> {
-        let keys = QueryKey::new("m", &Cut::MODEL, "q");
+        let keys = QueryKey::new("m", &Truncation::MODEL, "q");
         let record = |n: u16| {
             let scored = Scored { logit: Logit::new(f32::from(n) / 7.0).unwrap(), tokens: n.into(), cut: n % 2 == 1 };
-            Record { scope: usize::from(n % 2), key: keys.document(&n.to_string()), held: Held::new(scored, n.into()) }
+            Record {
+                scope: usize::from(n % 2),
+                key: keys.document(&n.to_string()),
+                cached: CachedScore::new(scored, n.into()),
+            }
         };
         (0..count).map(record).collect()
     }
@@ -444,10 +448,10 @@ mod tests {
     // Case C6.
     fn a_snapshot_that_another_process_keeps_is_left_alone() {
         let (folder, path) = written(3);
-        let held = lock(&path).unwrap();
+        let cached = lock(&path).unwrap();
         assert!(matches!(write(&path, &[], std::iter::empty()), Err(SnapshotError::Locked { .. })));
         assert_eq!(Snapshot::open(&path).unwrap().entries(), 3);
-        drop(held);
+        drop(cached);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no lock file is left");
     }
 

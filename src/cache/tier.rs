@@ -15,7 +15,7 @@ use moka::notification::RemovalCause;
 use moka::sync::Cache;
 use rescored_process::metrics::Metrics;
 
-use super::held::{self, Held};
+use super::cached_score::{self, CachedScore};
 use super::key::{Key, KeyHasher};
 
 /// Resident bytes of one entry: key and value are 28; the rest is what moka keeps beside them and what the allocator
@@ -33,7 +33,7 @@ const TIMED_ENTRY_BYTES: u32 = 320;
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// A table of scores.
-type Table = Cache<Key, Held, BuildHasherDefault<KeyHasher>>;
+type Table = Cache<Key, CachedScore, BuildHasherDefault<KeyHasher>>;
 
 /// One scope's scores.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub(super) struct Look(Option<Arc<Counted>>);
 
 impl Look {
     /// Every entry, in no order. Takes memory for a part of the keys at a time.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, Held)> {
-        self.0.iter().flat_map(|counted| counted.table.iter().map(|(key, held)| (*key, held)))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, CachedScore)> {
+        self.0.iter().flat_map(|counted| counted.table.iter().map(|(key, cached)| (*key, cached)))
     }
 }
 
@@ -72,7 +72,8 @@ impl Look {
 #[must_use = "dropping it gives its memory back, which takes a while"]
 pub(super) struct Former(Option<Arc<Counted>>);
 
-/// A table whose bytes are told as freed once they are: whoever lets go of it last may be a snapshot that is being written.
+/// A table whose bytes are reported as freed once they are: whoever lets go of it last may be a snapshot that is being
+/// written.
 #[derive(Debug)]
 pub(super) struct Counted {
     // Above what tells of it: fields are dropped in this order.
@@ -122,18 +123,18 @@ struct Age {
 }
 
 impl Age {
-    fn left(&self, held: &Held) -> Duration {
-        self.ttl.saturating_sub(held.age(held::now()))
+    fn left(&self, cached: &CachedScore) -> Duration {
+        self.ttl.saturating_sub(cached.age(cached_score::now()))
     }
 }
 
-impl Expiry<Key, Held> for Age {
-    fn expire_after_create(&self, _: &Key, held: &Held, _: Instant) -> Option<Duration> {
-        Some(self.left(held))
+impl Expiry<Key, CachedScore> for Age {
+    fn expire_after_create(&self, _: &Key, cached: &CachedScore, _: Instant) -> Option<Duration> {
+        Some(self.left(cached))
     }
 
-    fn expire_after_update(&self, _: &Key, held: &Held, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(self.left(held))
+    fn expire_after_update(&self, _: &Key, cached: &CachedScore, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.left(cached))
     }
 }
 
@@ -141,7 +142,7 @@ impl Making {
     fn table(&self) -> Counted {
         let (evictions, freed) = (self.metrics.cache_evictions.clone(), Arc::clone(&self.freed));
         let weight = self.weight;
-        let told = move |_: Arc<Key>, _: Held, cause: RemovalCause| {
+        let reported = move |_: Arc<Key>, _: CachedScore, cause: RemovalCause| {
             if matches!(cause, RemovalCause::Size | RemovalCause::Expired) {
                 evictions.inc();
             }
@@ -153,7 +154,7 @@ impl Making {
             .name("scores")
             .max_capacity(self.bytes)
             .weigher(move |_, _| weight)
-            .eviction_listener(told);
+            .eviction_listener(reported);
         let builder = match self.ttl {
             Some(ttl) => builder.expire_after(Age { ttl }),
             None => builder,
@@ -172,13 +173,13 @@ impl Tier {
         Self { table, making, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Held> {
+    pub(super) fn get(&self, key: Key) -> Option<CachedScore> {
         self.table.as_ref()?.load().table.get(&key)
     }
 
-    pub(super) fn insert(&self, key: Key, held: Held) {
+    pub(super) fn insert(&self, key: Key, cached: CachedScore) {
         if let Some(table) = &self.table {
-            table.load().table.insert(key, held);
+            table.load().table.insert(key, cached);
         }
     }
 

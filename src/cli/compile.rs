@@ -7,7 +7,7 @@ pub mod coreml;
 
 use std::path::{Path, PathBuf};
 
-use rescored_core::domain::Cut;
+use rescored_core::domain::Truncation;
 use rescored_graph::compile::{Compiled, Refused, Sample};
 use rescored_graph::safetensors::NotBert;
 use rescored_graph::{
@@ -270,7 +270,7 @@ fn samples(manifest: &Manifest) -> Result<Vec<Sample>, CompileError> {
         .lines()
         .map(|line| {
             let pair: Pair = serde_json::from_str(line)?;
-            let fitted = tokenizer.pair(&tokenizer.query(&pair.query)?, &pair.document, &Cut::MODEL)?;
+            let fitted = tokenizer.pair(&tokenizer.query(&pair.query)?, &pair.document, &Truncation::MODEL)?;
             Ok(fitted.windows.iter().map(sample).collect::<Vec<_>>())
         })
         .collect::<Result<Vec<_>, CompileError>>()

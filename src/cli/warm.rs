@@ -40,7 +40,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 const SEARCH_PAUSES: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
 
-/// What a job is told.
+/// What a job is given.
 #[derive(Debug)]
 pub struct Options {
     /// Address of the sidecar: `http://host:port`.
@@ -281,10 +281,10 @@ impl Job<'_> {
         self.pace.slower();
         let mut state = lock(&self.state);
         state.totals.retries += 1;
-        let (told, since) = state.waiting.get_or_insert_with(|| (String::new(), Instant::now()));
+        let (reported, since) = state.waiting.get_or_insert_with(|| (String::new(), Instant::now()));
         let waited = since.elapsed();
         // Once for each reason, not once for each try.
-        let news = (*told != why).then(|| told.clone_from(&why));
+        let news = (*reported != why).then(|| reported.clone_from(&why));
         drop(state);
         if waited >= self.patience {
             let url = self.sender.url().to_owned();

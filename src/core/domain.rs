@@ -65,7 +65,7 @@ pub enum CutSide {
 /// What to do with a document that does not fit beside its query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LongDocuments {
-    /// Read as many tokens as fit, from the side that [`Cut::side`] keeps.
+    /// Read as many tokens as fit, from the side that [`Truncation::side`] keeps.
     #[default]
     Truncate,
     /// Read the document in overlapping windows, and let the best window speak for it; at most this many windows.
@@ -78,7 +78,7 @@ pub enum LongDocuments {
 /// How the texts of a request are fitted into the model's length. Part of a score's identity: it is hashed into cache
 /// keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cut {
+pub struct Truncation {
     /// Tokens of a pair, specials included; `None` means the model's own limit. A larger value is lowered to it.
     pub max_length: Option<u32>,
     /// Tokens of the document alone, when the caller bounds them.
@@ -89,13 +89,13 @@ pub struct Cut {
     pub long_documents: LongDocuments,
 }
 
-impl Cut {
+impl Truncation {
     /// The model's own length, the end of the document given up.
     pub const MODEL: Self =
         Self { max_length: None, max_document: None, side: CutSide::Right, long_documents: LongDocuments::Truncate };
 }
 
-impl Default for Cut {
+impl Default for Truncation {
     fn default() -> Self {
         Self::MODEL
     }

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select};
 
-use super::claim::Arrival;
-use super::crew::{self, Crew};
+use super::pair_ticket::Arrival;
 use super::planner::Planner;
 use super::scheduler::{Action, Event, Scheduler, Threads, Waits};
 use super::tokenise;
+use super::worker_pool::{self, WorkerPool};
 
 /// What the engine's handle sends.
 #[derive(Debug)]
@@ -21,30 +21,30 @@ pub(super) struct Callers {
     /// Requests. Gone when the engine's handle is.
     pub(super) arrivals: Receiver<Arrival>,
     /// Somebody who waited has gone. Room for one, since one look serves all.
-    pub(super) gone: Receiver<()>,
+    pub(super) cancelled: Receiver<()>,
 }
 
 /// Those who are given something to do, as this thread sees them.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct WorkerHandles {
     pub(super) tokenisers: tokenise::Ends,
-    pub(super) workers: crew::Ends,
-    pub(super) crew: Arc<Crew>,
+    pub(super) workers: worker_pool::Ends,
+    pub(super) pool: Arc<WorkerPool>,
 }
 
 /// Starts the thread.
 pub(super) fn spawn(
     (planner, waits): (Planner, Waits),
     callers: Callers,
-    hands: Hands,
+    handles: WorkerHandles,
 ) -> std::io::Result<JoinHandle<()>> {
-    let notice = super::DeathNotice(Arc::clone(&hands.crew.pool.around.health));
-    let threads = Threads { readers: hands.tokenisers.threads, workers: hands.crew.pool.size() };
+    let notice = super::DeathNotice(Arc::clone(&handles.pool.supervisor.context.health));
+    let threads = Threads { readers: handles.tokenisers.threads, workers: handles.pool.supervisor.size() };
     let dispatcher = Dispatcher {
         scheduler: Scheduler::new(planner, waits, threads),
         arrivals: Some(callers.arrivals),
-        gone: callers.gone,
-        hands,
+        cancelled: callers.cancelled,
+        handles,
     };
     std::thread::Builder::new().name("planner".to_owned()).spawn(move || {
         let _notice = notice;
@@ -57,8 +57,8 @@ struct Dispatcher {
     scheduler: Scheduler,
     /// `None` once the engine's handle is gone.
     arrivals: Option<Receiver<Arrival>>,
-    gone: Receiver<()>,
-    hands: Hands,
+    cancelled: Receiver<()>,
+    handles: WorkerHandles,
 }
 
 /// What a wait came to.
@@ -91,10 +91,10 @@ impl Dispatcher {
     /// Whether there is still somebody to do it. Never waits: whoever is given something has said that it is free.
     fn act(&self, action: Action) -> bool {
         match action {
-            Action::Read(texts) => self.hands.tokenisers.texts.send(texts).is_ok(),
-            Action::Run(part) => self.hands.workers.batches.send(part).is_ok(),
+            Action::Read(texts) => self.handles.tokenisers.texts.send(texts).is_ok(),
+            Action::Run(micro_batch) => self.handles.workers.batches.send(micro_batch).is_ok(),
             Action::StopUnwanted => {
-                self.hands.crew.pool.stop_unwanted(Instant::now());
+                self.handles.pool.supervisor.stop_unwanted(Instant::now());
                 true
             }
         }
@@ -105,9 +105,9 @@ impl Dispatcher {
         let mut select = Select::new();
         let arrivals = self.arrivals.as_ref().map(|arrivals| select.recv(arrivals));
         // Its other end lives as long as that of the arrivals: without them it is always ready and tells nothing.
-        let gone = self.arrivals.as_ref().map(|_| select.recv(&self.gone));
-        let tokenised = select.recv(&self.hands.tokenisers.tokenised);
-        let free = select.recv(&self.hands.workers.free);
+        let cancelled = self.arrivals.as_ref().map(|_| select.recv(&self.cancelled));
+        let tokenised = select.recv(&self.handles.tokenisers.tokenised);
+        let free = select.recv(&self.handles.workers.free);
         let chosen = match self.scheduler.wakes_at() {
             Some(soonest) => select.select_deadline(soonest),
             None => Ok(select.select()),
@@ -115,15 +115,15 @@ impl Dispatcher {
         let Ok(chosen) = chosen else { return Woken::By(Event::TimePassed) };
         let index = Some(chosen.index());
         if index == Some(tokenised) {
-            let done = chosen.recv(&self.hands.tokenisers.tokenised);
+            let done = chosen.recv(&self.handles.tokenisers.tokenised);
             return done.map_or(Woken::Alone, |done| Woken::By(Event::Tokenised(done)));
         }
         if index == Some(free) {
-            let free = chosen.recv(&self.hands.workers.free);
-            return free.map_or(Woken::Alone, |free| Woken::By(Event::Free(free.spent)));
+            let free = chosen.recv(&self.handles.workers.free);
+            return free.map_or(Woken::Alone, |free| Woken::By(Event::WorkerIdle(free.spent)));
         }
-        if index == gone {
-            return chosen.recv(&self.gone).map_or(Woken::HandleGone, |()| Woken::By(Event::CallerGone));
+        if index == cancelled {
+            return chosen.recv(&self.cancelled).map_or(Woken::HandleGone, |()| Woken::By(Event::CallerGone));
         }
         match (&self.arrivals, index == arrivals) {
             (Some(arrivals), true) => {

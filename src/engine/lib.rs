@@ -1,51 +1,52 @@
 //! Pairs in, logits out: tokenisation, batching, scheduling and the workers.
 //!
-//! The way of a pair: [`Engine::submit`] admits whole requests that fit and are predicted to be in time (`ledger`); the
-//! planner thread (`dispatcher`) hands chunks of texts to tokenizer threads and micro-batches of encodings to workers, as
-//! `scheduler` says in the order that `planner` decides; every pair is answered once through the request's [`Sink`].
+//! The way of a pair: [`Engine::submit`] admits whole requests that fit and are predicted to be in time (`admission`);
+//! the planner thread (`dispatcher`) hands chunks of texts to tokenizer threads and micro-batches of encodings to
+//! workers, as `scheduler` says in the order that `planner` decides; every pair is answered once through the request's
+//! [`Sink`].
 //!
 //! The concurrency contract:
 //! 1. a scorer belongs to one worker thread for life;
 //! 2. every channel is bounded, `submit` refuses instead of waiting, nothing waits unseen;
 //! 3. a pair that nobody waits for any more, or whose deadline has passed, costs no inference;
 //! 4. dropping the last [`Engine`] ends the threads after the work they hold;
-//! 5. every admitted pair is answered exactly once, also when a worker dies: its claim (`src/engine/claim.rs`) answers
-//!    when it is dropped;
-//! 6. locks are leaves: `ledger`'s, held for arithmetic, and a worker's desk's (`slot`), under which only a [`Sink`] and
-//!    the ledger are asked;
-//! 7. a worker that hangs is told to stop (`pool`), then left behind and replaced (`crew`); its pairs are answered all the
-//!    same.
+//! 5. every admitted pair is answered exactly once, also when a worker dies: its ticket (`src/engine/pair_ticket.rs`)
+//!    answers when it is dropped;
+//! 6. locks are leaves: `admission`'s, held for arithmetic, and a worker's slot's (`worker_slot`), under which only a
+//!    [`Sink`] and the admission state are asked;
+//! 7. a worker that hangs is asked to stop (`supervisor`), then left behind and replaced (`worker_pool`); its pairs are
+//!    answered all the same.
 //!
-//! What is decided is decided without threads, channels and clocks: by `ledger`, `scheduler` with its `planner`, `claim`,
-//! `slot`, `pool` and `runner`, to whom the time is told; around them `dispatcher`, `tokenise`, `worker` and `crew` are the
-//! threads. The simulator drives the same parts on a time of its own.
+//! What is decided is decided without threads, channels and clocks: by `admission`, `scheduler` with its `planner`,
+//! `pair_ticket`, `worker_slot`, `supervisor` and `runner`, which are given the time; around them `dispatcher`,
+//! `tokenise`, `worker` and `worker_pool` are the threads. The simulator drives the same parts on a time of its own.
 //!
 //! It must not know caches, keys, rankings or HTTP.
 
-mod claim;
-mod crew;
+mod admission;
 mod dispatcher;
-mod entrance;
-mod ledger;
 mod loading;
 pub mod mutation;
 pub mod options;
+mod pair_ticket;
 mod pin;
 mod planner;
-mod pool;
 mod quarantine;
 mod runner;
+mod running_passes;
 mod scheduler;
 #[cfg(any(test, feature = "testing"))]
 #[path = "tests/simulated.rs"]
 pub mod simulated;
-mod slot;
 mod start;
+mod submit;
+mod supervisor;
 mod timeline;
 mod tokenise;
-mod underway;
 mod work;
 mod worker;
+mod worker_pool;
+mod worker_slot;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -57,17 +58,17 @@ use rescored_process::health::Health;
 use rescored_process::metrics::Metrics;
 use rescored_runtime::Model;
 
-use claim::Job;
-use crew::{Crew, Watchdog};
-use dispatcher::Hands;
-use entrance::Entrance;
-use ledger::{Denied, Why};
+use admission::{RejectReason, Rejection};
+use dispatcher::WorkerHandles;
 pub use options::{Options, Pinning, Quota};
-use pool::Pool;
+use pair_ticket::Job;
 use scheduler::Waits;
 pub use start::StartError;
+use submit::Submitter;
+use supervisor::WorkerSupervisor;
 pub use timeline::Timeline;
 pub use work::{Order, Work};
+use worker_pool::{Watchdog, WorkerPool};
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
 /// not keep up, which is a refusal like a full queue.
@@ -76,15 +77,16 @@ const INTAKE: usize = 1024;
 /// Where a request's outcomes go. Called from worker threads; must be quick and must not panic.
 pub trait Sink: Send + Sync {
     /// Takes the outcome of pair `slot`. Called exactly once for each pair of the work.
-    fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>);
+    fn settle(&self, slot: usize, outcome: Result<Scored, PairError>);
 
-    /// Until when anybody waits for pair `slot`. After a `None`, or past that instant, the pair may be dropped unscored.
+    /// Until when anybody waits for pair `slot`. After a `None`, or past that instant, the pair may be dropped
+    /// unscored.
     fn wanted_until(&self, slot: usize) -> Option<Instant>;
 }
 
 /// Why a pair has no score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PairFault {
+pub enum PairError {
     /// It does not fit and cutting was forbidden.
     TooLong {
         /// Tokens of the whole pair.
@@ -108,7 +110,7 @@ pub enum PairFault {
     Lost,
 }
 
-impl PairFault {
+impl PairError {
     /// A short fixed word, for metrics and logs.
     pub const fn word(self) -> &'static str {
         match self {
@@ -126,7 +128,7 @@ impl PairFault {
 
 /// Why work was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum AdmissionError {
     /// Too many tokens of its model are waiting.
     Full {
         /// Estimated tokens waiting.
@@ -164,13 +166,14 @@ pub struct Times {
     pub timeline: Timeline,
 }
 
-/// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted, and [`Gone`] has it asked.
+/// Admitted work. Dropping it does not cancel: the [`Sink`] says what is still wanted, and [`CancelNotifier`] has it
+/// asked.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct WorkHandle {
     job: Arc<Job>,
 }
 
-impl Ticket {
+impl WorkHandle {
     /// Where the time went so far.
     pub fn times(&self) -> Times {
         self.job.times()
@@ -182,19 +185,20 @@ impl Ticket {
         self.job.work.documents.len() as u64
     }
 
-    /// Somebody who waited for its pairs has gone; [`Gone::tell`] has the engine look whether anybody is left.
-    pub fn forsake(&self) {
-        self.job.forsake();
+    /// Somebody who waited for its pairs has gone; [`CancelNotifier::notify`] has the engine look whether anybody is
+    /// left.
+    pub fn abandon(&self) {
+        self.job.abandon();
     }
 }
 
 /// Tells the engine that somebody who waited has gone, so that it drops at once what nobody waits for.
 #[derive(Clone, Debug)]
-pub struct Gone(Sender<()>);
+pub struct CancelNotifier(Sender<()>);
 
-impl Gone {
+impl CancelNotifier {
     /// Tells it. Never waits.
-    pub fn tell(&self) {
+    pub fn notify(&self) {
         // Full: it is about to look anyway. Disconnected: it is gone, and with it all work.
         let _ = self.0.try_send(());
     }
@@ -215,7 +219,7 @@ impl Drop for DeathNotice {
 #[derive(Debug)]
 pub struct Engine {
     // Above the threads: fields drop in order, and threads end when the intake is gone.
-    entrance: Entrance,
+    submitter: Submitter,
     /// `None` in the simulator, which does their work.
     threads: Option<Threads>,
 }
@@ -224,15 +228,15 @@ pub struct Engine {
 #[derive(Debug)]
 struct Threads {
     all: Vec<JoinHandle<()>>,
-    crew: Arc<Crew>,
-    // Below the crew: it looks after the workers until the last has ended.
+    pool: Arc<WorkerPool>,
+    // Below the worker pool: it looks after the workers until the last has ended.
     _watchdog: Watchdog,
     started: Receiver<Result<(), StartError>>,
 }
 
 /// What the engine needs of the rest of the process.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub struct EngineContext {
     /// Figures.
     pub metrics: Arc<Metrics>,
     /// Dead workers are reported here.
@@ -244,31 +248,32 @@ impl Engine {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Self> {
+    pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, context: &EngineContext) -> std::io::Result<Self> {
         let count = options.count(models.iter().map(|model| model.batching));
         let cards: Vec<_> = models.iter().map(|model| &model.card).collect();
-        let (entrance, callers) = Entrance::open((options, count), &cards, around);
-        let ledger = &entrance.ledger;
-        let pool = Pool::new((count, options.stuck_after), &cards, ledger, around);
-        let workers = crew::spawn(pool, options.pinning, models)?;
-        let tokenisers = tokenise::spawn(options.tokenisers, models, around)?;
+        let (submitter, callers) = Submitter::open((options, count), &cards, context);
+        let admission = &submitter.admission;
+        let supervisor = WorkerSupervisor::new((count, options.stuck_after), &cards, admission, context);
+        let workers = worker_pool::spawn(supervisor, options.pinning, models)?;
+        let tokenisers = tokenise::spawn(options.tokenisers, models, context)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
         let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {
-            company: model.company,
+            policy: model.batching_policy,
             tokens: options.batch_tokens.unwrap_or(model.batching.tokens),
-            // Whoever waits for company wants passes to be large.
+            // Whoever waits for more pairs wants passes to be large.
             spread: if wait.is_zero() { count } else { 1 },
             weight: quota.weight,
         };
-        let batchings: Vec<_> = models.iter().zip(&waits).zip(&entrance.quotas).map(batching).collect();
+        let batchings: Vec<_> = models.iter().zip(&waits).zip(&submitter.quotas).map(batching).collect();
         let planner = planner::Planner::new(&batchings).with_readers(options.tokenisers);
-        let hands = Hands { tokenisers: tokenisers.ends, workers: workers.ends, crew: Arc::clone(&workers.crew) };
+        let handles =
+            WorkerHandles { tokenisers: tokenisers.ends, workers: workers.ends, pool: Arc::clone(&workers.pool) };
         // Who sets a time wants it waited; of our own accord we keep no device idle.
         let waits = Waits { longest: waits, whatever: options.batch_wait.is_some() };
-        let mut all = vec![dispatcher::spawn((planner, waits), callers, hands)?];
+        let mut all = vec![dispatcher::spawn((planner, waits), callers, handles)?];
         all.extend(tokenisers.threads);
-        let threads = Threads { all, crew: workers.crew, _watchdog: workers.watchdog, started: workers.started };
-        Ok(Self { entrance, threads: Some(threads) })
+        let threads = Threads { all, pool: workers.pool, _watchdog: workers.watchdog, started: workers.started };
+        Ok(Self { submitter, threads: Some(threads) })
     }
 
     /// Blocks until every worker has loaded its models and has run one forward pass of each.
@@ -285,7 +290,7 @@ impl Engine {
     /// The first worker's failure, or [`StartError::Unfinished`].
     pub fn wait_until_warm_while(&self, wanted: &dyn Fn() -> bool) -> Result<(), StartError> {
         let Some(threads) = &self.threads else { return Ok(()) };
-        for _ in 0..threads.crew.pool.size() {
+        for _ in 0..threads.pool.supervisor.size() {
             loop {
                 match threads.started.recv_timeout(loading::LOOK_EVERY) {
                     Ok(outcome) => break outcome?,
@@ -300,35 +305,35 @@ impl Engine {
 
     /// Ids of the models that workers are loading, or running for the first time.
     pub fn loading(&self) -> Vec<String> {
-        self.threads.as_ref().map(|threads| threads.crew.loads()).unwrap_or_default()
+        self.threads.as_ref().map(|threads| threads.pool.loads()).unwrap_or_default()
     }
 
     /// Admits work, or refuses it at once. Outcomes go to `sink`.
     ///
     /// # Errors
-    /// [`Refusal`]; `sink` is not called then.
-    pub fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<Ticket, Refusal> {
-        self.entrance.submit(work, sink, now)
+    /// [`AdmissionError`]; `sink` is not called then.
+    pub fn submit(&self, work: Work, sink: Arc<dyn Sink>, now: Instant) -> Result<WorkHandle, AdmissionError> {
+        self.submitter.submit(work, sink, now)
     }
 
     /// What tells this engine that somebody who waited has gone.
-    pub fn gone(&self) -> Gone {
-        self.entrance.gone.clone()
+    pub fn cancel_notifier(&self) -> CancelNotifier {
+        self.submitter.cancel_notifier.clone()
     }
 
     /// What each model has of what they share.
     pub fn quotas(&self) -> &[Quota] {
-        &self.entrance.quotas
+        &self.submitter.quotas
     }
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        let Denied { why, queued, limit, retry_after } = denied;
+impl From<Rejection> for AdmissionError {
+    fn from(rejection: Rejection) -> Self {
+        let Rejection { why, queued, limit, retry_after } = rejection;
         match why {
-            Why::Full => Self::Full { queued, limit, retry_after },
-            Why::Late(predicted) => Self::Late { queued, predicted: Some(predicted), retry_after },
-            Why::Crowded => Self::Late { queued, predicted: None, retry_after },
+            RejectReason::Full => Self::Full { queued, limit, retry_after },
+            RejectReason::Late(predicted) => Self::Late { queued, predicted: Some(predicted), retry_after },
+            RejectReason::Crowded => Self::Late { queued, predicted: None, retry_after },
         }
     }
 }
@@ -336,12 +341,12 @@ impl From<Denied> for Refusal {
 impl Drop for Engine {
     fn drop(&mut self) {
         let Some(threads) = &mut self.threads else { return };
-        threads.crew.close();
-        self.entrance.intake = None;
+        threads.pool.close();
+        self.submitter.intake = None;
         for thread in threads.all.drain(..) {
             // A thread that panicked has been reported by its guard.
             drop(thread.join());
         }
-        threads.crew.join();
+        threads.pool.join();
     }
 }

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rescored_runtime::{Batch, Brake, Company, Encoding, Model, Scorer, ScorerError};
+use rescored_runtime::{Batch, BatchingPolicy, CancelHandle, Encoding, Model, Scorer, ScorerError};
 
 use super::StartError;
-use super::crew::Crew;
+use super::worker_pool::WorkerPool;
 
 /// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
 const WARM_UP_TOKENS: u32 = 128;
@@ -27,50 +27,50 @@ pub(super) const PATIENCE_TO_END: Duration = Duration::from_secs(1);
 
 /// See the module. Empty while its worker loads nothing.
 #[derive(Default)]
-pub(super) struct Loading(Mutex<Option<Underway>>);
+pub(super) struct Loading(Mutex<Option<CurrentLoad>>);
 
-struct Underway {
+struct CurrentLoad {
     /// The model, by its place among the engine's.
     model: usize,
     /// What ends its first forward pass, once there is one.
-    brake: Option<Arc<dyn Brake>>,
+    cancel_handle: Option<Arc<dyn CancelHandle>>,
 }
 
 impl Loading {
     /// A model begins to be loaded.
     pub(super) fn begin(&self, model: usize) {
-        *self.underway() = Some(Underway { model, brake: None });
+        *self.current() = Some(CurrentLoad { model, cancel_handle: None });
     }
 
-    /// It is about to run for the first time; where nobody wants that any more, it is told to stop before it begins.
-    pub(super) fn warm(&self, brake: Option<Arc<dyn Brake>>, is_unwanted: impl Fn() -> bool) {
-        let mut underway = self.underway();
-        if let Some(brake) = brake.as_ref().filter(|_| is_unwanted()) {
-            brake.stop();
+    /// It is about to run for the first time; where nobody wants that any more, it is asked to stop before it begins.
+    pub(super) fn warm(&self, cancel_handle: Option<Arc<dyn CancelHandle>>, is_unwanted: impl Fn() -> bool) {
+        let mut current = self.current();
+        if let Some(cancel_handle) = cancel_handle.as_ref().filter(|_| is_unwanted()) {
+            cancel_handle.stop();
         }
-        if let Some(underway) = underway.as_mut() {
-            underway.brake = brake;
+        if let Some(current) = current.as_mut() {
+            current.cancel_handle = cancel_handle;
         }
     }
 
     /// It runs, or cannot.
     pub(super) fn end(&self) {
-        *self.underway() = None;
+        *self.current() = None;
     }
 
     /// Ends the first forward pass that is going on, if one is.
     pub(super) fn stop(&self) {
-        if let Some(brake) = self.underway().as_ref().and_then(|underway| underway.brake.as_ref()) {
-            brake.stop();
+        if let Some(cancel_handle) = self.current().as_ref().and_then(|current| current.cancel_handle.as_ref()) {
+            cancel_handle.stop();
         }
     }
 
     /// The model that is being loaded.
     pub(super) fn model(&self) -> Option<usize> {
-        self.underway().as_ref().map(|underway| underway.model)
+        self.current().as_ref().map(|current| current.model)
     }
 
-    fn underway(&self) -> MutexGuard<'_, Option<Underway>> {
+    fn current(&self) -> MutexGuard<'_, Option<CurrentLoad>> {
         // No code that can panic runs under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,14 +85,17 @@ pub(super) fn ids(loading: impl Iterator<Item = usize>, models: &[Arc<Model>]) -
 }
 
 /// Builds one scorer a model for a worker, and runs each.
-pub(super) fn build((crew, worker): (&Crew, usize), batch: &mut Batch) -> Result<Vec<Box<dyn Scorer>>, StartError> {
-    let loading = crew.loading(worker);
-    let mut scorers = Vec::with_capacity(crew.models.len());
-    for (place, model) in crew.models.iter().enumerate() {
+pub(super) fn build(
+    (pool, worker): (&WorkerPool, usize),
+    batch: &mut Batch,
+) -> Result<Vec<Box<dyn Scorer>>, StartError> {
+    let loading = pool.loading(worker);
+    let mut scorers = Vec::with_capacity(pool.models.len());
+    for (place, model) in pool.models.iter().enumerate() {
         loading.begin(place);
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut scorer = model.scorers.build()?;
-            loading.warm(scorer.brake(), || crew.pool.is_closing());
+            loading.warm(scorer.cancel_handle(), || pool.supervisor.is_closing());
             first_passes(model, &mut scorer, batch)?;
             Ok(scorer)
         }));
@@ -110,13 +113,13 @@ fn first_passes(model: &Model, scorer: &mut Box<dyn Scorer>, batch: &mut Batch) 
     let mut run = |tokens: u32, pairs: usize| {
         let length = tokens.min(model.card.max_length);
         let pair = Encoding::new(vec![1; length as usize], length / 2, 0);
-        model.company.arrange(&vec![&pair; pairs], batch);
+        model.batching_policy.arrange(&vec![&pair; pairs], batch);
         scorer.score(batch).map(drop)
     };
     // A model that takes shorter pairs only than it says runs, and is told so when it proves itself.
     run(WARM_UP_TOKENS, 1).or_else(|error| run(SHORT_TOKENS, 1).map_err(|_| error))?;
-    if model.company != Company::Alone {
-        // Passes that fail for their company would be halved later, and only be slow.
+    if model.batching_policy != BatchingPolicy::Alone {
+        // Passes that fail because they hold several pairs would be halved later, and only be slow.
         run(SHORT_TOKENS, 2)?;
     }
     Ok(())

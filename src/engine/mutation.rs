@@ -1,12 +1,8 @@
-//! Faults that were mended, put back one at a time by the simulator's own test, which has to find them.
+//! Faults that were fixed, put back one at a time by the simulator's own test, which has to find them.
 //!
 //! Outside of tests nothing is ever put back, and the compiler leaves all of this out.
 
 /// What is put back.
-#[cfg_attr(
-    not(any(test, feature = "testing")),
-    expect(dead_code, reason = "one of them is put back by the simulator itself")
-)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
     /// A request's virtual finish is where a plain estimate put it when it came, and stays there (case A5).

@@ -1,4 +1,4 @@
-//! What the engine can be told.
+//! Options of the engine.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct Options {
     /// Tokens, padding included, of one forward pass; a single longer pair still goes alone. `None` leaves it to the
     /// model.
     pub batch_tokens: Option<usize>,
-    /// How long a forward pass that is not full waits for company. `None` leaves it to the model.
+    /// How long a forward pass that is not full waits for more pairs. `None` leaves it to the model.
     pub batch_wait: Option<Duration>,
     /// Estimated tokens that may wait before new work is refused; the models share them by weight.
     pub queue_tokens: u64,

@@ -23,7 +23,7 @@
 //!
 //! **Batching.** A pass takes from the request whose turn it is, then from the next in turn. Within a request the longest
 //! encodings go first, so that workers finish together, unless its caller takes a part of the answer: then they go as
-//! given. [`Company`] says which encodings may share a pass. Where some of a request wait that do not fit, later
+//! given. [`BatchingPolicy`] says which encodings may share a pass. Where some of a request wait that do not fit, later
 //! requests may fill the pass only out of what equal sharing owes them already, and only as far as those that they
 //! overtake can spare it: what equal sharing serves until their finish, less what they still need.
 //!
@@ -45,7 +45,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rescored_core::domain::Priority;
-use rescored_runtime::Company;
+use rescored_runtime::BatchingPolicy;
 
 use super::Order;
 use super::mutation::{self, Mutation};
@@ -62,7 +62,7 @@ use pass::Pass;
 pub(super) type JobId = usize;
 
 /// Names an encoding of a request, counted in the order they became ready.
-pub(super) type UnitId = usize;
+pub(super) type SequenceId = usize;
 
 /// Documents tokenised in one go, at most: long enough to be worth a hand-over, short enough that the first forward pass of
 /// a small request starts after a millisecond. Where there are threads enough, the documents of one request are spread over
@@ -85,7 +85,7 @@ const BATCHES_AHEAD: u64 = 64;
 /// Requests that are looked at for one pass: what it costs to plan one stays the same however many wait.
 const REACH: usize = 64;
 
-/// What the planner is told of an admitted request.
+/// What the planner is given of an admitted request.
 #[derive(Clone, Debug)]
 pub(super) struct Arrived {
     pub(super) job: JobId,
@@ -122,7 +122,7 @@ pub(super) struct Returned<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Planned {
     pub(super) model: usize,
-    pub(super) units: Vec<(JobId, UnitId)>,
+    pub(super) sequences: Vec<(JobId, SequenceId)>,
     /// Real tokens in it.
     pub(super) tokens: u64,
     /// How long it will take, once passes of the model have been measured.
@@ -134,7 +134,7 @@ pub(super) struct Planned {
 /// How a model's passes are made up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batching {
-    pub(super) company: Company,
+    pub(super) policy: BatchingPolicy,
     /// Tokens, padding included, of one pass at most, or one encoding.
     pub(super) tokens: usize,
     /// Workers that few pairs are spread over; 1 where a pass is better large.
@@ -148,7 +148,7 @@ pub(super) struct Batching {
 pub(super) enum Outlook {
     /// Nothing is ready.
     Nothing,
-    /// A pass of this model that company would make larger.
+    /// A pass of this model that more pairs would make larger.
     Room {
         /// The model.
         model: usize,
@@ -171,7 +171,7 @@ pub(super) struct Planner {
 /// A model as the planner sees it.
 #[derive(Debug)]
 struct Served {
-    company: Company,
+    policy: BatchingPolicy,
     limit: u64,
     spread: u64,
     cost: Cost,
@@ -183,7 +183,7 @@ impl Planner {
         let served = |batching: &Batching| {
             let limit = batching.tokens.max(1) as u64;
             let spread = batching.spread.max(1) as u64;
-            Served { company: batching.company, limit, spread, cost: Cost::new(limit) }
+            Served { policy: batching.policy, limit, spread, cost: Cost::new(limit) }
         };
         Self {
             models: models.iter().map(served).collect(),
@@ -254,8 +254,13 @@ impl Planner {
     }
 
     /// Of a request, only these unread documents and these encodings are wanted any more.
-    pub(super) fn retain(&mut self, job: JobId, document: impl Fn(usize) -> bool, unit: impl Fn(UnitId) -> bool) {
-        self.change(job, |flow| flow.retain(document, unit));
+    pub(super) fn retain(
+        &mut self,
+        job: JobId,
+        document: impl Fn(usize) -> bool,
+        sequence: impl Fn(SequenceId) -> bool,
+    ) {
+        self.change(job, |flow| flow.retain(document, sequence));
     }
 
     /// A forward pass is over.
@@ -272,7 +277,7 @@ impl Planner {
         let Some((served, queue)) = self.models.get(model).zip(class.queues.get(model)) else {
             return Outlook::Nothing;
         };
-        if pass::fills(served.company, served.cost.budget(), queue.amount) {
+        if pass::fills(served.policy, served.cost.budget(), queue.amount) {
             Outlook::Full
         } else {
             Outlook::Room { model }
@@ -283,14 +288,14 @@ impl Planner {
     /// the planner then, and so are those that turned out not to be `wanted` any more, which cost nobody anything.
     pub(super) fn next_batch(
         &mut self,
-        underway: u64,
-        wanted: &mut dyn FnMut(JobId, UnitId) -> bool,
+        running: u64,
+        wanted: &mut dyn FnMut(JobId, SequenceId) -> bool,
     ) -> Option<Planned> {
         let (priority, model) = self.next_model()?;
         let class = if priority == Priority::WarmUp { &self.warm_up } else { &self.live };
         let (served, queue) = self.models.get(model).zip(class.queues.get(model))?;
-        let share = (class.waiting + underway).div_ceil(served.spread);
-        let mut pass = Pass::new(served.company, served.cost.budget(), share);
+        let share = (class.waiting + running).div_ceil(served.spread);
+        let mut pass = Pass::new(served.policy, served.cost.budget(), share);
         let now = queue.passes.now();
         let turns: Vec<Turn> = queue.ready.iter().take(REACH).copied().collect();
         let mut touched = Vec::new();
@@ -304,7 +309,7 @@ impl Planner {
             ahead += self.jobs.get(&job).map_or(0, |flow| flow.ready_tokens);
             let limit = (slack < u64::MAX).then_some((now, slack));
             let emptied = self.change(job, |flow| {
-                flow.give(&mut pass, limit, &mut |unit| wanted(job, unit));
+                flow.give(&mut pass, limit, &mut |sequence| wanted(job, sequence));
                 flow.ready.is_empty()
             });
             slack = slack.saturating_sub(if limit.is_some() { pass.tokens() - before } else { 0 });
@@ -324,7 +329,7 @@ impl Planner {
         if let Some(queue) = class.queues.get_mut(model) {
             queue.passes.serve(tokens);
         }
-        Some(Planned { model, units: pass.into_units(), tokens, expected, touched })
+        Some(Planned { model, sequences: pass.into_units(), tokens, expected, touched })
     }
 
     /// Whether nothing of the request is left here: no text, no chunk on its way, no encoding.

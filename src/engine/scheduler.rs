@@ -1,22 +1,23 @@
-//! The decisions of the planner thread, without the thread: events in, actions out, the time is told.
+//! The decisions of the planner thread, without the thread: events in, actions out, the time is an argument.
 //!
-//! Owns the claims and encodings that wait, and how long a pass waits for company. What is read and what runs is the
-//! [`Planner`]'s decision, made when a tokenizer thread or a worker is free and not before. It must not know channels or
-//! clocks: the thread in `dispatcher` moves values between channels, and the simulator between queues of its own.
+//! Owns the tickets and encodings that wait, and how long a pass waits for more pairs. What is read and what runs is
+//! the [`Planner`]'s decision, made when a tokenizer thread or a worker is free and not before. It must not know
+//! channels or clocks: the thread in `dispatcher` moves values between channels, and the simulator between queues of
+//! its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::PairFault;
-use super::claim::{Arrival, Claim, Job, Unit};
+use super::PairError;
 use super::mutation::{self, Mutation};
+use super::pair_ticket::{Arrival, Job, PairTicket, Sequence};
 use super::planner::{Arrived, JobId, Outlook, Planner, Returned, Spent};
-use super::slot::Part;
+use super::running_passes::RunningPasses;
 use super::tokenise::{Texts, Tokenised};
-use super::underway::Underway;
+use super::worker_slot::MicroBatch;
 
-/// How long a pass that is not full waits for company.
+/// How long a pass that is not full waits for more pairs.
 #[derive(Debug)]
 pub(super) struct Waits {
     /// By model.
@@ -37,12 +38,12 @@ pub(super) struct Threads {
 pub(super) enum Event {
     /// A request was admitted.
     Arrived(Arrival),
-    /// Somebody who waited has gone: see [`Job::is_forsaken`].
+    /// Somebody who waited has gone: see [`Job::is_abandoned`].
     CallerGone,
     /// A tokenizer thread is done with its chunk and free for the next.
     Tokenised(Tokenised),
     /// A worker waits for a pass; what its last one cost.
-    Free(Option<Spent>),
+    WorkerIdle(Option<Spent>),
     /// Nothing but time going by.
     TimePassed,
 }
@@ -53,7 +54,7 @@ pub(super) enum Action {
     /// A tokenizer thread is free: it reads these.
     Read(Texts),
     /// A worker is free: it runs this.
-    Run(Part),
+    Run(MicroBatch),
     /// Forward passes that nobody waits for are to be stopped.
     StopUnwanted,
 }
@@ -72,8 +73,8 @@ pub(super) struct Scheduler {
     free_readers: usize,
     /// Workers that wait for a pass.
     free: usize,
-    underway: Underway,
-    /// While a worker is free and a pass waits for company: when it goes all the same.
+    running: RunningPasses,
+    /// While a worker is free and a pass waits for more pairs: when it goes all the same.
     ripens: Option<Instant>,
     stop_unwanted: bool,
 }
@@ -83,9 +84,9 @@ pub(super) struct Scheduler {
 struct Waiting {
     job: Arc<Job>,
     /// By document; `None` once handed to a tokenizer thread or not wanted.
-    claims: Vec<Option<Claim>>,
+    tickets: Vec<Option<PairTicket>>,
     /// By the planner's number; `None` once handed to a worker or not wanted.
-    units: Vec<Option<Unit>>,
+    sequences: Vec<Option<Sequence>>,
     /// Where it stands among the deadlines.
     deadline: Option<Instant>,
 }
@@ -93,22 +94,25 @@ struct Waiting {
 impl Waiting {
     /// Gives up what nobody waits for any more.
     fn sweep(&mut self, now: Instant) {
-        for claim in &mut self.claims {
-            drop(claim.take_if(|claim| !claim.is_live(now)));
+        for ticket in &mut self.tickets {
+            drop(ticket.take_if(|ticket| !ticket.is_live(now)));
         }
-        for unit in &mut self.units {
-            drop(unit.take_if(|unit| !unit.claim.is_live(now)));
+        for sequence in &mut self.sequences {
+            drop(sequence.take_if(|sequence| !sequence.ticket.is_live(now)));
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.claims.iter().all(Option::is_none) && self.units.iter().all(Option::is_none)
+        self.tickets.iter().all(Option::is_none) && self.sequences.iter().all(Option::is_none)
     }
 
     /// Until when somebody waits for any of it.
     fn wanted_until(&self) -> Option<Instant> {
-        let claims = self.claims.iter().flatten();
-        claims.chain(self.units.iter().flatten().map(|unit| &*unit.claim)).filter_map(Claim::wanted_until).max()
+        let tickets = self.tickets.iter().flatten();
+        tickets
+            .chain(self.sequences.iter().flatten().map(|sequence| &*sequence.ticket))
+            .filter_map(PairTicket::wanted_until)
+            .max()
     }
 }
 
@@ -124,7 +128,7 @@ impl Scheduler {
             workers: threads.workers,
             free_readers: threads.readers,
             free: 0,
-            underway: Underway::default(),
+            running: RunningPasses::default(),
             ripens: None,
             stop_unwanted: false,
         }
@@ -136,9 +140,9 @@ impl Scheduler {
             Event::Arrived(arrival) => self.arrive(arrival),
             Event::CallerGone => self.drop_unwanted(now),
             Event::Tokenised(done) => self.tokenised(done, now),
-            Event::Free(spent) => {
+            Event::WorkerIdle(spent) => {
                 self.free += 1;
-                self.underway.end();
+                self.running.end();
                 if let Some(spent) = spent {
                     self.planner.observe(&spent);
                 }
@@ -156,7 +160,7 @@ impl Scheduler {
         if let Some(texts) = self.next_texts(now) {
             return Some(Action::Read(texts));
         }
-        self.next_part(now).map(Action::Run)
+        self.next_micro_batch(now).map(Action::Run)
     }
 
     /// When to tell that [`Event::TimePassed`], at the latest.
@@ -173,13 +177,13 @@ impl Scheduler {
         while self.free_readers > 0 {
             let chunk = self.planner.next_chunk()?;
             let waiting = self.waiting.get_mut(&chunk.job);
-            let claims = waiting.map_or_else(Vec::new, |waiting| {
-                let taken = chunk.documents.iter().filter_map(|&document| waiting.claims.get_mut(document)?.take());
-                taken.filter(|claim| claim.is_live(now)).collect()
+            let tickets = waiting.map_or_else(Vec::new, |waiting| {
+                let taken = chunk.documents.iter().filter_map(|&document| waiting.tickets.get_mut(document)?.take());
+                taken.filter(|ticket| ticket.is_live(now)).collect()
             });
-            if !claims.is_empty() {
+            if !tickets.is_empty() {
                 self.free_readers -= 1;
-                return Some(Texts { job: chunk.job, model: chunk.model, expected: chunk.tokens, claims });
+                return Some(Texts { job: chunk.job, model: chunk.model, expected: chunk.tokens, tickets });
             }
             self.planner.tokenised(chunk.job, &Returned { expected: chunk.tokens, read: 0, lengths: &[] });
             self.forget_if_done(chunk.job);
@@ -187,30 +191,30 @@ impl Scheduler {
         None
     }
 
-    fn next_part(&mut self, now: Instant) -> Option<Part> {
+    fn next_micro_batch(&mut self, now: Instant) -> Option<MicroBatch> {
         while self.free > 0 && self.is_ripe(now) {
-            let mut units = Vec::new();
+            let mut sequences = Vec::new();
             let waiting = &mut self.waiting;
-            let planned = self.planner.next_batch(self.underway.left(now), &mut |job, unit| {
-                let unit = waiting.get_mut(&job).and_then(|waiting| waiting.units.get_mut(unit)?.take());
-                let unit = unit.filter(|unit| unit.claim.is_live(now));
-                let wanted = unit.is_some();
-                units.extend(unit);
+            let planned = self.planner.next_batch(self.running.left(now), &mut |job, sequence| {
+                let sequence = waiting.get_mut(&job).and_then(|waiting| waiting.sequences.get_mut(sequence)?.take());
+                let sequence = sequence.filter(|sequence| sequence.ticket.is_live(now));
+                let wanted = sequence.is_some();
+                sequences.extend(sequence);
                 wanted
             })?;
             for job in planned.touched {
                 self.forget_if_done(job);
             }
-            if !units.is_empty() {
+            if !sequences.is_empty() {
                 self.free -= 1;
-                self.underway.begin(now, (planned.tokens, planned.expected));
-                return Some(Part { model: planned.model, units });
+                self.running.begin(now, (planned.tokens, planned.expected));
+                return Some(MicroBatch { model: planned.model, sequences });
             }
         }
         None
     }
 
-    /// Whether the next pass goes now: it is full, or has waited for company as long as its model lets it.
+    /// Whether the next pass goes now: it is full, or has waited for more pairs as long as its model lets it.
     fn is_ripe(&mut self, now: Instant) -> bool {
         let wait = match self.planner.outlook() {
             Outlook::Nothing => {
@@ -238,7 +242,7 @@ impl Scheduler {
     }
 
     fn arrive(&mut self, arrival: Arrival) {
-        let Some((job, claims)) = arrival.take() else { return };
+        let Some((job, tickets)) = arrival.take() else { return };
         let id = self.next_job;
         self.next_job += 1;
         self.planner.arrive(Arrived {
@@ -250,26 +254,26 @@ impl Scheduler {
         });
         let deadline = Some(job.work.deadline);
         self.deadlines.insert((job.work.deadline, id));
-        let claims = claims.into_iter().map(Some).collect();
-        self.waiting.insert(id, Waiting { job, claims, units: Vec::new(), deadline });
+        let tickets = tickets.into_iter().map(Some).collect();
+        self.waiting.insert(id, Waiting { job, tickets, sequences: Vec::new(), deadline });
         self.forget_if_done(id);
     }
 
     fn tokenised(&mut self, done: Tokenised, now: Instant) {
         self.free_readers += 1;
-        let Tokenised { job, expected, read, units } = done;
+        let Tokenised { job, expected, read, sequences } = done;
         let Some(waiting) = self.waiting.get_mut(&job) else {
             // A request stays here while texts of it are read; whatever happened, nobody is left without an answer that
             // lets others try for themselves.
-            for unit in units.iter().filter(|_| !mutation::is(Mutation::ForgottenWhileRead)) {
-                unit.claim.refuse(PairFault::Abandoned);
+            for sequence in sequences.iter().filter(|_| !mutation::is(Mutation::ForgottenWhileRead)) {
+                sequence.ticket.refuse(PairError::Abandoned);
             }
             return;
         };
         let lengths: Vec<u32> =
-            units.iter().map(|unit| u32::try_from(unit.encoding.len()).unwrap_or(u32::MAX)).collect();
-        waiting.units.extend(units.into_iter().map(Some));
-        let is_late = waiting.deadline.is_none() || waiting.job.is_forsaken();
+            sequences.iter().map(|sequence| u32::try_from(sequence.encoding.len()).unwrap_or(u32::MAX)).collect();
+        waiting.sequences.extend(sequences.into_iter().map(Some));
+        let is_late = waiting.deadline.is_none() || waiting.job.is_abandoned();
         self.planner.tokenised(job, &Returned { expected, read, lengths: &lengths });
         if is_late {
             self.sweep(job, now);
@@ -294,8 +298,8 @@ impl Scheduler {
     /// Drops what nobody waits for any more: here, and in forward passes that are going on.
     fn drop_unwanted(&mut self, now: Instant) {
         self.stop_unwanted = true;
-        let forsaken = self.waiting.iter().filter(|(_, waiting)| waiting.job.is_forsaken());
-        for id in forsaken.map(|(id, _)| *id).collect::<Vec<_>>() {
+        let abandoned = self.waiting.iter().filter(|(_, waiting)| waiting.job.is_abandoned());
+        for id in abandoned.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.sweep(id, now);
         }
     }
@@ -305,11 +309,11 @@ impl Scheduler {
     fn sweep(&mut self, id: JobId, now: Instant) {
         let Some(waiting) = self.waiting.get_mut(&id) else { return };
         waiting.sweep(now);
-        let (claims, units) = (&waiting.claims, &waiting.units);
+        let (tickets, sequences) = (&waiting.tickets, &waiting.sequences);
         self.planner.retain(
             id,
-            |document| claims.get(document).is_some_and(Option::is_some),
-            |unit| units.get(unit).is_some_and(Option::is_some),
+            |document| tickets.get(document).is_some_and(Option::is_some),
+            |sequence| sequences.get(sequence).is_some_and(Option::is_some),
         );
         if waiting.deadline.is_none() {
             waiting.deadline = waiting.wanted_until();

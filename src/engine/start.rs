@@ -1,6 +1,6 @@
 //! Why an engine did not start.
 //!
-//! Owns what is told of it: the model, its file, what to run. It must not know how workers load.
+//! Owns what is reported about it: the model, its file, what to run. It must not know how workers load.
 
 use rescored_runtime::ScorerError;
 

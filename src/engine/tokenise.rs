@@ -13,9 +13,9 @@ use rescored_core::domain::EmptyDocuments;
 use rescored_runtime::tokenizer::{EncodeError, Fitted};
 use rescored_runtime::{Model, PairTokenizer};
 
-use super::claim::{Claim, Job, Unit};
+use super::pair_ticket::{Job, PairTicket, Sequence};
 use super::planner::JobId;
-use super::{DeathNotice, PairFault, Surroundings};
+use super::{DeathNotice, EngineContext, PairError};
 
 /// Texts to tokenise.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Texts {
     pub(super) model: usize,
     /// Tokens that the planner expects of them.
     pub(super) expected: u64,
-    pub(super) claims: Vec<Claim>,
+    pub(super) tickets: Vec<PairTicket>,
 }
 
 /// What came of them.
@@ -35,7 +35,7 @@ pub(super) struct Tokenised {
     pub(super) expected: u64,
     /// Estimated tokens of those that became encodings.
     pub(super) read: u64,
-    pub(super) units: Vec<Unit>,
+    pub(super) sequences: Vec<Sequence>,
 }
 
 /// The planner thread's ends of the channels.
@@ -64,36 +64,36 @@ pub(super) struct Reading {
     begun: Instant,
     /// Whose texts they are; `None` when there are none.
     job: Option<Arc<Job>>,
-    claims: std::vec::IntoIter<Claim>,
+    tickets: std::vec::IntoIter<PairTicket>,
     read: u64,
-    units: Vec<Unit>,
+    sequences: Vec<Sequence>,
 }
 
 impl Reading {
     pub(super) fn new(texts: Texts, now: Instant) -> Self {
-        let Texts { job: id, expected, claims, .. } = texts;
-        let job = claims.first().map(|claim| Arc::clone(claim.job()));
-        let units = Vec::with_capacity(claims.len());
-        Self { id, expected, begun: now, job, claims: claims.into_iter(), read: 0, units }
+        let Texts { job: id, expected, tickets, .. } = texts;
+        let job = tickets.first().map(|ticket| Arc::clone(ticket.job()));
+        let sequences = Vec::with_capacity(tickets.len());
+        Self { id, expected, begun: now, job, tickets: tickets.into_iter(), read: 0, sequences }
     }
 
     /// The next pair to read: those that nobody wants any more are left out.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Claim> {
-        self.claims.find(|claim| claim.is_live(now))
+    pub(super) fn next(&mut self, now: Instant) -> Option<PairTicket> {
+        self.tickets.find(|ticket| ticket.is_live(now))
     }
 
     /// Takes what came of a pair's text.
-    pub(super) fn take(&mut self, claim: Claim, fitted: Result<Fitted, EncodeError>, now: Instant) {
+    pub(super) fn take(&mut self, ticket: PairTicket, fitted: Result<Fitted, EncodeError>, now: Instant) {
         match fitted {
             Ok(fitted) => {
-                self.read += claim.estimate();
-                self.units.extend(claim.into_units(fitted, now));
+                self.read += ticket.estimate();
+                self.sequences.extend(ticket.into_units(fitted, now));
             }
-            Err(EncodeError::TooLong { tokens, limit }) => claim.refuse(PairFault::TooLong { tokens, limit }),
-            Err(EncodeError::NoToken { cut }) => claim.without_text(cut),
-            Err(EncodeError::Refused) => claim.refuse(PairFault::Untokenisable),
+            Err(EncodeError::TooLong { tokens, limit }) => ticket.refuse(PairError::TooLong { tokens, limit }),
+            Err(EncodeError::NoToken { cut }) => ticket.without_text(cut),
+            Err(EncodeError::Refused) => ticket.refuse(PairError::Untokenisable),
             // It has been answered already, with why it is not wanted.
-            Err(EncodeError::Stopped) => claim.refuse(PairFault::Abandoned),
+            Err(EncodeError::Stopped) => ticket.refuse(PairError::Abandoned),
         }
     }
 
@@ -102,19 +102,19 @@ impl Reading {
         if let Some(job) = self.job {
             job.tokenised_for((self.begun, now));
         }
-        Tokenised { job: self.id, expected: self.expected, read: self.read, units: self.units }
+        Tokenised { job: self.id, expected: self.expected, read: self.read, sequences: self.sequences }
     }
 }
 
 /// Starts `count` threads.
-pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, around: &Surroundings) -> std::io::Result<Tokenisers> {
+pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, context: &EngineContext) -> std::io::Result<Tokenisers> {
     let count = count.max(1);
     let (texts, taken) = bounded::<Texts>(count);
     let (done, tokenised) = bounded(count);
     let threads = (0..count)
         .map(|number| {
             let (taken, done, models) = (taken.clone(), done.clone(), Arc::clone(models));
-            let notice = DeathNotice(Arc::clone(&around.health));
+            let notice = DeathNotice(Arc::clone(&context.health));
             std::thread::Builder::new().name(format!("tokenizer-{number}")).spawn(move || {
                 let _notice = notice;
                 for texts in taken {
@@ -131,20 +131,20 @@ pub(super) fn spawn(count: usize, models: &Arc<[Arc<Model>]>, around: &Surroundi
 fn tokenise(texts: Texts, models: &[Arc<Model>]) -> Tokenised {
     let model = models.get(texts.model);
     let mut reading = Reading::new(texts, Instant::now());
-    while let Some((claim, model)) = reading.next(Instant::now()).zip(model) {
+    while let Some((ticket, model)) = reading.next(Instant::now()).zip(model) {
         // A tokenizer that panics on some text must not take its thread, and so its neighbours, along.
-        let fitted = catch_unwind(AssertUnwindSafe(|| encode(&claim, &model.tokenizer)));
-        reading.take(claim, fitted.unwrap_or(Err(EncodeError::Refused)), Instant::now());
+        let fitted = catch_unwind(AssertUnwindSafe(|| encode(&ticket, &model.tokenizer)));
+        reading.take(ticket, fitted.unwrap_or(Err(EncodeError::Refused)), Instant::now());
     }
     reading.finish(Instant::now())
 }
 
-fn encode(claim: &Claim, tokenizer: &PairTokenizer) -> Result<Fitted, EncodeError> {
-    let job = claim.job();
-    let (query, document) = job.work.documents.get(claim.slot() as usize).ok_or(EncodeError::Refused)?;
+fn encode(ticket: &PairTicket, tokenizer: &PairTokenizer) -> Result<Fitted, EncodeError> {
+    let job = ticket.job();
+    let (query, document) = job.work.documents.get(ticket.slot() as usize).ok_or(EncodeError::Refused)?;
     let query = job.query(*query, tokenizer).ok_or(EncodeError::Refused)?;
     // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
-    let keep_going = || claim.is_live(Instant::now());
+    let keep_going = || ticket.is_live(Instant::now());
     let fitted = if job.work.refuse_cut {
         tokenizer.whole_pair_while((query, document), &job.work.cut, &keep_going)?
     } else {

@@ -6,7 +6,7 @@ mod estimate;
 
 use std::time::Instant;
 
-use rescored_core::domain::{Cut, EmptyDocuments, LongDocuments, Priority};
+use rescored_core::domain::{EmptyDocuments, LongDocuments, Priority, Truncation};
 
 /// Special tokens of a pair: one before the query, one after each text. Templates with one more are estimated low by it.
 const SPECIAL_TOKENS: u64 = 3;
@@ -24,7 +24,7 @@ pub struct Work {
     /// Every pair: its query's position, and the document.
     pub documents: Vec<(u32, Box<str>)>,
     /// How over-long documents are fitted.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// Fail an over-long pair instead of cutting it.
     pub refuse_cut: bool,
     /// Work past this instant is not started.
@@ -100,7 +100,7 @@ fn scaled(tokens: u64, scale: f64) -> u64 {
 mod tests {
     use super::*;
 
-    fn work(query: &str, documents: &[&str], cut: Cut) -> Work {
+    fn work(query: &str, documents: &[&str], cut: Truncation) -> Work {
         Work {
             model: 0,
             queries: vec![query.into()],
@@ -117,7 +117,7 @@ mod tests {
     /// Case A5.
     #[test]
     fn special_tokens_and_the_query_count_for_every_pair() {
-        let work = work("how many people live in berlin", &["a", "a", ""], Cut::MODEL);
+        let work = work("how many people live in berlin", &["a", "a", ""], Truncation::MODEL);
         let tokens: Vec<u32> = work.texts(512, 1.0).iter().map(|text| text.tokens).collect();
         assert_eq!(tokens, [10, 10, 9]);
     }
@@ -126,9 +126,13 @@ mod tests {
     fn nothing_is_expected_to_be_more_than_the_model_takes() {
         let long = "word ".repeat(10_000);
         for (sentence, cut, most) in [
-            ("one window", Cut::MODEL, 512),
-            ("a shorter one is asked for", Cut { max_length: Some(100), ..Cut::MODEL }, 100),
-            ("windows", Cut { long_documents: LongDocuments::MaxPassage { windows: 4 }, ..Cut::MODEL }, 2048),
+            ("one window", Truncation::MODEL, 512),
+            ("a shorter one is asked for", Truncation { max_length: Some(100), ..Truncation::MODEL }, 100),
+            (
+                "windows",
+                Truncation { long_documents: LongDocuments::MaxPassage { windows: 4 }, ..Truncation::MODEL },
+                2048,
+            ),
         ] {
             let work = work("q", &[&long], cut);
             let text = work.texts(work.most_tokens(512), 3.0)[0];

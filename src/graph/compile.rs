@@ -13,7 +13,7 @@ pub const FP32_TOLERANCE: f32 = 1e-4;
 /// A graph in coarser arithmetic that is further off than this on average is broken rather than coarse.
 pub const COARSE_TOLERANCE: f32 = 0.5;
 
-/// How far company may move a pair's logit on GPUs, whose kernels round in other places for other sizes.
+/// How far sharing a pass may move a pair's logit on GPUs, whose kernels round in other places for other sizes.
 pub const COMPANY_TOLERANCE: f32 = 0.02;
 /// Pairs that share a forward in that comparison.
 const COMPANY: usize = 32;
@@ -66,7 +66,7 @@ pub struct Compiled {
     pub proof: Distance,
     /// Distance of the written graph's logits to the fp32 graph's; zero for fp32 itself.
     pub loss: Distance,
-    /// Distance between a pair's logit alone and in company; zero but for GPUs.
+    /// Distance between a pair's logit alone and in a batch; zero but for GPUs.
     pub company: Distance,
 }
 
@@ -165,8 +165,8 @@ struct Bench<'a, R> {
 }
 
 impl<R: Runner> Bench<'_, R> {
-    /// A graph's logits, each sample alone, and how far they are from those in company: where pairs may share a forward,
-    /// sharing must not change a bit, on GPUs no more than rounding explains.
+    /// A graph's logits, each sample alone, and how far they are from those in a batch: where pairs may share a
+    /// forward, sharing must not change a bit, on GPUs no more than rounding explains.
     fn logits(&mut self, what: &'static str, onnx: &[u8], layout: Layout) -> Result<(Vec<f32>, Distance), Refused> {
         let (group, limit, arrange): (_, _, Arrange<'_>) = match layout {
             Layout::Padded => {

@@ -2,10 +2,10 @@
 //!
 //! Whatever a caller can make large is accounted here: bodies while they arrive, the texts that they become, what scoring
 //! keeps of each pair, answers until they are read, lines of warm-up streams, replies of the shared tier of the cache.
-//! `books` owns the arithmetic; this file owns the lock around it, the waiting and the figures. The lock is held for
-//! arithmetic only, and no other is taken under it. It must not know HTTP, nor what the bytes are for.
+//! `accounting` owns the arithmetic; this file owns the lock around it, the waiting and the figures. The lock is held
+//! for arithmetic only, and no other is taken under it. It must not know HTTP, nor what the bytes are for.
 
-mod books;
+mod accounting;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,28 +15,28 @@ use tokio::sync::oneshot;
 
 use crate::metrics::{Metrics, Reason};
 
-use books::{Ask, Books, Ticket, Told};
+use accounting::{Accounting, Ask, AskOutcome, WaitId};
 
-pub use books::Class;
+pub use accounting::Class;
 
 /// How long somebody waits for memory at most. A search that waits longer is better off at another replica.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// The budget. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
-struct Shared {
+struct Inner {
     state: Mutex<State>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
 struct State {
-    books: Books,
+    accounting: Accounting,
     /// Whom to tell that it has its bytes.
-    asleep: HashMap<Ticket, oneshot::Sender<()>>,
+    asleep: HashMap<WaitId, oneshot::Sender<()>>,
 }
 
 /// Bytes that were taken; they are given back when this is dropped.
@@ -50,7 +50,7 @@ pub struct Reservation {
 
 /// Why bytes were not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum BudgetError {
     /// So much is never given to one.
     #[error(
         "{needed} bytes of memory are needed, one request may hold {limit}; send less, or raise RESCORED_MEMORY_BUDGET"
@@ -69,7 +69,7 @@ pub enum Denied {
     },
 }
 
-/// What there is to tell of the budget.
+/// What there is to report about the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
     /// Bytes in all.
@@ -83,12 +83,12 @@ pub struct Report {
 /// One that waits. Dropped before it has its bytes, it leaves the queue.
 struct Waiting<'b> {
     budget: &'b Budget,
-    ticket: Ticket,
+    wait_id: WaitId,
     bytes: u64,
     has_them: bool,
 }
 
-impl Denied {
+impl BudgetError {
     const fn word(self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "too_large",
@@ -100,8 +100,8 @@ impl Denied {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64, metrics: Arc<Metrics>) -> Self {
-        let state = State { books: Books::new(bytes), asleep: HashMap::new() };
-        let budget = Self(Arc::new(Shared { state: Mutex::new(state), metrics }));
+        let state = State { accounting: Accounting::new(bytes), asleep: HashMap::new() };
+        let budget = Self(Arc::new(Inner { state: Mutex::new(state), metrics }));
         budget.show(&budget.state());
         budget
     }
@@ -109,8 +109,8 @@ impl Budget {
     /// Takes bytes, or waits for them for [`LONGEST_WAIT`] at most.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub async fn reserve(&self, class: Class, bytes: u64) -> Result<Reservation, Denied> {
+    /// [`BudgetError`].
+    pub async fn reserve(&self, class: Class, bytes: u64) -> Result<Reservation, BudgetError> {
         let mut reservation = self.nothing(class);
         reservation.grow(bytes).await?;
         Ok(reservation)
@@ -119,8 +119,8 @@ impl Budget {
     /// Takes bytes if they are free now. That they are not is no refusal yet, and not counted as one.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn try_reserve(&self, class: Class, bytes: u64) -> Result<Reservation, Denied> {
+    /// [`BudgetError`].
+    pub fn try_reserve(&self, class: Class, bytes: u64) -> Result<Reservation, BudgetError> {
         let mut reservation = self.nothing(class);
         reservation.try_grow(bytes)?;
         Ok(reservation)
@@ -129,10 +129,10 @@ impl Budget {
     /// Whether so much could be given to one of this class when nobody else held anything.
     ///
     /// # Errors
-    /// [`Denied::TooLarge`].
-    pub fn admits(&self, class: Class, bytes: u64) -> Result<(), Denied> {
-        let limit = class.ceiling(self.state().books.size());
-        if bytes > limit { Err(self.denied(Denied::TooLarge { needed: bytes, limit })) } else { Ok(()) }
+    /// [`BudgetError::TooLarge`].
+    pub fn admits(&self, class: Class, bytes: u64) -> Result<(), BudgetError> {
+        let limit = class.ceiling(self.state().accounting.size());
+        if bytes > limit { Err(self.denied(BudgetError::TooLarge { needed: bytes, limit })) } else { Ok(()) }
     }
 
     /// A reservation that holds nothing yet.
@@ -142,24 +142,24 @@ impl Budget {
 
     /// Whether somebody waits for memory: then those who hold some in vain should not.
     pub fn is_short(&self) -> bool {
-        self.state().books.waiting() > 0
+        self.state().accounting.waiting() > 0
     }
 
     /// Changes the size; what is in use stays so.
     pub fn resize(&self, bytes: u64) {
         let mut state = self.state();
-        let served = state.books.resize(bytes);
+        let served = state.accounting.resize(bytes);
         self.wake(state, &served);
     }
 
     /// What there is to tell.
     pub fn report(&self) -> Report {
         let state = self.state();
-        let books = &state.books;
-        Report { bytes: books.size(), used_bytes: books.used(), waiting: books.waiting() }
+        let accounting = &state.accounting;
+        Report { bytes: accounting.size(), used_bytes: accounting.used(), waiting: accounting.waiting() }
     }
 
-    fn denied(&self, denied: Denied) -> Denied {
+    fn denied(&self, denied: BudgetError) -> BudgetError {
         self.0.metrics.memory.budget_refusals.get_or_create(&Reason { reason: denied.word() }).inc();
         denied
     }
@@ -167,14 +167,14 @@ impl Budget {
     fn give_back(&self, bytes: u64) {
         if bytes > 0 {
             let mut state = self.state();
-            let served = state.books.give_back(bytes);
+            let served = state.accounting.give_back(bytes);
             self.wake(state, &served);
         }
     }
 
     /// Tells those who have their bytes, once the lock is free.
-    fn wake(&self, mut state: MutexGuard<'_, State>, served: &[Ticket]) {
-        let woken: Vec<_> = served.iter().filter_map(|ticket| state.asleep.remove(ticket)).collect();
+    fn wake(&self, mut state: MutexGuard<'_, State>, served: &[WaitId]) {
+        let woken: Vec<_> = served.iter().filter_map(|wait_id| state.asleep.remove(wait_id)).collect();
         self.show(&state);
         drop(state);
         for one in woken {
@@ -185,10 +185,10 @@ impl Budget {
 
     fn show(&self, state: &State) {
         let level = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let (books, metrics) = (&state.books, &self.0.metrics);
-        metrics.memory.budget_bytes.set(level(books.size()));
-        metrics.memory.budget_used_bytes.set(level(books.used()));
-        metrics.memory.budget_waiting.set(level(books.waiting() as u64));
+        let (accounting, metrics) = (&state.accounting, &self.0.metrics);
+        metrics.memory.budget_bytes.set(level(accounting.size()));
+        metrics.memory.budget_used_bytes.set(level(accounting.used()));
+        metrics.memory.budget_waiting.set(level(accounting.waiting() as u64));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -211,34 +211,34 @@ impl Reservation {
     /// Takes more bytes, or waits for them for [`LONGEST_WAIT`] at most. What is held stays held whatever comes of it.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub async fn grow(&mut self, more: u64) -> Result<(), Denied> {
+    /// [`BudgetError`].
+    pub async fn grow(&mut self, more: u64) -> Result<(), BudgetError> {
         if more == 0 {
             return Ok(());
         }
         let ask = self.asks(more);
-        let (told, heard) = {
+        let (outcome, heard) = {
             let mut state = self.budget.state();
-            let told = state.books.ask(ask);
-            let heard = if let Told::Wait(ticket) = told {
+            let outcome = state.accounting.ask(ask);
+            let heard = if let AskOutcome::Wait(wait_id) = outcome {
                 let (tell, heard) = oneshot::channel();
-                state.asleep.insert(ticket, tell);
-                Some((ticket, heard))
+                state.asleep.insert(wait_id, tell);
+                Some((wait_id, heard))
             } else {
                 None
             };
             self.budget.show(&state);
-            (told, heard)
+            (outcome, heard)
         };
-        if let Some((ticket, heard)) = heard {
-            let mut waiting = Waiting { budget: &self.budget, ticket, bytes: more, has_them: false };
+        if let Some((wait_id, heard)) = heard {
+            let mut waiting = Waiting { budget: &self.budget, wait_id, bytes: more, has_them: false };
             if !matches!(tokio::time::timeout(LONGEST_WAIT, heard).await, Ok(Ok(()))) {
                 drop(waiting);
-                return Err(self.budget.denied(Denied::Full { needed: more }));
+                return Err(self.budget.denied(BudgetError::Full { needed: more }));
             }
             waiting.has_them = true;
         } else {
-            self.judge(told, more)?;
+            self.judge(outcome, more)?;
         }
         self.bytes += more;
         Ok(())
@@ -247,19 +247,19 @@ impl Reservation {
     /// Takes more bytes if they are free now. That they are not is no refusal yet, and not counted as one.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn try_grow(&mut self, more: u64) -> Result<(), Denied> {
+    /// [`BudgetError`].
+    pub fn try_grow(&mut self, more: u64) -> Result<(), BudgetError> {
         let ask = self.asks(more);
-        let told = {
+        let outcome = {
             let mut state = self.budget.state();
-            let told = state.books.take(ask);
+            let outcome = state.accounting.take(ask);
             self.budget.show(&state);
-            told
+            outcome
         };
-        match told {
+        match outcome {
             Ok(()) => self.bytes += more,
-            Err(Told::Full) => return Err(Denied::Full { needed: more }),
-            Err(told) => self.judge(told, more)?,
+            Err(AskOutcome::Full) => return Err(BudgetError::Full { needed: more }),
+            Err(outcome) => self.judge(outcome, more)?,
         }
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Reservation {
     ///
     /// # Errors
     /// As [`Reservation::grow`].
-    pub async fn resize(&mut self, bytes: u64) -> Result<(), Denied> {
+    pub async fn resize(&mut self, bytes: u64) -> Result<(), BudgetError> {
         if bytes > self.bytes {
             return self.grow(bytes - self.bytes).await;
         }
@@ -294,11 +294,13 @@ impl Reservation {
         Ask { class: self.class, held: self.bytes, more }
     }
 
-    fn judge(&self, told: Told, more: u64) -> Result<(), Denied> {
-        match told {
-            Told::Taken => Ok(()),
-            Told::Never { limit } => Err(self.budget.denied(Denied::TooLarge { needed: self.bytes + more, limit })),
-            Told::Wait(_) | Told::Full => Err(self.budget.denied(Denied::Full { needed: more })),
+    fn judge(&self, outcome: AskOutcome, more: u64) -> Result<(), BudgetError> {
+        match outcome {
+            AskOutcome::Taken => Ok(()),
+            AskOutcome::Never { limit } => {
+                Err(self.budget.denied(BudgetError::TooLarge { needed: self.bytes + more, limit }))
+            }
+            AskOutcome::Wait(_) | AskOutcome::Full => Err(self.budget.denied(BudgetError::Full { needed: more })),
         }
     }
 }
@@ -315,8 +317,8 @@ impl Drop for Waiting<'_> {
             return;
         }
         let mut state = self.budget.state();
-        state.asleep.remove(&self.ticket);
-        let (_, served) = state.books.leave(self.ticket, self.bytes);
+        state.asleep.remove(&self.wait_id);
+        let (_, served) = state.accounting.leave(self.wait_id, self.bytes);
         self.budget.wake(state, &served);
     }
 }
@@ -340,7 +342,7 @@ mod tests {
     fn what_is_dropped_is_given_back() {
         let (budget, metrics) = budget(100);
         let mut first = budget.try_reserve(Class::Small, 60).unwrap();
-        assert_eq!(budget.try_reserve(Class::Small, 50).unwrap_err(), Denied::Full { needed: 50 });
+        assert_eq!(budget.try_reserve(Class::Small, 50).unwrap_err(), BudgetError::Full { needed: 50 });
         first.shrink(50);
         let second = budget.try_reserve(Class::Small, 50).unwrap();
         assert_eq!(budget.report(), Report { bytes: 100, used_bytes: 100, waiting: 0 });
@@ -385,7 +387,7 @@ mod tests {
     fn what_can_never_fit_is_refused_at_once() {
         let (budget, _) = budget(100);
         let denied = run(budget.reserve(Class::Large, 76)).unwrap_err();
-        assert_eq!(denied, Denied::TooLarge { needed: 76, limit: 75 });
+        assert_eq!(denied, BudgetError::TooLarge { needed: 76, limit: 75 });
         assert!(denied.to_string().contains("RESCORED_MEMORY_BUDGET"), "{denied}");
     }
 }

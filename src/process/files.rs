@@ -26,7 +26,7 @@ const PARTIAL: &str = ".partial";
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-    regular(options.open(path).map_err(|error| told(path, error))?)
+    regular(options.open(path).map_err(|error| reported(path, error))?)
 }
 
 /// Opens a regular file for reading, links followed: files of models often lie behind links, as the model hub's cache
@@ -153,7 +153,7 @@ impl Lock {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).write(true).mode(MODE);
             options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-            let file = regular(options.open(&path).map_err(|error| told(&path, error))?)?;
+            let file = regular(options.open(&path).map_err(|error| reported(&path, error))?)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(LockError::Held),
@@ -233,7 +233,7 @@ fn regular(file: File) -> io::Result<File> {
 }
 
 /// An error of opening, in words where the system's own do not say what lies at the path.
-fn told(path: &Path, error: io::Error) -> io::Error {
+fn reported(path: &Path, error: io::Error) -> io::Error {
     match std::fs::symlink_metadata(path) {
         Ok(there) if !there.is_file() => wrong(kind(&there)),
         Ok(_) | Err(_) => error,
@@ -372,7 +372,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         assert_eq!(read_text(&at("text"), 11).unwrap(), "eight by", "without its mark");
         assert_eq!(read_text(&at("link"), 11).unwrap(), "eight by");
-        for (name, told) in [
+        for (name, reported) in [
             ("", "is a folder"),
             ("pipe", "is no regular file"),
             ("link to a pipe", "is no regular file"),
@@ -384,7 +384,7 @@ mod tests {
         ] {
             let begun = Instant::now();
             let error = read_text(&at(name), 1 << 20).unwrap_err().to_string();
-            assert!(error.contains(told), "{name}: {error}");
+            assert!(error.contains(reported), "{name}: {error}");
             assert!(begun.elapsed() < Duration::from_secs(5), "{name}");
         }
         assert!(read_text(&at("text"), 10).unwrap_err().to_string().contains("larger than 10 bytes"));

@@ -25,7 +25,7 @@ struct Devices {
     /// Somebody moves their models away when they do not.
     guarded: AtomicBool,
     lost: Mutex<bool>,
-    told: Condvar,
+    reported: Condvar,
 }
 
 /// What a readiness probe is told.
@@ -90,7 +90,7 @@ impl Health {
         self.workers_dead.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The process cannot mend itself: a restart is the way out. There is no way back.
+    /// The process cannot repair itself: a restart is the way out. There is no way back.
     pub fn gave_up(&self) {
         self.gave_up.store(true, Ordering::Release);
     }
@@ -104,14 +104,14 @@ impl Health {
     pub fn device_lost(&self) -> bool {
         // A flag is whole whoever held it.
         *self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.devices.told.notify_all();
+        self.devices.reported.notify_all();
         self.devices.guarded.load(Ordering::Acquire)
     }
 
     /// Waits for a device to be lost, so long at most; tells whether one was since the last time.
     pub fn wait_for_loss(&self, at_most: Duration) -> bool {
         let lost = self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.devices.told.wait_timeout_while(lost, at_most, |lost| !*lost);
+        let waited = self.devices.reported.wait_timeout_while(lost, at_most, |lost| !*lost);
         let (mut lost, _) = waited.unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *lost)
     }

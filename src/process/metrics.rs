@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-pub use labels::{Answered, Face, Outcome, Reason, Refused, Served, Traced, Worker};
+pub use labels::{Answered, Dialect, Outcome, Reason, Refused, Served, Traced, Worker};
 
 type Count = Counter<u64, AtomicU64>;
 type Latencies = HistogramWithExemplars<Traced>;
@@ -45,10 +45,10 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Requests answered, by face and status.
+    /// Requests answered, by dialect and status.
     pub requests: Family<Answered, Count>,
     /// Time from the first byte of a request's body read to its answer written out.
-    pub request_seconds: Family<Face, Latencies, fn() -> Latencies>,
+    pub request_seconds: Family<Dialect, Latencies, fn() -> Latencies>,
     /// Memory: how short it is, and what requests hold.
     pub memory: Memory,
     /// Connections that are open.
@@ -121,7 +121,7 @@ pub struct Metrics {
     pub workers_left_behind: Level,
     /// What went wrong in workers, by reason.
     pub worker_faults: Family<Reason, Count>,
-    /// Forward passes that were told to stop, by reason.
+    /// Forward passes that were asked to stop, by reason.
     pub forwards_stopped: Family<Reason, Count>,
     /// Batches that went another way than their accelerator's best because it failed; read when metrics are scraped.
     pub accelerator_detours: Level,

@@ -69,7 +69,7 @@ pub struct Record {
     pub loss_mean: f32,
     /// Largest difference, in logits, between it and fp32.
     pub loss_max: f32,
-    /// Largest difference, in logits, between a pair alone and in company; zero but on GPUs.
+    /// Largest difference, in logits, between a pair alone and in a batch; zero but on GPUs.
     #[serde(default)]
     pub company_max: f32,
     /// Number of the rules by which it was written, see [`RULES`]; 0 where it was not recorded yet.

@@ -13,7 +13,7 @@ use ort::value::TensorRef;
 use super::outputs::Output;
 use super::ragged::{self, Ragged};
 use super::session::{Placed, runtime};
-use super::{Batch, Brake, Scorer, ScorerError};
+use super::{Batch, CancelHandle, Scorer, ScorerError};
 
 /// The input that graphs for GPUs have and no others.
 pub(super) const MARK: &str = "token_offset";
@@ -62,7 +62,7 @@ impl Scorer for DeviceScorer {
         logits
     }
 
-    fn brake(&self) -> Option<Arc<dyn Brake>> {
-        Some(Arc::clone(&self.placed.terms) as Arc<dyn Brake>)
+    fn cancel_handle(&self) -> Option<Arc<dyn CancelHandle>> {
+        Some(Arc::clone(&self.placed.terms) as Arc<dyn CancelHandle>)
     }
 }

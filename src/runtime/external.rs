@@ -219,7 +219,9 @@ mod tests {
             let found = open(dir.path(), location);
             match fault {
                 None => assert!(found.is_ok(), "{why}: {found:?}"),
-                Some(fault) => assert!(found.as_ref().is_err_and(|told| told.contains(fault)), "{why}: {found:?}"),
+                Some(fault) => {
+                    assert!(found.as_ref().is_err_and(|reported| reported.contains(fault)), "{why}: {found:?}");
+                }
             }
         }
     }

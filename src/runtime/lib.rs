@@ -50,14 +50,14 @@ pub trait Scorer {
     fn score(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError>;
 
     /// What stops a forward pass of this scorer from another thread, where something can.
-    fn brake(&self) -> Option<Arc<dyn Brake>> {
+    fn cancel_handle(&self) -> Option<Arc<dyn CancelHandle>> {
         None
     }
 }
 
 /// Stops forward passes of one scorer.
-pub trait Brake: Send + Sync {
-    /// Has the pass that is going on fail as soon as it can, and every later one until [`Brake::release`].
+pub trait CancelHandle: Send + Sync {
+    /// Has the pass that is going on fail as soon as it can, and every later one until [`CancelHandle::release`].
     fn stop(&self);
 
     /// Lets the next pass run.
@@ -75,7 +75,7 @@ pub trait ScorerFactory: Send + Sync + std::fmt::Debug {
 
 /// Which pairs may share a forward pass without changing each other's score (DESIGN, exactness 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Company {
+pub enum BatchingPolicy {
     /// None: every pair runs alone at its exact length. Dynamic int8 takes one scale for the whole activation tensor,
     /// so a neighbour, or padding, moves every other pair's logit.
     Alone,
@@ -98,7 +98,7 @@ pub enum Company {
 pub struct Batching {
     /// Tokens, padding included, of one pass at most.
     pub tokens: usize,
-    /// How long a pass that is not full waits for company.
+    /// How long a pass that is not full waits for more pairs.
     pub wait: Duration,
     /// Workers that run its passes; `None` means one a core.
     pub workers: Option<usize>,
@@ -120,7 +120,7 @@ impl Batching {
     }
 }
 
-impl Company {
+impl BatchingPolicy {
     /// Puts encodings side by side as the graph wants them.
     pub fn arrange(self, encodings: &[&Encoding], batch: &mut Batch) {
         match self {
@@ -140,7 +140,7 @@ pub struct Model {
     /// Builds one scorer a worker.
     pub scorers: Box<dyn ScorerFactory>,
     /// Which pairs may share a forward pass.
-    pub company: Company,
+    pub batching_policy: BatchingPolicy,
     /// How large a pass is.
     pub batching: Batching,
 }

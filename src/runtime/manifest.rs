@@ -272,13 +272,13 @@ impl Manifest {
         })
     }
 
-    /// Refuses a length that leaves no room for two texts; `told` names the file that says it.
-    fn with_room_for_pairs(self, told: &str) -> Result<Self, ManifestError> {
+    /// Refuses a length that leaves no room for two texts; `source_file` names the file that says it.
+    fn with_room_for_pairs(self, source_file: &str) -> Result<Self, ManifestError> {
         if self.max_length >= LEAST_LENGTH {
             return Ok(self);
         }
         Err(ManifestError::Unsupported {
-            path: self.dir.join(told),
+            path: self.dir.join(source_file),
             id: self.id,
             field: "max_length",
             value: self.max_length.to_string(),

@@ -27,7 +27,7 @@ use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Batching, Company, ExternalData, Model, ScorerError, coreml};
+use super::{Batching, BatchingPolicy, ExternalData, Model, ScorerError, coreml};
 
 pub use self::choice::is_dynamically_quantised;
 
@@ -201,13 +201,13 @@ impl Model {
             activation: manifest.activation,
             execution,
         };
-        let company = match graph.summary.slots {
-            Some(slots) => Company::Packed { slots: Some(slots) },
-            None if graph.summary.is_ragged => Company::Packed { slots: None },
-            None if quantises_dynamically(&graph.summary) => Company::Alone,
-            None => Company::SameLength,
+        let batching_policy = match graph.summary.slots {
+            Some(slots) => BatchingPolicy::Packed { slots: Some(slots) },
+            None if graph.summary.is_ragged => BatchingPolicy::Packed { slots: None },
+            None if quantises_dynamically(&graph.summary) => BatchingPolicy::Alone,
+            None => BatchingPolicy::SameLength,
         };
-        tell(&card, &graph.path, company);
+        tell(&card, &graph.path, batching_policy);
         let scorers =
             Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes, graph.external), place)?);
         let batching = match usable.kind {
@@ -215,7 +215,7 @@ impl Model {
             Kind::Cuda | Kind::Tensorrt => Batching::gpus(usable.devices.len()),
             Kind::CoreMl => Batching::ACCELERATOR,
         };
-        Ok(Self { card, tokenizer, scorers, company, batching })
+        Ok(Self { card, tokenizer, scorers, batching_policy, batching })
     }
 
     /// Opens a model as if this host had CoreML, with the CPU in its place: the whole way can so be tested anywhere.
@@ -257,9 +257,15 @@ impl Model {
             activation: manifest.activation,
             execution: Execution { graph, accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
         };
-        let company = Company::Packed { slots: None };
-        tell(&card, &folder, company);
-        Ok(Self { card, tokenizer, scorers: Box::new(PoolFactory(pool)), company, batching: coreml::open::BATCHING })
+        let batching_policy = BatchingPolicy::Packed { slots: None };
+        tell(&card, &folder, batching_policy);
+        Ok(Self {
+            card,
+            tokenizer,
+            scorers: Box::new(PoolFactory(pool)),
+            batching_policy,
+            batching: coreml::open::BATCHING,
+        })
     }
 }
 
@@ -304,7 +310,7 @@ fn open_coreml(manifest: &Manifest, options: &Options, on: (&Runtime, Cast)) -> 
 }
 
 /// Says in the log what runs where, and what does not.
-fn tell(card: &ModelCard, graph: &Path, company: Company) {
+fn tell(card: &ModelCard, graph: &Path, batching_policy: BatchingPolicy) {
     let Execution { devices, passed_over, .. } = &card.execution;
     for PassedOver { provider, reason } in passed_over {
         tracing::info!(model.id = card.id, provider, reason, "provider passed over");
@@ -315,7 +321,7 @@ fn tell(card: &ModelCard, graph: &Path, company: Company) {
         precision = card.precision,
         provider = card.provider,
         ?devices,
-        ?company,
+        company = ?batching_policy,
         "model"
     );
     let Graph { file, advice } = &card.execution.graph;

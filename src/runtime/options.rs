@@ -1,8 +1,8 @@
-//! What the models can be told.
+//! Options of the models.
 
 use std::path::PathBuf;
 
-pub use super::coreml::options::{Options as CoreMl, Units};
+pub use super::coreml::options::{ComputeUnits, Options as CoreMl};
 pub use super::provider::options::{OpenVino, Options as ProviderOptions};
 
 /// Settings of the models and of the runtime that executes them.
@@ -108,7 +108,7 @@ impl Kind {
         }
     }
 
-    /// Whether it runs on devices that are told apart by number.
+    /// Whether it runs on devices that are distinguished by number.
     pub const fn has_devices(self) -> bool {
         matches!(self, Self::Cuda | Self::Tensorrt)
     }

@@ -73,7 +73,7 @@ pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
 }
 
 fn external(manifest: &Manifest, onnx: &[u8]) -> Result<ExternalData, ExternalError> {
-    // What is no graph names no files; it is told where a graph is needed.
+    // What is no graph names no files; it is reported where a graph is needed.
     let named = graph::summary(onnx).map(|summary| summary.externals).unwrap_or_default();
     ExternalData::open(manifest, &manifest.graph, &named)
 }

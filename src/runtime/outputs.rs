@@ -176,10 +176,15 @@ mod tests {
             (tensor(Float32, &[-1, -1, 384]), Some("[-1, -1, 384]")),
             (tensor(Int64, &[-1]), Some("values of type i64")),
         ] {
-            let told = declared("logits", &kind).map_err(|error| error.to_string());
+            let reported = declared("logits", &kind).map_err(|error| error.to_string());
             match fault {
-                None => assert_eq!(told, Ok(()), "{kind:?}"),
-                Some(fault) => assert!(told.as_ref().is_err_and(|told| told.contains(fault)), "{kind:?}: {told:?}"),
+                None => assert_eq!(reported, Ok(()), "{kind:?}"),
+                Some(fault) => {
+                    assert!(
+                        reported.as_ref().is_err_and(|reported| reported.contains(fault)),
+                        "{kind:?}: {reported:?}"
+                    );
+                }
             }
         }
     }

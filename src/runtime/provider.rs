@@ -25,7 +25,7 @@ const MOST_DEVICES: u32 = 64;
 pub struct Usable {
     /// Which.
     pub kind: Kind,
-    /// The numbers of the devices it runs on, at least one; `[0]` where devices are not told apart.
+    /// The numbers of the devices it runs on, at least one; `[0]` where devices are not distinguished.
     pub devices: Vec<u32>,
 }
 

@@ -19,7 +19,7 @@ use super::options::{Kind, ProviderOptions};
 use super::outputs::Output;
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
-use super::{Batch, Brake, Scorer, ScorerError, ScorerFactory};
+use super::{Batch, CancelHandle, Scorer, ScorerError, ScorerFactory};
 
 /// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
 const SHARED_VALUES: usize = 16_384;
@@ -98,10 +98,10 @@ impl Runtime {
 
 /// A name from what the library tells of its making: the commit, for people, and a hash of all of it, compiler's flags
 /// included.
-fn build(told: &str) -> String {
-    let commit = told.split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
+fn build(build_info: &str) -> String {
+    let commit = build_info.split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
     let commit: String = commit.unwrap_or("unknown").chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-    let hash = blake3::hash(told.as_bytes()).to_hex();
+    let hash = blake3::hash(build_info.as_bytes()).to_hex();
     format!("onnxruntime-{commit}-{}", hash.get(..8).unwrap_or_default())
 }
 
@@ -195,7 +195,7 @@ pub struct SessionFactory {
 pub struct Place {
     /// The provider and its devices.
     pub usable: Usable,
-    /// What providers are told.
+    /// What providers are given.
     pub options: ProviderOptions,
     /// Threads of one forward pass on the CPU.
     pub threads: usize,
@@ -343,7 +343,7 @@ impl Placed {
 }
 
 /// ONNX Runtime looks at the flag before every operator.
-impl Brake for RunOptions {
+impl CancelHandle for RunOptions {
     fn stop(&self) {
         if let Err(error) = self.terminate() {
             tracing::warn!(%error, "a forward pass cannot be told to stop");
@@ -371,8 +371,8 @@ impl Scorer for SessionScorer {
         logits
     }
 
-    fn brake(&self) -> Option<Arc<dyn Brake>> {
-        Some(Arc::clone(&self.placed.terms) as Arc<dyn Brake>)
+    fn cancel_handle(&self) -> Option<Arc<dyn CancelHandle>> {
+        Some(Arc::clone(&self.placed.terms) as Arc<dyn CancelHandle>)
     }
 }
 

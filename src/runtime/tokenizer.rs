@@ -15,7 +15,7 @@ use tokenizers::Tokenizer;
 
 use blanks::Blanks;
 use reading::{Read, Reader};
-use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 use rescored_process::files;
 use share::{most_of_query, most_read, shares, spans};
 use template::{Template, Unknown};
@@ -198,7 +198,7 @@ impl PairTokenizer {
     ///
     /// # Errors
     /// [`EncodeError::Refused`].
-    pub fn pair(&self, query: &QueryIds, document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
+    pub fn pair(&self, query: &QueryIds, document: &str, cut: &Truncation) -> Result<Fitted, EncodeError> {
         self.pair_while((query, document), cut, &|| true)
     }
 
@@ -209,7 +209,7 @@ impl PairTokenizer {
     pub fn pair_while(
         &self,
         pair: (&QueryIds, &str),
-        cut: &Cut,
+        cut: &Truncation,
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Fitted, EncodeError> {
         self.read_and_fit(pair, cut, keep_going).map(|(fitted, _)| fitted)
@@ -219,7 +219,7 @@ impl PairTokenizer {
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] when it does not fit, and [`EncodeError::Refused`].
-    pub fn whole_pair(&self, query: &QueryIds, document: &str, cut: &Cut) -> Result<Fitted, EncodeError> {
+    pub fn whole_pair(&self, query: &QueryIds, document: &str, cut: &Truncation) -> Result<Fitted, EncodeError> {
         self.whole_pair_while((query, document), cut, &|| true)
     }
 
@@ -230,7 +230,7 @@ impl PairTokenizer {
     pub fn whole_pair_while(
         &self,
         pair: (&QueryIds, &str),
-        cut: &Cut,
+        cut: &Truncation,
         keep_going: &dyn Fn() -> bool,
     ) -> Result<Fitted, EncodeError> {
         let (fitted, tokens) = self.read_and_fit(pair, cut, keep_going)?;
@@ -245,7 +245,7 @@ impl PairTokenizer {
     fn read_and_fit(
         &self,
         (query, document): (&QueryIds, &str),
-        cut: &Cut,
+        cut: &Truncation,
         keep_going: &dyn Fn() -> bool,
     ) -> Result<(Fitted, usize), EncodeError> {
         let room = self.limit(cut) - self.template.specials();
@@ -271,14 +271,14 @@ impl PairTokenizer {
         Reader { tokenizer: &self.tokenizer, blanks: &self.blanks, keep_going }
     }
 
-    fn limit(&self, cut: &Cut) -> usize {
+    fn limit(&self, cut: &Truncation) -> usize {
         let asked = cut.max_length.map_or(self.max_length, |length| length as usize);
         // Two texts of one token each is the least that a pair can be cut to.
         asked.min(self.max_length).max(self.template.specials() + 2)
     }
 
     /// Of the document there is no more than can enter the model.
-    fn fit(&self, query: &[u32], document: &[u32], (room, cut): (usize, &Cut)) -> Fitted {
+    fn fit(&self, query: &[u32], document: &[u32], (room, cut): (usize, &Truncation)) -> Fitted {
         let (of_query, of_document) = shares(query.len(), document.len(), room);
         let kept = &query[..of_query];
         let windows = match cut.long_documents {

@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use rescored_cache::keeper::Keeper;
+use rescored_cache::snapshot_writer::SnapshotWriter;
 use rescored_cache::{self as cache, ScoreCache};
-use rescored_engine::{self as engine, Engine, StartError, Surroundings};
+use rescored_engine::{self as engine, Engine, EngineContext, StartError};
 use rescored_process::budget::Budget;
 use rescored_process::health::Health;
 use rescored_process::metrics::Metrics;
@@ -40,7 +40,7 @@ use rescored_runtime::{self as model, Model};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::Config;
-use crate::http::{self, BindError, Bound, Listen, State, Stop};
+use crate::http::{self, AppServices, BindError, Bound, Listen, Stop};
 use crate::repository::{self, Opener, Repository, Unproved};
 use crate::rerank::{self, Reranker};
 
@@ -48,7 +48,7 @@ pub use guard::Guard;
 pub use memory::give_back;
 pub use pressure::headroom;
 
-use pressure::{Gauge, Ladder, Pressure, Steps};
+use pressure::{MemoryMonitor, PressureController, PressureLevel, Steps};
 use sizer::Sizer;
 use start::Start;
 
@@ -84,11 +84,11 @@ pub enum AppError {
         "drain: {} requests in work and {} answers that clients had not read to the end were cut after {} s; raise RESCORED_DRAIN",
         cut.requests, cut.unread, grace.as_secs_f64()
     )]
-    Cut {
+    Interrupted {
         /// The grace period.
         grace: Duration,
         /// What was given up.
-        cut: http::Cut,
+        cut: http::Interrupted,
     },
     /// The scores since the snapshot before are lost.
     #[error("the last snapshot of the score cache was not written: `{}`: {why}", path.display())]
@@ -149,9 +149,9 @@ pub struct App {
     bound: Bound,
     repository: Arc<Repository>,
     guard: Option<Guard>,
-    keeper: Option<Keeper>,
+    snapshot_writer: Option<SnapshotWriter>,
     traces: Traces,
-    gauge: Option<Gauge>,
+    monitor: Option<MemoryMonitor>,
     sizer: Sizer,
     start: Start,
     drain: Duration,
@@ -180,9 +180,9 @@ impl Core {
         let budget = Budget::new(UNBOUNDED, Arc::clone(&metrics));
         let health = Arc::new(Health::default());
         let cards: Vec<_> = models.iter().map(|model| model.card.clone()).collect();
-        let around = Surroundings { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
+        let context = EngineContext { metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
         let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
-        let engine = Engine::start(engine, &models.clone().into(), &around)?;
+        let engine = Engine::start(engine, &models.clone().into(), &context)?;
         let scopes = rerank::scopes(&cards);
         let cache = ScoreCache::sharing(cache, scopes, (shared, &budget), Arc::clone(&metrics))?;
         let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
@@ -194,9 +194,9 @@ impl Core {
     /// # Errors
     /// When the system gives no thread.
     pub fn repository(&mut self, opener: Box<dyn Opener>, options: repository::Options) -> io::Result<Arc<Repository>> {
-        let around = Surroundings { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
+        let context = EngineContext { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
         let serving = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
-        Ok(Arc::new(Repository::new(serving, opener, (options, around), give_back)?))
+        Ok(Arc::new(Repository::new(serving, opener, (options, context), give_back)?))
     }
 
     /// Blocks until every model has been loaded, has run once and has proved itself; for as long as `wanted` says so.
@@ -214,7 +214,7 @@ impl App {
     /// # Errors
     /// What kept it from that; nothing is left running then.
     pub fn build(config: &Config) -> Result<Self, AppError> {
-        memory::set_up(Gauge::new(config.memory_limit).map(|gauge| gauge.limit()));
+        memory::set_up(MemoryMonitor::new(config.memory_limit).map(|monitor| monitor.limit()));
         let mut models = Model::open_all(&config.model)?;
         let decided = tuned::decide(config, &models);
         if decided.model != config.model {
@@ -253,19 +253,19 @@ impl App {
             }
             DeviceLoss::Cpu | DeviceLoss::Fail => None,
         };
-        let keeper = Keeper::start(core.cache.clone(), &config.snapshot)?;
+        let snapshot_writer = SnapshotWriter::start(core.cache.clone(), &config.snapshot)?;
         let Core { reranker, health, metrics, budget, .. } = core.clone();
         let over_http = config.model_control.then(|| Arc::clone(&repository));
         let traces = Traces::start(&config.traces, &metrics)?;
-        let state = State { reranker, health, metrics, repository: over_http, traces: traces.clone(), budget };
+        let state = AppServices { reranker, health, metrics, repository: over_http, traces: traces.clone(), budget };
         let connections = connections(config);
         let patience = http::Patience { connections, ..config.http.patience };
         let bound = http::bind(&http::Options { patience, ..config.http.clone() }, state)?;
         raise_file_limit(connections);
-        let gauge = Gauge::new(config.memory_limit);
-        let sizer = Sizer::new(&core, config, gauge.as_ref());
+        let monitor = MemoryMonitor::new(config.memory_limit);
+        let sizer = Sizer::new(&core, config, monitor.as_ref());
         let start = Start { model: model.clone(), time_limit: config.load_timeout };
-        Ok(Self { core, bound, repository, guard, keeper, traces, gauge, sizer, start, drain: config.drain })
+        Ok(Self { core, bound, repository, guard, snapshot_writer, traces, monitor, sizer, start, drain: config.drain })
     }
 
     /// The addresses taken, with the ports that the system chose.
@@ -297,15 +297,15 @@ impl App {
     }
 
     async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
-        let Self { core, bound, repository, guard, keeper, traces, gauge, sizer, start, drain } = self;
-        let keeper = keeper.map(Arc::new);
+        let Self { core, bound, repository, guard, snapshot_writer, traces, monitor, sizer, start, drain } = self;
+        let snapshot_writer = snapshot_writer.map(Arc::new);
         let handle = bound.stop();
-        let warm = start.warm_up(&core, keeper.clone());
+        let warm = start.warm_up(&core, snapshot_writer.clone());
         let serving = actix_web::rt::spawn(bound.serve());
         let failed = tokio::select! {
             failed = warm => failed.err(),
             () = stop => None,
-            () = watch_memory(&core, &handle, (gauge, sizer)) => None,
+            () = watch_memory(&core, &handle, (monitor, sizer)) => None,
             () = upkeep::run(core.cache.clone()) => None,
         };
         if let Some(error) = failed {
@@ -324,12 +324,12 @@ impl App {
         // It waits for the threads of former generations.
         drop(repository);
         drop(core);
-        let snapshot = tokio::task::spawn_blocking(move || ending::snapshot(keeper.as_deref(), until)).await;
+        let snapshot = tokio::task::spawn_blocking(move || ending::snapshot(snapshot_writer.as_deref(), until)).await;
         let snapshot = snapshot.map_err(io::Error::other)?;
         // It waits for its own thread; nothing else runs here any more.
         let patience = PATIENCE_FOR_TRACES.min(until.saturating_duration_since(Instant::now()).max(LEAST_FOR_TRACES));
         tokio::task::spawn_blocking(move || traces.stop(patience)).await.map_err(io::Error::other)?;
-        cut.map_or(snapshot, |cut| Err(AppError::Cut { grace: drain, cut }))
+        cut.map_or(snapshot, |cut| Err(AppError::Interrupted { grace: drain, cut }))
     }
 }
 
@@ -337,20 +337,20 @@ impl App {
 const LOOK_AT_MEMORY: Duration = Duration::from_millis(100);
 
 /// Sizes the memory budget, and gives up what can be given up while memory runs short all the same. Never resolves.
-async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Gauge>, Sizer)) {
-    if let Some(gauge) = &gauge {
-        tracing::info!(limit_bytes = gauge.limit(), "watching memory");
+async fn watch_memory(core: &Core, server: &Stop, (monitor, mut sizer): (Option<MemoryMonitor>, Sizer)) {
+    if let Some(monitor) = &monitor {
+        tracing::info!(limit_bytes = monitor.limit(), "watching memory");
     }
     let mut tick = tokio::time::interval(LOOK_AT_MEMORY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut ladder, mut before) = (Ladder::default(), Pressure::None);
+    let (mut controller, mut before) = (PressureController::default(), PressureLevel::None);
     loop {
         tick.tick().await;
-        let used = gauge.as_ref().map_or_else(pressure::resident, Gauge::used);
+        let used = monitor.as_ref().map_or_else(pressure::resident, MemoryMonitor::used);
         let Some(used) = used else { continue };
         sizer.look(core, used);
-        let Some(gauge) = &gauge else { continue };
-        let Steps { pressure, shrink } = ladder.look(used, gauge.limit());
+        let Some(monitor) = &monitor else { continue };
+        let Steps { pressure, shrink } = controller.look(used, monitor.limit());
         core.metrics.memory.pressure.set(pressure.step().into());
         if shrink {
             let cache = core.cache.clone();
@@ -361,10 +361,10 @@ async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Ga
             halved.await.unwrap_or_default();
         }
         if pressure != before {
-            tracing::warn!(used_bytes = used, limit_bytes = gauge.limit(), ?pressure, "memory");
-            core.health.set_short_of_memory(pressure.reaches(Pressure::Shed));
-            if (pressure == Pressure::Refuse) != (before == Pressure::Refuse) {
-                server.hold(pressure == Pressure::Refuse).await;
+            tracing::warn!(used_bytes = used, limit_bytes = monitor.limit(), ?pressure, "memory");
+            core.health.set_short_of_memory(pressure.reaches(PressureLevel::Shed));
+            if (pressure == PressureLevel::Refuse) != (before == PressureLevel::Refuse) {
+                server.hold(pressure == PressureLevel::Refuse).await;
             }
             before = pressure;
         }
@@ -373,13 +373,13 @@ async fn watch_memory(core: &Core, server: &Stop, (gauge, mut sizer): (Option<Ga
 
 /// Bytes of the score cache: as set, or what the memory limit allows.
 pub fn cache_bytes(config: &Config) -> u64 {
-    let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
+    let limit = MemoryMonitor::new(config.memory_limit).map(|monitor| monitor.limit());
     config.cache_bytes.unwrap_or_else(|| sizing::cache(limit, config.cache.bytes))
 }
 
 /// Connections that there may be: as set, or what the memory limit allows.
 fn connections(config: &Config) -> usize {
-    let limit = Gauge::new(config.memory_limit).map(|gauge| gauge.limit());
+    let limit = MemoryMonitor::new(config.memory_limit).map(|monitor| monitor.limit());
     config.max_connections.unwrap_or_else(|| sizing::connections(limit, config.http.patience.connections))
 }
 

@@ -26,7 +26,7 @@ pub mod reference;
 pub mod settings;
 
 use error::Shown;
-pub use error::{ConfigError, Fault};
+pub use error::{ConfigError, SettingError};
 pub use reader::{Effective, Origin};
 
 use raw::RawConfig;
@@ -120,7 +120,7 @@ impl Config {
             names::gather(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
         let mut read = Reader::new(faults);
         let raw = RawConfig::from_vars(given).unwrap_or_else(|unreadable| {
-            read.fault(Fault::Unreadable(unreadable));
+            read.fault(SettingError::Unreadable(unreadable));
             RawConfig::default()
         });
         let mut config = assemble(&mut read, raw, host);
@@ -186,7 +186,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     let (memory_limit, memory_budget) = memory(read, raw.memory_limit, raw.memory_budget);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let (telemetry, traces) = told(read, (raw.log, raw.log_format), (raw.otlp_endpoint, raw.otlp_percent));
+    let (telemetry, traces) = telemetry_options(read, (raw.log, raw.log_format), (raw.otlp_endpoint, raw.otlp_percent));
     Config {
         http,
         model,
@@ -249,7 +249,7 @@ fn patience(read: &mut Reader, (keep_alive, client): (Option<String>, Option<Str
 }
 
 /// Logs and traces.
-fn told(
+fn telemetry_options(
     read: &mut Reader,
     (filter, format): (Option<String>, Option<String>),
     (endpoint, percent): (Option<String>, Option<String>),
@@ -271,7 +271,7 @@ fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> 
     if certificates.is_none() && key.is_some() {
         let (name, other) = (settings::TLS_CERT.name, settings::TLS_KEY.name);
         if read.understood(name) && read.understood(other) {
-            read.fault(Fault::Lacking { name, other });
+            read.fault(SettingError::Lacking { name, other });
         }
     }
     certificates.map(|certificates| http::Tls { key: key.unwrap_or_else(|| certificates.clone()), certificates })
@@ -330,7 +330,7 @@ fn check_weights(read: &mut Reader, config: &Config) {
         }
         for (stranger, _) in weights.iter().filter(|(id, _)| !ids.contains(&id.as_str())) {
             let valid = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-            read.fault(Fault::Stranger { name, given: Shown::open(stranger), other: models, valid });
+            read.fault(SettingError::Stranger { name, given: Shown::open(stranger), other: models, valid });
         }
     }
 }
@@ -350,7 +350,7 @@ fn check_together(read: &mut Reader, config: &Config) {
     ];
     for (name, least, consequence) in queue_holds {
         if queue < least && read.understood(settings::QUEUE_TOKENS.name) && read.understood(name) {
-            read.fault(Fault::Conflict {
+            read.fault(SettingError::Conflict {
                 name: settings::QUEUE_TOKENS.name,
                 given: queue.to_string(),
                 other: name,
@@ -368,7 +368,7 @@ fn check_memory(read: &mut Reader, config: &Config) {
     if limit < budget && read.understood(name) && read.understood(other) {
         let (given, limit) = (format!("{limit}B"), format!("{budget}B"));
         let consequence = "requests alone could take more than the whole process may";
-        read.fault(Fault::Conflict { name, given, other, limit, consequence });
+        read.fault(SettingError::Conflict { name, given, other, limit, consequence });
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! - `server`: what listens where, and the stop; `routes`, `sockets`, `tls`, `connections`, `assembly`, `transport`,
 //!   `stop`: its parts.
-//! - `answer`: the way of one request, the same for all faces.
+//! - `answer`: the way of one request, the same for all dialects.
 //! - `body`: requests' bodies as they arrive, `structure` and `cost`: the memory that they take; `outgoing`: answers until
 //!   they are read.
 //! - `timing`: where a request's time went; `spans`: the same for traces.
-//! - `face`: the table of dialects; one file each below it.
+//! - `dialect`: the table of dialects; one file each below it.
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
@@ -28,8 +28,8 @@ mod card;
 mod caught;
 mod connections;
 mod cost;
+mod dialect;
 mod error;
-mod face;
 mod figures;
 mod files;
 mod json;
@@ -58,15 +58,15 @@ pub use connections::PLANNED_BYTES;
 pub use keys::{KeysError, count as count_keys};
 pub use options::{Exposure, HostName, Leniency, Listen, Options, Origin, Patience, Strict, Tls, Ui};
 pub use reread::Files;
-pub use server::{BindError, Bound, State, bind};
-pub use stop::{Cut, Stop};
+pub use server::{AppServices, BindError, Bound, bind};
+pub use stop::{Interrupted, Stop};
 pub use tls::{TlsError, check as check_tls};
 
-/// Reads a body as one of the faces does: a doorway for fuzz targets.
+/// Reads a body as one of the dialects does: a doorway for fuzz targets.
 #[cfg(fuzzing)]
-pub fn read_body(face: usize, body: &[u8]) {
-    let face = &face::FACES[face % face::FACES.len()];
-    if let Ok(call) = (face.read)(body, face::Scene { max_documents: 1000 }) {
+pub fn read_body(dialect: usize, body: &[u8]) {
+    let dialect = &dialect::DIALECTS[dialect % dialect::DIALECTS.len()];
+    if let Ok(call) = (dialect.read)(body, dialect::RequestLimits { max_documents: 1000 }) {
         assert!(call.texts.pairs.iter().all(|pair| pair.query < call.texts.queries.len()), "a pair without its query");
         drop(call.into_owned());
     }

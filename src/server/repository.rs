@@ -17,7 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rescored_engine::{self as engine, Surroundings};
+use rescored_engine::{self as engine, EngineContext};
 use rescored_runtime::Model;
 use rescored_runtime::golden::Golden;
 
@@ -45,7 +45,7 @@ pub trait Opener: Send + Sync {
     }
 }
 
-/// What changes of models are told.
+/// What changes of models are given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Workers, batches and queue of the engines that are started.
@@ -224,12 +224,12 @@ impl Repository {
     pub fn new(
         serving: (Arc<Reranker>, Vec<Arc<Model>>),
         opener: Box<dyn Opener>,
-        (options, around): (Options, Surroundings),
+        (options, context): (Options, EngineContext),
         give_back: fn(),
     ) -> io::Result<Self> {
         let ids = serving.1.iter().map(|model| model.card.id.clone()).collect();
-        let queue = Arc::new(Queue::new(ids, options.time_limit, Arc::clone(&around.health)));
-        let changer = Changer::new(serving, Arc::from(opener), (options, around, give_back), Arc::clone(&queue));
+        let queue = Arc::new(Queue::new(ids, options.time_limit, Arc::clone(&context.health)));
+        let changer = Changer::new(serving, Arc::from(opener), (options, context, give_back), Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("models".to_owned()).spawn(move || changer.run())?;
         Ok(Self { queue, thread: Some(thread) })
     }
@@ -261,7 +261,7 @@ impl Repository {
         self.wait_for(self.change(Wanted::Loaded, name)?)
     }
 
-    /// Loads every model that answers anew, as its files are now. Failures are told in the log and in the list.
+    /// Loads every model that answers anew, as its files are now. Failures are reported in the log and in the list.
     pub fn reload(&self) {
         for name in self.queue.served() {
             // Told by the change itself.
@@ -301,9 +301,9 @@ impl Repository {
     }
 
     fn wait_for(&self, change: Change) -> Result<Changed, ChangeError> {
-        let (told, outcome) = mpsc::channel();
+        let (reported, outcome) = mpsc::channel();
         // Whoever waits here goes on to.
-        let done = move |outcome| drop(told.send(outcome));
+        let done = move |outcome| drop(reported.send(outcome));
         let _asked = self.submit(change, Box::new(done), Room::Wait)?;
         outcome.recv().unwrap_or(Err(ChangeError::Closed))
     }
@@ -311,7 +311,7 @@ impl Repository {
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.queue.forsake(self.number);
+        self.queue.abandon(self.number);
     }
 }
 
@@ -324,7 +324,7 @@ impl Drop for Repository {
 }
 
 /// An error and its causes, in one line.
-pub fn told(error: &(dyn Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

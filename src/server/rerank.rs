@@ -4,34 +4,34 @@
 //! must not know HTTP or ONNX Runtime.
 
 mod blank;
-mod board;
-mod course;
-mod fault;
-mod flights;
+mod collector;
+mod error;
 pub mod generation;
+mod in_flight;
 mod progress;
 #[cfg(test)]
 mod simulation;
 mod stats;
+mod task;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rescored_cache::{Scope, ScoreCache, SnapshotReport};
-use rescored_core::domain::{Cut, EmptyDocuments, ModelCard, Priority, Scored, Texts};
+use rescored_core::domain::{EmptyDocuments, ModelCard, Priority, Scored, Texts, Truncation};
 use rescored_engine::{Engine, StartError};
 use rescored_process::budget::Reservation;
 use rescored_process::metrics::Metrics;
 
-pub use fault::Fault;
+pub use error::RerankError;
 pub use rescored_cache::{Forgotten, Report as CacheReport};
 pub use rescored_engine::{Quota, Timeline};
 
 pub use generation::Generation;
 pub use stats::Stats;
 
-use flights::Flights;
+use in_flight::InFlightTable;
 
 /// What a caller wants scored, and on which terms.
 #[derive(Clone, Debug)]
@@ -41,8 +41,8 @@ pub struct Request<'a> {
     /// Queries and documents.
     pub texts: &'a Texts<'a>,
     /// How over-long documents are fitted.
-    pub cut: Cut,
-    /// Fail with [`Fault::TooLong`] instead of cutting.
+    pub cut: Truncation,
+    /// Fail with [`RerankError::TooLong`] instead of cutting.
     pub refuse_cut: bool,
     /// When the caller stops waiting.
     pub deadline: Instant,
@@ -68,7 +68,7 @@ pub struct Answer {
 
 /// Scores of the pairs that were scored, in the caller's order.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct PartialAnswer {
     /// One a pair; `None` for those that were not scored in time, or whose text is at fault.
     pub scored: Vec<Option<Scored>>,
     /// Where the time and the work went.
@@ -91,15 +91,15 @@ enum Late {
 #[derive(Debug)]
 pub struct Reranker {
     now: ArcSwap<Generation>,
-    shelf: Arc<Shelf>,
+    stores: Arc<SharedStores>,
     metrics: Arc<Metrics>,
 }
 
 /// What outlives a request: where finished scores go.
 #[derive(Debug)]
-struct Shelf {
+struct SharedStores {
     cache: ScoreCache,
-    flights: Flights,
+    in_flight: InFlightTable,
 }
 
 /// Whose scores these models' are, in their order: what a score cache is made for.
@@ -150,11 +150,11 @@ fn host() -> String {
 impl Reranker {
     /// Puts the parts together. `models` are the engine's, in its order, and the cache's scopes.
     pub fn new(models: Vec<ModelCard>, engine: Engine, cache: ScoreCache, metrics: Arc<Metrics>) -> Self {
-        let shelf = Arc::new(Shelf { cache, flights: Flights::default() });
+        let stores = Arc::new(SharedStores { cache, in_flight: InFlightTable::default() });
         let scopes = (0..models.len()).collect();
-        let first = Generation::new((models, scopes), engine, (Arc::clone(&shelf), Arc::clone(&metrics)));
+        let first = Generation::new((models, scopes), engine, (Arc::clone(&stores), Arc::clone(&metrics)));
         first.show();
-        Self { now: ArcSwap::from_pointee(first), shelf, metrics }
+        Self { now: ArcSwap::from_pointee(first), stores, metrics }
     }
 
     /// The models of now. Whoever asks several things for one request asks one generation.
@@ -165,38 +165,38 @@ impl Reranker {
     /// A generation that nobody is answered by yet. `models` are the engine's, in its order, each with its scope in the
     /// cache.
     pub fn prepare(&self, models: Vec<(ModelCard, usize)>, engine: Engine) -> Generation {
-        Generation::new(models.into_iter().unzip(), engine, (Arc::clone(&self.shelf), Arc::clone(&self.metrics)))
+        Generation::new(models.into_iter().unzip(), engine, (Arc::clone(&self.stores), Arc::clone(&self.metrics)))
     }
 
     /// Answers by this generation from now on, and gives back the one before, which others may still hold. The cache
     /// gives up the scores of models that are not the same any more.
     pub fn switch(&self, next: Generation) -> Arc<Generation> {
         for (scope, identity) in next.identities() {
-            self.shelf.cache.assign(scope, identity);
+            self.stores.cache.assign(scope, identity);
         }
         next.show();
         self.now.swap(Arc::new(next))
     }
 
-    /// What there is to tell of the cache.
+    /// What there is to report about the cache.
     pub fn cache(&self) -> CacheReport {
-        self.shelf.cache.report()
+        self.stores.cache.report()
     }
 
     /// The state of the cache's snapshot, when one is kept. Costs nothing.
     pub fn snapshot(&self) -> Option<SnapshotReport> {
-        self.shelf.cache.snapshot()
+        self.stores.cache.snapshot()
     }
 
     /// Has the cache forget every score, or those of one model, wherever they are kept.
     ///
     /// # Errors
-    /// [`Fault::UnknownModel`].
-    pub fn forget(&self, model: Option<&str>) -> Result<Forgotten, Fault> {
+    /// [`RerankError::UnknownModel`].
+    pub fn forget(&self, model: Option<&str>) -> Result<Forgotten, RerankError> {
         let now = self.now();
         let scope = model.map(|name| now.scope(name)).transpose()?;
-        let forgotten = self.shelf.cache.forget(scope);
-        self.shelf.cache.show();
+        let forgotten = self.stores.cache.forget(scope);
+        self.stores.cache.show();
         Ok(forgotten)
     }
 
@@ -211,8 +211,8 @@ impl Reranker {
     /// Scores every pair of a request with the models of now.
     ///
     /// # Errors
-    /// The [`Fault`] that kept the request from a whole answer.
-    pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
+    /// The [`RerankError`] that kept the request from a whole answer.
+    pub async fn score(&self, request: Request<'_>) -> Result<Answer, RerankError> {
         self.now().score(request).await
     }
 }

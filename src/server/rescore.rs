@@ -63,7 +63,7 @@ mod tests;
 pub use self::job::{Counters, Job, Miscounted, Output, SearchAfter, StageRequest};
 pub use self::malformed::Malformed;
 pub use self::plan::Terms;
-use rescored_core::domain::Cut;
+use rescored_core::domain::Truncation;
 use rescored_core::domain::window::{Standing, Tail, descending};
 use rescored_core::json::scan::{self, Cursor};
 
@@ -83,7 +83,7 @@ pub enum Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How over-long passages are fitted.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// Hits that one response may have.
     pub max_hits: usize,
 }
@@ -124,7 +124,7 @@ impl Engine {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cut: Cut::MODEL, max_hits: 10_000 }
+        Self { cut: Truncation::MODEL, max_hits: 10_000 }
     }
 }
 

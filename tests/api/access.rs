@@ -30,9 +30,9 @@ fn send(app: &App, line: &str, headers: &str, body: &str) -> Response {
 #[track_caller]
 fn refused(answer: &Response, status: u16, word: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
-    let told = answer.json();
-    assert!(told["error"].as_str().is_some_and(|error| error.contains(word)), "{word}: {answer:?}");
-    assert_eq!((&told["message"], &told["detail"]), (&told["error"], &told["error"]));
+    let reported = answer.json();
+    assert!(reported["error"].as_str().is_some_and(|error| error.contains(word)), "{word}: {answer:?}");
+    assert_eq!((&reported["message"], &reported["detail"]), (&reported["error"], &reported["error"]));
     assert!(answer.header("x-request-id").is_some());
 }
 
@@ -255,9 +255,9 @@ fn what_is_no_request_gets_the_one_error_body_and_the_connection_ends() {
         assert_eq!(said.matches("\r\n\r\n").count(), 1, "{case}: one answer: {said:?}");
         let (head, body) = said.split_once("\r\n\r\n").expect("a head");
         assert!(head.to_ascii_lowercase().contains("connection: close"), "{case}: {said:?}");
-        let told: serde_json::Value =
+        let reported: serde_json::Value =
             serde_json::from_str(body).unwrap_or_else(|error| panic!("{case}: {error}: {said}"));
-        assert!(told["error"].as_str().is_some_and(|error| !error.is_empty()), "{case}: {said}");
+        assert!(reported["error"].as_str().is_some_and(|error| !error.is_empty()), "{case}: {said}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{case} took {:?}", begun.elapsed());
     }
     let unknown = send(&app, "BREW /v1/rerank", "host: x\r\n", "");

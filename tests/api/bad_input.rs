@@ -179,8 +179,8 @@ fn wrong_paths_methods_and_types_are_refused() {
     let cases = [
         ("POST /nowhere", "", 404, "/nowhere", "unknown path"),
         ("POST /v1/rerank/", "", 404, "/v1/rerank/", "trailing slash"),
-        ("GET /v1/rerank", "", 405, "use POST", "reading a face"),
-        ("PUT /rerank", "", 405, "use POST", "putting to a face"),
+        ("GET /v1/rerank", "", 405, "use POST", "reading a dialect"),
+        ("PUT /rerank", "", 405, "use POST", "putting to a dialect"),
         ("POST /info", "", 405, "use GET, HEAD", "posting to an operation"),
         (
             "POST /v1/rerank",

@@ -117,13 +117,13 @@ static CHECKS: &[Check] = &[
             json!({"results": [{"index": 0, "relevanceScore": 0.5}]})
         );
     }),
-    ("C09", "the array face answers a root array", |app| {
+    ("C09", "the array dialect answers a root array", |app| {
         assert_eq!(
             app.post("/array/rerank", cohere(&["=0"], &json!({}))).ok(),
             json!([{"index": 0, "relevance_score": 0.5}])
         );
     }),
-    ("C10", "the passthrough face answers tensors in input order", |app| {
+    ("C10", "the passthrough dialect answers tensors in input order", |app| {
         let output = &app.post("/mlcommons/rerank", RAW).ok()["inference_results"][0]["output"];
         assert_eq!(output[0], json!({"name": "similarity", "data_type": "FLOAT32", "shape": [1], "data": [-4.5]}));
         assert_eq!(output[1]["data"], json!([9.25]));
@@ -278,7 +278,7 @@ static CHECKS: &[Check] = &[
         let tokens = app.post("/v1/rerank", cohere(&["a"], &json!({}))).ok()["meta"]["tokens"].clone();
         assert!(tokens["input_tokens"].as_u64() > Some(0) && tokens["output_tokens"].is_u64(), "{tokens}");
     }),
-    ("C32", "unknown keys are ignored on every face", |app| {
+    ("C32", "unknown keys are ignored in every dialect", |app| {
         let extra = json!({"unknown": {"deep": [1, {"x": null}]}, "user": "u", "stream": false});
         for path in [
             "/v1/rerank",

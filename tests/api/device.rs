@@ -173,7 +173,7 @@ fn models_of_a_lost_device_move_to_the_cpu_where_that_is_wanted_and_nothing_is_m
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(app.get("/livez").status, 200, "{sentence}: a restart would change nothing");
-        // An operator who has mended the device loads the model again.
+        // An operator who has repaired the device loads the model again.
         let loaded = app.post("/v2/repository/models/fake/load", "{}");
         assert_eq!(loaded.status, 200, "{loaded:?}");
         let (logit, answer) = probe(&app, "fake", "cached");

@@ -7,7 +7,7 @@ use rescored_server::http::{Leniency, Strict};
 
 use crate::support::{App, Pace, Response, Setup};
 
-/// A face's path, and the body of one query `Q` against the documents `D…`, each written as a JSON string.
+/// A dialect's path, and the body of one query `Q` against the documents `D…`, each written as a JSON string.
 type Spelled = (&'static str, fn(&str, &[&str]) -> String);
 
 fn list(documents: &[&str], each: fn(&str) -> String) -> String {
@@ -18,8 +18,8 @@ fn plain(documents: &[&str]) -> String {
     list(documents, |document| (*document).to_owned())
 }
 
-/// Every face that scores, with the way in which it takes texts.
-const FACES: &[Spelled] = &[
+/// Every dialect that scores, with the way in which it takes texts.
+const DIALECTS: &[Spelled] = &[
     ("/v1/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
     ("/v2/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
     ("/jina/v1/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
@@ -92,7 +92,7 @@ fn numbers(app: &App, path: &str, body: impl AsRef<[u8]>) -> Vec<String> {
 #[test]
 fn half_a_surrogate_pair_reads_as_the_replacement_character_on_every_face() {
     let app = App::start();
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         for (half, whole) in [
             (r#""cut \ud83d""#, r#""cut \ufffd""#),
             (r#""cut \uDE00 here""#, r#""cut \ufffd here""#),
@@ -139,7 +139,7 @@ fn a_warm_up_line_with_half_a_surrogate_pair_warms_the_pair_that_is_asked_for() 
 #[test]
 fn a_byte_order_mark_before_a_body_is_passed_over() {
     let app = App::start();
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         let body = body("\"q\"", &["\"d\""]);
         assert_eq!(numbers(&app, path, format!("\u{feff}{body}")), numbers(&app, path, &body), "{path}");
     }
@@ -150,7 +150,7 @@ fn a_byte_order_mark_before_a_body_is_passed_over() {
     assert_eq!(app.post("/v1/rerank", "\u{feff}").status, 400, "a mark alone is no body");
 }
 
-/// Faces that take a document in whatever form it comes.
+/// Dialects that take a document in whatever form it comes.
 fn takes_objects(path: &str) -> bool {
     !["/v2/models/fake/infer", "/bedrock/rerank"].contains(&path)
 }
@@ -176,7 +176,7 @@ fn a_document_in_any_form_scores_as_the_text_that_it_holds() {
         (r#"{"title":"Berlin","body":"has lakes"}"#, r#""Berlin\nhas lakes""#),
         (r#"{"text":"caf\u00e9 \ud83d","id":7}"#, r#""caf\u00e9 \ufffd""#),
     ];
-    for (path, body) in FACES.iter().filter(|(path, _)| takes_objects(path) && *path != "/v1/ranking") {
+    for (path, body) in DIALECTS.iter().filter(|(path, _)| takes_objects(path) && *path != "/v1/ranking") {
         for (given, text) in cases {
             let expected = numbers(&app, path, body("\"q\"", &["\"x\"", text]));
             assert_eq!(numbers(&app, path, body("\"q\"", &["\"x\"", given])), expected, "{path}: {given}");
@@ -185,7 +185,7 @@ fn a_document_in_any_form_scores_as_the_text_that_it_holds() {
     for (given, text) in
         [("3520031", "\"3520031\""), (r#"["a",1]"#, "\"a 1\""), (chat.as_str(), r#""Berlin has 7 lakes""#)]
     {
-        let ranking = FACES.iter().find(|(path, _)| *path == "/v1/ranking").expect("NIM's face").1;
+        let ranking = DIALECTS.iter().find(|(path, _)| *path == "/v1/ranking").expect("NIM's dialect").1;
         let expected = numbers(&app, "/v1/ranking", ranking("\"q\"", &[text]));
         assert_eq!(numbers(&app, "/v1/ranking", ranking("\"q\"", &[given])), expected, "NIM: {given}");
         for path in ["/rescore/opensearch", "/rescore/vespa"] {
@@ -198,7 +198,7 @@ fn a_document_in_any_form_scores_as_the_text_that_it_holds() {
     }
     let source = r#"{"inlineDocumentSource":{"jsonDocument":{"title":"Berlin"},"type":"JSON"},"type":"INLINE"}"#;
     let json = format!(r#"{{"queries":[{{"textQuery":{{"text":"q"}}}}],"sources":[{source}]}}"#);
-    let bedrock = FACES.iter().find(|(path, _)| *path == "/bedrock/rerank").expect("Bedrock's face").1;
+    let bedrock = DIALECTS.iter().find(|(path, _)| *path == "/bedrock/rerank").expect("Bedrock's dialect").1;
     assert_eq!(
         numbers(&app, "/bedrock/rerank", json),
         numbers(&app, "/bedrock/rerank", bedrock("\"q\"", &["\"Berlin\""]))
@@ -257,12 +257,12 @@ fn a_document_without_readable_text_is_refused_by_its_index() {
         r#"{"content":[{"type":"text"}]}"#,
         "null",
     ];
-    for (path, body) in FACES.iter().filter(|(path, _)| takes_objects(path) && *path != "/v1/ranking") {
+    for (path, body) in DIALECTS.iter().filter(|(path, _)| takes_objects(path) && *path != "/v1/ranking") {
         for document in cases {
             let answer = app.post(path, body("\"q\"", &["\"x\"", document]));
             assert_eq!(answer.status, 400, "{path}: {document}: {answer:?}");
-            let told = answer.json()["error"].as_str().expect("a sentence").to_owned();
-            assert!(told.contains("[1]") && !told.contains("zanzibar"), "{path}: {document}: {told}");
+            let reported = answer.json()["error"].as_str().expect("a sentence").to_owned();
+            assert!(reported.contains("[1]") && !reported.contains("zanzibar"), "{path}: {document}: {reported}");
         }
     }
     let unmatched = app.post("/v2/rerank", r#"{"query":"q","documents":["x",{"a":"y"}],"rank_fields":["b"]}"#);
@@ -302,7 +302,7 @@ const BLANK: &[&str] =
 #[test]
 fn a_document_without_text_ranks_last_on_every_face_and_costs_nothing() {
     let app = App::start();
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         for blank in BLANK {
             let scored = app.figure("rescored_pairs_scored_total");
             let answer = app.post(path, body(&format!("\"{path}\""), &[r#""=-7 a""#, blank, r#""=-9 b""#, r#""""#]));
@@ -343,7 +343,7 @@ fn without_a_token() -> [String; 3] {
 #[test]
 fn a_document_that_leaves_no_token_ranks_last_on_every_face() {
     let app = App::start();
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         for blank in without_a_token() {
             let scored = app.figure("rescored_pairs_scored_total");
             let texts: &[&str] = &[r#""=-7 a""#, &blank, r#""=-9 b""#, r#""""#];
@@ -363,7 +363,7 @@ fn a_document_that_leaves_no_token_ranks_last_on_every_face() {
             );
         }
     }
-    assert_eq!(app.figure("rescored_documents_empty_total"), 2 * 9 * FACES.len() as u64);
+    assert_eq!(app.figure("rescored_documents_empty_total"), 2 * 9 * DIALECTS.len() as u64);
     let unread = app.post("/v1/rerank", format!(r#"{{"query":"q","documents":[{}]}}"#, without_a_token()[2]));
     assert_eq!(unread.header("x-rescored-truncated"), Some("1"), "a text may stand behind: {unread:?}");
     let leniency = Leniency { empty_documents: EmptyDocuments::Score, ..Leniency::default() };
@@ -565,7 +565,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("stream", "true"),
 ];
 
-/// What a face does anyway, so that asking for it changes nothing.
+/// What a dialect does anyway, so that asking for it changes nothing.
 const AS_IT_IS: &[(&str, &str)] = &[
     ("/v1/ranking", "raw_scores"),
     ("/v1/ranking", "use_activation"),
@@ -600,7 +600,7 @@ fn every_parameter_of_every_dialect_is_served_warned_of_or_refused_on_every_face
         query += 1;
         body(&format!("\"q{query}\""), &["\"=1.5 a\"", &long])
     };
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         let plain = app.post(path, fresh(*body));
         assert_eq!((plain.status, plain.header("x-rescored-warnings")), (200, None), "{path}: {plain:?}");
         for (name, value) in PARAMETERS {
@@ -611,8 +611,9 @@ fn every_parameter_of_every_dialect_is_served_warned_of_or_refused_on_every_face
                     answer = app.post(path, with(&fresh(*body), name, value));
                 }
             }
-            let warned =
-                answer.header("x-rescored-warnings").is_some_and(|told| told.split(", ").any(|told| told == *name));
+            let warned = answer
+                .header("x-rescored-warnings")
+                .is_some_and(|reported| reported.split(", ").any(|reported| reported == *name));
             let as_it_is = AS_IT_IS.contains(&(path, name));
             assert!(warned || as_it_is || said(&answer) != said(&plain), "{path}: `{name}` is ignored: {answer:?}");
             assert!(
@@ -687,15 +688,15 @@ fn what_stands_beside_a_nested_text_is_warned_of() {
     let bedrock = format!(
         r#"{{"queries":[{{"textQuery":{{"text":"q"}},"type":"TEXT","z":1}}],"sources":[{source},{source}],"numberOfResults":-5}}"#
     );
-    let told = "queries[].z, sources[].y, sources[].inlineDocumentSource.x, sources[].inlineDocumentSource.jsonDocument, numberOfResults";
+    let reported = "queries[].z, sources[].y, sources[].inlineDocumentSource.x, sources[].inlineDocumentSource.jsonDocument, numberOfResults";
     let pair = r#"{"text":"q","text_pair":"a","top_k":1}"#;
-    for (path, body, told) in [
-        ("/bedrock/rerank", bedrock, told),
+    for (path, body, reported) in [
+        ("/bedrock/rerank", bedrock, reported),
         ("/predict", format!(r#"{{"inputs":[{pair},{pair}]}}"#), "inputs[].top_k"),
         ("/predict", format!(r#"{{"inputs":{pair}}}"#), "inputs.top_k"),
     ] {
         let answer = app.post(path, body);
-        assert_eq!((answer.status, answer.header("x-rescored-warnings")), (200, Some(told)), "{path}: {answer:?}");
+        assert_eq!((answer.status, answer.header("x-rescored-warnings")), (200, Some(reported)), "{path}: {answer:?}");
     }
     assert_eq!(
         app.post("/v1/rerank", r#"{"query":"q","documents":["a"],"property":null}"#).header("x-rescored-warnings"),
@@ -710,7 +711,7 @@ fn a_pair_that_is_none_is_named_by_its_place() {
     let tensor = |passages: &str| {
         format!(r#"{{"inputs":[{{"name":"query","data":["q"]}},{{"name":"passage","data":{passages}}}]}}"#)
     };
-    for (path, body, told) in [
+    for (path, body, reported) in [
         ("/predict", r#"{"inputs":[["q","a"],["q"]]}"#.to_owned(), "inputs[1]: 1 texts are no pair"),
         (
             "/predict",
@@ -734,7 +735,10 @@ fn a_pair_that_is_none_is_named_by_its_place() {
         ),
     ] {
         let answer = app.post(path, body);
-        assert!((400..500).contains(&answer.status) && answer.text().contains(told), "{path}, {told}: {answer:?}");
+        assert!(
+            (400..500).contains(&answer.status) && answer.text().contains(reported),
+            "{path}, {reported}: {answer:?}"
+        );
     }
     assert_eq!(numbers(&app, "/v2/models/fake/infer", tensor(r#"[["=1"],["=2"]]"#)), ["1.0", "2.0"]);
 }
@@ -743,7 +747,7 @@ fn a_pair_that_is_none_is_named_by_its_place() {
 #[test]
 fn warnings_stand_in_the_body_where_there_is_a_place_for_them() {
     let app = App::start();
-    let told = serde_json::json!(["top_N: not served here, ignored"]);
+    let reported = serde_json::json!(["top_N: not served here, ignored"]);
     for (path, place) in [
         ("/v1/rerank", "/meta/warnings"),
         ("/jina/v1/rerank", "/meta/warnings"),
@@ -753,9 +757,9 @@ fn warnings_stand_in_the_body_where_there_is_a_place_for_them() {
         ("/score", "/warnings"),
         ("/v1/ranking", "/warnings"),
     ] {
-        let body = FACES.iter().find(|(known, _)| *known == path).expect("a face").1;
+        let body = DIALECTS.iter().find(|(known, _)| *known == path).expect("a dialect").1;
         let answer = app.post(path, with(&body("\"q\"", &["\"a\""]), "top_N", "1")).ok();
-        assert_eq!(answer.pointer(place), Some(&told), "{path}: {answer}");
+        assert_eq!(answer.pointer(place), Some(&reported), "{path}: {answer}");
         let quiet = app.post(path, body("\"q\"", &["\"a\""])).ok();
         assert_eq!(quiet.pointer(place), None, "{path}");
     }
@@ -782,7 +786,7 @@ fn a_least_score_leaves_out_what_is_below_it() {
 #[test]
 fn in_strict_mode_what_is_not_served_is_refused_by_name() {
     let app = App::with(Setup { leniency: Leniency { strict: Strict::On, ..Leniency::default() }, ..Setup::default() });
-    for (path, body) in FACES {
+    for (path, body) in DIALECTS {
         app.post(path, body("\"q\"", &["\"a\""])).ok();
         for name in ["top_N", "instruction"] {
             let answer = app.post(path, with(&body("\"q\"", &["\"a\""]), name, "1"));

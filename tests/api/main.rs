@@ -6,8 +6,6 @@ mod access;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
-mod calm;
-#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod conformance;
@@ -27,6 +25,8 @@ mod observability;
 mod openapi;
 #[cfg(test)]
 mod operations;
+#[cfg(test)]
+mod overload;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]

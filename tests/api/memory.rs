@@ -244,8 +244,8 @@ fn streams_of_next_to_nothing_hold_nobody_up() {
                     format!("POST /v1/cache/warm HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", stream.len());
                 connection.write_all(head.as_bytes()).expect("written");
                 connection.write_all(stream.as_bytes()).expect("written");
-                let told = rest(&mut connection);
-                let last = told.lines().rfind(|line| line.contains("\"done\"")).expect("a summary").to_owned();
+                let reported = rest(&mut connection);
+                let last = reported.lines().rfind(|line| line.contains("\"done\"")).expect("a summary").to_owned();
                 serde_json::from_str::<Value>(&last).expect("JSON")
             })
         })
@@ -258,11 +258,11 @@ fn streams_of_next_to_nothing_hold_nobody_up() {
         slowest = slowest.max(begun.elapsed());
         looks += 1;
     }
-    let told: Vec<Value> = sent.into_iter().map(|one| one.join().expect("a client")).collect();
+    let reported: Vec<Value> = sent.into_iter().map(|one| one.join().expect("a client")).collect();
     // It took 27 s when splitting was quadratic.
     assert!(slowest < Duration::from_secs(3), "a probe and a small request took {slowest:?}");
-    for (told, lines) in told.iter().zip([4 << 20, 2 << 20, 1, 20_000]) {
-        assert_eq!((&told["complete"], &told["lines"]), (&true.into(), &lines.into()), "{told}");
+    for (reported, lines) in reported.iter().zip([4 << 20, 2 << 20, 1, 20_000]) {
+        assert_eq!((&reported["complete"], &reported["lines"]), (&true.into(), &lines.into()), "{reported}");
     }
     wait_until_nothing_is_held(&app);
 }
@@ -278,9 +278,9 @@ fn a_warm_up_line_that_does_not_fit_is_passed_over() {
     let head = format!("POST /v1/cache/warm HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", stream.len());
     connection.write_all(head.as_bytes()).expect("written");
     connection.write_all(stream.as_bytes()).expect("written");
-    let told = rest(&mut connection);
-    assert!(told.contains("\"line\":2") && told.contains("memory"), "{told}");
-    assert!(told.contains("\"pairs\":2") && told.contains("\"complete\":true"), "{told}");
+    let reported = rest(&mut connection);
+    assert!(reported.contains("\"line\":2") && reported.contains("memory"), "{reported}");
+    assert!(reported.contains("\"pairs\":2") && reported.contains("\"complete\":true"), "{reported}");
     wait_until_nothing_is_held(&app);
 }
 
@@ -313,12 +313,12 @@ fn long_heads_are_paid_for_as_they_come_and_refused_where_nothing_is_left() {
     let mut refused = 0;
     for stream in open.iter_mut().skip(1) {
         stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
-        let mut told = [0; 512];
-        if let Ok(count) = stream.read(&mut told)
+        let mut reported = [0; 512];
+        if let Ok(count) = stream.read(&mut reported)
             && count > 0
         {
-            let told = String::from_utf8_lossy(&told[..count]).to_ascii_lowercase();
-            assert!(told.starts_with("http/1.1 503") && told.contains("\r\nretry-after: 1\r\n"), "{told}");
+            let reported = String::from_utf8_lossy(&reported[..count]).to_ascii_lowercase();
+            assert!(reported.starts_with("http/1.1 503") && reported.contains("\r\nretry-after: 1\r\n"), "{reported}");
             refused += 1;
         }
     }
@@ -332,9 +332,9 @@ fn long_heads_are_paid_for_as_they_come_and_refused_where_nothing_is_left() {
     connection
         .write_all(format!("{}\r\n\r\n", line.replace("POST /v1/rerank", "GET /livez")).as_bytes())
         .expect("written");
-    let mut told = [0; 12];
-    connection.read_exact(&mut told).expect("an answer");
-    assert_eq!(&told, b"HTTP/1.1 200");
+    let mut reported = [0; 12];
+    connection.read_exact(&mut reported).expect("an answer");
+    assert_eq!(&reported, b"HTTP/1.1 200");
     wait_until_nothing_is_held(&app);
 }
 

@@ -65,9 +65,9 @@ fn a_burst_on_one_model_costs_another_its_share_of_passes() {
 fn a_burst_on_one_model_fills_its_own_part_of_the_queue_alone() {
     let weights = vec![("fake".to_owned(), 3)];
     let app = paced(Setup { queue_tokens: 4000, weights, ..Setup::default() });
-    let told = app.get("/info").ok();
+    let reported = app.get("/info").ok();
     let parts: Vec<(&Value, &Value)> =
-        (0..2).map(|model| &told["models"][model]).map(|one| (&one["weight"], &one["queue_tokens"])).collect();
+        (0..2).map(|model| &reported["models"][model]).map(|one| (&one["weight"], &one["queue_tokens"])).collect();
     assert_eq!(parts, [(&json!(3), &json!(3000)), (&json!(1), &json!(1000))]);
     for (figure, fake, other) in [("weight", 3, 1), ("queue_limit_tokens", 3000, 1000)] {
         let shown = |model: &str| app.figure(&format!(r#"rescored_model_{figure}{{model="{model}"}}"#));
@@ -98,9 +98,9 @@ fn beside(nature: Nature) -> Core {
 fn a_model_that_cannot_start_beside_others_is_named() {
     for (nature, cause) in [(Nature::Unloadable, "told to be broken"), (Nature::Explosive, "panicked")] {
         let error = beside(nature).reranker.wait_until_warm().expect_err("it cannot start");
-        let told = format!("{error}: {}", error.source().expect("a cause"));
-        assert!(told.contains("model `peculiar`") && !told.contains("sound"), "{nature:?}: {told}");
-        assert!(told.contains(cause) && told.contains("rescored doctor"), "{nature:?}: {told}");
+        let reported = format!("{error}: {}", error.source().expect("a cause"));
+        assert!(reported.contains("model `peculiar`") && !reported.contains("sound"), "{nature:?}: {reported}");
+        assert!(reported.contains(cause) && reported.contains("rescored doctor"), "{nature:?}: {reported}");
     }
 }
 

@@ -87,7 +87,7 @@ fn every_example_is_answered_as_described() {
         );
         checked += 1;
     }
-    assert!(checked > 10, "only {checked} faces are described");
+    assert!(checked > 10, "only {checked} dialects are described");
     for path in ["/rescore/opensearch", "/rescore/vespa"] {
         assert!(document["paths"][path]["post"]["requestBody"].is_object(), "{path} is described");
     }
@@ -114,9 +114,13 @@ fn the_cache_answers_as_described() {
     app.post("/v1/rerank", r#"{"query":"q","documents":["a","b"]}"#).ok();
     let described = &document["paths"]["/v1/cache"];
     let schema = |method: &str| &described[method]["responses"]["200"]["content"]["application/json"]["schema"];
-    let told = app.get("/v1/cache").ok();
-    assert_eq!(misfit(&told, schema("get"), &document), None, "{told}");
-    assert_eq!((&told["entries"], &told["age"]["oldest_seconds"].is_u64()), (&Value::from(2), &true), "{told}");
+    let reported = app.get("/v1/cache").ok();
+    assert_eq!(misfit(&reported, schema("get"), &document), None, "{reported}");
+    assert_eq!(
+        (&reported["entries"], &reported["age"]["oldest_seconds"].is_u64()),
+        (&Value::from(2), &true),
+        "{reported}"
+    );
     let gone = app.connect().send("DELETE /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
     assert_eq!(misfit(&gone, schema("delete"), &document), None, "{gone}");
     let warm = &document["paths"]["/v1/cache/warm"]["post"];

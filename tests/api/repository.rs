@@ -148,8 +148,8 @@ fn files_that_are_broken_leave_the_old_ones_serving() {
     let load = |because: &str, hint: &str| {
         let refused = app.post("/v2/repository/models/fake/load", "");
         assert_eq!(refused.status, 409, "{because}: {refused:?}");
-        let told = refused.json()["message"].as_str().expect("a message").to_owned();
-        assert!(told.contains("serves on") && told.contains(hint), "{because}: {told}");
+        let reported = refused.json()["message"].as_str().expect("a message").to_owned();
+        assert!(reported.contains("serves on") && reported.contains(hint), "{because}: {reported}");
         let [(name, state, reason), ..] = &index(&app)[..] else { panic!("models are listed") };
         assert_eq!((name.as_str(), state.as_str()), ("fake", "READY"), "{because}");
         assert!(reason.contains(hint), "{because}: {reason}");
@@ -267,9 +267,9 @@ fn a_load_that_does_not_end_is_given_up_told_and_leaves_the_next_one_alone() {
         let (app, files) = within(Duration::from_secs(5));
         files.put(nature);
         let refused = app.post("/v2/repository/models/other/load", "");
-        let told = refused.text().to_owned();
-        assert!(refused.status == 409 && told.contains("raise RESCORED_LOAD_TIMEOUT"), "{ends}: {refused:?}");
-        assert!(told.contains("`other`") && told.contains("serves on"), "{ends}: {told}");
+        let reported = refused.text().to_owned();
+        assert!(refused.status == 409 && reported.contains("raise RESCORED_LOAD_TIMEOUT"), "{ends}: {refused:?}");
+        assert!(reported.contains("`other`") && reported.contains("serves on"), "{ends}: {reported}");
         let (_, state, reason) = index(&app).remove(1);
         assert!(state == "READY" && reason.contains("RESCORED_LOAD_TIMEOUT"), "{ends}: {state} {reason}");
         assert_eq!(app.figure(r#"rescored_model_changes_total{reason="timed_out"}"#), 1, "{ends}");

@@ -162,12 +162,13 @@ impl App {
         let guard = guard.map(|repository| Guard::start(repository, &core.health).expect("a thread"));
         let Core { reranker, health, metrics, budget, .. } = core;
         let traces = Traces::start(&setup.traces, &metrics).expect("a receiver's address");
-        let mut app = Self::serve(&options, http::State { reranker, health, metrics, repository, traces, budget })?;
+        let mut app =
+            Self::serve(&options, http::AppServices { reranker, health, metrics, repository, traces, budget })?;
         app.guard = guard;
         Ok(app)
     }
 
-    fn serve(options: &http::Options, state: http::State) -> Result<Self, http::BindError> {
+    fn serve(options: &http::Options, state: http::AppServices) -> Result<Self, http::BindError> {
         let (health, traces) = (Arc::clone(&state.health), state.traces.clone());
         let bound = http::bind(options, state)?;
         let addresses = bound.addresses().to_vec();

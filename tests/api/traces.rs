@@ -150,7 +150,7 @@ fn a_request_is_a_span_with_its_stages_in_the_callers_trace() {
     assert_eq!(response, format!("00-{TRACE}-{}-01", hex(&whole.span_id)));
     assert_eq!((hex(&whole.trace_id).as_str(), hex(&whole.parent_span_id).as_str()), (TRACE, PARENT));
     assert_eq!((whole.name.as_str(), whole.trace_state.as_str()), ("POST /v1/rerank", "vendor=abc,other=1"));
-    let told = attributes(whole);
+    let reported = attributes(whole);
     for (name, value) in [
         ("http.request.method", "POST"),
         ("http.route", "/v1/rerank"),
@@ -163,9 +163,9 @@ fn a_request_is_a_span_with_its_stages_in_the_callers_trace() {
         ("rescored.cut", "0"),
         ("rescored.partial", "false"),
     ] {
-        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");
+        assert_eq!(reported.get(name).map(String::as_str), Some(value), "{name}");
     }
-    assert!(told["rescored.tokens"].parse::<u64>().is_ok_and(|tokens| tokens > 20), "{told:?}");
+    assert!(reported["rescored.tokens"].parse::<u64>().is_ok_and(|tokens| tokens > 20), "{reported:?}");
     let stages: Vec<&Span> = spans.iter().filter(|span| span.parent_span_id == whole.span_id).collect();
     let names: Vec<&str> = stages.iter().map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["parse", "cache", "queue", "batch", "forward", "reply"]);
@@ -234,7 +234,7 @@ fn refusals_name_their_kind_and_only_ours_are_errors() {
     let of = |status: &str| {
         spans
             .iter()
-            .find(|span| attributes(span).get("http.response.status_code").is_some_and(|told| told == status))
+            .find(|span| attributes(span).get("http.response.status_code").is_some_and(|reported| reported == status))
             .expect(status)
     };
     let code = |span: &Span| span.status.as_ref().map_or(0, |status| status.code);

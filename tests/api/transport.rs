@@ -123,7 +123,7 @@ fn a_stop_knows_what_it_would_give_up() {
     actix_web::rt::System::new().block_on(async {
         let graceful = tokio::time::timeout(Duration::from_millis(500), app.stop.gracefully()).await;
         assert!(graceful.is_err(), "the answer is not read");
-        assert_eq!(app.stop.cut(), rescored_server::http::Cut { requests: 0, unread: 1 });
+        assert_eq!(app.stop.cut(), rescored_server::http::Interrupted { requests: 0, unread: 1 });
         app.stop.leave_behind();
     });
     app.join();

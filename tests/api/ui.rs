@@ -76,27 +76,27 @@ fn figures_of_the_last_minutes_count_scores_and_refusals_only() {
     assert_eq!(app.post("/v1/rerank", "{").status, 400);
     app.get("/livez").ok();
     let started = Instant::now();
-    let told = loop {
-        let told = app.get("/ui/live").ok();
-        if !told["rows"].as_array().expect("rows").is_empty() {
-            break told;
+    let reported = loop {
+        let reported = app.get("/ui/live").ok();
+        if !reported["rows"].as_array().expect("rows").is_empty() {
+            break reported;
         }
         assert!(started.elapsed() < Duration::from_secs(20), "no sample came");
         std::thread::sleep(Duration::from_millis(100));
     };
     let columns: Vec<&str> =
-        told["columns"].as_array().expect("columns").iter().filter_map(|name| name.as_str()).collect();
+        reported["columns"].as_array().expect("columns").iter().filter_map(|name| name.as_str()).collect();
     let value = |name: &str| {
         let at = columns.iter().position(|column| *column == name).expect(name);
-        told["rows"].as_array().expect("rows").iter().filter_map(|row| row[at].as_f64()).sum::<f64>()
+        reported["rows"].as_array().expect("rows").iter().filter_map(|row| row[at].as_f64()).sum::<f64>()
     };
     let figures = [("requests", 2.0), ("failed", 1.0), ("refused", 0.0), ("pairs", 2.0), ("scored", 2.0)];
     for (name, expected) in figures {
-        assert!((value(name) - expected).abs() < 1e-9, "{name} is {}: {told}", value(name));
+        assert!((value(name) - expected).abs() < 1e-9, "{name} is {}: {reported}", value(name));
     }
-    assert!(value("p50_ms") > 0.0 && value("workers") >= 2.0, "{told}");
-    assert_eq!(told["queue_limit_tokens"], 50_000_000);
-    let later = app.get(&format!("/ui/live?after={}", told["last"])).ok();
+    assert!(value("p50_ms") > 0.0 && value("workers") >= 2.0, "{reported}");
+    assert_eq!(reported["queue_limit_tokens"], 50_000_000);
+    let later = app.get(&format!("/ui/live?after={}", reported["last"])).ok();
     assert!(later["rows"].as_array().expect("rows").len() <= 1, "what is known is not told again: {later}");
     assert_eq!(app.get("/ui/live?after=x").status, 400);
 }

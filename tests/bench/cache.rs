@@ -44,10 +44,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mimalloc::MiMalloc;
-use rescored_cache::keeper::Keeper;
 use rescored_cache::snapshot::Snapshot;
+use rescored_cache::snapshot_writer::SnapshotWriter;
 use rescored_cache::{Options, QueryKey, Scope, ScoreCache, SnapshotOptions};
-use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_core::domain::{Logit, Scored, Truncation};
 use rescored_lab::bench::host;
 use rescored_server::app::Core;
 use serde_json::json;
@@ -177,7 +177,7 @@ fn resident() -> Option<u64> {
 /// Bytes of an entry, with and without an age limit; writing and reading a snapshot.
 fn entries(sizes: Sizes) -> bool {
     let counts = [MILLION / 10, MILLION].map(|full| u32::try_from(sizes.of(full)).expect("a million at most"));
-    let keys = QueryKey::new("m", &Cut::MODEL, "q");
+    let keys = QueryKey::new("m", &Truncation::MODEL, "q");
     // Kept to the end: what one gave back would be taken for what the next one did not need.
     let mut caches = Vec::new();
     for (count, ttl) in
@@ -306,7 +306,7 @@ fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
         (0..rounds).for_each(|_| work());
         started.elapsed().as_secs_f64() / f64::from(rounds) * 1e6
     };
-    let query = || QueryKey::new("m", &Cut::MODEL, "how many people live in berlin");
+    let query = || QueryKey::new("m", &Truncation::MODEL, "how many people live in berlin");
     let hash = micros(&|| {
         let keys = query();
         for document in documents {
@@ -389,8 +389,10 @@ fn replay(sizes: Sizes) -> bool {
                 support::eventually("the tier is reached", || core.reranker.cache().shared.is_some_and(|tier| tier.up));
             }
             let options = SnapshotOptions { path: path.clone(), every: Duration::from_hours(1) };
-            let keeper = Keeper::start(core.cache.clone(), &options).expect("a thread");
-            let _loaded = keeper.as_ref().is_none_or(|keeper| keeper.wait_until_loaded(Duration::from_secs(10)));
+            let snapshot_writer = SnapshotWriter::start(core.cache.clone(), &options).expect("a thread");
+            let _loaded = snapshot_writer
+                .as_ref()
+                .is_none_or(|snapshot_writer| snapshot_writer.wait_until_loaded(Duration::from_secs(10)));
             let started = Instant::now();
             for search in half {
                 let documents: Vec<String> = (0..HITS).map(|hit| format!("hit {hit} of {search}")).collect();

@@ -20,10 +20,10 @@ pub(crate) enum Precision {
 pub(crate) struct Contender<'s> {
     pub(crate) name: String,
     pub(crate) precision: Precision,
-    way: Way<'s>,
+    transport: Transport<'s>,
 }
 
-enum Way<'s> {
+enum Transport<'s> {
     Http {
         server: &'s Server,
         clients: usize,
@@ -43,70 +43,70 @@ pub(crate) struct Run {
 impl<'s> Contender<'s> {
     pub(crate) fn over_http(name: &str, precision: Precision, (server, clients): (&'s Server, usize)) -> Self {
         let plural = if clients == 1 { "client" } else { "clients" };
-        Self { name: format!("{name}, {clients} {plural}"), precision, way: Way::Http { server, clients } }
+        Self { name: format!("{name}, {clients} {plural}"), precision, transport: Transport::Http { server, clients } }
     }
 
     pub(crate) fn peer(name: &str, precision: Precision, peer: Result<Peer, String>) -> Self {
-        let way = peer.map_or_else(Way::Missing, Way::Peer);
-        Self { name: name.to_owned(), precision, way }
+        let transport = peer.map_or_else(Transport::Missing, Transport::Peer);
+        Self { name: name.to_owned(), precision, transport }
     }
 
     /// Whether this is the program whose repository this is.
     pub(crate) fn is_ours(&self) -> bool {
-        matches!(self.way, Way::Http { .. })
+        matches!(self.transport, Transport::Http { .. })
     }
 
     /// Clients that send at the same time, each needing a request.
     pub(crate) fn clients(&self) -> usize {
-        match self.way {
-            Way::Http { clients, .. } => clients,
-            Way::Peer(_) | Way::Missing(_) => 1,
+        match self.transport {
+            Transport::Http { clients, .. } => clients,
+            Transport::Peer(_) | Transport::Missing(_) => 1,
         }
     }
 
     /// Seconds of CPU that it has used so far, spinning included.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
-        match &self.way {
-            Way::Http { server, .. } => cpu_seconds(server.process()),
-            Way::Peer(peer) => cpu_seconds(peer.child.id()),
-            Way::Missing(_) => None,
+        match &self.transport {
+            Transport::Http { server, .. } => cpu_seconds(server.process()),
+            Transport::Peer(peer) => cpu_seconds(peer.child.id()),
+            Transport::Missing(_) => None,
         }
     }
 
     /// Why it does not run, if it does not.
     pub(crate) fn missing(&self) -> Option<&str> {
-        match &self.way {
-            Way::Missing(why) => Some(why),
-            Way::Http { .. } | Way::Peer(_) => None,
+        match &self.transport {
+            Transport::Missing(why) => Some(why),
+            Transport::Http { .. } | Transport::Peer(_) => None,
         }
     }
 
     /// Versions of what runs.
     pub(crate) fn version(&self) -> &str {
-        match &self.way {
-            Way::Http { .. } => concat!("rescored ", env!("CARGO_PKG_VERSION")),
-            Way::Peer(peer) => &peer.version,
-            Way::Missing(_) => "",
+        match &self.transport {
+            Transport::Http { .. } => concat!("rescored ", env!("CARGO_PKG_VERSION")),
+            Transport::Peer(peer) => &peer.version,
+            Transport::Missing(_) => "",
         }
     }
 
     /// Waits until its model is loaded.
     pub(crate) fn settle(&mut self) {
-        if let Way::Peer(peer) = &mut self.way
+        if let Transport::Peer(peer) = &mut self.transport
             && let Err(why) = peer.ready()
         {
-            self.way = Way::Missing(why);
+            self.transport = Transport::Missing(why);
         }
     }
 
     /// Scores all requests. `None` when it cannot, or no more.
     pub(crate) fn run(&mut self, requests: &[Request]) -> Option<Run> {
-        let done = match &mut self.way {
-            Way::Http { server, clients } => Ok(over_http(server, *clients, requests)),
-            Way::Peer(peer) => peer.score_all(requests),
-            Way::Missing(_) => return None,
+        let done = match &mut self.transport {
+            Transport::Http { server, clients } => Ok(over_http(server, *clients, requests)),
+            Transport::Peer(peer) => peer.score_all(requests),
+            Transport::Missing(_) => return None,
         };
-        done.map_err(|why| self.way = Way::Missing(why)).ok()
+        done.map_err(|why| self.transport = Transport::Missing(why)).ok()
     }
 }
 

@@ -1,5 +1,5 @@
 //! How fast a model runs on an accelerator, in three layers: `engine` (token ids in, logits out), `golden` (how far the
-//! logits are from the golden fp32 ones, alone and in company) and `load` (texts over HTTP, many clients). Run it by
+//! logits are from the golden fp32 ones, alone and in a batch) and `load` (texts over HTTP, many clients). Run it by
 //! `cargo bench --bench gpu -- MODE`; the settings are `serve`'s own `RESCORED_*` variables.
 //!
 //! `engine` takes `BENCH_PAIRS` (pairs of a pass), `BENCH_LENGTH` (tokens of a pair, or `ragged`) and `BENCH_SECONDS`, and

@@ -12,7 +12,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// As the Cohere face reads it. Raw scores, so that they can be compared.
+    /// As the Cohere dialect reads it. Raw scores, so that they can be compared.
     pub(crate) fn body(&self) -> String {
         serde_json::json!({"query": self.query, "documents": self.documents, "raw_scores": true}).to_string()
     }

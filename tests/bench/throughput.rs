@@ -173,8 +173,8 @@ fn compare(shape: &Shape, texts: &Texts) -> (String, Vec<report::Row>) {
         contenders.push(Contender::over_http("rescored, graph as shipped", Precision::Int8, (source, 1)));
     }
     let (folder, cores) = (shape.folder.to_str().expect("UTF-8"), host::cores().to_string());
-    contenders.extend(PEERS.map(|(name, precision, script, told)| {
-        Contender::peer(name, precision, Peer::start(script, &[folder, told, &cores]))
+    contenders.extend(PEERS.map(|(name, precision, script, script_arguments)| {
+        Contender::peer(name, precision, Peer::start(script, &[folder, script_arguments, &cores]))
     }));
     contenders.iter_mut().for_each(Contender::settle);
     let before = host::load();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rescored_cache::SharedOptions;
 use rescored_core::domain::Priority;
 use rescored_engine as engine;
-use rescored_runtime::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored_runtime::{Batch, BatchingPolicy, Scorer, ScorerError, ScorerFactory};
 use rescored_server::app::Core;
-use rescored_server::rerank::Fault;
+use rescored_server::rerank::RerankError;
 
 use crate::fake;
 use crate::support::{CACHE, documents, eventually, score, score_as};
@@ -39,7 +39,7 @@ impl Scorer for Counting {
 fn core(queue_tokens: u64) -> (Core, Counting) {
     let counting = Counting::default();
     let mut model = fake::version("fake", fake::Pace::default(), fake::Nature::Sound);
-    (model.scorers, model.company) = (Box::new(counting.clone()), Company::Alone);
+    (model.scorers, model.batching_policy) = (Box::new(counting.clone()), BatchingPolicy::Alone);
     let engine = engine::Options {
         workers: Some(2),
         pinning: engine::Pinning::Free,
@@ -71,7 +71,7 @@ fn beside_jobs(core: &Core, work: impl FnOnce()) -> usize {
                     let documents: Vec<String> = (0..100).map(|one| format!("{job} {n} {one} {padding}")).collect();
                     match score_as(core, ("warm-up", &documents), Priority::WarmUp) {
                         Ok(_) => {}
-                        Err(Fault::Overloaded { .. }) => {
+                        Err(RerankError::Overloaded { .. }) => {
                             refused.fetch_add(1, Ordering::Relaxed);
                             std::thread::sleep(Duration::from_millis(5));
                         }

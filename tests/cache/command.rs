@@ -32,8 +32,8 @@ fn warm(arguments: &[&str], input: &str) -> Ran {
     // One that refuses its flags reads nothing.
     drop(child.stdin.take().expect("a pipe").write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("the program ends");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let summary = told.lines().last().map_or(Value::Null, |line| serde_json::from_str(line).expect("JSON"));
+    let reported = String::from_utf8_lossy(&output.stdout).into_owned();
+    let summary = reported.lines().last().map_or(Value::Null, |line| serde_json::from_str(line).expect("JSON"));
     Ran { code: output.status.code(), summary, said: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
@@ -240,7 +240,7 @@ fn whoever_has_read_enough_may_close_the_pipe() {
     let snapshot = folder.path().join("scores");
     let scope = rescored_cache::Scope { model: "m".into(), identity: "the model".into() };
     let cache = rescored_cache::ScoreCache::new(&crate::support::CACHE, vec![scope], Arc::default());
-    let keys = rescored_cache::QueryKey::new("m", &rescored_core::domain::Cut::MODEL, "q");
+    let keys = rescored_cache::QueryKey::new("m", &rescored_core::domain::Truncation::MODEL, "q");
     let logit = rescored_core::domain::Logit::new(1.0).expect("finite");
     // More lines than any pipe holds.
     for number in 0..5000 {

@@ -27,16 +27,16 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (told, counted) = (Arc::clone(&over), Arc::clone(&asked));
+        let (reported, counted) = (Arc::clone(&over), Arc::clone(&asked));
         thread("hostile", move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                if told.load(Ordering::Relaxed) {
+                if reported.load(Ordering::Relaxed) {
                     return;
                 }
-                let (told, counted) = (Arc::clone(&told), Arc::clone(&counted));
+                let (reported, counted) = (Arc::clone(&reported), Arc::clone(&counted));
                 // A peer that hangs up is what is wanted.
-                thread("hostile-peer", move || drop(serve(stream, answer, (&told, &counted))));
+                thread("hostile-peer", move || drop(serve(stream, answer, (&reported, &counted))));
             }
         });
         Self { address, over, asked }
@@ -282,15 +282,15 @@ fn a_greeting_that_is_none_keeps_no_request_waiting_at_any_kind_of_address() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
+        let reported = Arc::clone(&over);
         thread("hostile", move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let told = Arc::clone(&told);
-                if told.load(Ordering::Relaxed) {
+                let reported = Arc::clone(&reported);
+                if reported.load(Ordering::Relaxed) {
                     return;
                 }
-                thread("hostile-peer", move || drop(greet(stream, answer, &told)));
+                thread("hostile-peer", move || drop(greet(stream, answer, &reported)));
             }
         });
         for url in [

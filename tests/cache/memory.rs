@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use rescored_cache::{Options, QueryKey, Scope, ScoreCache};
-use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_core::domain::{Logit, Scored, Truncation};
 use rescored_server::app::give_back;
 
 use crate::support::eventually;
@@ -37,7 +37,7 @@ fn fill(cache: &ScoreCache) -> Arc<Barrier> {
     for thread in 0..THREADS {
         let (cache, gate) = (cache.clone(), Arc::clone(&gate));
         crate::support::thread("filler", move || {
-            let keys = QueryKey::new("m", &Cut::MODEL, "q");
+            let keys = QueryKey::new("m", &Truncation::MODEL, "q");
             let scored = Scored { logit: Logit::new(1.0).expect("finite"), tokens: 1, cut: false };
             for number in (thread..ENTRIES).step_by(THREADS as usize) {
                 cache.insert(0, keys.document(&number.to_string()), scored);
@@ -76,7 +76,7 @@ fn tells_what_is_resident() {
 }
 
 /// Resident bytes before, resident and accounted bytes when full, and both after what the story tells.
-fn told(story: &str) -> [u64; 5] {
+fn reported(story: &str) -> [u64; 5] {
     let run = Command::new(std::env::current_exe().expect("this test"))
         .args(["--ignored", "--exact", "--nocapture", "memory::tells_what_is_resident"])
         .env(STORY, story)
@@ -96,7 +96,7 @@ fn told(story: &str) -> [u64; 5] {
 // Case A8.
 #[test]
 fn half_of_the_scores_given_up_is_half_of_their_memory() {
-    let [empty, full, accounted, after, left] = told("halve");
+    let [empty, full, accounted, after, left] = reported("halve");
     assert!(full - empty < accounted + SLACK, "the account is what is resident, at least");
     assert!(accounted < (full - empty) + (full - empty) / 4, "and it is not much more");
     assert_eq!(left, accounted / 2);
@@ -111,7 +111,7 @@ fn half_of_the_scores_given_up_is_half_of_their_memory() {
 #[test]
 fn forgotten_scores_and_scores_past_their_age_leave_nothing_behind() {
     for story in ["forget", "age"] {
-        let [empty, full, _, after, left] = told(story);
+        let [empty, full, _, after, left] = reported(story);
         assert_eq!(left, 0, "{story}");
         assert!(after < empty + SLACK, "{story}: {after} of {full} bytes are still resident, {empty} were before");
     }

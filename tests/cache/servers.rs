@@ -39,7 +39,7 @@ impl Certificates {
         self.folder.path().join(name).to_str().expect("UTF-8").to_owned()
     }
 
-    /// What a server is told of them.
+    /// What a server is given of them.
     fn arguments(&self, port: u16) -> Vec<String> {
         let pairs = [
             ("--tls-port", port.to_string()),

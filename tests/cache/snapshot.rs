@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rescored_cache::keeper::Keeper;
 use rescored_cache::snapshot::{Snapshot, SnapshotError};
+use rescored_cache::snapshot_writer::SnapshotWriter;
 use rescored_cache::{QueryKey, Scope, ScoreCache, SnapshotOptions};
-use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_core::domain::{Logit, Scored, Truncation};
 
 use crate::support::{CACHE, core, documents, score};
 
@@ -45,7 +45,7 @@ fn drafts(folder: &Path) -> usize {
 #[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
 fn writes_until_it_is_killed() {
     let path = std::env::var_os(TARGET).expect("run by the test that this names");
-    let keys = QueryKey::new("the model", &Cut::MODEL, "q");
+    let keys = QueryKey::new("the model", &Truncation::MODEL, "q");
     let cache = cache();
     (0..ENTRIES).for_each(|number| cache.insert(0, keys.document(&number.to_string()), scored(number)));
     eprintln!("writing");
@@ -58,7 +58,7 @@ fn writes_until_it_is_killed() {
 fn a_writer_killed_at_any_moment_leaves_a_whole_snapshot() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("scores");
-    let keys = QueryKey::new("the model", &Cut::MODEL, "q");
+    let keys = QueryKey::new("the model", &Truncation::MODEL, "q");
     let mut cut_short = 0;
     for round in 0..200_u64 {
         let mut writer = Command::new(std::env::current_exe().expect("this test"))
@@ -97,13 +97,14 @@ fn the_first_request_after_a_restart_is_a_full_hit() {
     let path = folder.path().join("scores");
     let documents = documents("kept", 100);
     let before = core();
-    let keeper = Keeper::start(before.cache.clone(), &options(&path)).expect("a thread");
+    let snapshot_writer = SnapshotWriter::start(before.cache.clone(), &options(&path)).expect("a thread");
     let fresh = score(&before, "q", &documents).expect("scored");
     assert_eq!(fresh.stats.cached, 0);
-    drop(keeper);
+    drop(snapshot_writer);
     let after = core();
-    let keeper = Keeper::start(after.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
-    assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+    let snapshot_writer =
+        SnapshotWriter::start(after.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
+    assert!(snapshot_writer.wait_until_loaded(Duration::from_secs(20)));
     let warm_ups = after.metrics.pairs_scored.get();
     let again = score(&after, "q", &documents).expect("scored");
     assert_eq!((again.stats.cached, again.scored), (100, fresh.scored));
@@ -118,11 +119,12 @@ fn a_wrong_file_is_refused_and_replaced() {
     let path = folder.path().join("scores");
     std::fs::write(&path, "this is something else entirely").expect("a file");
     let core = core();
-    let keeper = Keeper::start(core.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
-    assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+    let snapshot_writer =
+        SnapshotWriter::start(core.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
+    assert!(snapshot_writer.wait_until_loaded(Duration::from_secs(20)));
     assert!(core.metrics.render().contains("rescored_cache_snapshots_total{reason=\"refused\"} 1"));
     score(&core, "q", &documents("new", 3)).expect("the service goes on");
-    drop(keeper);
+    drop(snapshot_writer);
     assert_eq!(Snapshot::open(&path).expect("whole").entries(), 3);
 }
 
@@ -131,8 +133,9 @@ fn what_was_forgotten_is_not_in_the_next_snapshot() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("scores");
     let core = core();
-    let keeper = Keeper::start(core.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
-    assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+    let snapshot_writer =
+        SnapshotWriter::start(core.cache.clone(), &options(&path)).expect("a thread").expect("a file is named");
+    assert!(snapshot_writer.wait_until_loaded(Duration::from_secs(20)));
     score(&core, "q", &documents("forgotten", 10)).expect("scored");
     assert_eq!(core.reranker.forget(None).expect("forgotten").entries, 10);
     crate::support::eventually("a snapshot without them, before its time", || {
@@ -143,10 +146,11 @@ fn what_was_forgotten_is_not_in_the_next_snapshot() {
 /// Keeps a snapshot for a while as a server does; what its report says then.
 fn keep_for_a_while(path: &Path, documents: &[String]) -> rescored_cache::report::SnapshotReport {
     let core = core();
-    let keeper = Keeper::start(core.cache.clone(), &options(path)).expect("a thread").expect("a file is named");
-    assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
+    let snapshot_writer =
+        SnapshotWriter::start(core.cache.clone(), &options(path)).expect("a thread").expect("a file is named");
+    assert!(snapshot_writer.wait_until_loaded(Duration::from_secs(20)));
     score(&core, "q", documents).expect("the service goes on");
-    drop(keeper);
+    drop(snapshot_writer);
     core.reranker.cache().snapshot.expect("a snapshot is kept")
 }
 
@@ -189,9 +193,10 @@ fn of_two_processes_one_writes_a_snapshot_until_it_ends() {
     let every = SnapshotOptions { every: Duration::from_millis(50), ..options(&path) };
     let (one, two) = (core(), core());
     let keep = |core: &rescored_server::app::Core| {
-        let keeper = Keeper::start(core.cache.clone(), &every).expect("a thread").expect("a file is named");
-        assert!(keeper.wait_until_loaded(Duration::from_secs(20)));
-        keeper
+        let snapshot_writer =
+            SnapshotWriter::start(core.cache.clone(), &every).expect("a thread").expect("a file is named");
+        assert!(snapshot_writer.wait_until_loaded(Duration::from_secs(20)));
+        snapshot_writer
     };
     let report = |core: &rescored_server::app::Core| core.reranker.cache().snapshot.expect("a snapshot is kept");
     let first = keep(&one);
@@ -201,9 +206,9 @@ fn of_two_processes_one_writes_a_snapshot_until_it_ends() {
     score(&two, "q", &documents("two", 7)).expect("scored");
     crate::support::eventually("the second says so", || report(&two).locked);
     let server = crate::support::Server::start(&two);
-    let told = |path: &str| server.connect().send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).ok();
-    assert_eq!(told("/info")["snapshot"]["locked"], true);
-    let tiers = told("/v1/cache")["tiers"].clone();
+    let reported = |path: &str| server.connect().send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).ok();
+    assert_eq!(reported("/info")["snapshot"]["locked"], true);
+    let tiers = reported("/v1/cache")["tiers"].clone();
     assert!(tiers.as_array().expect("tiers").iter().any(|tier| tier["locked"] == true), "{tiers}");
     drop(server);
     assert_eq!((report(&one).locked, report(&two).entries), (false, 0));

@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rescored_cache::{Options, SharedOptions};
-use rescored_core::domain::{Cut, Priority, Texts};
+use rescored_core::domain::{Priority, Texts, Truncation};
 use rescored_engine as engine;
 use rescored_process::telemetry::traces::Traces;
 use rescored_server::app::Core;
 use rescored_server::http::{self, Listen, Stop};
-use rescored_server::rerank::{Answer, Fault, Request};
+use rescored_server::rerank::{Answer, Request, RerankError};
 
 use crate::client::Connection;
 use crate::fake;
@@ -49,7 +49,7 @@ pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Dur
 }
 
 /// Scores one query's documents.
-pub(crate) fn score(core: &Core, query: &str, documents: &[String]) -> Result<Answer, Fault> {
+pub(crate) fn score(core: &Core, query: &str, documents: &[String]) -> Result<Answer, RerankError> {
     score_as(core, (query, documents), Priority::Live)
 }
 
@@ -57,12 +57,12 @@ pub(crate) fn score_as(
     core: &Core,
     (query, documents): (&str, &[String]),
     priority: Priority,
-) -> Result<Answer, Fault> {
+) -> Result<Answer, RerankError> {
     let texts = Texts::one_query(query, documents.iter().map(|document| document.as_str().into()));
     let request = Request {
         model: None,
         texts: &texts,
-        cut: Cut::MODEL,
+        cut: Truncation::MODEL,
         refuse_cut: false,
         empty: rescored_core::domain::EmptyDocuments::Last,
         deadline: Instant::now() + Duration::from_secs(30),
@@ -123,7 +123,8 @@ impl Server {
         let (reranker, health, metrics) =
             (Arc::clone(&core.reranker), Arc::clone(&core.health), Arc::clone(&core.metrics));
         let budget = core.budget.clone();
-        let state = http::State { reranker, health, metrics, repository: None, traces: Traces::default(), budget };
+        let state =
+            http::AppServices { reranker, health, metrics, repository: None, traces: Traces::default(), budget };
         let bound = http::bind(&options, state).expect("a free port");
         let Listen::Tcp(address) = bound.addresses()[0] else { panic!("the first address is TCP") };
         let stop = bound.stop();

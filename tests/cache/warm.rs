@@ -51,10 +51,10 @@ fn a_warmed_request_is_a_full_hit_and_a_line_at_fault_stops_nothing() {
         line("two", &documents("b", 20)),
         line("three", &[]),
     );
-    let told = stream_to(&server, "/v1/cache/warm", &stream);
-    let faults: Vec<u64> = told.iter().filter_map(|line| line["line"].as_u64()).collect();
-    assert!(faults.contains(&2) && faults.contains(&5) && faults.len() == 2, "{told:?}");
-    let last = told.last().expect("a summary");
+    let reported = stream_to(&server, "/v1/cache/warm", &stream);
+    let faults: Vec<u64> = reported.iter().filter_map(|line| line["line"].as_u64()).collect();
+    assert!(faults.contains(&2) && faults.contains(&5) && faults.len() == 2, "{reported:?}");
+    let last = reported.last().expect("a summary");
     let figures = ["done", "complete", "lines", "pairs", "hits", "failed"].map(|name| &last[name]);
     assert_eq!(json!(figures), json!([true, true, 5, 50, 0, 2]), "{last}");
     let body = json!({"query": "two", "documents": documents("b", 20)}).to_string();
@@ -99,9 +99,13 @@ fn the_cache_tells_of_itself_and_forgets_on_demand() {
         connection.post("/v1/rerank", &body, "").ok();
     }
     core.cache.forget(Some(9));
-    let told = connection.send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
-    assert_eq!(json!([told["hits"], told["misses"], told["hit_share"]]), json!([20, 20, 0.5]), "{told}");
-    assert_eq!(told["tiers"], json!([{"tier": "memory"}]));
+    let reported = connection.send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
+    assert_eq!(
+        json!([reported["hits"], reported["misses"], reported["hit_share"]]),
+        json!([20, 20, 0.5]),
+        "{reported}"
+    );
+    assert_eq!(reported["tiers"], json!([{"tier": "memory"}]));
     let delete = |target: &str| server.connect().send(format!("DELETE {target} HTTP/1.1\r\nhost: x\r\n\r\n"));
     assert_eq!(delete("/v1/cache?modle=other").status, 400, "a mistyped name forgets nothing");
     assert_eq!(delete("/v1/cache?model=nobody").status, 404);

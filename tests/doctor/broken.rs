@@ -169,8 +169,8 @@ fn memory_that_does_not_suffice_is_named() {
 fn servers_that_do_not_answer_are_named_and_passwords_are_not() {
     let vars = [("RESCORED_CACHE_REDIS", "redis://user:hunter2@127.0.0.1:1/0")];
     let examined = Examined::of(FAST, &vars);
-    let told = format!("{:?}", examined.findings);
-    assert!(!told.contains("hunter2"), "{told}");
+    let reported = format!("{:?}", examined.findings);
+    assert!(!reported.contains("hunter2"), "{reported}");
     let expected =
         Expected { check: "shared cache", state: "warning", seen: "does not answer", remedy: "RESCORED_CACHE_REDIS" };
     diagnosed("no Redis", (FAST, &vars), &expected);

@@ -41,8 +41,8 @@ impl Examined {
         let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
         let Output { status, stdout, stderr } = rescored(&arguments, &all);
         let said = String::from_utf8_lossy(&stderr);
-        let told: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
-        Self { code: status.code(), findings: told["findings"].as_array().expect("findings").clone() }
+        let reported: Value = serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+        Self { code: status.code(), findings: reported["findings"].as_array().expect("findings").clone() }
     }
 
     /// Findings that are neither fine nor skipped: check, state, what was seen, remedy.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// What came back of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum ClientOutcome {
     Answered {
         status: u16,
         may_retry: bool,
@@ -23,7 +23,7 @@ pub(crate) enum Told {
     TimedOut(Duration),
 }
 
-impl Told {
+impl ClientOutcome {
     /// What a refusal says, and what became of a request without an answer.
     pub(crate) fn why(&self) -> String {
         if let Self::Answered { status, said, .. } = self { format!("{status} {said}") } else { format!("{self:?}") }
@@ -37,7 +37,7 @@ impl Told {
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream, Told> {
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream, ClientOutcome> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10));
     let prepared = stream.and_then(|stream| {
         stream.set_nodelay(true)?;
@@ -45,7 +45,7 @@ pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream, Told> {
         stream.set_read_timeout(Some(PATIENCE))?;
         Ok(stream)
     });
-    prepared.map_err(|error| Told::NotConnected(error.kind()))
+    prepared.map_err(|error| ClientOutcome::NotConnected(error.kind()))
 }
 
 pub(crate) fn head(path: &str, length: usize) -> String {
@@ -69,10 +69,10 @@ pub(crate) fn write_until(stream: &mut TcpStream, bytes: &[u8], until: Instant) 
 }
 
 /// Sends a whole request and reads its answer to the end.
-pub(crate) fn post(address: SocketAddr, path: &str, body: &[u8]) -> Told {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &[u8]) -> ClientOutcome {
     let mut stream = match connect(address) {
         Ok(stream) => stream,
-        Err(told) => return told,
+        Err(reported) => return reported,
     };
     let until = Instant::now() + Duration::from_secs(40);
     write_until(&mut stream, head(path, body.len()).as_bytes(), until);
@@ -81,20 +81,20 @@ pub(crate) fn post(address: SocketAddr, path: &str, body: &[u8]) -> Told {
 }
 
 /// Reads an answer to the end of its connection.
-pub(crate) fn read(stream: &mut TcpStream) -> Told {
+pub(crate) fn read(stream: &mut TcpStream) -> ClientOutcome {
     let (mut start, mut piece) = (Vec::new(), vec![0; 64 << 10]);
     let ended = loop {
         match stream.read(&mut piece) {
-            Ok(0) => break Told::Closed,
+            Ok(0) => break ClientOutcome::Closed,
             Ok(count) => {
                 let room = 4096_usize.saturating_sub(start.len());
                 start.extend_from_slice(&piece[..count.min(room)]);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                break Told::TimedOut(PATIENCE);
+                break ClientOutcome::TimedOut(PATIENCE);
             }
-            Err(error) => break Told::Broken(error.kind()),
+            Err(error) => break ClientOutcome::Broken(error.kind()),
         }
     };
     // An answer counts however its connection ended.
@@ -103,5 +103,5 @@ pub(crate) fn read(stream: &mut TcpStream) -> Told {
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     let may_retry = head.to_ascii_lowercase().contains("\r\nretry-after:");
     let said = body.chars().take(200).collect();
-    status.map_or(ended, |status| Told::Answered { status, may_retry, said })
+    status.map_or(ended, |status| ClientOutcome::Answered { status, may_retry, said })
 }

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cage::Cage;
-use crate::client::{self, Told};
+use crate::client::{self, ClientOutcome};
 use crate::{floods, tier};
 
 /// One at a time.
@@ -108,18 +108,18 @@ impl Beside {
                 let body =
                     format!(r#"{{"query":"how many people live in town {number}","documents":["It has {number}."]}}"#);
                 let begun = Instant::now();
-                let told = client::post(address, "/v1/rerank", body.as_bytes());
+                let reported = client::post(address, "/v1/rerank", body.as_bytes());
                 seen.slowest_request = seen.slowest_request.max(begun.elapsed());
-                allowed("beside", &told);
-                if told.status() == Some(200) {
+                allowed("beside", &reported);
+                if reported.status() == Some(200) {
                     seen.served += 1;
                 } else {
                     seen.refused += 1;
-                    *seen.why.entry(told.why()).or_default() += 1;
+                    *seen.why.entry(reported.why()).or_default() += 1;
                 }
                 let begun = Instant::now();
-                let told = probe(address);
-                assert_eq!(told.status(), Some(200), "GET /livez: {told:?} after {:.1?}", begun.elapsed());
+                let reported = probe(address);
+                assert_eq!(reported.status(), Some(200), "GET /livez: {reported:?} after {:.1?}", begun.elapsed());
                 seen.slowest_probe = seen.slowest_probe.max(begun.elapsed());
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -135,11 +135,11 @@ impl Beside {
     }
 }
 
-fn probe(address: SocketAddr) -> Told {
+fn probe(address: SocketAddr) -> ClientOutcome {
     use std::io::Write;
     let mut stream = match client::connect(address) {
         Ok(stream) => stream,
-        Err(told) => return told,
+        Err(reported) => return reported,
     };
     drop(stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
     client::read(&mut stream)
@@ -147,14 +147,14 @@ fn probe(address: SocketAddr) -> Told {
 
 /// No answer at all (the connection was closed on somebody who went on writing) is allowed, but no refused connection and no
 /// silence; of the 5xx kind, only 503.
-fn allowed(what: &str, told: &Told) {
-    let fine = match told {
-        Told::Answered { status: 503, may_retry, .. } => *may_retry,
-        Told::Answered { status, .. } => *status < 500,
-        Told::Closed | Told::Broken(_) => true,
-        Told::NotConnected(_) | Told::TimedOut(_) => false,
+fn allowed(what: &str, reported: &ClientOutcome) {
+    let fine = match reported {
+        ClientOutcome::Answered { status: 503, may_retry, .. } => *may_retry,
+        ClientOutcome::Answered { status, .. } => *status < 500,
+        ClientOutcome::Closed | ClientOutcome::Broken(_) => true,
+        ClientOutcome::NotConnected(_) | ClientOutcome::TimedOut(_) => false,
     };
-    assert!(fine, "{what}: {told:?}");
+    assert!(fine, "{what}: {reported:?}");
 }
 
 fn flooded(limit: u64) {
@@ -163,16 +163,16 @@ fn flooded(limit: u64) {
     for (name, flood) in floods::ALL {
         let begun = Instant::now();
         let beside = Beside::start(server.address);
-        let told = flood(server.address);
+        let reported = flood(server.address);
         let Some(seen) = beside.stop() else {
             panic!("{name}: not every request was answered; {} processes killed for memory", server.cage.kills());
         };
-        for one in &told {
+        for one in &reported {
             allowed(name, one);
         }
         let count = |from: u16, to: u16| {
-            let within = |one: &&Told| one.status().is_some_and(|status| (from..=to).contains(&status));
-            told.iter().filter(within).count()
+            let within = |one: &&ClientOutcome| one.status().is_some_and(|status| (from..=to).contains(&status));
+            reported.iter().filter(within).count()
         };
         println!(
             "{name}: {:.1} s; 200: {}, 4xx: {}, 503: {}, closed: {}; beside it {} served, {} refused, slowest {} ms, slowest probe {} ms",
@@ -180,7 +180,7 @@ fn flooded(limit: u64) {
             count(200, 200),
             count(400, 499),
             count(503, 503),
-            told.iter().filter(|one| one.status().is_none()).count(),
+            reported.iter().filter(|one| one.status().is_none()).count(),
             seen.served,
             seen.refused,
             seen.slowest_request.as_millis(),

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{Told, connect, head, post, read, write_until};
+use crate::client::{ClientOutcome, connect, head, post, read, write_until};
 use crate::flooded::thread;
 use crate::tier;
 
 /// Sends it all to a server, and says what it was told.
-type Flood = fn(SocketAddr) -> Vec<Told>;
+type Flood = fn(SocketAddr) -> Vec<ClientOutcome>;
 
 /// Name and flood. Whoever bounds something new adds a row.
 pub(crate) const ALL: &[(&str, Flood)] = &[
@@ -32,7 +32,7 @@ pub(crate) const ALL: &[(&str, Flood)] = &[
 const MIB: usize = 1 << 20;
 
 /// Runs these at once and gathers what they were told.
-fn at_once(clients: impl IntoIterator<Item = Box<dyn FnOnce() -> Vec<Told> + Send>>) -> Vec<Told> {
+fn at_once(clients: impl IntoIterator<Item = Box<dyn FnOnce() -> Vec<ClientOutcome> + Send>>) -> Vec<ClientOutcome> {
     let running: Vec<_> = clients.into_iter().map(thread).collect();
     running.into_iter().flat_map(|one| one.join().expect("a client")).collect()
 }
@@ -41,14 +41,14 @@ fn words(bytes: usize) -> String {
     "the quick brown fox jumps over the lazy dog and runs away from it ".repeat(bytes / 66 + 1)
 }
 
-fn unfinished(address: SocketAddr) -> Vec<Told> {
+fn unfinished(address: SocketAddr) -> Vec<ClientOutcome> {
     let body = Arc::new(format!(r#"{{"query":"q","documents":["{}"#, words(59 * MIB)));
-    let client = |_| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |_| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let body = Arc::clone(&body);
         Box::new(move || {
             let mut stream = match connect(address) {
                 Ok(stream) => stream,
-                Err(told) => return vec![told],
+                Err(reported) => return vec![reported],
             };
             drop(stream.write_all(head("/v1/rerank", 60 * MIB).as_bytes()));
             write_until(&mut stream, body.as_bytes(), Instant::now() + Duration::from_secs(2));
@@ -59,7 +59,7 @@ fn unfinished(address: SocketAddr) -> Vec<Told> {
     at_once((0..20).map(client))
 }
 
-fn dripping(address: SocketAddr) -> Vec<Told> {
+fn dripping(address: SocketAddr) -> Vec<ClientOutcome> {
     let mut open: Vec<_> = (0..500).filter_map(|_| connect(address).ok()).collect();
     let body = words(100 << 10);
     for (number, stream) in open.iter_mut().enumerate() {
@@ -82,25 +82,25 @@ fn dripping(address: SocketAddr) -> Vec<Told> {
     Vec::new()
 }
 
-fn whole(address: SocketAddr) -> Vec<Told> {
+fn whole(address: SocketAddr) -> Vec<ClientOutcome> {
     let text = words(3 * MIB);
     let documents: Vec<String> = (0..5).map(|number| format!("\"{number} {text}\"")).collect();
     let body = Arc::new(format!(r#"{{"query":"who runs away","documents":[{}]}}"#, documents.join(",")));
-    let client = |_| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |_| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let body = Arc::clone(&body);
         Box::new(move || vec![post(address, "/v1/rerank", body.as_bytes())])
     };
     at_once((0..100).map(client))
 }
 
-fn huge(address: SocketAddr) -> Vec<Told> {
+fn huge(address: SocketAddr) -> Vec<ClientOutcome> {
     let text = words(60 * MIB);
     let rerank = Arc::new(format!(r#"{{"query":"q","documents":["{text}"]}}"#));
     let hit = format!(r#"{{"_id":"1","_score":1.0,"_source":{{"text":"{text}"}}}}"#);
     let engine = Arc::new(format!(
         r#"{{"query":"q","fields":["text"],"rescore":{{"window_size":1}},"response":{{"hits":{{"hits":[{hit}]}}}}}}"#
     ));
-    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let (path, body) = [("/v1/rerank", &rerank), ("/rescore/opensearch", &engine)][number % 2];
         let body = Arc::clone(body);
         Box::new(move || vec![post(address, path, body.as_bytes())])
@@ -109,7 +109,7 @@ fn huge(address: SocketAddr) -> Vec<Told> {
 }
 
 /// Each is short in bytes and long in items.
-fn small_values(address: SocketAddr) -> Vec<Told> {
+fn small_values(address: SocketAddr) -> Vec<ClientOutcome> {
     let list = |item: &str, bytes: usize| format!("[{item}{}]", format!(",{item}").repeat(bytes / (item.len() + 1)));
     let rerank = |documents: String| format!(r#"{{"query":"q","documents":{documents}}}"#);
     let bodies = [
@@ -135,16 +135,16 @@ fn small_values(address: SocketAddr) -> Vec<Told> {
         ("/v1/rerank", repeated("rank_fields", r#""documents":[{"t":"TEXT"}]"#, 30 * MIB)),
         ("/v1/rerank", rerank(list("\"\"", 29_990))),
     ];
-    let client = |(path, body): (&'static str, String)| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |(path, body): (&'static str, String)| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         Box::new(move || vec![post(address, path, body.as_bytes())])
     };
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let mut bodies: Vec<_> = bodies.into_iter().collect();
     // Four at a time: this process keeps them all in memory, too.
     while !bodies.is_empty() {
-        told.extend(at_once(bodies.drain(..bodies.len().min(4)).map(client)));
+        reported.extend(at_once(bodies.drain(..bodies.len().min(4)).map(client)));
     }
-    told
+    reported
 }
 
 /// One long text that fifty fields name.
@@ -153,15 +153,15 @@ fn repeated(key: &str, rest: &str, bytes: usize) -> String {
     format!(r#"{{"query":"q","{key}":[{names}],{}}}"#, rest.replace("TEXT", &words(bytes)))
 }
 
-fn unread(address: SocketAddr) -> Vec<Told> {
+fn unread(address: SocketAddr) -> Vec<ClientOutcome> {
     let text = words(3 * MIB);
     let body = Arc::new(format!(r#"{{"query":"q","return_documents":true,"documents":["{text}","{text}"]}}"#));
-    let client = |_| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |_| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let body = Arc::clone(&body);
         Box::new(move || {
             let mut stream = match connect(address) {
                 Ok(stream) => stream,
-                Err(told) => return vec![told],
+                Err(reported) => return vec![reported],
             };
             let until = Instant::now() + Duration::from_secs(4);
             write_until(&mut stream, head("/v1/rerank", body.len()).as_bytes(), until);
@@ -173,28 +173,28 @@ fn unread(address: SocketAddr) -> Vec<Told> {
     at_once((0..40).map(client))
 }
 
-fn warm_ups(address: SocketAddr) -> Vec<Told> {
+fn warm_ups(address: SocketAddr) -> Vec<ClientOutcome> {
     let streams = [
         "\n".repeat(4 * MIB),
         "\r\n".repeat(4 * MIB),
         "{}\n".repeat(MIB / 16),
         format!(r#"{{"query":"q","documents":["{}"#, words(60 * MIB)),
     ];
-    let client = |stream: String| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |stream: String| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         Box::new(move || vec![post(address, "/v1/cache/warm", stream.as_bytes())])
     };
     at_once(streams.map(client))
 }
 
-fn endless(address: SocketAddr) -> Vec<Told> {
+fn endless(address: SocketAddr) -> Vec<ClientOutcome> {
     let piece = format!("100000\r\n{}\r\n", " ".repeat(MIB));
-    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let piece = piece.clone();
         let path = if number.is_multiple_of(2) { "/v1/rerank" } else { "/rescore/vespa" };
         Box::new(move || {
             let mut stream = match connect(address) {
                 Ok(stream) => stream,
-                Err(told) => return vec![told],
+                Err(reported) => return vec![reported],
             };
             let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
             drop(stream.write_all(head.as_bytes()));
@@ -211,7 +211,7 @@ fn endless(address: SocketAddr) -> Vec<Told> {
 }
 
 /// Results of four dialects, of many hits and of few long ones, all of them whole.
-fn results(address: SocketAddr) -> Vec<Told> {
+fn results(address: SocketAddr) -> Vec<ClientOutcome> {
     let hits = |count: usize, bytes: usize, index: &str| {
         let text = words(bytes);
         let hit = |number: usize| {
@@ -238,7 +238,7 @@ fn results(address: SocketAddr) -> Vec<Told> {
         ("/rescore/vespa", vespa(4, 4 * MIB)),
     ]
     .map(|(path, body)| (path, Arc::new(body)));
-    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         let (path, body) = &bodies[number % bodies.len()];
         let (path, body) = (*path, Arc::clone(body));
         Box::new(move || vec![post(address, path, body.as_bytes())])
@@ -247,7 +247,7 @@ fn results(address: SocketAddr) -> Vec<Told> {
 }
 
 /// Holds so many connections open, each with what it sends of a request, for some seconds; they are told nothing.
-fn held(address: SocketAddr, count: usize, sent: &str) -> Vec<Told> {
+fn held(address: SocketAddr, count: usize, sent: &str) -> Vec<ClientOutcome> {
     let mut open = Vec::new();
     let begun = Instant::now();
     for _ in 0..count {
@@ -261,7 +261,7 @@ fn held(address: SocketAddr, count: usize, sent: &str) -> Vec<Told> {
     Vec::new()
 }
 
-fn heads(address: SocketAddr) -> Vec<Told> {
+fn heads(address: SocketAddr) -> Vec<ClientOutcome> {
     // One header of that length, and many short ones: what is held of a line, and what the library holds of lines.
     let long = format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\nx-padding: {}", "x".repeat(120 << 10));
     let lines = format!("x-padding: {}\r\n", "x".repeat(2000)).repeat(60);
@@ -270,12 +270,12 @@ fn heads(address: SocketAddr) -> Vec<Told> {
     halves.into_iter().flat_map(|one| one.join().expect("a client")).collect()
 }
 
-fn bodies(address: SocketAddr) -> Vec<Told> {
+fn bodies(address: SocketAddr) -> Vec<ClientOutcome> {
     let sent = head("/v1/rerank", 201 << 10) + &format!(r#"{{"query":"q","documents":["{}"#, words(200 << 10));
     held(address, 400, &sent)
 }
 
-fn hostile_tier(address: SocketAddr) -> Vec<Told> {
+fn hostile_tier(address: SocketAddr) -> Vec<ClientOutcome> {
     let before = tier::hostilities();
     tier::turn(true);
     let begun = Instant::now();
@@ -284,30 +284,30 @@ fn hostile_tier(address: SocketAddr) -> Vec<Told> {
         let least = if tier::hostilities() > before { 12 } else { 40 };
         begun.elapsed() < Duration::from_secs(least)
     };
-    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<Told> + Send> {
+    let client = |number: usize| -> Box<dyn FnOnce() -> Vec<ClientOutcome> + Send> {
         Box::new(move || {
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             while goes_on() {
                 // Texts that were not asked for before: each is looked for in the tier.
-                let round = told.len();
+                let round = reported.len();
                 let documents: Vec<String> = (0..50).map(|one| format!("\"{number} {round} {one}\"")).collect();
                 let body = format!(r#"{{"query":"who runs away","documents":[{}]}}"#, documents.join(","));
-                told.push(post(address, "/v1/rerank", body.as_bytes()));
+                reported.push(post(address, "/v1/rerank", body.as_bytes()));
             }
-            told
+            reported
         })
     };
-    let told = at_once((0..6).map(client));
+    let reported = at_once((0..6).map(client));
     tier::turn(false);
     let after = tier::hostilities();
     assert!(after > before, "the tier was not asked");
     println!("the tier was hostile {} times", after - before);
-    told
+    reported
 }
 
-fn after(address: SocketAddr) -> Vec<Told> {
+fn after(address: SocketAddr) -> Vec<ClientOutcome> {
     let body = r#"{"query":"q","documents":["a","b"]}"#;
-    let told: Vec<Told> = (0..20).map(|_| post(address, "/v1/rerank", body.as_bytes())).collect();
-    assert!(told.iter().all(|one| one.status() == Some(200)), "{told:?}");
-    told
+    let reported: Vec<ClientOutcome> = (0..20).map(|_| post(address, "/v1/rerank", body.as_bytes())).collect();
+    assert!(reported.iter().all(|one| one.status() == Some(200)), "{reported:?}");
+    reported
 }

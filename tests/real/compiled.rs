@@ -1,11 +1,11 @@
-//! Compiled graphs of the real model: proved against their source, near the golden logits, and exact in any company.
+//! Compiled graphs of the real model: proved against their source, near the golden logits, and exact in any batch.
 
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use rescored_cli::compile::{Done, Options, Scheme, compile};
-use rescored_core::domain::{Cut, EmptyDocuments, Pair, Priority, Texts};
+use rescored_core::domain::{EmptyDocuments, Pair, Priority, Texts, Truncation};
 use rescored_runtime::compiled::Storage;
 use rescored_runtime::options::{Kind, Precision};
 use rescored_runtime::{Batch, Model};
@@ -73,7 +73,7 @@ fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, St
     let request = Request {
         model: None,
         texts: &texts,
-        cut: Cut::MODEL,
+        cut: Truncation::MODEL,
         refuse_cut: false,
         empty: EmptyDocuments::Score,
         deadline: Instant::now() + Duration::from_mins(10),
@@ -93,8 +93,8 @@ fn alone(precision: Precision, pairs: &[(String, String)]) -> Vec<f32> {
     let mut logits = Vec::new();
     for (query, document) in pairs {
         let query = model.tokenizer.query(query).expect("ids");
-        let fitted = model.tokenizer.pair(&query, document, &Cut::MODEL).expect("ids");
-        model.company.arrange(&[&fitted.windows[0]], &mut batch);
+        let fitted = model.tokenizer.pair(&query, document, &Truncation::MODEL).expect("ids");
+        model.batching_policy.arrange(&[&fitted.windows[0]], &mut batch);
         logits.push(scorer.score(&batch).expect("a forward pass")[0]);
     }
     logits

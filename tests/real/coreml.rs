@@ -1,5 +1,5 @@
 //! What is written for CoreML, proved on this machine: one partition by ONNX Runtime's own checker, the source's scores on
-//! the CPU in every shape and company, and the whole way from HTTP to programs with the CPU in CoreML's place.
+//! the CPU in every shape and batch, and the whole way from HTTP to programs with the CPU in CoreML's place.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use rescored_cli::compile::coreml::{Done, compile};
 use rescored_cli::compile::{Options, Scheme};
-use rescored_core::domain::Cut;
+use rescored_core::domain::Truncation;
 use rescored_graph::coreml::{Arithmetic, Shape, fixed};
 use rescored_process::health::Readiness;
 use rescored_runtime::catalogue::installed_runtime;
 use rescored_runtime::compiled::Storage;
 use rescored_runtime::coreml::check::Sample;
+use rescored_runtime::coreml::compute_units::{ExecutionTarget, Place};
 use rescored_runtime::coreml::device::{Cast, Device, Graph, Onnx, OrtDevice};
 use rescored_runtime::coreml::feed::{Feed, Tokens};
 use rescored_runtime::coreml::files::Files;
@@ -24,7 +25,6 @@ use rescored_runtime::coreml::plan::Run;
 use rescored_runtime::coreml::prove;
 use rescored_runtime::coreml::store::Store;
 use rescored_runtime::coreml::table::Table;
-use rescored_runtime::coreml::units::{Place, Way};
 use rescored_runtime::open::runtime;
 use rescored_runtime::options::{Kind, Precision, Provider};
 use rescored_runtime::{Manifest, Model, PairTokenizer};
@@ -97,7 +97,7 @@ fn golden() -> Vec<Sample> {
     let tokenizer = PairTokenizer::open(&manifest.tokenizer, manifest.max_length).expect("a tokenizer");
     let sample = |(pair, logit): &(serde_json::Value, serde_json::Value)| {
         let query = tokenizer.query(text(pair, "query")).expect("ids");
-        let fitted = tokenizer.pair(&query, text(pair, "document"), &Cut::MODEL).expect("ids");
+        let fitted = tokenizer.pair(&query, text(pair, "document"), &Truncation::MODEL).expect("ids");
         let encoding = &fitted.windows[0];
         Sample {
             ids: encoding.ids().to_vec(),
@@ -109,8 +109,8 @@ fn golden() -> Vec<Sample> {
     golden_logits("golden-fp32").iter().map(sample).collect()
 }
 
-fn host(arithmetic: Arithmetic) -> Way {
-    Way { place: Place::Host, arithmetic }
+fn host(arithmetic: Arithmetic) -> ExecutionTarget {
+    ExecutionTarget { place: Place::Host, arithmetic }
 }
 
 /// Mean and largest distance to what is right.
@@ -226,9 +226,13 @@ fn onnx_runtimes_checker_finds_one_partition_in_every_written_graph() {
         for shape in grid::shapes(512) {
             std::fs::write(&path, fixed(&onnx, shape, "test").expect("a graph")).expect("room");
             writeln!(ask, "{}", path.display()).expect("the checker listens");
-            let told = answers.next().expect("an answer").expect("a line");
-            println!("{} {shape}: {told}", arithmetic.word());
-            assert!(told.starts_with("1 partitions, ") && !told.contains(';'), "{} {shape}: {told}", arithmetic.word());
+            let reported = answers.next().expect("an answer").expect("a line");
+            println!("{} {shape}: {reported}", arithmetic.word());
+            assert!(
+                reported.starts_with("1 partitions, ") && !reported.contains(';'),
+                "{} {shape}: {reported}",
+                arithmetic.word()
+            );
         }
     }
     drop(ask);
@@ -291,13 +295,17 @@ fn over_http_pairs_have_their_scores_in_any_company_and_info_tells_what_runs() {
         assert!(far <= off, "{precision}: {far} from fp32");
 
         let info = connection.send("GET /info HTTP/1.1\r\nHost: here\r\n\r\n").ok();
-        let told = &info["models"][0]["accelerator"];
-        assert!(told["note"].as_str().is_some_and(|note| note.contains("macos.yml has not run")), "{info}");
-        let programs = told["programs"].as_array().expect("programs");
-        assert_eq!(programs.len(), grid::shapes(40).len(), "{told}");
-        assert!(programs.iter().filter(|program| program["loaded"] == true).count() > 1, "{told}");
-        assert!(programs.iter().all(|program| program["way"] == format!("gpu.{precision}")), "{told}");
-        assert_eq!((&told["detours"], &told["refused"]), (&serde_json::json!(0), &serde_json::json!([])), "{told}");
+        let reported = &info["models"][0]["accelerator"];
+        assert!(reported["note"].as_str().is_some_and(|note| note.contains("macos.yml has not run")), "{info}");
+        let programs = reported["programs"].as_array().expect("programs");
+        assert_eq!(programs.len(), grid::shapes(40).len(), "{reported}");
+        assert!(programs.iter().filter(|program| program["loaded"] == true).count() > 1, "{reported}");
+        assert!(programs.iter().all(|program| program["way"] == format!("gpu.{precision}")), "{reported}");
+        assert_eq!(
+            (&reported["detours"], &reported["refused"]),
+            (&serde_json::json!(0), &serde_json::json!([])),
+            "{reported}"
+        );
         let page = connection.send("GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n");
         assert!(page.text().contains("rescored_accelerator_refused 0"), "{}", page.text());
         drop(core);
@@ -366,6 +374,6 @@ fn every_workflow_is_well_formed() {
     let workflows: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
     assert!(workflows.len() > 1, "{workflows:?}");
     let output = actionlint().args(["-shellcheck=", "-no-color"]).args(workflows).output().expect("the linter runs");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let reported = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{reported}{}", String::from_utf8_lossy(&output.stderr));
 }

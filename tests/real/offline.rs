@@ -100,12 +100,12 @@ fn scores_that_could_not_be_written_are_no_success() {
     let folder = tempfile::tempdir().expect("a folder");
     let snapshot = folder.path().join("scores");
     let dir = models().display().to_string();
-    let told = program(&[("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source")]);
+    let reported = program(&[("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_GRAPH", "source")]);
     // No file may hold a byte: as on a full disk, a write is an error.
     let mut limited = Command::new("/bin/sh");
     limited.env_clear();
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]).arg(told.get_program());
-    for (name, value) in told.get_envs() {
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]).arg(reported.get_program());
+    for (name, value) in reported.get_envs() {
         match value {
             Some(value) => limited.env(name, value),
             None => limited.env_remove(name),
@@ -114,8 +114,8 @@ fn scores_that_could_not_be_written_are_no_success() {
     limited.stdout(Stdio::piped()).stderr(Stdio::piped());
     let (code, _, said) = offline_by(limited, &snapshot, &documents("lost", 1));
     assert_eq!(code, Some(1), "{said}");
-    let told = format!("--snapshot: `{}` could not be written: ", snapshot.display());
-    let why = said.lines().find_map(|line| line.split_once(&told)).map(|(_, why)| why.to_owned());
+    let reported = format!("--snapshot: `{}` could not be written: ", snapshot.display());
+    let why = said.lines().find_map(|line| line.split_once(&reported)).map(|(_, why)| why.to_owned());
     assert!(why.is_some_and(|why| why.to_lowercase().starts_with("file too large")), "path and reason: {said}");
     assert!(!snapshot.exists());
 }

@@ -97,7 +97,7 @@ fn stop(mut server: Server) {
 #[test]
 fn weights_that_are_missing_or_lie_elsewhere_stop_the_start() {
     let dir = folder();
-    for (location, missing, told) in [
+    for (location, missing, reported) in [
         ("model.onnx_data", true, "holds weights of"),
         ("../elsewhere", false, "leads out of the model's folder"),
         ("/etc/hostname", false, "leads out of the model's folder"),
@@ -107,7 +107,7 @@ fn weights_that_are_missing_or_lie_elsewhere_stop_the_start() {
             std::fs::remove_file(folder.join(location)).expect("it was there");
         }
         let log = refused(dir.path(), &[]);
-        assert!(log.contains(told) && log.contains("model `tiny`"), "{location}: {log}");
+        assert!(log.contains(reported) && log.contains("model `tiny`"), "{location}: {log}");
     }
 }
 
@@ -158,12 +158,12 @@ fn logits_and_inputs_of_other_widths_are_served() {
     }
 }
 
-// Cases B10, B13, B15, B21: what is wrong is told at the start, with the model's name.
+// Cases B10, B13, B15, B21: what is wrong is reported at the start, with the model's name.
 #[test]
 fn a_model_that_cannot_be_served_rightly_does_not_become_ready() {
     let dir = folder();
     let long = [("RESCORED_MAX_LENGTH", "128")];
-    for (weight, peculiar, more, told) in [
+    for (weight, peculiar, more, reported) in [
         (f32::NAN, Peculiar::Not, &[][..], "not a finite number"),
         (f32::INFINITY, Peculiar::Not, &[], "not a finite number"),
         (0.0, Peculiar::Not, &[], "score the same"),
@@ -177,7 +177,7 @@ fn a_model_that_cannot_be_served_rightly_does_not_become_ready() {
     ] {
         put(dir.path(), "tiny", weight, peculiar);
         let output = refused(dir.path(), more);
-        assert!(output.contains(told) && output.contains("model `tiny`"), "{peculiar:?} {weight}: {output}");
+        assert!(output.contains(reported) && output.contains("model `tiny`"), "{peculiar:?} {weight}: {output}");
         assert!(!output.contains(r#""message":"ready""#), "{peculiar:?} {weight}: {output}");
     }
     // Case B21: of a tokenizer with one token more than the graph has embeddings for, some text would fail.
@@ -231,11 +231,11 @@ fn a_model_that_is_not_compiled_is_warned_of() {
     let dir = dir.path().display().to_string();
     let mut doctor = program(&vars(&dir, &[]));
     let output = doctor.args(["doctor", "--json"]).output().expect("doctor runs");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("rescored compile tiny") && told.contains("\"warning\""), "{told}");
+    let reported = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(reported.contains("rescored compile tiny") && reported.contains("\"warning\""), "{reported}");
 }
 
-// Case A7: ONNX Runtime ends a loop that is told to stop.
+// Case A7: ONNX Runtime ends a loop that is asked to stop.
 #[test]
 fn a_model_whose_first_pass_never_ends_is_told_of_at_the_start_and_given_up_later() {
     let dir = folder();
@@ -247,7 +247,7 @@ fn a_model_whose_first_pass_never_ends_is_told_of_at_the_start_and_given_up_late
     assert!(ready.status == 503 && ready.text().contains("model `tiny`: its first forward pass"), "{ready:?}");
     let index = Connection::open(server.address).post("/v2/repository/index", "", "").ok();
     assert_eq!(index[0]["state"], "LOADING", "{index}");
-    // Files in the place of the hanging ones mend it.
+    // Files in the place of the hanging ones repair it.
     put(dir.path(), "tiny", WEIGHT, Peculiar::Not);
     let mut connection = Connection::open(server.address);
     assert_eq!(connection.post("/v2/repository/models/tiny/load", "", "").ok()["changed"], true);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rescored_cache::snapshot::Snapshot;
 use rescored_cache::{Options, QueryKey, Scope, ScoreCache};
-use rescored_core::domain::{Cut, Logit, Scored};
+use rescored_core::domain::{Logit, Scored, Truncation};
 use serde_json::json;
 
 use crate::program::Server;
@@ -121,7 +121,7 @@ fn fill_with(path: &Path, count: u32) {
     let scopes = vec![Scope { model: "any".into(), identity }];
     let cache = ScoreCache::new(&Options { bytes: 1 << 30, weights: Vec::new(), ttl: None }, scopes, Arc::default());
     cache.restore(snapshot).expect("read");
-    let keys = QueryKey::new("filler", &Cut::MODEL, "filler");
+    let keys = QueryKey::new("filler", &Truncation::MODEL, "filler");
     for number in 0..count {
         let scored = Scored { logit: Logit::new(1.0).expect("finite"), tokens: 1, cut: false };
         cache.insert(0, keys.document(&number.to_string()), scored);
@@ -134,8 +134,8 @@ fn fill_with(path: &Path, count: u32) {
 fn memory(life: &Life) -> (u64, u64) {
     let pages = std::fs::read_to_string(format!("/proc/{}/statm", life.server.child.id())).expect("it runs");
     let pages: u64 = pages.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("pages");
-    let told = life.connect().send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
-    (pages * 4096, told["bytes"].as_u64().expect("bytes"))
+    let reported = life.connect().send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
+    (pages * 4096, reported["bytes"].as_u64().expect("bytes"))
 }
 
 // Case B2: its neighbour across a restart.
@@ -211,8 +211,8 @@ fn the_first_request_after_a_restart_is_a_full_hit_bit_for_bit() {
     assert_eq!(after.score(&documents), (20, fresh));
     assert_eq!(after.figure("rescored_cache_hits_total"), 20);
     assert_eq!(after.figure("rescored_cache_misses_total"), 0);
-    let told = after.connect().send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
-    let snapshot = told["tiers"].as_array().expect("tiers").iter().find(|tier| tier["tier"] == "snapshot").cloned();
+    let reported = after.connect().send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok();
+    let snapshot = reported["tiers"].as_array().expect("tiers").iter().find(|tier| tier["tier"] == "snapshot").cloned();
     assert_eq!(snapshot.expect("a snapshot")["restored"], FILLER + 20);
     after.end();
 }
@@ -237,8 +237,8 @@ fn a_snapshot_path_that_is_no_file_keeps_the_service_neither_from_starting_nor_f
         let name = path.display();
         assert!(took < Duration::from_secs(20), "{name}: {took:.1?}");
         assert_eq!(status.code(), Some(1), "{name}: two scores are lost, and that is said: {log}");
-        let told = format!("the last snapshot of the score cache was not written: `{name}`: ");
-        assert!(log.contains(&told), "{name}: {log}");
+        let reported = format!("the last snapshot of the score cache was not written: `{name}`: ");
+        assert!(log.contains(&reported), "{name}: {log}");
     }
 }
 

@@ -69,7 +69,7 @@ impl Real {
     }
 }
 
-/// Raw logits of documents, by their index, from the Cohere face.
+/// Raw logits of documents, by their index, from the Cohere dialect.
 pub(crate) fn logits(connection: &mut Connection, query: &str, documents: &[&str]) -> Vec<f32> {
     let body = serde_json::json!({"query": query, "documents": documents, "raw_scores": true});
     let answer = connection.post("/v1/rerank", body.to_string(), "").ok();
@@ -97,7 +97,7 @@ impl Alone {
     pub(crate) fn encode(&self, query: &str, document: &str) -> (Encoding, bool) {
         let query = self.model.tokenizer.query(query).expect("a query");
         let fitted =
-            self.model.tokenizer.pair(&query, document, &rescored_core::domain::Cut::MODEL).expect("a document");
+            self.model.tokenizer.pair(&query, document, &rescored_core::domain::Truncation::MODEL).expect("a document");
         assert_eq!(fitted.windows.len(), 1);
         (fitted.windows.into_iter().next().expect("one"), fitted.cut)
     }
@@ -105,7 +105,7 @@ impl Alone {
     pub(crate) fn logit(&mut self, query: &str, document: &str) -> f32 {
         let (encoding, _) = self.encode(query, document);
         let mut batch = Batch::default();
-        self.model.company.arrange(&[&encoding], &mut batch);
+        self.model.batching_policy.arrange(&[&encoding], &mut batch);
         self.scorer.score(&batch).expect("a forward pass")[0]
     }
 }

@@ -60,7 +60,7 @@ fn place(path: &[&str]) -> String {
 /// The arrows between crates of one part each, told by the crate alone; Cargo proves those among them.
 pub(crate) fn between(arrows: &[Arrow], whole: &[&str]) -> Vec<Arrow> {
     let krate = |place: &str| place.split('/').next().filter(|name| whole.contains(name)).map(str::to_owned);
-    let mut told: Vec<Arrow> = arrows
+    let mut reported: Vec<Arrow> = arrows
         .iter()
         .filter(|arrow| krate(&arrow.from).is_none() || krate(&arrow.to).is_none())
         .map(|arrow| {
@@ -71,9 +71,9 @@ pub(crate) fn between(arrows: &[Arrow], whole: &[&str]) -> Vec<Arrow> {
             Arrow { from, to: krate(&arrow.to).unwrap_or_else(|| arrow.to.clone()), inside, file: arrow.file.clone() }
         })
         .collect();
-    told.sort_by(|a, b| a.key().cmp(&b.key()));
-    told.dedup();
-    told
+    reported.sort_by(|a, b| a.key().cmp(&b.key()));
+    reported.dedup();
+    reported
 }
 
 /// The arrows within a crate.
@@ -151,11 +151,11 @@ pub(crate) fn intrusions(arrows: &[Arrow], narrow: &[(&str, &str, &[&str])]) -> 
             arrow.from == *from && (*to == "*" || arrow.to == *to) && !parts.contains(&arrow.inside.as_str())
         })
     };
-    let told = |arrow: &Arrow| {
+    let reported = |arrow: &Arrow| {
         let Arrow { from, to, inside, file } = arrow;
         format!("src/{file}: `{from}` names `{to}::{inside}`; see NARROW for the parts of `{to}` that it may use")
     };
-    arrows.iter().filter(reaches).map(told).collect()
+    arrows.iter().filter(reaches).map(reported).collect()
 }
 
 /// Every path into our crates that code names, from the folder of crates: `use super::{a, b::c}` in `x/y/z.rs` is
@@ -302,8 +302,11 @@ mod tests {
         assert_eq!(cycles(&arrows(&small())), Vec::<String>::new());
         let mut sources = small();
         sources.push(Source::new("x/c/back.rs", "use crate::a;"));
-        let told = cycles(&arrows(&sources));
-        assert!(matches!(told.as_slice(), [one] if one.starts_with("x/a -> x/c -> x/a is a cycle")), "{told:?}");
+        let reported = cycles(&arrows(&sources));
+        assert!(
+            matches!(reported.as_slice(), [one] if one.starts_with("x/a -> x/c -> x/a is a cycle")),
+            "{reported:?}"
+        );
     }
 
     #[test]
@@ -313,10 +316,10 @@ mod tests {
         assert_eq!(strays(&arrows, all), Vec::<String>::new());
         assert_eq!(idle(&arrows, all), Vec::<String>::new());
         let table: &[(&str, &[&str])] = &[("x/a", &["x/b", "x/c"]), ("x/b", &["x/c", "x/d"])];
-        let told = strays(&arrows, table);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].starts_with("src/x/a/deep.rs: `x/a` names `x/d`; it may use [x/b, x/c]"), "{told:?}");
-        assert!(told[1].starts_with("src/y/e.rs: `y/e` has no row"), "{told:?}");
+        let reported = strays(&arrows, table);
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(reported[0].starts_with("src/x/a/deep.rs: `x/a` names `x/d`; it may use [x/b, x/c]"), "{reported:?}");
+        assert!(reported[1].starts_with("src/y/e.rs: `y/e` has no row"), "{reported:?}");
         assert_eq!(idle(&arrows, table), ["ARROWS: `x/b` does not name `x/d`: remove it"]);
     }
 
@@ -324,7 +327,7 @@ mod tests {
     fn reaching_past_the_opened_part_is_told() {
         let arrows = arrows(&small());
         assert_eq!(intrusions(&arrows, &[("x/b", "x/c", &["D"])]), Vec::<String>::new());
-        let told = intrusions(&arrows, &[("x/b", "*", &["Options"])]);
-        assert!(matches!(told.as_slice(), [one] if one.contains("`x/b` names `x/c::D`")), "{told:?}");
+        let reported = intrusions(&arrows, &[("x/b", "*", &["Options"])]);
+        assert!(matches!(reported.as_slice(), [one] if one.contains("`x/b` names `x/c::D`")), "{reported:?}");
     }
 }

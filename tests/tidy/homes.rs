@@ -64,7 +64,7 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<Dependency> {
 /// A sentence for every dependency of the workspace that does not say why it is there, and for every one that a member
 /// does not take from it.
 pub(crate) fn without_reason(manifest: &str) -> Vec<String> {
-    let told = |one: Dependency| match one.list {
+    let reported = |one: Dependency| match one.list {
         List::Workspace if !one.has_reason => {
             Some(format!("Cargo.toml: `{}` needs a comment above it that says why it is here", one.name))
         }
@@ -73,7 +73,7 @@ pub(crate) fn without_reason(manifest: &str) -> Vec<String> {
         }
         List::Workspace | List::Program | List::Tests => None,
     };
-    dependencies(manifest).into_iter().filter_map(told).collect()
+    dependencies(manifest).into_iter().filter_map(reported).collect()
 }
 
 /// A sentence for every foreign dependency without a row, and for every row without a dependency.
@@ -147,24 +147,33 @@ mod tests {
 
     #[test]
     fn a_dependency_without_a_reason_or_beside_the_workspace_is_told() {
-        let told = without_reason(MANIFEST);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("`ort` needs a comment") && told[1].contains("`ort` is to stand in"), "{told:?}");
+        let reported = without_reason(MANIFEST);
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(
+            reported[0].contains("`ort` needs a comment") && reported[1].contains("`ort` is to stand in"),
+            "{reported:?}"
+        );
     }
 
     #[test]
     fn a_dependency_without_a_row_and_a_row_without_a_dependency_are_told() {
-        let told = without_row(MANIFEST, &[("serde", &["*"]), ("ort", &["model*"]), ("moka", &["cache"])]);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("`serde_json` has no row") && told[1].contains("`moka` is no dependency"), "{told:?}");
+        let reported = without_row(MANIFEST, &[("serde", &["*"]), ("ort", &["model*"]), ("moka", &["cache"])]);
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(
+            reported[0].contains("`serde_json` has no row") && reported[1].contains("`moka` is no dependency"),
+            "{reported:?}"
+        );
     }
 
     #[test]
     fn a_foreign_crate_where_only_std_may_be_is_told() {
         let sources =
             [Source::new("domain/score.rs", "use serde::Serialize;"), Source::new("http.rs", "use serde::de;")];
-        let told = foreigners(&sources, MANIFEST, "domain*");
-        assert!(matches!(told.as_slice(), [one] if one.starts_with("src/domain/score.rs: names `serde`")), "{told:?}");
+        let reported = foreigners(&sources, MANIFEST, "domain*");
+        assert!(
+            matches!(reported.as_slice(), [one] if one.starts_with("src/domain/score.rs: names `serde`")),
+            "{reported:?}"
+        );
     }
 
     #[test]
@@ -186,8 +195,8 @@ mod tests {
             Source::new("engine.rs", "use ort;"),
             Source::new("rerank.rs", "fn f() { ::ort::init() }"),
         ];
-        let told = strangers(&bad, homes);
-        assert_eq!(told.len(), 4, "{told:?}");
-        assert_eq!(told[1], "src/model.rs: `ort` lives in model/session: call that module instead");
+        let reported = strangers(&bad, homes);
+        assert_eq!(reported.len(), 4, "{reported:?}");
+        assert_eq!(reported[1], "src/model.rs: `ort` lives in model/session: call that module instead");
     }
 }

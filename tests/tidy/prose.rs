@@ -204,9 +204,9 @@ mod tests {
     fn a_dead_link_is_told() {
         let text = "# Big title, here\n[a](Cargo.toml) [b](https://x.y/z) [c](#big-title-here) `[d](code)`\n\
                     ```sh\n# no title\n[e](fenced)\n```\n[f](gone.md) [g](#no-title)";
-        let told = dead_links(&page(text), root());
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("links to gone.md") && told[1].contains("links to #no-title"), "{told:?}");
+        let reported = dead_links(&page(text), root());
+        assert_eq!(reported.len(), 2, "{reported:?}");
+        assert!(reported[0].contains("links to gone.md") && reported[1].contains("links to #no-title"), "{reported:?}");
     }
 
     #[test]
@@ -214,25 +214,26 @@ mod tests {
         let files = ["src/http/wire.rs".to_owned()];
         let text = "`src/main.rs` `http/wire.rs` `wire.rs` `/v1/rerank` `tests/` `models/some-model/` `score.f32` `*.md` \
                     `src/gone.rs` `gone.rs` `models/GONE.md`";
-        let told = dead_paths(&page(text), root(), &files);
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[0], "PAGE.md: names `src/gone.rs`, which is not there: mend the page");
+        let reported = dead_paths(&page(text), root(), &files);
+        assert_eq!(reported.len(), 3, "{reported:?}");
+        assert_eq!(reported[0], "PAGE.md: names `src/gone.rs`, which is not there: mend the page");
     }
 
     #[test]
     fn a_setting_that_is_none_is_told() {
         let text = "RESCORED_LOG, RESCORED_* and `RESCORED_LOGS=1`";
-        let told = unknown_settings(&page(text), &["RESCORED_LOG"]);
-        assert!(matches!(told.as_slice(), [one] if one.contains("names RESCORED_LOGS")), "{told:?}");
+        let reported = unknown_settings(&page(text), &["RESCORED_LOG"]);
+        assert!(matches!(reported.as_slice(), [one] if one.contains("names RESCORED_LOGS")), "{reported:?}");
     }
 
     #[test]
     fn a_verb_that_the_makefile_lacks_is_told() {
         let text = "`make run` and `make gone`\n```sh\nmake test -j2 V=1\nmake lost\n```";
-        let told = unknown_verbs(&page(text), "run: build ## Runs.\n\tcargo run\ntest:\n");
-        assert_eq!(told.len(), 2, "{told:?}");
+        let reported = unknown_verbs(&page(text), "run: build ## Runs.\n\tcargo run\ntest:\n");
+        assert_eq!(reported.len(), 2, "{reported:?}");
         assert!(
-            told.iter().any(|one| one.contains("`make gone`")) && told.iter().any(|one| one.contains("`make lost`"))
+            reported.iter().any(|one| one.contains("`make gone`"))
+                && reported.iter().any(|one| one.contains("`make lost`"))
         );
     }
 

@@ -166,11 +166,11 @@ mod tests {
         ] {
             assert_eq!(Parameters::read(Some(query), after).unwrap().login, expected, "{query}");
         }
-        let told = Parameters::read(Some("ssl_ca_certs=/a%20b/ca.pem&ssl_certfile=c&ssl_keyfile=k"), TLS).unwrap();
+        let reported = Parameters::read(Some("ssl_ca_certs=/a%20b/ca.pem&ssl_certfile=c&ssl_keyfile=k"), TLS).unwrap();
         let own = Some(("c".into(), "k".into()));
-        assert_eq!(told.certificates, Certificates { authorities: Some("/a b/ca.pem".into()), own });
-        let told = Parameters::read(Some("ssl_certfile=both.pem"), SENTINELS).unwrap();
-        assert_eq!(told.certificates.own, Some(("both.pem".into(), "both.pem".into())), "one file may hold both");
+        assert_eq!(reported.certificates, Certificates { authorities: Some("/a b/ca.pem".into()), own });
+        let reported = Parameters::read(Some("ssl_certfile=both.pem"), SENTINELS).unwrap();
+        assert_eq!(reported.certificates.own, Some(("both.pem".into(), "both.pem".into())), "one file may hold both");
         assert_eq!(Parameters::read(None, After::Socket).unwrap().certificates, Certificates::default());
     }
 

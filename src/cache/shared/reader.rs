@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::link::Link;
 use super::{Around, Ask, name, read_value};
-use crate::held;
+use crate::cached_score;
 
 /// Names asked for in one round trip, but for a single larger request.
 const NAMES: usize = 10_000;
@@ -80,9 +80,9 @@ fn answer(around: &Around, link: &mut Option<Link>, asks: Vec<Ask>) {
             return around.broke("reading", &error);
         }
     };
-    let now = held::now();
+    let now = cached_score::now();
     let mut found = names.iter().zip(found).map(|(name, bytes)| {
-        bytes.and_then(|bytes| read_value(name, &bytes)).filter(|held| !held.is_from_the_future(now))
+        bytes.and_then(|bytes| read_value(name, &bytes)).filter(|cached| !cached.is_from_the_future(now))
     });
     for ask in asks {
         let entries = found.by_ref().take(ask.keys.len()).collect();

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 
-use rescored_process::budget::Denied;
+use rescored_process::budget::BudgetError;
 
 /// Bytes of a line at most: of a number, a status, a refusal.
 const LINE: usize = 1024;
@@ -69,7 +69,7 @@ pub enum Broken {
     Nonsense(&'static str),
     /// The memory budget has no room for an answer now.
     #[error(transparent)]
-    Memory(#[from] Denied),
+    Memory(#[from] BudgetError),
     /// The server's own words.
     #[error("refused: {0}")]
     Refused(String),

@@ -6,12 +6,12 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rescored_process::budget::Denied;
+use rescored_process::budget::BudgetError;
 
 use super::link::{Entry, Link, Pace, STEP_BYTES};
 use super::resp::Broken;
 use super::{Around, NO_MEMORY, WRITE_BYTES, Write, name, value};
-use crate::held;
+use crate::cached_score;
 
 /// Entries in one round trip.
 const BATCH: usize = 1000;
@@ -32,7 +32,7 @@ pub(super) fn run(around: &Around, writes: &Receiver<Write>) {
         let mut next = Some(first);
         while let Some(write) = next {
             match write {
-                Write::Keep { scope, key, held } => batch.extend(hand.entry(scope, key, held)),
+                Write::Keep { scope, key, cached } => batch.extend(hand.entry(scope, key, cached)),
                 // In its turn: what was written before goes, what comes after stays.
                 Write::Forget { scope } => {
                     hand.write(&std::mem::take(&mut batch));
@@ -53,10 +53,10 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn entry(&self, scope: usize, key: crate::Key, held: held::Held) -> Option<Entry> {
+    fn entry(&self, scope: usize, key: crate::Key, cached: cached_score::CachedScore) -> Option<Entry> {
         let name = name(&self.around.prefixes.get(scope)?.load(), key);
-        let left = self.around.ttl.map(|ttl| ttl.saturating_sub(held.age(held::now())).as_secs().max(1));
-        let value = value(&name, held);
+        let left = self.around.ttl.map(|ttl| ttl.saturating_sub(cached.age(cached_score::now())).as_secs().max(1));
+        let value = value(&name, cached);
         Some((name, value, left))
     }
 
@@ -83,7 +83,7 @@ impl Writer<'_> {
             // What is to be forgotten is not given up for a moment's want of memory.
             let _memory = loop {
                 match around.reserve(STEP_BYTES) {
-                    Err(Denied::Full { .. }) if go_on() => std::thread::sleep(BETWEEN_TRIES),
+                    Err(BudgetError::Full { .. }) if go_on() => std::thread::sleep(BETWEEN_TRIES),
                     outcome => break outcome?,
                 }
             };

@@ -119,7 +119,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     let outcome = match &flags.export {
         Some(folder) => export(&options, folder).map(|()| format!("exported to {}", folder.display())),
         None if flags.provider == Target::Coreml => coreml::compile(&options).map(|done| told_of_coreml(&done)),
-        None => compile(&options).map(|done| told(&done)),
+        None => compile(&options).map(|done| error_chain(&done)),
     };
     match outcome {
         Ok(line) => {
@@ -130,7 +130,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     }
 }
 
-fn told(done: &Done) -> String {
+fn error_chain(done: &Done) -> String {
     let Done { path, target, record, samples } = done;
     let path = path.display();
     if *samples == 0 {

@@ -54,7 +54,7 @@ impl<'f> From<&'f Finding> for Line<'f> {
 
 /// A report as JSON.
 #[derive(Serialize)]
-struct Told<'f> {
+struct JsonReport<'f> {
     state: &'static str,
     findings: Vec<Line<'f>>,
 }
@@ -86,8 +86,9 @@ fn ask(asked: Asked, vars: Vars) -> ExitCode {
 }
 
 fn json(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let told = Told { state: report.worst().word(), findings: report.findings.iter().map(Line::from).collect() };
-    serde_json::to_writer_pretty(&mut *out, &told)?;
+    let reported =
+        JsonReport { state: report.worst().word(), findings: report.findings.iter().map(Line::from).collect() };
+    serde_json::to_writer_pretty(&mut *out, &reported)?;
     writeln!(out)
 }
 

@@ -10,7 +10,7 @@ use rescored_runtime::options::{Graphs, Kind, Provider};
 use rescored_server::app::App;
 use rescored_server::config::{Config, Host, reference};
 use rescored_server::http::{Files, Listen};
-use rescored_server::repository::{Repository, told};
+use rescored_server::repository::{Repository, error_chain};
 
 use super::{FAILURE, USAGE, Vars, fail};
 use crate::compile::{Done, Options, compile};
@@ -61,7 +61,9 @@ fn compile_all(config: &Config) {
             Ok(Done { path, samples, .. }) => {
                 tracing::info!(model.id = id, graph = %path.display(), is_new = samples > 0, "model compiled");
             }
-            Err(error) => tracing::warn!(model.id = id, error = told(&error), "model not compiled; its own graph runs"),
+            Err(error) => {
+                tracing::warn!(model.id = id, error = error_chain(&error), "model not compiled; its own graph runs");
+            }
         }
     }
 }
@@ -84,7 +86,7 @@ async fn asked_to_stop((files, repository): (Files, Arc<Repository>)) {
                 files.look_again();
                 repository.reload();
             };
-            // Failures are told where they happen.
+            // Failures are reported where they happen.
             let _ = tokio::task::spawn_blocking(again).await;
         }
     };

@@ -12,6 +12,7 @@ use rescored_graph::compile::{FP32_TOLERANCE, Feed, Refused, Runner as _, Sample
 use rescored_graph::coreml::{Arithmetic, Shape, table, write};
 use rescored_runtime::checksum::Sha256;
 use rescored_runtime::coreml::check::Sample;
+use rescored_runtime::coreml::compute_units::{ExecutionTarget, Place};
 use rescored_runtime::coreml::device::{Cast, Graph, Onnx, OrtDevice};
 use rescored_runtime::coreml::files::{Files, Record, Written, folder};
 use rescored_runtime::coreml::grid;
@@ -19,7 +20,6 @@ use rescored_runtime::coreml::open::{Source, open};
 use rescored_runtime::coreml::prove::logits;
 use rescored_runtime::coreml::store::Store;
 use rescored_runtime::coreml::table::Table;
-use rescored_runtime::coreml::units::{Place, Way};
 use rescored_runtime::manifest::Manifest;
 use rescored_runtime::open::runtime;
 use rescored_runtime::options::{Kind, Precision};
@@ -176,7 +176,7 @@ fn prove(
     let mut proof = Proof { exact: 0.0, half_mean: 0.0, half_max: 0.0 };
     for shapes in [padded, packed].into_iter().filter(|shapes| !shapes.is_empty()) {
         let of = |arithmetic| {
-            let way = Way { place: Place::Host, arithmetic };
+            let way = ExecutionTarget { place: Place::Host, arithmetic };
             logits((&device, way), samples, &table, &shapes).map_err(run)
         };
         let (exact, half) = (of(Arithmetic::Fp32)?, of(Arithmetic::Fp16)?);

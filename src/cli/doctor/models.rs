@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rescored_cache as cache;
-use rescored_core::domain::{Cut, Graph, Logit, Priority, Texts};
+use rescored_core::domain::{Graph, Logit, Priority, Texts, Truncation};
 use rescored_engine as engine;
 use rescored_runtime::Model;
 use rescored_runtime::manifest::Manifest;
@@ -67,14 +67,14 @@ pub(super) fn weight(dir: &Path, id: &str) -> u64 {
 }
 
 fn opened(models: &[Model]) -> Finding {
-    let told: Vec<String> = models
+    let reported: Vec<String> = models
         .iter()
         .map(|model| {
             let card = &model.card;
             format!("{}: whole, {} on {}, fingerprint {}", card.id, card.precision, card.provider, card.fingerprint)
         })
         .collect();
-    Finding::fine("model", told.join("; "))
+    Finding::fine("model", reported.join("; "))
 }
 
 /// What would make a model faster.
@@ -173,7 +173,7 @@ fn logits(reranker: &Arc<Reranker>) -> Result<[Logit; 2], String> {
     let request = Request {
         model: None,
         texts: &texts,
-        cut: Cut::MODEL,
+        cut: Truncation::MODEL,
         refuse_cut: false,
         empty: rescored_core::domain::EmptyDocuments::Last,
         deadline: Instant::now() + PATIENCE,

@@ -81,13 +81,13 @@ pub(super) struct Taken {
 
 /// The one error body.
 #[derive(Deserialize)]
-struct Refusal {
+struct RefusalBody {
     message: String,
 }
 
 /// A line of the answer: a fault, progress, or the summary.
 #[derive(Deserialize)]
-struct Told {
+struct ProgressLine {
     line: Option<u64>,
     error: Option<String>,
     #[serde(default)]
@@ -123,7 +123,9 @@ impl Sender {
             Err(error) => later(error.to_string()),
             Ok(response) if response.status() != StatusCode::OK => refused(response),
             Ok(mut response) => match response.body_mut().with_config().limit(ANSWER).read_to_string() {
-                Ok(told) => read(&told).map_or_else(|| later("the stream was broken off".to_owned()), Outcome::Taken),
+                Ok(reported) => {
+                    read(&reported).map_or_else(|| later("the stream was broken off".to_owned()), Outcome::Taken)
+                }
                 Err(error) => later(error.to_string()),
             },
         }
@@ -145,8 +147,8 @@ fn refused(mut response: Response<ureq::Body>) -> Outcome {
     let status = response.status();
     let pause = retry_after(&response).unwrap_or(PAUSE).min(LONGEST_PAUSE);
     let text = response.body_mut().with_config().limit(REFUSAL).read_to_string().unwrap_or_default();
-    let why = match serde_json::from_str::<Refusal>(&text) {
-        Ok(told) => format!("status {}: {}", status.as_u16(), told.message),
+    let why = match serde_json::from_str::<RefusalBody>(&text) {
+        Ok(reported) => format!("status {}: {}", status.as_u16(), reported.message),
         Err(_) => format!("status {}", status.as_u16()),
     };
     if is_passing(status) { Outcome::Later { pause, why } } else { Outcome::Refused { why } }
@@ -163,17 +165,17 @@ fn retry_after(response: &Response<ureq::Body>) -> Option<Duration> {
     seconds.parse().ok().map(Duration::from_secs)
 }
 
-/// What was told of a whole chunk; `None` when the sidecar did not come to its end.
-fn read(told: &str) -> Option<Taken> {
+/// What was reported about a whole chunk; `None` when the sidecar did not come to its end.
+fn read(reported: &str) -> Option<Taken> {
     let mut taken = Taken::default();
     let mut complete = false;
-    for line in told.lines() {
-        let told: Told = serde_json::from_str(line).ok()?;
-        if let (Some(line), Some(error)) = (told.line, told.error) {
+    for line in reported.lines() {
+        let reported: ProgressLine = serde_json::from_str(line).ok()?;
+        if let (Some(line), Some(error)) = (reported.line, reported.error) {
             taken.faults.push((line, error));
         } else {
-            (taken.pairs, taken.hits, taken.failed) = (told.pairs, told.hits, told.failed);
-            complete = told.complete;
+            (taken.pairs, taken.hits, taken.failed) = (reported.pairs, reported.hits, reported.failed);
+            complete = reported.complete;
         }
     }
     complete.then_some(taken)

@@ -32,7 +32,7 @@ pub struct Program {
     pub loaded: bool,
     /// Largest distance of its logits to the right ones, when it was checked.
     pub most: f32,
-    /// Largest distance between a pair's logits alone and in company, when it was checked.
+    /// Largest distance between a pair's logits alone and in a batch, when it was checked.
     pub company: f32,
 }
 

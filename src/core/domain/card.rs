@@ -73,7 +73,7 @@ pub struct Sizing {
     pub threads: usize,
     /// Tokens of one forward pass at most.
     pub batch_tokens: usize,
-    /// How long one that is not full waits for company.
+    /// How long one that is not full waits for more pairs.
     pub batch_wait: Duration,
     /// Where these come from where they were left to us, in words.
     pub tuning: String,

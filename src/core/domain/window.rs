@@ -417,8 +417,8 @@ mod tests {
                 true,
             ),
         ];
-        for (case, window, list, seconds, spread, told) in cases {
-            assert_eq!(window.is_outweighed(&list, &seconds, spread), told, "{case}");
+        for (case, window, list, seconds, spread, reported) in cases {
+            assert_eq!(window.is_outweighed(&list, &seconds, spread), reported, "{case}");
         }
     }
 

@@ -10,7 +10,7 @@ use rescored_core::domain::Priority;
 
 use super::fluid::amount;
 use super::pass::Pass;
-use super::{JobId, UnitId};
+use super::{JobId, SequenceId};
 use crate::Order;
 use crate::work::Text;
 
@@ -46,7 +46,7 @@ pub(super) struct Flow {
     pub(super) chunk: ChunkSize,
     pub(super) chunks_out: usize,
     /// Encodings so far, those that went out included.
-    pub(super) units: usize,
+    pub(super) sequences: usize,
     /// Tokens of its encodings so far, those that went out included.
     pub(super) made: u64,
     /// Tokens that went out to be scored.
@@ -64,7 +64,7 @@ pub(super) struct ChunkSize {
     pub(super) bytes: u64,
 }
 
-/// What is told of a request's beginning.
+/// What is reported about a request's beginning.
 #[derive(Debug)]
 pub(super) struct Beginning {
     pub(super) job: JobId,
@@ -78,8 +78,8 @@ pub(super) struct Beginning {
 /// Encodings that wait, with their lengths.
 #[derive(Debug)]
 pub(super) enum Ready {
-    LongestFirst(BTreeMap<u32, Vec<UnitId>>),
-    AsGiven(VecDeque<(UnitId, u32)>),
+    LongestFirst(BTreeMap<u32, Vec<SequenceId>>),
+    AsGiven(VecDeque<(SequenceId, u32)>),
 }
 
 impl Flow {
@@ -100,7 +100,7 @@ impl Flow {
             learnt: (0, 0),
             chunk,
             chunks_out: 0,
-            units: 0,
+            sequences: 0,
             made: 0,
             served: 0,
             ready: Ready::new(order),
@@ -136,8 +136,8 @@ impl Flow {
         self.out_tokens = self.out_tokens.saturating_sub(expected);
         let mut tokens = 0;
         for &length in lengths {
-            self.ready.push(self.units, length);
-            self.units += 1;
+            self.ready.push(self.sequences, length);
+            self.sequences += 1;
             tokens += u64::from(length);
         }
         self.ready_units += lengths.len() as u64;
@@ -148,11 +148,11 @@ impl Flow {
     }
 
     /// Keeps only those unread documents and ready encodings.
-    pub(super) fn retain(&mut self, document: impl Fn(usize) -> bool, unit: impl Fn(UnitId) -> bool) {
+    pub(super) fn retain(&mut self, document: impl Fn(usize) -> bool, sequence: impl Fn(SequenceId) -> bool) {
         self.unread.retain(|&(number, _)| document(number));
         let sum = |part: fn(&Text) -> u32| self.unread.iter().map(|(_, text)| u64::from(part(text))).sum();
         (self.unread_tokens, self.unread_bytes) = (sum(|text| text.tokens), sum(|text| text.bytes));
-        self.ready.retain(unit);
+        self.ready.retain(sequence);
         (self.ready_units, self.ready_tokens) = self.ready.amount();
     }
 
@@ -182,11 +182,11 @@ impl Flow {
     }
 
     /// The next encoding, if its length is one of these; it is the caller's then, to serve or to drop.
-    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
-        let (unit, length) = self.ready.pop(fitting)?;
+    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(SequenceId, u32)> {
+        let (sequence, length) = self.ready.pop(fitting)?;
         self.ready_units -= 1;
         self.ready_tokens -= u64::from(length);
-        Some((unit, length))
+        Some((sequence, length))
     }
 
     /// Puts encodings into a pass while they fit; where that overtakes others, only what equal sharing owes by virtual
@@ -195,7 +195,7 @@ impl Flow {
         &mut self,
         pass: &mut Pass,
         overtaking: Option<(u128, u64)>,
-        wanted: &mut dyn FnMut(UnitId) -> bool,
+        wanted: &mut dyn FnMut(SequenceId) -> bool,
     ) {
         let before = pass.tokens();
         while let Some(fitting) = pass.fitting() {
@@ -208,10 +208,10 @@ impl Flow {
             if least > most {
                 return;
             }
-            let Some((unit, length)) = self.pop(least..=most) else { return };
-            if wanted(unit) {
+            let Some((sequence, length)) = self.pop(least..=most) else { return };
+            if wanted(sequence) {
                 self.served += u64::from(length);
-                pass.join(self.turn.1, unit, length);
+                pass.join(self.turn.1, sequence, length);
             }
         }
     }
@@ -245,42 +245,42 @@ impl Ready {
         }
     }
 
-    fn push(&mut self, unit: UnitId, length: u32) {
+    fn push(&mut self, sequence: SequenceId, length: u32) {
         match self {
-            Self::LongestFirst(lengths) => lengths.entry(length).or_default().push(unit),
-            Self::AsGiven(units) => units.push_back((unit, length)),
+            Self::LongestFirst(lengths) => lengths.entry(length).or_default().push(sequence),
+            Self::AsGiven(sequences) => sequences.push_back((sequence, length)),
         }
     }
 
     /// The next encoding, if its length is one of these.
-    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(UnitId, u32)> {
+    fn pop(&mut self, fitting: RangeInclusive<u32>) -> Option<(SequenceId, u32)> {
         match self {
             Self::LongestFirst(lengths) => {
-                let (&length, units) = lengths.range_mut(fitting).next_back()?;
-                let unit = units.pop()?;
-                if units.is_empty() {
+                let (&length, sequences) = lengths.range_mut(fitting).next_back()?;
+                let sequence = sequences.pop()?;
+                if sequences.is_empty() {
                     lengths.remove(&length);
                 }
-                Some((unit, length))
+                Some((sequence, length))
             }
-            Self::AsGiven(units) => units.pop_front_if(|(_, length)| fitting.contains(length)),
+            Self::AsGiven(sequences) => sequences.pop_front_if(|(_, length)| fitting.contains(length)),
         }
     }
 
-    fn retain(&mut self, keep: impl Fn(UnitId) -> bool) {
+    fn retain(&mut self, keep: impl Fn(SequenceId) -> bool) {
         match self {
-            Self::LongestFirst(lengths) => lengths.retain(|_, units| {
-                units.retain(|&unit| keep(unit));
-                !units.is_empty()
+            Self::LongestFirst(lengths) => lengths.retain(|_, sequences| {
+                sequences.retain(|&sequence| keep(sequence));
+                !sequences.is_empty()
             }),
-            Self::AsGiven(units) => units.retain(|&(unit, _)| keep(unit)),
+            Self::AsGiven(sequences) => sequences.retain(|&(sequence, _)| keep(sequence)),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::LongestFirst(lengths) => lengths.is_empty(),
-            Self::AsGiven(units) => units.is_empty(),
+            Self::AsGiven(sequences) => sequences.is_empty(),
         }
     }
 
@@ -288,10 +288,10 @@ impl Ready {
     fn amount(&self) -> (u64, u64) {
         let all: &mut dyn Iterator<Item = (u64, u64)> = match self {
             Self::LongestFirst(lengths) => {
-                &mut lengths.iter().map(|(&length, units)| (units.len() as u64, u64::from(length)))
+                &mut lengths.iter().map(|(&length, sequences)| (sequences.len() as u64, u64::from(length)))
             }
-            Self::AsGiven(units) => &mut units.iter().map(|&(_, length)| (1, u64::from(length))),
+            Self::AsGiven(sequences) => &mut sequences.iter().map(|&(_, length)| (1, u64::from(length))),
         };
-        all.fold((0, 0), |(units, tokens), (count, length)| (units + count, tokens + count * length))
+        all.fold((0, 0), |(sequences, tokens), (count, length)| (sequences + count, tokens + count * length))
     }
 }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn planner(company: Company, tokens: usize, spread: usize) -> Planner {
-    Planner::new(&[Batching { company, tokens, spread, weight: 1 }])
+fn planner(policy: BatchingPolicy, tokens: usize, spread: usize) -> Planner {
+    Planner::new(&[Batching { policy, tokens, spread, weight: 1 }])
 }
 
 /// A request whose estimated tokens are spread over its documents.
@@ -34,8 +34,8 @@ fn of(lengths: &[u32], chunk: &Chunk) -> Vec<u32> {
 }
 
 /// The next pass, of which everything is wanted.
-fn next(planner: &mut Planner, underway: u64) -> Option<Planned> {
-    planner.next_batch(underway, &mut |_, _| true)
+fn next(planner: &mut Planner, running: u64) -> Option<Planned> {
+    planner.next_batch(running, &mut |_, _| true)
 }
 
 /// Brings a request in and makes all its encodings ready.
@@ -49,28 +49,28 @@ fn admit(planner: &mut Planner, job: JobId, lengths: &[u32]) {
 
 /// The requests that pass after pass serves, one entry a pair.
 fn served(planner: &mut Planner) -> Vec<Vec<JobId>> {
-    let jobs = |planned: Planned| planned.units.into_iter().map(|(job, _)| job).collect();
+    let jobs = |planned: Planned| planned.sequences.into_iter().map(|(job, _)| job).collect();
     std::iter::from_fn(|| next(planner, 0)).map(jobs).collect()
 }
 
-fn company() -> impl Strategy<Value = Company> {
+fn policy() -> impl Strategy<Value = BatchingPolicy> {
     prop_oneof![
-        Just(Company::Alone),
-        Just(Company::SameLength),
-        (1u8..=100).prop_map(|least_percent| Company::Padded { least_percent }),
-        proptest::option::of(1u32..9).prop_map(|slots| Company::Packed { slots }),
+        Just(BatchingPolicy::Alone),
+        Just(BatchingPolicy::SameLength),
+        (1u8..=100).prop_map(|least_percent| BatchingPolicy::Padded { least_percent }),
+        proptest::option::of(1u32..9).prop_map(|slots| BatchingPolicy::Packed { slots }),
     ]
 }
 
 proptest! {
     #[test]
     fn every_encoding_is_planned_once_within_the_budget(
-        company in company(),
+        policy in policy(),
         order in prop_oneof![Just(Order::LongestFirst), Just(Order::AsGiven)],
         (budget, workers) in (512usize..2000, 1usize..9),
         requests in proptest::collection::vec(proptest::collection::vec(1u32..512, 1..40), 1..6),
     ) {
-        let mut planner = planner(company, budget, workers);
+        let mut planner = planner(policy, budget, workers);
         for (job, lengths) in requests.iter().enumerate() {
             planner.arrive(Arrived { order, ..arrived(job, 1, lengths.len()) });
         }
@@ -85,28 +85,28 @@ proptest! {
                 continue;
             }
             let Some(planned) = next(&mut planner, 0) else { break };
-            let lengths: Vec<u32> = planned.units.iter().map(|&(job, unit)| ready[job][unit]).collect();
+            let lengths: Vec<u32> = planned.sequences.iter().map(|&(job, sequence)| ready[job][sequence]).collect();
             prop_assert!(!lengths.is_empty(), "an empty pass");
-            for &(job, unit) in &planned.units {
-                seen[job][unit] += 1;
+            for &(job, sequence) in &planned.sequences {
+                seen[job][sequence] += 1;
                 if order == Order::AsGiven {
-                    prop_assert_eq!(unit, given[job]);
+                    prop_assert_eq!(sequence, given[job]);
                     given[job] += 1;
                 }
             }
-            let jobs: Vec<JobId> = planned.units.iter().map(|&(job, _)| job).collect();
+            let jobs: Vec<JobId> = planned.sequences.iter().map(|&(job, _)| job).collect();
             let runs = jobs.chunk_by(|a, b| a == b).count();
             prop_assert_eq!(runs, jobs.iter().collect::<BTreeSet<_>>().len(), "pairs of a request stand together");
             let longest = *lengths.iter().max().unwrap();
             let padded = longest as usize * lengths.len();
             let packed = lengths.iter().sum::<u32>() as usize;
-            let held = if matches!(company, Company::Packed { .. }) { packed } else { padded };
+            let held = if matches!(policy, BatchingPolicy::Packed { .. }) { packed } else { padded };
             prop_assert!(lengths.len() == 1 || held <= budget, "{held} tokens in a batch of {budget}");
-            match company {
-                Company::Packed { slots } => prop_assert!(slots.is_none_or(|slots| lengths.len() <= slots as usize)),
-                Company::Alone => prop_assert_eq!(lengths.len(), 1),
-                Company::SameLength => prop_assert!(lengths.iter().all(|&length| length == longest)),
-                Company::Padded { least_percent } => {
+            match policy {
+                BatchingPolicy::Packed { slots } => prop_assert!(slots.is_none_or(|slots| lengths.len() <= slots as usize)),
+                BatchingPolicy::Alone => prop_assert_eq!(lengths.len(), 1),
+                BatchingPolicy::SameLength => prop_assert!(lengths.iter().all(|&length| length == longest)),
+                BatchingPolicy::Padded { least_percent } => {
                     prop_assert!(lengths.iter().all(|&length| length >= longest * u32::from(least_percent) / 100));
                 }
             }
@@ -122,39 +122,39 @@ proptest! {
     /// The bound of `fluid`, measured against equal sharing computed step by step.
     #[test]
     fn no_request_finishes_later_than_under_equal_sharing_but_for_a_pass(
-        (company, budget) in (company(), 60usize..400),
+        (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec((0u64..40, proptest::collection::vec(1u32..60, 1..30)), 1..8),
     ) {
         let requests: Vec<_> = requests.into_iter().map(|(at, lengths)| Shared::known(at, lengths)).collect();
-        keeps_to_equal_sharing((company, budget), &requests)?;
+        keeps_to_equal_sharing((policy, budget), &requests)?;
     }
 
     /// Case A5. The same with estimates that are wrong in both directions, by request and by document, and requests so
     /// large that they are not read to their end at once.
     #[test]
     fn wrong_estimates_make_nobody_late(
-        (company, budget) in (company(), 60usize..400),
+        (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec((0u64..400, request_with_wrong_estimates()), 1..8),
     ) {
         let requests: Vec<_> = requests.into_iter().map(|(at, texts)| Shared::of(at, texts)).collect();
-        keeps_to_equal_sharing((company, budget), &requests)?;
+        keeps_to_equal_sharing((policy, budget), &requests)?;
     }
 
     /// Cases A4 and A5. The same while texts of some take long to read, for as long as many passes take.
     #[test]
     fn slow_reading_makes_nobody_else_late(
-        (company, budget) in (company(), 60usize..400),
+        (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec((0u64..400, request_with_wrong_estimates(), 0u64..60), 1..8),
     ) {
         let slow = |(at, texts, reading)| Shared { reading, ..Shared::of(at, texts) };
         let requests: Vec<_> = requests.into_iter().map(slow).collect();
-        keeps_to_equal_sharing((company, budget), &requests)?;
+        keeps_to_equal_sharing((policy, budget), &requests)?;
     }
 
     /// Case A6. The same while most of some is given up.
     #[test]
     fn what_is_given_up_makes_nobody_late(
-        (company, budget) in (company(), 60usize..400),
+        (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec(
             (0u64..100, request_with_wrong_estimates(), 0u64..10, proptest::option::of((1u64..100, 2usize..9))),
             1..8,
@@ -162,7 +162,7 @@ proptest! {
     ) {
         let leaving = |(at, texts, reading, leaves)| Shared { reading, leaves, ..Shared::of(at, texts) };
         let requests: Vec<_> = requests.into_iter().map(leaving).collect();
-        keeps_to_equal_sharing((company, budget), &requests)?;
+        keeps_to_equal_sharing((policy, budget), &requests)?;
     }
 }
 
@@ -211,8 +211,8 @@ fn request_with_wrong_estimates() -> impl Strategy<Value = (Vec<u32>, Vec<u32>)>
 }
 
 /// Runs requests through a planner with one worker and holds the bound.
-fn keeps_to_equal_sharing((company, budget): (Company, usize), requests: &[Shared]) -> Result<(), TestCaseError> {
-    let mut run = Run::new(planner(company, budget, 1), requests);
+fn keeps_to_equal_sharing((policy, budget): (BatchingPolicy, usize), requests: &[Shared]) -> Result<(), TestCaseError> {
+    let mut run = Run::new(planner(policy, budget, 1), requests);
     while !run.is_over() {
         run.pass();
     }
@@ -233,7 +233,7 @@ struct Run<'a> {
     /// Chunks that are being read, and the pass before which they come back.
     reading: Vec<(u64, Chunk)>,
     /// The document and the length of each encoding.
-    units: Vec<Vec<(usize, u32)>>,
+    sequences: Vec<Vec<(usize, u32)>>,
     /// Documents that are still to be served, by request.
     left: Vec<BTreeSet<usize>>,
     sharing: Vec<Ideal>,
@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
             requests,
             coming: coming.into(),
             reading: Vec::new(),
-            units: vec![Vec::new(); requests.len()],
+            sequences: vec![Vec::new(); requests.len()],
             left: requests.iter().map(|request| (0..request.lengths.len()).collect()).collect(),
             sharing: vec![Ideal::default(); requests.len()],
             finished: vec![None; requests.len()],
@@ -303,12 +303,12 @@ impl<'a> Run<'a> {
             }
             return;
         };
-        let of = |(job, unit): &(JobId, UnitId)| (*job, self.units[*job][*unit]);
-        let units: Vec<(JobId, (usize, u32))> = pass.units.iter().map(of).collect();
-        let tokens = units.iter().map(|(_, (_, length))| u64::from(*length)).sum();
+        let of = |(job, sequence): &(JobId, SequenceId)| (*job, self.sequences[*job][*sequence]);
+        let sequences: Vec<(JobId, (usize, u32))> = pass.sequences.iter().map(of).collect();
+        let tokens = sequences.iter().map(|(_, (_, length))| u64::from(*length)).sum();
         self.share(tokens);
         self.now += tokens;
-        for (job, (document, length)) in units {
+        for (job, (document, length)) in sequences {
             self.sharing[job].ready -= f64::from(length);
             assert!(self.left[job].remove(&document), "a document is served that nobody wants, or twice");
             self.finish(job);
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
             chunk.documents.iter().copied().filter(|document| left.contains(document)).collect();
         let read: Vec<u32> = documents.iter().map(|&document| lengths[document]).collect();
         let expected = documents.iter().map(|&document| u64::from(estimates[document])).sum();
-        self.units[chunk.job].extend(documents.into_iter().zip(read.iter().copied()));
+        self.sequences[chunk.job].extend(documents.into_iter().zip(read.iter().copied()));
         let tokens: f64 = read.iter().copied().map(f64::from).sum();
         self.sharing[chunk.job].left += tokens;
         self.sharing[chunk.job].ready += tokens;
@@ -330,9 +330,9 @@ impl<'a> Run<'a> {
     }
 
     fn leave(&mut self, job: JobId, of: usize) {
-        let units = &self.units[job];
+        let sequences = &self.sequences[job];
         let lost = |document: &usize| !document.is_multiple_of(of);
-        let given_up: f64 = units
+        let given_up: f64 = sequences
             .iter()
             .filter(|(document, _)| lost(document) && self.left[job].contains(document))
             .map(|(_, length)| f64::from(*length))
@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
         if !came {
             return;
         }
-        self.planner.retain(job, |document| !lost(&document), |unit| !lost(&units[unit].0));
+        self.planner.retain(job, |document| !lost(&document), |sequence| !lost(&sequences[sequence].0));
         self.left[job].retain(|document| !lost(document));
         // What is left is served by the ideal as if it were read now, at the latest.
         let ideal = &mut self.sharing[job];
@@ -384,11 +384,11 @@ proptest! {
     /// differs, by weight, by no more than a pass of each, whatever the number and size of their requests.
     #[test]
     fn models_with_work_are_given_passes_by_weight(
-        (company, budget) in (company(), 60usize..400),
+        (policy, budget) in (policy(), 60usize..400),
         weights in proptest::collection::vec(1u32..9, 2..4),
         requests in proptest::collection::vec((0usize..4, 0u64..30, proptest::collection::vec(1u32..60, 1..30)), 1..20),
     ) {
-        let batching = |&weight: &u32| Batching { company, tokens: budget, spread: 1, weight };
+        let batching = |&weight: &u32| Batching { policy, tokens: budget, spread: 1, weight };
         let mut planner = Planner::new(&weights.iter().map(batching).collect::<Vec<_>>());
         let requests: Vec<_> =
             requests.into_iter().map(|(model, at, lengths)| (model % weights.len(), at * 50, lengths)).collect();
@@ -432,11 +432,11 @@ proptest! {
                     None => break,
                 }
             };
-            prop_assert!(planned.units.iter().all(|&(job, _)| requests[job].0 == planned.model), "a pass of two models");
+            prop_assert!(planned.sequences.iter().all(|&(job, _)| requests[job].0 == planned.model), "a pass of two models");
             // The lengths of what was chosen, counted as they were made ready.
-            let tokens: u64 = planned.units.iter().map(|&(job, unit)| u64::from(requests[job].2[unit])).sum();
+            let tokens: u64 = planned.sequences.iter().map(|&(job, sequence)| u64::from(requests[job].2[sequence])).sum();
             prop_assert_eq!(amounts[planned.model] - planner.live.queues[planned.model].amount.1, tokens);
-            left[planned.model] -= planned.units.len();
+            left[planned.model] -= planned.sequences.len();
             given[planned.model] += tokens;
             now += tokens;
         }
@@ -448,7 +448,7 @@ proptest! {
 fn a_burst_on_one_model_costs_another_its_share_and_no_more() {
     // Passes of the burst that go before the last of the victim's 8.
     let before = |weights: [u32; 2]| {
-        let batching = |weight| Batching { company: Company::Alone, tokens: 512, spread: 1, weight };
+        let batching = |weight| Batching { policy: BatchingPolicy::Alone, tokens: 512, spread: 1, weight };
         let mut planner = Planner::new(&weights.map(batching));
         for job in 0..100 {
             planner.arrive(Arrived { model: 1, ..arrived(job, 1000, 10) });
@@ -480,10 +480,10 @@ fn a_burst_on_one_model_costs_another_its_share_and_no_more() {
 
 #[test]
 fn a_small_request_overtakes_a_large_one() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     admit(&mut planner, 0, &[100; 200]);
     for _ in 0..10 {
-        assert_eq!(next(&mut planner, 0).unwrap().units[0].0, 0);
+        assert_eq!(next(&mut planner, 0).unwrap().sequences[0].0, 0);
     }
     planner.arrive(arrived(1, 200, 2));
     let chunk = planner.next_chunk().unwrap();
@@ -495,7 +495,7 @@ fn a_small_request_overtakes_a_large_one() {
 /// Case A5, as it was seen: 10,000 one-word documents that are three times as long as estimated.
 #[test]
 fn a_small_request_never_waits_for_one_that_was_underestimated() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     planner.arrive(estimated(0, &vec![2; 10_000]));
     let mut passes = 0;
     loop {
@@ -509,7 +509,7 @@ fn a_small_request_never_waits_for_one_that_was_underestimated() {
             let chunk = planner.next_chunk().unwrap();
             assert_eq!(chunk.job, passes, "its text is read first");
             read(&mut planner, &chunk, &[6]);
-            let waited = (0..20_000).find(|_| next(&mut planner, 0).unwrap().units[0].0 == passes).unwrap();
+            let waited = (0..20_000).find(|_| next(&mut planner, 0).unwrap().sequences[0].0 == passes).unwrap();
             assert_eq!(waited, 0, "after {passes} passes");
             passes += 1;
         }
@@ -519,7 +519,7 @@ fn a_small_request_never_waits_for_one_that_was_underestimated() {
 /// Case A5, the other way round.
 #[test]
 fn a_request_that_is_smaller_than_estimated_is_not_pushed_back() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     planner.arrive(estimated(0, &[100; 400]));
     // White space, say: the first documents are read while the other request's are, and tell of the rest.
     planner.arrive(estimated(1, &[500; 400]));
@@ -527,33 +527,33 @@ fn a_request_that_is_smaller_than_estimated_is_not_pushed_back() {
         let length = if chunk.job == 0 { 100 } else { 3 };
         read(&mut planner, &chunk, &vec![length; chunk.documents.len()]);
     }
-    let before = (0..400).find(|_| next(&mut planner, 0).unwrap().units[0].0 == 1).unwrap();
+    let before = (0..400).find(|_| next(&mut planner, 0).unwrap().sequences[0].0 == 1).unwrap();
     assert_eq!(before, 0, "1,200 tokens go before 40,000");
 }
 
 #[test]
 fn what_is_not_wanted_any_more_costs_nobody_anything() {
-    let mut planner = planner(Company::Packed { slots: None }, 400, 1);
+    let mut planner = planner(BatchingPolicy::Packed { slots: None }, 400, 1);
     admit(&mut planner, 0, &[100; 8]);
     admit(&mut planner, 1, &[100; 4]);
     // Of the first only two are wanted when their turn comes: the pass is filled up with those.
-    let pass = planner.next_batch(0, &mut |job, unit| job == 1 || unit < 2).unwrap();
-    assert_eq!((pass.tokens, pass.units.len()), (400, 4));
-    assert_eq!(pass.units.iter().filter(|(job, _)| *job == 1).count(), 4, "the smaller one goes first");
-    let pass = planner.next_batch(0, &mut |job, unit| job == 1 || unit < 2).unwrap();
-    assert_eq!((pass.tokens, pass.units.len()), (200, 2));
+    let pass = planner.next_batch(0, &mut |job, sequence| job == 1 || sequence < 2).unwrap();
+    assert_eq!((pass.tokens, pass.sequences.len()), (400, 4));
+    assert_eq!(pass.sequences.iter().filter(|(job, _)| *job == 1).count(), 4, "the smaller one goes first");
+    let pass = planner.next_batch(0, &mut |job, sequence| job == 1 || sequence < 2).unwrap();
+    assert_eq!((pass.tokens, pass.sequences.len()), (200, 2));
     assert!(planner.is_done(0) && planner.is_done(1));
     assert_eq!((planner.live.waiting, planner.live.queues[0].amount), (0, (0, 0)));
 }
 
 #[test]
 fn a_request_most_of_which_is_given_up_goes_by_what_is_left() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     admit(&mut planner, 0, &[100; 50]);
     planner.arrive(estimated(1, &[100; 60]));
     let chunk = planner.next_chunk().unwrap();
     read(&mut planner, &chunk, &vec![100; chunk.documents.len()]);
-    planner.retain(1, |document| document > 57, |unit| unit == 0);
+    planner.retain(1, |document| document > 57, |sequence| sequence == 0);
     while let Some(chunk) = planner.next_chunk() {
         assert!(chunk.documents.iter().all(|&document| document > 57));
         read(&mut planner, &chunk, &vec![100; chunk.documents.len()]);
@@ -564,7 +564,7 @@ fn a_request_most_of_which_is_given_up_goes_by_what_is_left() {
 /// Case A4.
 #[test]
 fn chunks_are_bounded_in_bytes_and_readers_shared_by_them() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     let texts = |count: usize, bytes: u32| vec![Text { bytes, tokens: bytes / 16 }; count];
     // Dense texts: few documents, many bytes. Then one with many more tokens and as many bytes in all as one of those.
     planner.arrive(Arrived { texts: texts(5, 8192), ..arrived(0, 1, 1) });
@@ -582,7 +582,7 @@ fn chunks_are_bounded_in_bytes_and_readers_shared_by_them() {
 
 #[test]
 fn equal_requests_go_in_the_order_they_came() {
-    let mut planner = planner(Company::SameLength, 512, 1);
+    let mut planner = planner(BatchingPolicy::SameLength, 512, 1);
     for job in 0..4 {
         planner.arrive(arrived(job, 2000, 5));
         let chunk = planner.next_chunk().unwrap();
@@ -594,7 +594,7 @@ fn equal_requests_go_in_the_order_they_came() {
 
 #[test]
 fn small_requests_share_a_pass_in_the_order_they_came() {
-    let mut planner = planner(Company::Packed { slots: Some(4) }, 512, 1);
+    let mut planner = planner(BatchingPolicy::Packed { slots: Some(4) }, 512, 1);
     for job in 0..6 {
         admit(&mut planner, job, &[40]);
     }
@@ -603,7 +603,7 @@ fn small_requests_share_a_pass_in_the_order_they_came() {
 
 #[test]
 fn a_graph_without_slots_takes_all_that_the_budget_holds() {
-    let mut planner = planner(Company::Packed { slots: None }, 32_768, 1);
+    let mut planner = planner(BatchingPolicy::Packed { slots: None }, 32_768, 1);
     for job in 0..10 {
         admit(&mut planner, job, &[100; 32]);
     }
@@ -617,7 +617,7 @@ fn a_graph_without_slots_takes_all_that_the_budget_holds() {
 #[test]
 fn few_pairs_are_spread_over_all_workers() {
     let sizes = |workers, lengths: &[u32]| {
-        let mut planner = planner(Company::Packed { slots: Some(4) }, 512, workers);
+        let mut planner = planner(BatchingPolicy::Packed { slots: Some(4) }, 512, workers);
         admit(&mut planner, 0, lengths);
         served(&mut planner).iter().map(Vec::len).collect::<Vec<_>>()
     };
@@ -629,7 +629,7 @@ fn few_pairs_are_spread_over_all_workers() {
 
 #[test]
 fn pairs_of_one_length_are_found_in_later_requests_once_those_are_owed_something() {
-    let mut planner = planner(Company::SameLength, 400, 1);
+    let mut planner = planner(BatchingPolicy::SameLength, 400, 1);
     admit(&mut planner, 0, &[100, 90, 80, 70, 60]);
     admit(&mut planner, 1, &[100, 90, 80, 70, 60, 50]);
     let passes = served(&mut planner);
@@ -640,21 +640,21 @@ fn pairs_of_one_length_are_found_in_later_requests_once_those_are_owed_something
 
 #[test]
 fn a_pass_is_of_one_model_and_of_one_class() {
-    let company = Company::Packed { slots: None };
-    let mut planner = Planner::new(&[Batching { company, tokens: 512, spread: 1, weight: 1 }; 2]);
+    let policy = BatchingPolicy::Packed { slots: None };
+    let mut planner = Planner::new(&[Batching { policy, tokens: 512, spread: 1, weight: 1 }; 2]);
     for (job, model, priority) in [(0, 0, Priority::Live), (1, 1, Priority::Live), (2, 0, Priority::WarmUp)] {
         planner.arrive(Arrived { model, priority, ..arrived(job, 10, 1) });
         let chunk = planner.next_chunk().unwrap();
         read(&mut planner, &chunk, &[10]);
     }
     let passes: Vec<_> =
-        std::iter::from_fn(|| next(&mut planner, 0)).map(|planned| (planned.model, planned.units)).collect();
+        std::iter::from_fn(|| next(&mut planner, 0)).map(|planned| (planned.model, planned.sequences)).collect();
     assert_eq!(passes, [(0, vec![(0, 0)]), (1, vec![(1, 0)]), (0, vec![(2, 0)])]);
 }
 
 #[test]
 fn passes_shrink_to_what_was_scored_quickest() {
-    let mut planner = planner(Company::Packed { slots: None }, 1024, 1);
+    let mut planner = planner(BatchingPolicy::Packed { slots: None }, 1024, 1);
     for _ in 0..200 {
         for (tokens, milliseconds) in [(1000, 300), (500, 100)] {
             let time = Duration::from_millis(milliseconds);
@@ -667,7 +667,7 @@ fn passes_shrink_to_what_was_scored_quickest() {
 
 #[test]
 fn warm_up_work_waits_until_no_live_work_is_ready() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     planner.arrive(Arrived { priority: Priority::WarmUp, ..arrived(0, 10, 2) });
     planner.arrive(arrived(1, 1_000_000, 2));
     for _ in 0..2 {
@@ -679,7 +679,7 @@ fn warm_up_work_waits_until_no_live_work_is_ready() {
 
 #[test]
 fn a_forgotten_request_leaves_nothing_behind() {
-    let mut planner = planner(Company::Alone, 512, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     admit(&mut planner, 0, &[100; 20]);
     next(&mut planner, 0).unwrap();
     planner.forget(0);
@@ -690,7 +690,7 @@ fn a_forgotten_request_leaves_nothing_behind() {
 
 #[test]
 fn what_a_warm_up_has_ready_keeps_no_live_text_from_its_tokenizer() {
-    let mut planner = planner(Company::Alone, 8, 1);
+    let mut planner = planner(BatchingPolicy::Alone, 8, 1);
     let documents = 10_000;
     planner.arrive(Arrived { priority: Priority::WarmUp, ..arrived(0, 80_000, documents) });
     let mut given = 0;
@@ -706,14 +706,17 @@ fn what_a_warm_up_has_ready_keeps_no_live_text_from_its_tokenizer() {
     let chunk = planner.next_chunk().unwrap();
     assert_eq!((chunk.job, &chunk.documents[..]), (1, &[0, 1][..]));
     read(&mut planner, &chunk, &[8, 8]);
-    let jobs: Vec<JobId> =
-        (0..3).filter_map(|_| next(&mut planner, 0)).flat_map(|planned| planned.units).map(|(job, _)| job).collect();
+    let jobs: Vec<JobId> = (0..3)
+        .filter_map(|_| next(&mut planner, 0))
+        .flat_map(|planned| planned.sequences)
+        .map(|(job, _)| job)
+        .collect();
     assert_eq!(jobs, [1, 1, 0], "live first");
 }
 
 #[test]
 fn the_last_passes_are_as_large_as_it_takes_to_finish_together() {
-    for (sentence, spread, waiting, underway, wanted) in [
+    for (sentence, spread, waiting, running, wanted) in [
         ("both workers are free: half each", 2, 4, 0, 2),
         ("the other has just begun as much as waits: all of it", 2, 2, 200, 2),
         ("the other has half a pass before it: three quarters", 2, 4, 200, 3),
@@ -723,16 +726,16 @@ fn the_last_passes_are_as_large_as_it_takes_to_finish_together() {
         ("no larger than a pass may be", 2, 10, 5000, 5),
         ("on a device that wants large passes nothing is kept back", 1, 4, 0, 4),
     ] {
-        let mut planner = planner(Company::Packed { slots: Some(8) }, 512, spread);
+        let mut planner = planner(BatchingPolicy::Packed { slots: Some(8) }, 512, spread);
         admit(&mut planner, 0, &vec![100; waiting]);
-        let pass = next(&mut planner, underway).unwrap();
-        assert_eq!((pass.units.len(), pass.tokens), (wanted, wanted as u64 * 100), "{sentence}");
+        let pass = next(&mut planner, running).unwrap();
+        assert_eq!((pass.sequences.len(), pass.tokens), (wanted, wanted as u64 * 100), "{sentence}");
     }
 }
 
 #[test]
 fn what_a_pass_will_take_is_told_once_passes_were_measured() {
-    let mut planner = planner(Company::Packed { slots: Some(4) }, 512, 1);
+    let mut planner = planner(BatchingPolicy::Packed { slots: Some(4) }, 512, 1);
     admit(&mut planner, 0, &[100; 8]);
     assert_eq!(next(&mut planner, 0).unwrap().expected, None);
     let spent = Spent { model: 0, tokens: 400, work: work([100; 4].into_iter()), time: Duration::from_millis(80) };

@@ -1,8 +1,9 @@
 //! The engine without threads, for the simulator: the same decisions on virtual time, with faults on demand.
 //!
-//! Stands where `dispatcher`, `tokenise`'s threads, `worker` and `crew` stand in the program, and drives the same
-//! [`Scheduler`], [`Reading`], [`Runner`], [`Pool`] and ledger. A text says how many tokens it is (`"17 ..."`) and what is
-//! wrong with it. Each step does what one thread would do next; everything random comes from one seed.
+//! Stands where `dispatcher`, `tokenise`'s threads, `worker` and `worker_pool` stand in the program, and drives the
+//! same [`Scheduler`], [`Reading`], [`Runner`], [`WorkerSupervisor`] and the admission state. A text says how many
+//! tokens it is (`"17 ..."`) and what is wrong with it. Each step does what one thread would do next; everything random
+//! comes from one seed.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -25,18 +26,18 @@ use std::time::{Duration, Instant};
 
 use rescored_core::domain::{ModelCard, Priority};
 use rescored_runtime::tokenizer::{EncodeError, Fitted};
-use rescored_runtime::{Brake, Company, Encoding, ScorerError};
+use rescored_runtime::{BatchingPolicy, CancelHandle, Encoding, ScorerError};
 
-use super::claim::Claim;
 use super::dispatcher::Callers;
 use super::mutation::{self, Mutation};
+use super::pair_ticket::PairTicket;
 use super::planner::{Batching, Planner, Spent};
-use super::pool::Pool;
 use super::runner::{Begun, Outcome, Runner, Size};
 use super::scheduler::{Action, Event, Scheduler, Threads, Waits};
-use super::slot::{Part, Replaced};
+use super::supervisor::WorkerSupervisor;
 use super::tokenise::{Reading, Texts, Tokenised};
-use super::{Engine, Entrance, INTAKE, Options, Surroundings};
+use super::worker_slot::{MicroBatch, Replaced};
+use super::{Engine, EngineContext, INTAKE, Options, Submitter};
 
 /// Tokens of a forward pass at most.
 pub const PASS: usize = 256;
@@ -93,21 +94,21 @@ pub type Faults = BTreeMap<&'static str, u64>;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weather {
+pub enum FaultProfile {
     /// Nothing: then sharing is held against the ideal.
-    Calm,
+    NoFaults,
     /// Passes fail, panic, hang and end in nonsense, workers die, scorers cannot be built, tokenizers choke.
-    Rough,
+    WithFaults,
 }
 
 /// See the module.
 pub struct Simulated {
-    weather: Weather,
+    fault_profile: FaultProfile,
     scheduler: Scheduler,
     callers: Option<Callers>,
-    pool: Arc<Pool>,
+    supervisor: Arc<WorkerSupervisor>,
     texts: VecDeque<Texts>,
-    parts: VecDeque<Part>,
+    micro_batches: VecDeque<MicroBatch>,
     tokenised: VecDeque<Tokenised>,
     free: VecDeque<Option<Spent>>,
     planner_at: Option<Instant>,
@@ -123,20 +124,20 @@ pub struct Simulated {
 
 struct Reader {
     reading: Reading,
-    claim: Option<Claim>,
+    ticket: Option<PairTicket>,
     at: Instant,
 }
 
 struct Worker {
     runner: Runner,
     state: State,
-    brake: Arc<Flag>,
+    cancel_handle: Arc<Flag>,
 }
 
 enum State {
     /// It has said that it is free.
     Free,
-    /// It looks at its desk.
+    /// It looks at its slot.
     Turns {
         at: Instant,
     },
@@ -151,7 +152,7 @@ enum State {
     },
     /// Its thread has ended by itself.
     Dead,
-    /// Its desk is another's, or its engine is gone.
+    /// Its slot is another's, or its engine is gone.
     Gone,
 }
 
@@ -163,7 +164,7 @@ enum Fate {
     Panics,
     TooFew,
     NotFinite,
-    /// Until it is told to stop.
+    /// Until it is asked to stop.
     Hangs,
     /// Whatever it is told.
     Deaf,
@@ -174,7 +175,7 @@ enum Fate {
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
 
-impl Brake for Flag {
+impl CancelHandle for Flag {
     fn stop(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -206,35 +207,40 @@ impl Engine {
     pub fn simulated(
         options: &Options,
         cards: &[&ModelCard],
-        (around, weather): (&Surroundings, Weather),
+        (context, fault_profile): (&EngineContext, FaultProfile),
         now: Instant,
     ) -> (Self, Simulated) {
         let workers = options.workers.unwrap();
-        let (entrance, callers) = Entrance::open((options, workers), cards, around);
+        let (submitter, callers) = Submitter::open((options, workers), cards, context);
         let batching = |quota: &super::Quota| Batching {
-            company: if workers.is_multiple_of(2) { Company::SameLength } else { Company::Packed { slots: None } },
+            policy: if workers.is_multiple_of(2) {
+                BatchingPolicy::SameLength
+            } else {
+                BatchingPolicy::Packed { slots: None }
+            },
             tokens: PASS,
             spread: workers,
             weight: quota.weight,
         };
-        let batchings: Vec<_> = entrance.quotas.iter().map(batching).collect();
+        let batchings: Vec<_> = submitter.quotas.iter().map(batching).collect();
         let planner = Planner::new(&batchings).with_readers(options.tokenisers);
         let waits = Waits { longest: vec![options.batch_wait.unwrap_or_default(); cards.len()], whatever: false };
         let threads = Threads { readers: options.tokenisers, workers };
-        let pool = Arc::new(Pool::new((workers, options.stuck_after), cards, &entrance.ledger, around));
+        let supervisor =
+            Arc::new(WorkerSupervisor::new((workers, options.stuck_after), cards, &submitter.admission, context));
         let worker = |number| {
-            pool.came_up(number);
-            let runner = Runner::new(Arc::clone(&pool), number, 0);
-            Worker { runner, state: State::Turns { at: now }, brake: Arc::default() }
+            supervisor.worker_up(number);
+            let runner = Runner::new(Arc::clone(&supervisor), number, 0);
+            Worker { runner, state: State::Turns { at: now }, cancel_handle: Arc::default() }
         };
         let simulated = Simulated {
-            weather,
+            fault_profile,
             scheduler: Scheduler::new(planner, waits, threads),
             callers: Some(callers),
             workers: (0..workers).map(worker).collect(),
-            pool: Arc::clone(&pool),
+            supervisor: Arc::clone(&supervisor),
             texts: VecDeque::new(),
-            parts: VecDeque::new(),
+            micro_batches: VecDeque::new(),
             tokenised: VecDeque::new(),
             free: VecDeque::new(),
             planner_at: None,
@@ -244,7 +250,7 @@ impl Engine {
             sharing: Sharing::default(),
             losses: 0,
         };
-        (Self { entrance, threads: None }, simulated)
+        (Self { submitter, threads: None }, simulated)
     }
 }
 
@@ -261,7 +267,7 @@ impl Simulated {
     /// Whether nothing is held, by anybody.
     pub fn is_idle(&self) -> bool {
         self.scheduler.is_empty()
-            && (self.texts.is_empty() && self.parts.is_empty() && self.tokenised.is_empty())
+            && (self.texts.is_empty() && self.micro_batches.is_empty() && self.tokenised.is_empty())
             && self.callers.as_ref().is_none_or(|callers| callers.arrivals.is_empty())
             && self.readers.iter().all(Option::is_none)
             && self.workers.iter().all(|worker| matches!(worker.state, State::Free | State::Gone))
@@ -281,7 +287,7 @@ impl Simulated {
                 let size = Size { tokens: 1, padding: 0 };
                 let came_back = zombie.runner.end(begun, (Outcome::Panicked, size), now);
                 if came_back != Err(Replaced) {
-                    return Err("a worker that was left behind touched its former desk".into());
+                    return Err("a worker that was left behind touched its former slot".into());
                 }
             }
         } else if self.planner_at.into_iter().chain(self.scheduler.wakes_at()).any(|at| at <= now) {
@@ -297,29 +303,29 @@ impl Simulated {
     pub fn hand_out(&mut self, now: Instant, random: &mut Random) {
         while let Some(reader) = self.readers.iter().position(Option::is_none).filter(|_| !self.texts.is_empty()) {
             let reading = self.texts.pop_front().map(|texts| Reading::new(texts, now)).unwrap();
-            self.readers[reader] = Some(Reader { reading, claim: None, at: now + random.micros(20) });
+            self.readers[reader] = Some(Reader { reading, ticket: None, at: now + random.micros(20) });
         }
         let free = |worker: &Worker| matches!(worker.state, State::Free | State::Rebuilds { offered: true, .. });
-        while !self.parts.is_empty() && self.workers.iter().any(free) {
+        while !self.micro_batches.is_empty() && self.workers.iter().any(free) {
             let places: Vec<usize> = (0..self.workers.len()).filter(|&n| free(&self.workers[n])).collect();
             let worker = &mut self.workers[places[random.index(places.len())]];
-            let part = self.parts.pop_front().unwrap();
+            let micro_batch = self.micro_batches.pop_front().unwrap();
             match &mut worker.state {
                 State::Rebuilds { offered, .. } => {
                     *offered = false;
-                    part.units.iter().for_each(|unit| unit.claim.refuse(super::PairFault::Failed));
+                    micro_batch.sequences.iter().for_each(|sequence| sequence.ticket.refuse(super::PairError::Failed));
                 }
                 _ => {
-                    worker.state = match worker.runner.put(part) {
+                    worker.state = match worker.runner.put(micro_batch) {
                         Ok(()) => State::Turns { at: now + random.micros(20) },
                         Err(Replaced) => State::Gone,
                     }
                 }
             }
         }
-        let told =
-            self.callers.as_ref().is_some_and(|callers| !callers.arrivals.is_empty() || !callers.gone.is_empty());
-        if self.planner_at.is_none() && (told || !self.tokenised.is_empty() || !self.free.is_empty()) {
+        let reported =
+            self.callers.as_ref().is_some_and(|callers| !callers.arrivals.is_empty() || !callers.cancelled.is_empty());
+        if self.planner_at.is_none() && (reported || !self.tokenised.is_empty() || !self.free.is_empty()) {
             self.planner_at = Some(now + random.micros(50));
         }
     }
@@ -330,7 +336,7 @@ impl Simulated {
         let event = self.event(random);
         match &event {
             Event::Tokenised(done) => self.sharing.ready(done),
-            Event::Arrived(arrival) if self.weather == Weather::Calm => self.sharing.arrive(arrival),
+            Event::Arrived(arrival) if self.fault_profile == FaultProfile::NoFaults => self.sharing.arrive(arrival),
             _ => {}
         }
         let stops = matches!(event, Event::CallerGone);
@@ -338,27 +344,27 @@ impl Simulated {
         while let Some(action) = self.scheduler.next(now) {
             match action {
                 Action::Read(texts) => {
-                    let document = |claim: &Claim| claim.job().work.documents[claim.slot() as usize].1.len();
-                    let bytes: usize = texts.claims.iter().map(document).sum();
-                    if texts.claims.len() > 1 && bytes > CHUNK {
+                    let document = |ticket: &PairTicket| ticket.job().work.documents[ticket.slot() as usize].1.len();
+                    let bytes: usize = texts.tickets.iter().map(document).sum();
+                    if texts.tickets.len() > 1 && bytes > CHUNK {
                         return Err(format!("invariant 8: a chunk of {bytes} bytes"));
                     }
                     self.texts.push_back(texts);
                 }
-                Action::Run(part) => {
-                    if self.weather == Weather::Calm {
-                        self.sharing.run(&part)?;
+                Action::Run(micro_batch) => {
+                    if self.fault_profile == FaultProfile::NoFaults {
+                        self.sharing.run(&micro_batch)?;
                     }
-                    self.parts.push_back(part);
+                    self.micro_batches.push_back(micro_batch);
                 }
-                Action::StopUnwanted => self.pool.stop_unwanted(now),
+                Action::StopUnwanted => self.supervisor.stop_unwanted(now),
             }
         }
         if stops {
             for worker in &self.workers {
                 if let State::Runs { begun, .. } = &worker.state
-                    && !begun.part.units.iter().any(|unit| unit.claim.is_live(now))
-                    && !worker.brake.0.load(Ordering::Acquire)
+                    && !begun.micro_batch.sequences.iter().any(|sequence| sequence.ticket.is_live(now))
+                    && !worker.cancel_handle.0.load(Ordering::Acquire)
                 {
                     return Err("invariant 4: a pass that nobody waits for is not stopped".into());
                 }
@@ -380,7 +386,7 @@ impl Simulated {
         if callers.is_some_and(|callers| !callers.arrivals.is_empty()) {
             there.push(2);
         }
-        if callers.is_some_and(|callers| !callers.gone.is_empty()) {
+        if callers.is_some_and(|callers| !callers.cancelled.is_empty()) {
             there.push(3);
         }
         if there.is_empty() {
@@ -388,10 +394,10 @@ impl Simulated {
         }
         match there[random.index(there.len())] {
             0 => Event::Tokenised(self.tokenised.pop_front().unwrap()),
-            1 => Event::Free(self.free.pop_front().unwrap()),
+            1 => Event::WorkerIdle(self.free.pop_front().unwrap()),
             2 => Event::Arrived(self.callers.as_ref().unwrap().arrivals.recv().unwrap()),
             _ => {
-                self.callers.as_ref().unwrap().gone.recv().unwrap();
+                self.callers.as_ref().unwrap().cancelled.recv().unwrap();
                 Event::CallerGone
             }
         }
@@ -399,27 +405,27 @@ impl Simulated {
 
     fn read(&mut self, number: usize, now: Instant, random: &mut Random, faults: &mut Faults) {
         let Some(mut reader) = self.readers[number].take() else { return };
-        if let Some(claim) = reader.claim.take() {
-            let job = Arc::clone(claim.job());
-            let (query, document) = &job.work.documents[claim.slot() as usize];
-            let fitted = if self.weather == Weather::Rough && random.one_in(200) {
+        if let Some(ticket) = reader.ticket.take() {
+            let job = Arc::clone(ticket.job());
+            let (query, document) = &job.work.documents[ticket.slot() as usize];
+            let fitted = if self.fault_profile == FaultProfile::WithFaults && random.one_in(200) {
                 *faults.entry("tokenizer refuses or panics").or_default() += 1;
                 Err(EncodeError::Refused)
             } else {
                 let ids = ids(&job.work.queries[*query as usize], document);
                 Ok(Fitted { windows: vec![Encoding::new(ids, 0, 0)], cut: false })
             };
-            reader.reading.take(claim, fitted, now);
+            reader.reading.take(ticket, fitted, now);
         }
         match reader.reading.next(now) {
-            Some(claim) => {
-                let bytes = claim.job().work.documents[claim.slot() as usize].1.len();
+            Some(ticket) => {
+                let bytes = ticket.job().work.documents[ticket.slot() as usize].1.len();
                 let mut time = READ * u32::try_from(bytes).unwrap() + random.micros(10);
-                if self.weather == Weather::Rough && random.one_in(300) {
+                if self.fault_profile == FaultProfile::WithFaults && random.one_in(300) {
                     *faults.entry("text that is read slowly").or_default() += 1;
                     time += Duration::from_millis(random.below(400));
                 }
-                self.readers[number] = Some(Reader { claim: Some(claim), at: now + time, ..reader });
+                self.readers[number] = Some(Reader { ticket: Some(ticket), at: now + time, ..reader });
             }
             None => self.tokenised.push_back(reader.reading.finish(now)),
         }
@@ -434,20 +440,22 @@ impl Simulated {
                     worker.state = State::Dead;
                     return Ok(());
                 }
-                let size =
-                    Size { tokens: begun.part.units.iter().map(|unit| unit.encoding.len() as u64).sum(), padding: 0 };
+                let size = Size {
+                    tokens: begun.micro_batch.sequences.iter().map(|sequence| sequence.encoding.len() as u64).sum(),
+                    padding: 0,
+                };
                 match worker.runner.end(&begun, (worker.outcome(&begun, fate), size), now) {
                     Ok(cost) => spent = cost,
                     Err(Replaced) => return Ok(()),
                 }
                 if worker.runner.is_broken() {
-                    worker.runner.goes_down();
+                    worker.runner.mark_down();
                     worker.state = State::Rebuilds { at: now + worker.runner.pause(), offered: false };
                     return Ok(());
                 }
             }
             State::Rebuilds { offered, .. } => {
-                if self.weather == Weather::Rough && random.one_in(4) {
+                if self.fault_profile == FaultProfile::WithFaults && random.one_in(4) {
                     *faults.entry("scorer that cannot be built").or_default() += 1;
                     self.losses += 1;
                     worker.runner.not_rebuilt(&ScorerError::Runtime { message: "told to fail".into() });
@@ -458,7 +466,7 @@ impl Simulated {
                     worker.state = State::Rebuilds { at: now + worker.runner.pause(), offered };
                     return Ok(());
                 }
-                worker.runner.comes_back();
+                worker.runner.mark_up();
                 if offered {
                     worker.state = State::Free;
                     return Ok(());
@@ -482,53 +490,54 @@ impl Simulated {
         faults: &mut Faults,
     ) -> Result<(), String> {
         let Ok(taken) = self.workers[number].runner.take() else { return Ok(()) };
-        let Some(part) = taken else {
+        let Some(micro_batch) = taken else {
             self.workers[number].state = State::Free;
             self.free.push_back(spent);
             return Ok(());
         };
-        let Some(part) = self.workers[number].runner.sift(part, now) else {
+        let Some(micro_batch) = self.workers[number].runner.drop_unwanted(micro_batch, now) else {
             self.workers[number].state = State::Turns { at: now + random.micros(5) };
             return Ok(());
         };
-        self.look_at(&part, now)?;
-        let fate = self.fate(&part, random, faults);
-        let tokens: u32 = part.units.iter().map(|unit| u32::try_from(unit.encoding.len()).unwrap()).sum();
+        self.look_at(&micro_batch, now)?;
+        let fate = self.fate(&micro_batch, random, faults);
+        let tokens: u32 =
+            micro_batch.sequences.iter().map(|sequence| u32::try_from(sequence.encoding.len()).unwrap()).sum();
         let time = match fate {
             Fate::Hangs => Duration::from_hours(1),
             Fate::Deaf => Duration::from_secs(20),
             _ => TOKEN * tokens,
         };
         let worker = &mut self.workers[number];
-        let brake = Arc::clone(&worker.brake) as Arc<dyn Brake>;
-        if let Ok(begun) = worker.runner.begin(part, Some(brake), now) {
+        let cancel_handle = Arc::clone(&worker.cancel_handle) as Arc<dyn CancelHandle>;
+        if let Ok(begun) = worker.runner.begin(micro_batch, Some(cancel_handle), now) {
             worker.state = State::Runs { begun, at: now + time, fate };
         }
         Ok(())
     }
 
     /// Invariants 4 and 5, when a pass begins.
-    fn look_at(&self, part: &Part, now: Instant) -> Result<(), String> {
-        for unit in &part.units {
-            if unit.claim.wanted_until().is_none_or(|until| until <= now) {
+    fn look_at(&self, micro_batch: &MicroBatch, now: Instant) -> Result<(), String> {
+        for sequence in &micro_batch.sequences {
+            if sequence.ticket.wanted_until().is_none_or(|until| until <= now) {
                 return Err("invariant 4: a pair that nobody waits for is scored".into());
             }
-            let text = |claim: &Claim| {
-                let work = &claim.job().work;
-                let (query, document) = &work.documents[claim.slot() as usize];
+            let text = |ticket: &PairTicket| {
+                let work = &ticket.job().work;
+                let (query, document) = &work.documents[ticket.slot() as usize];
                 (work.model, work.refuse_cut, work.queries[*query as usize].clone(), document.clone())
             };
-            let live = |claim: &Claim| claim.job().work.priority == Priority::Live;
+            let live = |ticket: &PairTicket| ticket.job().work.priority == Priority::Live;
             let running = self.workers.iter().filter_map(|worker| match &worker.state {
-                State::Runs { begun, .. } => Some(&begun.part.units),
+                State::Runs { begun, .. } => Some(&begun.micro_batch.sequences),
                 _ => None,
             });
             let twin = running.flatten().find(|other| {
-                live(&other.claim)
-                    && live(&unit.claim)
-                    && other.claim.wanted_until().is_some_and(|until| until > now)
-                    && !other.claim.is_answered()
-                    && text(&other.claim) == text(&unit.claim)
+                live(&other.ticket)
+                    && live(&sequence.ticket)
+                    && other.ticket.wanted_until().is_some_and(|until| until > now)
+                    && !other.ticket.is_answered()
+                    && text(&other.ticket) == text(&sequence.ticket)
             });
             if twin.is_some() {
                 return Err("invariant 5: a pair in flight is computed again".into());
@@ -537,14 +546,13 @@ impl Simulated {
         Ok(())
     }
 
-    fn fate(&mut self, part: &Part, random: &mut Random, faults: &mut Faults) -> Fate {
-        if self.weather == Weather::Calm {
+    fn fate(&mut self, micro_batch: &MicroBatch, random: &mut Random, faults: &mut Faults) -> Fate {
+        if self.fault_profile == FaultProfile::NoFaults {
             return Fate::Scores;
         }
-        let poisoned = part
-            .units
-            .iter()
-            .any(|unit| unit.claim.job().work.documents[unit.claim.slot() as usize].1.ends_with("poison"));
+        let poisoned = micro_batch.sequences.iter().any(|sequence| {
+            sequence.ticket.job().work.documents[sequence.ticket.slot() as usize].1.ends_with("poison")
+        });
         let (fate, kind) = match random.below(1000) {
             _ if poisoned => (Fate::Panics, "pass that panics on a document"),
             0..30 => (Fate::Fails, "pass that fails"),
@@ -566,30 +574,30 @@ impl Simulated {
             return;
         }
         for number in 0..self.workers.len() {
-            let generation = match self.pool.look_after(number, now) {
+            let generation = match self.supervisor.check_worker(number, now) {
                 Some(generation) => {
                     *faults.entry("worker left behind").or_default() += 1;
                     Some(generation)
                 }
-                None if matches!(self.workers[number].state, State::Dead) => Some(self.pool.bury(number)),
+                None if matches!(self.workers[number].state, State::Dead) => Some(self.supervisor.replace_dead(number)),
                 None => None,
             };
             if let Some(generation) = generation {
-                let runner = Runner::new(Arc::clone(&self.pool), number, generation);
+                let runner = Runner::new(Arc::clone(&self.supervisor), number, generation);
                 let state = State::Rebuilds { at: now + random.micros(1000), offered: false };
-                let next = Worker { runner, state, brake: Arc::default() };
+                let next = Worker { runner, state, cancel_handle: Arc::default() };
                 let former = std::mem::replace(&mut self.workers[number], next);
                 self.zombies.push(former);
             }
         }
     }
 
-    /// Invariant 8, and that the books are right.
+    /// Invariant 8, and that the admission state is right.
     fn check(&self, _now: Instant) -> Result<(), String> {
         let sizes = [
             ("texts", self.texts.len(), self.readers.len()),
             ("read texts", self.tokenised.len(), self.readers.len()),
-            ("passes", self.parts.len(), self.workers.len()),
+            ("passes", self.micro_batches.len(), self.workers.len()),
             ("free workers", self.free.len(), self.workers.len()),
             ("requests", self.callers.as_ref().map_or(0, |callers| callers.arrivals.len()), INTAKE),
         ];
@@ -601,14 +609,14 @@ impl Simulated {
 
     /// Estimated tokens that wait.
     pub fn queued(&self) -> u64 {
-        self.pool.ledger.queued()
+        self.supervisor.admission.queued()
     }
 
     /// The engine's handle is gone: what is held is finished.
     pub fn close(&mut self) {
         if self.callers.as_ref().is_some_and(|callers| callers.arrivals.is_empty()) {
             self.callers = None;
-            self.pool.close();
+            self.supervisor.close();
         }
     }
 }
@@ -616,8 +624,8 @@ impl Simulated {
 impl Worker {
     fn at(&self) -> Option<Instant> {
         match &self.state {
-            // Told to stop, it fails at once, if it hears.
-            State::Runs { at, fate, begun } if *fate != Fate::Deaf && self.brake.0.load(Ordering::Acquire) => {
+            // Asked to stop, it fails at once, if it hears.
+            State::Runs { at, fate, begun } if *fate != Fate::Deaf && self.cancel_handle.0.load(Ordering::Acquire) => {
                 Some((*at).min(begun.started()))
             }
             State::Turns { at } | State::Rebuilds { at, .. } | State::Runs { at, .. } => Some(*at),
@@ -626,10 +634,10 @@ impl Worker {
     }
 
     fn outcome(&self, begun: &Begun, fate: Fate) -> Outcome {
-        let logits = || begun.part.units.iter().map(|unit| logit(unit.encoding.ids()));
+        let logits = || begun.micro_batch.sequences.iter().map(|sequence| logit(sequence.encoding.ids()));
         let failed = || Outcome::Failed(ScorerError::Runtime { message: "told to fail".into() });
         match fate {
-            _ if self.brake.0.load(Ordering::Acquire) => failed(),
+            _ if self.cancel_handle.0.load(Ordering::Acquire) => failed(),
             Fate::Scores | Fate::Deaf | Fate::Dies => Outcome::Logits(logits().collect()),
             Fate::Fails | Fate::Hangs => failed(),
             Fate::Panics => Outcome::Panicked,
@@ -667,7 +675,7 @@ struct Served {
 }
 
 impl Sharing {
-    fn arrive(&mut self, arrival: &super::claim::Arrival) {
+    fn arrive(&mut self, arrival: &super::pair_ticket::Arrival) {
         let Some(job) = arrival.job() else { return };
         let clock = self.clocks.entry((job.work.priority == Priority::WarmUp, job.work.model)).or_default();
         let served = Served { ideal: 0.0, done: clock.served, left: job.work.documents.len() };
@@ -675,23 +683,23 @@ impl Sharing {
     }
 
     fn ready(&mut self, done: &Tokenised) {
-        for unit in &done.units {
-            let job = Arc::as_ptr(unit.claim.job()).addr();
+        for sequence in &done.sequences {
+            let job = Arc::as_ptr(sequence.ticket.job()).addr();
             for clock in self.clocks.values_mut() {
                 if let Some(request) = clock.requests.get_mut(&job) {
-                    request.ideal += unit.encoding.len() as f64;
+                    request.ideal += sequence.encoding.len() as f64;
                 }
             }
         }
     }
 
-    fn run(&mut self, part: &Part) -> Result<(), String> {
-        let Some(first) = part.units.first() else { return Ok(()) };
-        let warm_up = first.claim.job().work.priority == Priority::WarmUp;
-        let clock = self.clocks.entry((warm_up, part.model)).or_default();
-        clock.serve(part.units.iter().map(|unit| unit.encoding.len() as f64).sum());
-        for unit in &part.units {
-            let job = Arc::as_ptr(unit.claim.job()).addr();
+    fn run(&mut self, micro_batch: &MicroBatch) -> Result<(), String> {
+        let Some(first) = micro_batch.sequences.first() else { return Ok(()) };
+        let warm_up = first.ticket.job().work.priority == Priority::WarmUp;
+        let clock = self.clocks.entry((warm_up, micro_batch.model)).or_default();
+        clock.serve(micro_batch.sequences.iter().map(|sequence| sequence.encoding.len() as f64).sum());
+        for sequence in &micro_batch.sequences {
+            let job = Arc::as_ptr(sequence.ticket.job()).addr();
             let Some(request) = clock.requests.get_mut(&job) else { continue };
             request.left -= 1;
             if request.left > 0 {
@@ -700,7 +708,7 @@ impl Sharing {
             let late = if request.ideal > 0.0 { 0.0 } else { clock.served - request.done };
             // The rest of the pass that it ends in, and what fixed-point numbers lose.
             if late > PASS as f64 + 1.0 {
-                let pairs = unit.claim.job().texts().len();
+                let pairs = sequence.ticket.job().texts().len();
                 return Err(format!(
                     "invariant 6: a request of {pairs} pairs is {late:.0} tokens later than under equal sharing, at most {PASS}"
                 ));

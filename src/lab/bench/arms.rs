@@ -67,7 +67,7 @@ pub struct Round {
 
 /// What all rounds of an arm came to.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
+pub struct ArmRun {
     /// The rounds, in order; those of an arm that failed stop there.
     pub rounds: Vec<Round>,
     /// What it said when it failed.
@@ -82,14 +82,14 @@ pub struct Course {
 #[derive(Clone, Debug)]
 pub struct Race {
     /// One an arm.
-    pub courses: Vec<Course>,
+    pub arm_runs: Vec<ArmRun>,
     /// Rounds measured.
     pub rounds: usize,
     /// The share of the requests asked for that the time allowed the slowest.
     pub share: f64,
 }
 
-impl Course {
+impl ArmRun {
     /// A figure of every round.
     pub fn figures(&self, figure: impl Fn(&Round) -> f64) -> Vec<f64> {
         self.rounds.iter().map(figure).collect()
@@ -109,7 +109,7 @@ impl Course {
 /// Measures all arms.
 pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
     let accelerators = Accelerators::find();
-    let mut courses: Vec<Course> = arms.iter().map(|_| Course::default()).collect();
+    let mut arm_runs: Vec<ArmRun> = arms.iter().map(|_| ArmRun::default()).collect();
     let mut costs = vec![0.0; arms.len()];
     for (at, arm) in arms.iter().enumerate() {
         watch.say(&format!("warming up: {}", arm.name));
@@ -119,41 +119,44 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
         let (first, round) = (measure(&some, 0, None), measure(&some, clients, None));
         let cost = |round: &Round| round.outcome.took.as_secs_f64() / clients as f64;
         costs[at] = cost(&first).min(cost(&round));
-        courses[at].failure = failure(&round.outcome);
+        arm_runs[at].failure = failure(&round.outcome);
     }
     let wanted: Vec<usize> = arms.iter().map(|arm| arm.each).collect();
-    let alive: Vec<f64> =
-        costs.iter().zip(&courses).map(|(cost, course)| if course.failure.is_none() { *cost } else { 0.0 }).collect();
+    let alive: Vec<f64> = costs
+        .iter()
+        .zip(&arm_runs)
+        .map(|(cost, arm_run)| if arm_run.failure.is_none() { *cost } else { 0.0 })
+        .collect();
     let asked = durations(arms, &alive, |arm| arm.each);
     let (rounds, share) = fit(effort, (asked.iter().sum(), durations(arms, &alive, least).iter().sum()), arms.len());
     let longest = level(&asked, share * asked.iter().sum::<f64>());
     let shares: Vec<f64> = asked.iter().map(|asked| (longest / asked.max(1e-9)).min(1.0)).collect();
-    for (((course, arm), each), share) in courses.iter_mut().zip(arms).zip(&wanted).zip(&shares) {
-        course.each = scaled(*each, *share).max(least(arm));
+    for (((arm_run, arm), each), share) in arm_runs.iter_mut().zip(arms).zip(&wanted).zip(&shares) {
+        arm_run.each = scaled(*each, *share).max(least(arm));
     }
     let share = shares.iter().copied().fold(1.0, f64::min);
     // A round begins at the same text for every arm: those of a slow one are the first of a fast one's, so that times are of
     // the same texts and logits can be compared.
-    let stride = courses.iter().map(|course| course.each).max().unwrap_or(0);
+    let stride = arm_runs.iter().map(|arm_run| arm_run.each).max().unwrap_or(0);
     let mut random = Seeded::new(arms.len() as u64);
     let mut order: Vec<usize> = (0..arms.len()).collect();
     for round in 0..rounds {
         random.shuffle(&mut order);
         for (done, &at) in order.iter().enumerate() {
-            let (arm, course) = (&arms[at], &mut courses[at]);
-            if course.failure.is_some() {
+            let (arm, arm_run) = (&arms[at], &mut arm_runs[at]);
+            if arm_run.failure.is_some() {
                 continue;
             }
             watch.step((round * arms.len() + done, rounds * arms.len()), &arm.name);
             std::thread::sleep(PAUSE);
-            let some = Arm { each: course.each, ..arm.clone() };
+            let some = Arm { each: arm_run.each, ..arm.clone() };
             let measured = measure(&some, (round + 1) * stride, accelerators.as_ref());
-            course.failure = failure(&measured.outcome);
-            course.rounds.push(measured);
-            course.resident = arm.process.and_then(|process| host::usage(process).resident).or(course.resident);
+            arm_run.failure = failure(&measured.outcome);
+            arm_run.rounds.push(measured);
+            arm_run.resident = arm.process.and_then(|process| host::usage(process).resident).or(arm_run.resident);
         }
     }
-    Race { courses, rounds, share }
+    Race { arm_runs, rounds, share }
 }
 
 /// The most seconds that an arm may take, so that all of them, each of which takes what it asked for or this, take so
@@ -306,10 +309,10 @@ mod tests {
         let (target, requests) = (Fake::default(), requests(20));
         let arms = [arm(&target, &requests, 4), arm(&target, &requests, 4)];
         let race = race(&arms, Effort { rounds: 3, within: None }, &Nobody);
-        for course in &race.courses {
-            assert_eq!(course.rounds.iter().map(|round| round.first).collect::<Vec<_>>(), [4, 8, 12]);
-            assert_eq!(course.figures(|round| round.outcome.pairs as f64), [8.0; 3]);
-            assert!(course.resident.is_some() && course.failure.is_none());
+        for arm_run in &race.arm_runs {
+            assert_eq!(arm_run.rounds.iter().map(|round| round.first).collect::<Vec<_>>(), [4, 8, 12]);
+            assert_eq!(arm_run.figures(|round| round.outcome.pairs as f64), [8.0; 3]);
+            assert!(arm_run.resident.is_some() && arm_run.failure.is_none());
         }
     }
 
@@ -319,9 +322,9 @@ mod tests {
             (Fake { takes: Duration::from_millis(50), ..Fake::default() }, Fake::default(), requests(200));
         let arms = [arm(&slow, &requests, 20), arm(&fast, &requests, 20)];
         let race = race(&arms, Effort { rounds: 3, within: Some(Duration::from_secs(3)) }, &Nobody);
-        let firsts = |course: &Course| course.rounds.iter().map(|round| round.first).collect::<Vec<_>>();
-        assert!(race.courses[0].each < race.courses[1].each, "{} requests", race.courses[0].each);
-        assert_eq!(firsts(&race.courses[0]), firsts(&race.courses[1]));
+        let firsts = |arm_run: &ArmRun| arm_run.rounds.iter().map(|round| round.first).collect::<Vec<_>>();
+        assert!(race.arm_runs[0].each < race.arm_runs[1].each, "{} requests", race.arm_runs[0].each);
+        assert_eq!(firsts(&race.arm_runs[0]), firsts(&race.arm_runs[1]));
     }
 
     #[test]
@@ -332,7 +335,7 @@ mod tests {
         let race = race(&arms, effort, &Nobody);
         // How many exactly is the machine's to say.
         assert!((LEAST_ROUNDS..=4).contains(&race.rounds), "{}", race.rounds);
-        assert!((1..=60).contains(&race.courses[0].each), "{}", race.courses[0].each);
+        assert!((1..=60).contains(&race.arm_runs[0].each), "{}", race.arm_runs[0].each);
         assert!(race.share < 0.7, "{}", race.share);
     }
 
@@ -342,8 +345,8 @@ mod tests {
         let other = Fake::default();
         let arms = [arm(&target, &requests, 2), arm(&other, &requests, 2)];
         let race = race(&arms, Effort { rounds: 4, within: None }, &Nobody);
-        assert_eq!(race.courses[0].failure.as_deref(), Some("worn out"));
-        assert_eq!(race.courses[1].rounds.len(), 4);
+        assert_eq!(race.arm_runs[0].failure.as_deref(), Some("worn out"));
+        assert_eq!(race.arm_runs[1].rounds.len(), 4);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `bench backends`: every way to score pairs that this host has, on the same texts, in one interleaved run.
 //!
-//! Owns the run; what is told of it is in `verdict`. It must not know how a candidate is started.
+//! Owns the run; what is reported about it is in `verdict`. It must not know how a candidate is started.
 
 mod verdict;
 
@@ -74,10 +74,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, super::Bench
     }
     let result = race(&arms, Effort { rounds, ..setup.effort }, setup.watch);
     let (done, share) = (result.rounds, result.share);
-    let mut courses = result.courses.into_iter();
+    let mut arm_runs = result.arm_runs.into_iter();
     let rows = candidates.iter().map(|candidate| match candidate.target() {
-        Some(_) => courses.next().unwrap_or_default(),
-        None => super::arms::Course::default(),
+        Some(_) => arm_runs.next().unwrap_or_default(),
+        None => super::arms::ArmRun::default(),
     });
     let rows: Vec<verdict::Row<'_>> = verdict::rows(candidates.iter().zip(rows));
     let mut section = verdict::section(&rows);

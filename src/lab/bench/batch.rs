@@ -3,7 +3,7 @@
 //! Owns the two sweeps: token budgets (`RESCORED_BATCH_TOKENS`), a server each, and documents of a request. It must not
 //! know how a batch is made.
 
-use super::arms::{Arm, Course, race};
+use super::arms::{Arm, ArmRun, race};
 use super::load::Load;
 use super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
 use super::served::Served;
@@ -63,10 +63,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
         arms.push(arm(format!("{size} documents"), (&plain, requests), (*size, options.concurrency)));
     }
     let done = race(&arms, setup.effort, setup.watch);
-    let (budgets, documents) = done.courses.split_at(options.budgets.len());
-    let budgets: Vec<(usize, &Course)> = options.budgets.iter().copied().zip(budgets).collect();
-    let documents: Vec<(usize, &Course)> = sizes.iter().copied().zip(documents).collect();
-    let mut section = told(&budgets, &documents);
+    let (budgets, documents) = done.arm_runs.split_at(options.budgets.len());
+    let budgets: Vec<(usize, &ArmRun)> = options.budgets.iter().copied().zip(budgets).collect();
+    let documents: Vec<(usize, &ArmRun)> = sizes.iter().copied().zip(documents).collect();
+    let mut section = summarise(&budgets, &documents);
     section.setup = setup.setup_facts(&[
         ("documents a request, for budgets", options.batch.to_string()),
         ("load", format!("closed: {} client(s)", options.concurrency)),
@@ -82,18 +82,18 @@ fn arm<'t>(name: String, (target, requests): (&'t Served, &'t [Request]), (size,
     Arm { name, target, process: Some(target.process()), load: Load::Closed { clients }, requests, each }
 }
 
-fn rates(course: &Course) -> Vec<f64> {
-    course.figures(|round| round.outcome.rate())
+fn rates(arm_run: &ArmRun) -> Vec<f64> {
+    arm_run.figures(|round| round.outcome.rate())
 }
 
-fn told(budgets: &[(usize, &Course)], documents: &[(usize, &Course)]) -> Section {
+fn summarise(budgets: &[(usize, &ArmRun)], documents: &[(usize, &ArmRun)]) -> Section {
     let (mut findings, mut settings) = (Vec::new(), Vec::new());
-    let middle = |course: &Course| Spread::of(&rates(course)).map_or(0.0, |spread| spread.middle);
+    let middle = |arm_run: &ArmRun| Spread::of(&rates(arm_run)).map_or(0.0, |spread| spread.middle);
     let best = budgets.iter().max_by(|a, b| middle(a.1).total_cmp(&middle(b.1))).copied();
-    if let Some((budget, course)) = best.filter(|(_, course)| !course.rounds.is_empty()) {
+    if let Some((budget, arm_run)) = best.filter(|(_, arm_run)| !arm_run.rounds.is_empty()) {
         let default = budgets.iter().find(|(budget, _)| *budget == DEFAULT);
-        let same = default.is_some_and(|(_, default)| rank_test(&rates(course), &rates(default)) > ALPHA);
-        findings.push(format!("Best budget: {budget} tokens a pass, {} pairs/s.", figure(middle(course))));
+        let same = default.is_some_and(|(_, default)| rank_test(&rates(arm_run), &rates(default)) > ALPHA);
+        findings.push(format!("Best budget: {budget} tokens a pass, {} pairs/s.", figure(middle(arm_run))));
         // What cannot be told from the default is no reason to leave it.
         let keep = if same { DEFAULT } else { budget };
         if same && budget != DEFAULT {
@@ -107,8 +107,8 @@ fn told(budgets: &[(usize, &Course)], documents: &[(usize, &Course)]) -> Section
         && !one.rounds.is_empty()
         && !many.rounds.is_empty()
     {
-        let latency = |course: &Course| {
-            course.spread(|round| round.outcome.latencies.mean_ms()).map_or(f64::NAN, |all| all.middle)
+        let latency = |arm_run: &ArmRun| {
+            arm_run.spread(|round| round.outcome.latencies.mean_ms()).map_or(f64::NAN, |all| all.middle)
         };
         findings.push(format!(
             "A request of {most} documents takes {} ms and one of {size} takes {} ms; per pair the larger does {} × the throughput.",
@@ -140,16 +140,16 @@ fn told(budgets: &[(usize, &Course)], documents: &[(usize, &Course)]) -> Section
     }
 }
 
-fn table(title: &str, first: &str, (all, best): (&[(usize, &Course)], Option<usize>)) -> Table {
+fn table(title: &str, first: &str, (all, best): (&[(usize, &ArmRun)], Option<usize>)) -> Table {
     let mut table = Table::new(title, &[first, "pairs/s", "least to most", "latency avg ms", "p99 ms", "note"]);
-    for (size, course) in all {
-        let Some(Spread { least, middle, most }) = Spread::of(&rates(course)) else {
-            let why = course.failure.clone().unwrap_or_default();
+    for (size, arm_run) in all {
+        let Some(Spread { least, middle, most }) = Spread::of(&rates(arm_run)) else {
+            let why = arm_run.failure.clone().unwrap_or_default();
             table.push(Tone::Aside, vec![size.to_string(), "-".into(), "-".into(), "-".into(), "-".into(), why]);
             continue;
         };
         let latency = |take: &dyn Fn(&super::arms::Round) -> f64| {
-            course.spread(take).map_or_else(String::new, |all| figure(all.middle))
+            arm_run.spread(take).map_or_else(String::new, |all| figure(all.middle))
         };
         let tone = if best == Some(*size) { Tone::Best } else { Tone::Plain };
         table.push(
@@ -167,9 +167,9 @@ fn table(title: &str, first: &str, (all, best): (&[(usize, &Course)], Option<usi
     table
 }
 
-fn chart(name: &str, (title, x): (&str, &str), all: &[(usize, &Course)]) -> Chart {
-    let points = all.iter().filter_map(|(size, course)| {
-        let Spread { least, middle, most } = Spread::of(&rates(course))?;
+fn chart(name: &str, (title, x): (&str, &str), all: &[(usize, &ArmRun)]) -> Chart {
+    let points = all.iter().filter_map(|(size, arm_run)| {
+        let Spread { least, middle, most } = Spread::of(&rates(arm_run))?;
         Some(Point { x: *size as f64, y: middle, least, most })
     });
     Chart {
@@ -182,12 +182,12 @@ fn chart(name: &str, (title, x): (&str, &str), all: &[(usize, &Course)]) -> Char
     }
 }
 
-fn measures<'a>(what: &'a str, all: &'a [(usize, &Course)]) -> impl Iterator<Item = Measure> + 'a {
-    all.iter().map(move |(size, course)| Measure {
+fn measures<'a>(what: &'a str, all: &'a [(usize, &ArmRun)]) -> impl Iterator<Item = Measure> + 'a {
+    all.iter().map(move |(size, arm_run)| Measure {
         name: format!("{size} {what}/throughput"),
         unit: "pairs/s".to_owned(),
         better: Better::Higher,
-        rounds: rates(course),
+        rounds: rates(arm_run),
     })
 }
 
@@ -199,7 +199,7 @@ mod tests {
     use super::super::load::{Latencies, Outcome};
     use super::*;
 
-    fn course(rates: [f64; 5]) -> Course {
+    fn arm_run(rates: [f64; 5]) -> ArmRun {
         let round = |rate: f64| {
             let took = Duration::from_secs_f64(100.0 / rate);
             let mut latencies = Latencies::new();
@@ -207,22 +207,23 @@ mod tests {
             let outcome = Outcome { took, pairs: 100, latencies, failed: 0, failures: Vec::new(), logits: Vec::new() };
             Round { outcome, first: 0, cores: None, accelerator: None }
         };
-        Course { rounds: rates.map(round).into(), ..Course::default() }
+        ArmRun { rounds: rates.map(round).into(), ..ArmRun::default() }
     }
 
     #[test]
     fn a_better_budget_is_recommended_only_when_noise_does_not_explain_it() {
-        let default = course([100.0, 101.0, 99.0, 100.5, 98.0]);
-        let (better, same) = (course([120.0, 121.0, 119.0, 122.0, 118.0]), course([101.0, 100.0, 102.0, 99.5, 100.2]));
-        let settings = |other: &Course| told(&[(512, &default), (1024, other)], &[]).settings;
+        let default = arm_run([100.0, 101.0, 99.0, 100.5, 98.0]);
+        let (better, same) =
+            (arm_run([120.0, 121.0, 119.0, 122.0, 118.0]), arm_run([101.0, 100.0, 102.0, 99.5, 100.2]));
+        let settings = |other: &ArmRun| summarise(&[(512, &default), (1024, other)], &[]).settings;
         assert_eq!(settings(&better), [Fact::new("RESCORED_BATCH_TOKENS", "1024")]);
         assert_eq!(settings(&same), [Fact::new("RESCORED_BATCH_TOKENS", "512")]);
     }
 
     #[test]
     fn a_budget_that_failed_has_a_row_that_says_why() {
-        let failed = Course { failure: Some("refused".to_owned()), ..Course::default() };
-        let section = told(&[(512, &course([1.0, 2.0, 3.0, 4.0, 5.0])), (8192, &failed)], &[]);
+        let failed = ArmRun { failure: Some("refused".to_owned()), ..ArmRun::default() };
+        let section = summarise(&[(512, &arm_run([1.0, 2.0, 3.0, 4.0, 5.0])), (8192, &failed)], &[]);
         assert_eq!(section.tables[0].rows[1].cells[5], "refused");
         assert_eq!(section.settings, [Fact::new("RESCORED_BATCH_TOKENS", "512")]);
     }

@@ -1,9 +1,9 @@
 //! `bench batching`: small requests that come at times of their own, with and without sharing forward passes.
 //!
-//! Owns the comparison of modes (each pair alone; shared without waiting; shared with a wait for company) over arrival
-//! rates, on every provider that this host runs. It must not know how a batch is made.
+//! Owns the comparison of modes (each pair alone; shared without waiting; shared with a wait for more pairs) over
+//! arrival rates, on every provider that this host runs. It must not know how a batch is made.
 
-use super::arms::{Arm, Course, race};
+use super::arms::{Arm, ArmRun, race};
 use super::load::Load;
 use super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
 use super::served::{Served, Setting};
@@ -31,7 +31,7 @@ const PROVIDERS: [&str; 5] = ["cpu", "coreml", "cuda", "tensorrt", "openvino"];
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long a batch waits for company, by the words of `RESCORED_BATCH_WAIT`.
+    /// How long a batch waits for more pairs, by the words of `RESCORED_BATCH_WAIT`.
     pub waits: Vec<String>,
     /// Documents of a request.
     pub batch: usize,
@@ -73,8 +73,8 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
             continue;
         }
         let half = super::arms::Effort { within: setup.effort.within.map(|within| within / 3), ..setup.effort };
-        let saturated = race(&full, half, setup.watch).courses;
-        let capacity = saturated.iter().filter_map(|course| median(&rates(course))).fold(0.0, f64::max);
+        let saturated = race(&full, half, setup.watch).arm_runs;
+        let capacity = saturated.iter().filter_map(|arm_run| median(&rates(arm_run))).fold(0.0, f64::max);
         let rate = |share: f64| (capacity * share / options.batch as f64).max(0.01);
         let mut arms: Vec<Arm<'_>> = Vec::new();
         for mode in &here {
@@ -87,10 +87,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
         }
         let rest = super::arms::Effort { within: setup.effort.within.map(|within| within * 2 / 3), ..setup.effort };
         let open = race(&arms, rest, setup.watch);
-        told(
+        summarise(
             &mut section,
             provider,
-            &Seen { modes: &here, saturated: &saturated, open: &open.courses, batch: options.batch },
+            &Seen { modes: &here, saturated: &saturated, open: &open.arm_runs, batch: options.batch },
         );
         section.setup = setup.setup_facts(&[
             ("documents a request", options.batch.to_string()),
@@ -151,21 +151,21 @@ fn missing(section: &mut Section, modes: &[Mode]) {
 /// What was measured on one provider.
 struct Seen<'a> {
     modes: &'a [&'a Mode],
-    saturated: &'a [Course],
+    saturated: &'a [ArmRun],
     /// For each mode one a share.
-    open: &'a [Course],
+    open: &'a [ArmRun],
     batch: usize,
 }
 
-fn rates(course: &Course) -> Vec<f64> {
-    course.figures(|round| round.outcome.rate())
+fn rates(arm_run: &ArmRun) -> Vec<f64> {
+    arm_run.figures(|round| round.outcome.rate())
 }
 
-fn quantile(course: &Course, share: f64) -> Option<Spread> {
-    course.spread(|round| round.outcome.latencies.quantile_ms(share))
+fn quantile(arm_run: &ArmRun, share: f64) -> Option<Spread> {
+    arm_run.spread(|round| round.outcome.latencies.quantile_ms(share))
 }
 
-fn told(section: &mut Section, provider: &str, seen: &Seen<'_>) {
+fn summarise(section: &mut Section, provider: &str, seen: &Seen<'_>) {
     let mut columns = vec!["mode".to_owned(), "pairs/s, saturated".to_owned()];
     columns.extend(SHARES.map(|share| format!("p50 / p99 ms at {:.0} %", share * 100.0)));
     let mut table = Table { title: format!("On {provider}"), columns, rows: Vec::new() };
@@ -177,13 +177,13 @@ fn told(section: &mut Section, provider: &str, seen: &Seen<'_>) {
         };
         let open = open.unwrap_or_default();
         let mut cells = vec![mode.name.clone(), median(&rates(full)).map_or_else(|| "-".to_owned(), figure)];
-        cells.extend(open.iter().map(|course| match (quantile(course, 0.5), quantile(course, 0.99)) {
+        cells.extend(open.iter().map(|arm_run| match (quantile(arm_run, 0.5), quantile(arm_run, 0.99)) {
             (Some(p50), Some(p99)) => format!("{} / {}", figure(p50.middle), figure(p99.middle)),
             _ => "-".to_owned(),
         }));
         table.push(Tone::Plain, cells);
-        let points = SHARES.iter().zip(open).filter_map(|(share, course)| {
-            let Spread { least, middle, most } = quantile(course, 0.99)?;
+        let points = SHARES.iter().zip(open).filter_map(|(share, arm_run)| {
+            let Spread { least, middle, most } = quantile(arm_run, 0.99)?;
             Some(Point { x: share * 100.0, y: middle, least, most })
         });
         lines.push(Series { name: mode.name.clone(), tone: Tone::Plain, points: points.collect() });
@@ -201,7 +201,7 @@ fn told(section: &mut Section, provider: &str, seen: &Seen<'_>) {
     findings(section, provider, seen);
 }
 
-fn measures(provider: &str, mode: &Mode, (full, open): (&Course, &[Course])) -> Vec<Measure> {
+fn measures(provider: &str, mode: &Mode, (full, open): (&ArmRun, &[ArmRun])) -> Vec<Measure> {
     let measure = |name: String, (unit, better): (&str, Better), rounds: Vec<f64>| Measure {
         name: format!("{provider}, {}/{name}", mode.name),
         unit: unit.to_owned(),
@@ -209,8 +209,8 @@ fn measures(provider: &str, mode: &Mode, (full, open): (&Course, &[Course])) -> 
         rounds,
     };
     let mut all = vec![measure("saturated".to_owned(), ("pairs/s", Better::Higher), rates(full))];
-    all.extend(SHARES.iter().zip(open).map(|(share, course)| {
-        let p99 = course.figures(|round| round.outcome.latencies.quantile_ms(0.99));
+    all.extend(SHARES.iter().zip(open).map(|(share, arm_run)| {
+        let p99 = arm_run.figures(|round| round.outcome.latencies.quantile_ms(0.99));
         measure(format!("p99 at {:.0} %", share * 100.0), ("ms", Better::Lower), p99)
     }));
     all
@@ -218,12 +218,12 @@ fn measures(provider: &str, mode: &Mode, (full, open): (&Course, &[Course])) -> 
 
 /// The mode with the shortest tail at three quarters of the capacity, of those that lose nothing when saturated.
 fn findings(section: &mut Section, provider: &str, seen: &Seen<'_>) {
-    let full: Vec<f64> = seen.saturated.iter().map(|course| median(&rates(course)).unwrap_or(0.0)).collect();
+    let full: Vec<f64> = seen.saturated.iter().map(|arm_run| median(&rates(arm_run)).unwrap_or(0.0)).collect();
     let best = full.iter().copied().fold(0.0, f64::max);
     let tail = |at: usize, share: usize| {
         seen.open
             .get(at * SHARES.len() + share)
-            .and_then(|course| quantile(course, 0.99))
+            .and_then(|arm_run| quantile(arm_run, 0.99))
             .map_or(f64::INFINITY, |all| all.middle)
     };
     let good = (0..seen.modes.len()).filter(|&at| full.get(at).is_some_and(|rate| *rate >= 0.95 * best));
@@ -271,12 +271,12 @@ mod tests {
         Mode { provider: "cpu", name: name.to_owned(), settings, served: Err("not asked".to_owned()) }
     }
 
-    fn course(rate: f64, ms: u64) -> Course {
+    fn arm_run(rate: f64, ms: u64) -> ArmRun {
         let mut latencies = Latencies::new();
         latencies.record(Duration::from_millis(ms));
         let took = Duration::from_secs_f64(100.0 / rate);
         let outcome = Outcome { took, pairs: 100, latencies, failed: 0, failures: Vec::new(), logits: Vec::new() };
-        Course { rounds: vec![Round { outcome, first: 0, cores: None, accelerator: None }], ..Course::default() }
+        ArmRun { rounds: vec![Round { outcome, first: 0, cores: None, accelerator: None }], ..ArmRun::default() }
     }
 
     #[test]
@@ -284,10 +284,10 @@ mod tests {
         let modes = [mode("each pair alone", None), mode("shared", None), mode("shared, waits 5ms", Some("5ms"))];
         let modes: Vec<&Mode> = modes.iter().collect();
         // Alone has the shortest tail and half the throughput.
-        let saturated = [course(50.0, 1), course(100.0, 1), course(99.0, 1)];
-        let open: Vec<Course> = [5, 20, 12].iter().flat_map(|ms| SHARES.map(|_| course(10.0, *ms))).collect();
+        let saturated = [arm_run(50.0, 1), arm_run(100.0, 1), arm_run(99.0, 1)];
+        let open: Vec<ArmRun> = [5, 20, 12].iter().flat_map(|ms| SHARES.map(|_| arm_run(10.0, *ms))).collect();
         let mut section = Section::default();
-        told(&mut section, "cpu", &Seen { modes: &modes, saturated: &saturated, open: &open, batch: 2 });
+        summarise(&mut section, "cpu", &Seen { modes: &modes, saturated: &saturated, open: &open, batch: 2 });
         assert!(section.findings[0].contains("shared, waits 5ms"), "{:?}", section.findings);
         assert!(section.findings[1].contains("2.00 ×"), "{:?}", section.findings);
         let settings = [Fact::new("RESCORED_BATCH_WAIT", "5ms"), Fact::new("RESCORED_PROVIDER", "cpu")];

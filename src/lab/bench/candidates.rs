@@ -140,7 +140,7 @@ fn of_provider(
 ) -> Vec<Candidate> {
     let mut rows: Vec<Candidate> = Vec::new();
     for arithmetic in ARITHMETICS {
-        let told = |graph: &str| -> Vec<Setting> {
+        let reported = |graph: &str| -> Vec<Setting> {
             vec![
                 ("RESCORED_MODELS", model.to_owned()),
                 ("RESCORED_PROVIDER", provider.to_owned()),
@@ -150,7 +150,7 @@ fn of_provider(
         };
         for (graph, what) in GRAPHS {
             watch.say(&format!("starting rescored, {provider}, {}, {what}", arithmetic.word()));
-            let settings = told(graph);
+            let settings = reported(graph);
             // What there is already is not written again.
             let compiled = match graph {
                 "source" => Ok(String::new()),
@@ -177,12 +177,12 @@ fn of_provider(
 
 /// What writes the graph of an arrangement: providers that run no other graphs have their own.
 fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: Arithmetic) -> Vec<&'a str> {
-    let mut told = vec!["compile", model, "--precision", arithmetic.word()];
+    let mut reported = vec!["compile", model, "--precision", arithmetic.word()];
     // Elsewhere the one for Apple's devices would be written in vain, and it takes minutes.
     if provider == "cuda" || (provider == "coreml" && cfg!(target_os = "macos")) {
-        told.extend(["--provider", provider]);
+        reported.extend(["--provider", provider]);
     }
-    told
+    reported
 }
 
 fn row(

@@ -2,7 +2,7 @@
 //!
 //! Owns the sweep and the rule for the knee. It must not know how a client asks.
 
-use super::arms::{Arm, Course, race};
+use super::arms::{Arm, ArmRun, race};
 use super::load::Load;
 use super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
 use super::stats::Spread;
@@ -56,13 +56,13 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
     let done = race(&arms, setup.effort, setup.watch);
     let tokens = served.metric("rescored_tokens_total").map_err(BenchError::Answer)? - before;
     let seen: Vec<Seen> =
-        options.clients.iter().zip(&done.courses).filter_map(|(n, course)| Seen::of(*n, course)).collect();
-    let pairs: usize = done.courses.iter().flat_map(|course| &course.rounds).map(|round| round.outcome.pairs).sum();
+        options.clients.iter().zip(&done.arm_runs).filter_map(|(n, arm_run)| Seen::of(*n, arm_run)).collect();
+    let pairs: usize = done.arm_runs.iter().flat_map(|arm_run| &arm_run.rounds).map(|round| round.outcome.pairs).sum();
     // The warm-up's pairs count among the tokens and not among the pairs; a mean over all is near enough for a queue.
     let warm_up: usize = options.clients.iter().map(|clients| clients * options.batch).sum();
     let each = tokens / (pairs + warm_up).max(1) as f64;
-    let mut section = told(&seen, each);
-    section.measures = seen.iter().zip(&done.courses).flat_map(|(seen, course)| measures(seen, course)).collect();
+    let mut section = summarise(&seen, each);
+    section.measures = seen.iter().zip(&done.arm_runs).flat_map(|(seen, arm_run)| measures(seen, arm_run)).collect();
     section.setup = setup.setup_facts(&[
         ("documents a request", options.batch.to_string()),
         ("load", "closed: each client sends when it was answered".to_owned()),
@@ -84,9 +84,9 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(clients: usize, course: &Course) -> Option<Self> {
-        let quantile = |share| course.spread(|round| round.outcome.latencies.quantile_ms(share));
-        let rate = course.spread(|round| round.outcome.rate())?;
+    fn of(clients: usize, arm_run: &ArmRun) -> Option<Self> {
+        let quantile = |share| arm_run.spread(|round| round.outcome.latencies.quantile_ms(share));
+        let rate = arm_run.spread(|round| round.outcome.rate())?;
         Some(Self { clients, rate, p50: quantile(0.5)?, p95: quantile(0.95)?, p99: quantile(0.99)? })
     }
 }
@@ -97,7 +97,7 @@ fn knee(seen: &[Seen]) -> Option<&Seen> {
     seen.iter().find(|one| one.rate.middle >= ENOUGH * best)
 }
 
-fn told(seen: &[Seen], tokens_a_pair: f64) -> Section {
+fn summarise(seen: &[Seen], tokens_a_pair: f64) -> Section {
     let knee = knee(seen);
     let mut table = Table::new("", &["clients", "pairs/s", "least to most", "p50 ms", "p95 ms", "p99 ms"]);
     for one in seen {
@@ -186,7 +186,7 @@ fn charts(seen: &[Seen]) -> Vec<Chart> {
     ]
 }
 
-fn measures(seen: &Seen, course: &Course) -> Vec<Measure> {
+fn measures(seen: &Seen, arm_run: &ArmRun) -> Vec<Measure> {
     let measure = |name: &str, (unit, better): (&str, Better), rounds: Vec<f64>| Measure {
         name: format!("{} clients/{name}", seen.clients),
         unit: unit.to_owned(),
@@ -194,8 +194,8 @@ fn measures(seen: &Seen, course: &Course) -> Vec<Measure> {
         rounds,
     };
     vec![
-        measure("throughput", ("pairs/s", Better::Higher), course.figures(|round| round.outcome.rate())),
-        measure("p99", ("ms", Better::Lower), course.figures(|round| round.outcome.latencies.quantile_ms(0.99))),
+        measure("throughput", ("pairs/s", Better::Higher), arm_run.figures(|round| round.outcome.rate())),
+        measure("p99", ("ms", Better::Lower), arm_run.figures(|round| round.outcome.latencies.quantile_ms(0.99))),
     ]
 }
 
@@ -213,7 +213,7 @@ mod tests {
         let all = [seen(1, 50.0, 10.0), seen(2, 96.0, 11.0), seen(4, 100.0, 20.0), seen(64, 97.0, 400.0)];
         assert_eq!(knee(&all).map(|one| one.clients), Some(2));
         assert_eq!(knee(&[]), None);
-        let section = told(&all, 100.0);
+        let section = summarise(&all, 100.0);
         assert!(section.findings[0].starts_with("The knee is at 2 client(s): 96.0 pairs/s"), "{:?}", section.findings);
         assert_eq!(section.settings, [Fact::new("RESCORED_QUEUE_TOKENS", "288000")]);
         assert_eq!(section.tables[0].rows[1].tone, Tone::Best);
@@ -221,6 +221,6 @@ mod tests {
 
     #[test]
     fn nothing_measured_recommends_nothing() {
-        assert!(told(&[], 100.0).settings.is_empty());
+        assert!(summarise(&[], 100.0).settings.is_empty());
     }
 }

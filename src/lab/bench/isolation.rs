@@ -1,7 +1,7 @@
 //! `bench models`: several models in one process, and what a burst on one of them does to the others.
 //!
-//! Owns the four scenes: quiet; a burst on the other model of the same process; the same burst on the victim's own model;
-//! the same burst on a process of its own beside it. It must not know how models share workers.
+//! Owns the four scenarios: quiet; a burst on the other model of the same process; the same burst on the victim's own
+//! model; the same burst on a process of its own beside it. It must not know how models share workers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,16 +59,16 @@ impl Target for One<'_> {
 
 /// What stands beside the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scene {
+enum Scenario {
     Quiet,
     Other,
     Own,
     Apart,
 }
 
-const SCENES: [Scene; 4] = [Scene::Quiet, Scene::Other, Scene::Own, Scene::Apart];
+const SCENES: [Scenario; 4] = [Scenario::Quiet, Scenario::Other, Scenario::Own, Scenario::Apart];
 
-impl Scene {
+impl Scenario {
     const fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet",
@@ -79,7 +79,7 @@ impl Scene {
     }
 }
 
-/// What a scene came to, a round each.
+/// What a scenario came to, a round each.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     p50: Vec<f64>,
@@ -111,11 +111,11 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
     }
     let rate = (alone.rate() / SMALL as f64 * SHARE).max(0.05);
     let each = within(setup, rate);
-    let burst = |scene: Scene| match scene {
-        Scene::Quiet => None,
-        Scene::Other => Some(One { served: &both, model: other }),
-        Scene::Own => Some(One { served: &both, model: victim }),
-        Scene::Apart => Some(One { served: &apart, model: other }),
+    let burst = |scenario: Scenario| match scenario {
+        Scenario::Quiet => None,
+        Scenario::Other => Some(One { served: &both, model: other }),
+        Scenario::Own => Some(One { served: &both, model: victim }),
+        Scenario::Apart => Some(One { served: &apart, model: other }),
     };
     let mut seen: Vec<Seen> = SCENES.iter().map(|_| Seen::default()).collect();
     let (mut random, mut order) = (Seeded::new(7), (0..SCENES.len()).collect::<Vec<_>>());
@@ -129,7 +129,7 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
             seen[at].take(&own, beside.as_ref());
         }
     }
-    let mut section = told(&seen, options);
+    let mut section = summarise(&seen, options);
     section.setup = setup.setup_facts(&[
         (
             "victim",
@@ -187,7 +187,7 @@ impl Seen {
     }
 }
 
-fn told(seen: &[Seen], options: &Options) -> Section {
+fn summarise(seen: &[Seen], options: &Options) -> Section {
     let mut table = Table::new(
         "",
         &["beside the victim", "p50 ms", "p99 ms", "p99: least to most", "× quiet", "burst pairs/s", "failed"],
@@ -196,17 +196,25 @@ fn told(seen: &[Seen], options: &Options) -> Section {
     let quiet = p99(0).map_or(f64::NAN, |all| all.middle);
     let middle = |values: &[f64]| Spread::of(values).map_or_else(|| "-".to_owned(), |all| figure(all.middle));
     let mut bars = Vec::new();
-    for (at, (scene, own)) in SCENES.iter().zip(seen).enumerate() {
+    for (at, (scenario, own)) in SCENES.iter().zip(seen).enumerate() {
         let Some(Spread { least, middle: p, most }) = p99(at) else {
             let why = own.failure.clone().unwrap_or_default();
             table.push(
                 Tone::Aside,
-                vec![scene.name().to_owned(), "-".into(), "-".into(), "-".into(), "-".into(), middle(&own.burst), why],
+                vec![
+                    scenario.name().to_owned(),
+                    "-".into(),
+                    "-".into(),
+                    "-".into(),
+                    "-".into(),
+                    middle(&own.burst),
+                    why,
+                ],
             );
             continue;
         };
         let cells = vec![
-            scene.name().to_owned(),
+            scenario.name().to_owned(),
             middle(&own.p50),
             figure(p),
             format!("{} to {}", figure(least), figure(most)),
@@ -216,7 +224,7 @@ fn told(seen: &[Seen], options: &Options) -> Section {
         ];
         table.push(Tone::Plain, cells);
         bars.push(Series {
-            name: scene.name().to_owned(),
+            name: scenario.name().to_owned(),
             tone: if at == 0 { Tone::Best } else { Tone::Plain },
             points: vec![Point { x: p, y: 0.0, least, most }],
         });
@@ -232,7 +240,7 @@ fn told(seen: &[Seen], options: &Options) -> Section {
             name: "models-isolation".to_owned(),
             title: "The victim's p99 (shorter is better)".to_owned(),
             x: "ms a request: median, least to most".to_owned(),
-            y: "scene".to_owned(),
+            y: "scenario".to_owned(),
             kind: Kind::Bars,
             series: bars,
         }],
@@ -243,8 +251,8 @@ fn told(seen: &[Seen], options: &Options) -> Section {
 }
 
 fn measures(seen: &[Seen]) -> Vec<Measure> {
-    let measure = |(scene, own): (&Scene, &Seen)| Measure {
-        name: format!("{}/p99", scene.name()),
+    let measure = |(scenario, own): (&Scenario, &Seen)| Measure {
+        name: format!("{}/p99", scenario.name()),
         unit: "ms".to_owned(),
         better: Better::Lower,
         rounds: own.p99.clone(),
@@ -253,36 +261,36 @@ fn measures(seen: &[Seen]) -> Vec<Measure> {
 }
 
 fn findings(seen: &[Seen], quiet: f64) -> Vec<String> {
-    let middle = |scene: Scene| {
-        let at = SCENES.iter().position(|one| *one == scene)?;
+    let middle = |scenario: Scenario| {
+        let at = SCENES.iter().position(|one| *one == scenario)?;
         Some((Spread::of(&seen[at].p99)?.middle, &seen[at].p99))
     };
-    let mut told = Vec::new();
-    if let Some((other, rounds)) = middle(Scene::Other) {
-        told.push(format!(
+    let mut reported = Vec::new();
+    if let Some((other, rounds)) = middle(Scenario::Other) {
+        reported.push(format!(
             "A burst on the other model makes the victim's p99 {} × what it is when all is quiet ({} ms against {} ms).",
             figure(other / quiet),
             figure(other),
             figure(quiet)
         ));
-        if let Some((apart, apart_rounds)) = middle(Scene::Apart) {
+        if let Some((apart, apart_rounds)) = middle(Scenario::Apart) {
             let word = match () {
                 () if rank_test(rounds, apart_rounds) > ALPHA => "cannot be told from",
                 () if other < apart => "is shorter than",
                 () => "is longer than",
             };
-            told.push(format!(
+            reported.push(format!(
                 "Two processes that the system shares the cores between give {} ms: one process with both models {word} that.",
                 figure(apart)
             ));
         }
     }
-    if let Some((own, _)) = middle(Scene::Own) {
-        told.push(format!("The same burst on the victim's own model gives {} ms.", figure(own)));
+    if let Some((own, _)) = middle(Scenario::Own) {
+        reported.push(format!("The same burst on the victim's own model gives {} ms.", figure(own)));
     }
     let failed: usize = seen.iter().map(|one| one.failed).sum();
-    told.push(format!("{failed} of the victim's requests failed."));
-    told
+    reported.push(format!("{failed} of the victim's requests failed."));
+    reported
 }
 
 #[cfg(test)]
@@ -296,7 +304,7 @@ mod tests {
     #[test]
     fn what_a_burst_does_is_told_against_quiet_and_against_processes() {
         let options = Options { victim: "a".into(), other: "b".into(), clients: 8 };
-        let section = told(&[seen(10.0), seen(30.0), seen(40.0), seen(60.0)], &options);
+        let section = summarise(&[seen(10.0), seen(30.0), seen(40.0), seen(60.0)], &options);
         assert!(section.findings[0].contains("3.00 ×"), "{:?}", section.findings);
         assert!(section.findings[1].contains("is shorter than"), "{:?}", section.findings);
         assert!(section.findings[3].starts_with("0 of the victim's"), "{:?}", section.findings);
@@ -308,7 +316,7 @@ mod tests {
     fn a_scene_that_failed_has_a_row_that_says_so() {
         let options = Options { victim: "a".into(), other: "b".into(), clients: 8 };
         let failed = Seen { failed: 40, failure: Some("status 500".into()), ..Seen::default() };
-        let section = told(&[seen(10.0), failed, seen(40.0), seen(60.0)], &options);
+        let section = summarise(&[seen(10.0), failed, seen(40.0), seen(60.0)], &options);
         assert_eq!(section.tables[0].rows[1].cells[6], "status 500");
         assert!(section.findings.iter().any(|line| line.starts_with("40 of the victim's")), "{:?}", section.findings);
     }

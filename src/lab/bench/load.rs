@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use super::random::Seeded;
 use super::texts::Request;
 
-/// The longest latency that is told apart, in microseconds: an hour.
+/// The longest latency that is distinguished, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
 
 /// Failures that are kept word for word.
@@ -192,7 +192,7 @@ pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
     outcome
 }
 
-/// Sends requests over and over, from this many clients, until told to stop.
+/// Sends requests over and over, from this many clients, until asked to stop.
 pub fn run_until(stop: &AtomicBool, target: &dyn Target, (requests, clients): (&[Request], usize)) -> Outcome {
     let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(0)));
     let started = Instant::now();

@@ -31,8 +31,8 @@ struct Peer {
     arithmetic: Arithmetic,
     device: Device,
     script: &'static str,
-    /// What the script is told between the model's folder and the number of threads.
-    told: &'static [&'static str],
+    /// What the script is given between the model's folder and the number of threads.
+    script_arguments: &'static [&'static str],
     packages: &'static [&'static str],
 }
 
@@ -48,24 +48,24 @@ use Device::{Accelerator, Cpu, Metal};
 /// Every peer, those of the experiment that this project grew out of first.
 #[rustfmt::skip]
 const PEERS: [Peer; 18] = [
-    Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", told: &["mps", "float16", "eager"], packages: TORCH },
-    Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", told: &[], packages: MLX },
-    Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", told: &["cpu", "float32", "eager"], packages: TORCH },
-    Peer { name: "Compiled (torch.compile)", arithmetic: Fp32, device: Cpu, script: "pytorch.py", told: &["cpu", "float32", "compiled"], packages: TORCH },
-    Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", told: &["cuda", "float32", "eager"], packages: TORCH },
-    Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "eager"], packages: TORCH },
-    Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", told: &["cuda", "float16", "compiled"], packages: TORCH },
-    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float32"], packages: SENTENCE },
-    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", told: &["torch-cuda-float16"], packages: SENTENCE },
-    Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["onnx"], packages: SENTENCE_ONNX },
-    Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", told: &["openvino"], packages: SENTENCE_OPENVINO },
-    Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", told: &[FP32], packages: &["FlashRank"] },
-    Peer { name: "FlashRank", arithmetic: Int8, device: Cpu, script: "flashrank_.py", told: &[INT8], packages: &["FlashRank"] },
-    Peer { name: "fastembed", arithmetic: Fp32, device: Cpu, script: "fastembed_.py", told: &[FP32], packages: &["fastembed"] },
-    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Fp32, device: Cpu, script: "onnxruntime_padded.py", told: &[FP32], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Fp32, device: Cpu, script: "onnxruntime_sorted.py", told: &[FP32], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Int8, device: Cpu, script: "onnxruntime_padded.py", told: &[INT8], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Int8, device: Cpu, script: "onnxruntime_sorted.py", told: &[INT8], packages: PLAIN },
+    Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", script_arguments: &["mps", "float16", "eager"], packages: TORCH },
+    Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", script_arguments: &[], packages: MLX },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "eager"], packages: TORCH },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "compiled"], packages: TORCH },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float32", "eager"], packages: TORCH },
+    Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "eager"], packages: TORCH },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "compiled"], packages: TORCH },
+    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float32"], packages: SENTENCE },
+    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float16"], packages: SENTENCE },
+    Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["onnx"], packages: SENTENCE_ONNX },
+    Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["openvino"], packages: SENTENCE_OPENVINO },
+    Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", script_arguments: &[FP32], packages: &["FlashRank"] },
+    Peer { name: "FlashRank", arithmetic: Int8, device: Cpu, script: "flashrank_.py", script_arguments: &[INT8], packages: &["FlashRank"] },
+    Peer { name: "fastembed", arithmetic: Fp32, device: Cpu, script: "fastembed_.py", script_arguments: &[FP32], packages: &["fastembed"] },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Fp32, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[FP32], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Fp32, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[FP32], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Int8, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[INT8], packages: PLAIN },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Int8, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[INT8], packages: PLAIN },
 ];
 
 /// On Linux the part that computes is a package of its own.
@@ -108,8 +108,11 @@ fn one(
         watch.say(&format!("starting {}, {}", peer.name, peer.arithmetic.word()));
         ground.python.require(peer.packages)?;
         let (folder, threads) = (ground.folder.display().to_string(), host::cores().to_string());
-        let arguments: Vec<&str> =
-            [folder.as_str()].into_iter().chain(peer.told.iter().copied()).chain([threads.as_str()]).collect();
+        let arguments: Vec<&str> = [folder.as_str()]
+            .into_iter()
+            .chain(peer.script_arguments.iter().copied())
+            .chain([threads.as_str()])
+            .collect();
         let mut pipe = ground.python.start(peer.script, &arguments)?;
         pipe.ready()?;
         Ok(pipe)
@@ -130,8 +133,8 @@ fn weights(ground: &Ground<'_>, watch: &dyn Watch) -> Result<(), String> {
     watch.say("writing the weights as other programs read them");
     let folder = ground.folder.display().to_string();
     ground.program.run(&["compile", ground.model, "--export", &folder], &[])?;
-    let told = |error: std::io::Error| format!("{folder}: {error}");
-    let (sha256, _) = Sha256::of_file(&ground.folder.join("model.safetensors")).map_err(told)?;
+    let script_arguments = |error: std::io::Error| format!("{folder}: {error}");
+    let (sha256, _) = Sha256::of_file(&ground.folder.join("model.safetensors")).map_err(script_arguments)?;
     let note = ground.folder.join("weights.sha256");
     if std::fs::read_to_string(&note).ok().as_deref() != Some(&sha256.to_string()) {
         for made in ["plain", INT8] {
@@ -139,7 +142,7 @@ fn weights(ground: &Ground<'_>, watch: &dyn Watch) -> Result<(), String> {
             let path = ground.folder.join(made);
             let _ = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         }
-        std::fs::write(&note, sha256.to_string()).map_err(told)?;
+        std::fs::write(&note, sha256.to_string()).map_err(script_arguments)?;
     }
     watch.say("exporting them to ONNX, for the peers that read it");
     let own = own_int8(ground);

@@ -69,8 +69,8 @@ impl Pipe {
     /// # Errors
     /// Why it cannot run here.
     pub fn ready(&mut self) -> Result<(), String> {
-        let told = self.line(&self.ends.lock().unwrap_or_else(PoisonError::into_inner))?;
-        match (told["ready"].as_str(), told["missing"].as_str()) {
+        let message = self.line(&self.ends.lock().unwrap_or_else(PoisonError::into_inner))?;
+        match (message["ready"].as_str(), message["missing"].as_str()) {
             (Some(version), _) => version.clone_into(&mut self.version),
             (None, why) => return Err(why.unwrap_or("no reason given").to_owned()),
         }
@@ -104,10 +104,10 @@ impl Target for Pipe {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
         writeln!(ends.questions, "{question}").map_err(|_| self.last_words())?;
-        let told = self.line(&ends)?;
+        let message = self.line(&ends)?;
         let all = started.elapsed();
-        let logits = told["logits"].as_array().ok_or("an answer without logits")?;
-        let spent = told["seconds"].as_f64().ok_or("an answer without its time")?;
+        let logits = message["logits"].as_array().ok_or("an answer without logits")?;
+        let spent = message["seconds"].as_f64().ok_or("an answer without its time")?;
         // Its own time counts: the pipe is the driver's.
         let aside = all.saturating_sub(Duration::try_from_secs_f64(spent).unwrap_or(all));
         Ok(Reply { logits: logits.iter().map(|logit| logit.as_f64().unwrap_or(f64::NAN)).collect(), aside })

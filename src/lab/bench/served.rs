@@ -35,7 +35,7 @@ const NOT_OURS: [&str; 12] = [
     "RESCORED_MAX_",
 ];
 
-/// What every candidate is told besides. A busy CPU may take minutes for what 64 clients send at once.
+/// What every candidate is given besides. A busy CPU may take minutes for what 64 clients send at once.
 const OURS: [(&str, &str); 5] = [
     ("RESCORED_LISTEN", "127.0.0.1:0"),
     ("RESCORED_CACHE_BYTES", "0"),
@@ -281,7 +281,7 @@ fn plain(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(lines: &[&str]) -> Result<String, String> {
+    fn reported(lines: &[&str]) -> Result<String, String> {
         let (send, receive) = channel();
         for &line in lines {
             send.send(line.to_owned()).unwrap();
@@ -293,14 +293,14 @@ mod tests {
     #[test]
     fn a_server_is_ready_when_its_log_says_so() {
         let listening = r#"{"message":"listening","address":"127.0.0.1:4321"}"#;
-        assert_eq!(told(&[listening, r#"{"message":"ready"}"#]), Ok("127.0.0.1:4321".to_owned()));
-        assert!(told(&[listening]).is_err(), "it ended before it was ready");
-        assert!(told(&[r#"{"message":"ready"}"#]).is_err(), "nowhere to ask");
+        assert_eq!(reported(&[listening, r#"{"message":"ready"}"#]), Ok("127.0.0.1:4321".to_owned()));
+        assert!(reported(&[listening]).is_err(), "it ended before it was ready");
+        assert!(reported(&[r#"{"message":"ready"}"#]).is_err(), "nowhere to ask");
     }
 
     #[test]
     fn a_server_that_does_not_start_gives_its_own_reason() {
-        let said = told(&[r#"{"message":"starting"}"#, "rescored: RESCORED_PROVIDER: `x` is not known"]);
+        let said = reported(&[r#"{"message":"starting"}"#, "rescored: RESCORED_PROVIDER: `x` is not known"]);
         assert_eq!(said, Err("RESCORED_PROVIDER: `x` is not known".to_owned()));
     }
 
@@ -310,10 +310,11 @@ mod tests {
         let vars = vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let program = Program { path: "rescored".into(), vars };
         let command = program.command(&[("RESCORED_WORKERS", "2".to_owned())]);
-        let told: Vec<_> = command.get_envs().map(|(name, value)| (name.to_str().unwrap(), value.unwrap())).collect();
-        assert!(!told.iter().any(|(name, _)| *name == "RESCORED_CACHE_SNAPSHOT"));
+        let reported: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_str().unwrap(), value.unwrap())).collect();
+        assert!(!reported.iter().any(|(name, _)| *name == "RESCORED_CACHE_SNAPSHOT"));
         for (name, value) in [("RESCORED_MAX_LENGTH", "64"), ("RESCORED_WORKERS", "2"), ("RESCORED_CACHE_BYTES", "0")] {
-            assert!(told.contains(&(name, value.as_ref())), "{name}: {told:?}");
+            assert!(reported.contains(&(name, value.as_ref())), "{name}: {reported:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use super::host::cores;
 use super::load::{Outcome, run_until};
 use super::served::{Program, Served, Setting};
 use super::texts::{Request, Texts, TextsError};
-use search::{Search, WORTH, Way};
+use search::{Search, TuningPoint, WORTH};
 
 /// All of it, starts included.
 const BUDGET: Duration = Duration::from_mins(1);
@@ -43,7 +43,7 @@ pub enum TuneError {
 }
 
 /// What one way came to: pairs a second, or what it said instead.
-pub type Told<'a> = &'a mut dyn FnMut(&Way, &Result<f64, String>);
+pub type OnMeasured<'a> = &'a mut dyn FnMut(&TuningPoint, &Result<f64, String>);
 
 /// Measures the model's own arithmetic and the others that there are graphs for. The best way, then all in their order.
 ///
@@ -52,16 +52,16 @@ pub type Told<'a> = &'a mut dyn FnMut(&Way, &Result<f64, String>);
 pub fn tune(
     program: &Program,
     (own, others): (PrecisionName, &[PrecisionName]),
-    told: Told<'_>,
+    on_measured: OnMeasured<'_>,
 ) -> Result<(Measured, Vec<Measured>), TuneError> {
     let started = Instant::now();
     let requests = Texts::built_in()?.requests(REQUESTS, DOCUMENTS)?;
     let mut search = Search::new(own, others, cores());
     let mut measured = Vec::new();
-    let mut way = Some(search.first());
-    while let Some(one) = way {
+    let mut point = Some(search.first());
+    while let Some(one) = point {
         let rate = measure(program, &one, &requests);
-        told(&one, &rate);
+        on_measured(&one, &rate);
         match rate {
             Ok(rate) => {
                 search.found(&one, rate);
@@ -73,13 +73,13 @@ pub fn tune(
         }
         let each = started.elapsed() / u32::try_from(measured.len()).unwrap_or(1).max(1);
         // Room for the next, and for the first once more.
-        way = if started.elapsed() + 2 * each > BUDGET { None } else { search.next_way() };
+        point = if started.elapsed() + 2 * each > BUDGET { None } else { search.next_point() };
     }
     let (first, (best, rate)) = (search.first(), search.best());
     if best != first {
         // Load comes and goes: what seems better than the first must be so against its other measurement too.
         let again = measure(program, &first, &requests);
-        told(&first, &again);
+        on_measured(&first, &again);
         if let Ok(again) = again {
             measured.push(line(&first, again));
             if rate < again * WORTH {
@@ -90,14 +90,14 @@ pub fn tune(
     Ok((line(&best, rate), measured))
 }
 
-const fn line(way: &Way, rate: f64) -> Measured {
-    let Way { precision, workers, threads, batch_tokens } = *way;
+const fn line(point: &TuningPoint, rate: f64) -> Measured {
+    let TuningPoint { precision, workers, threads, batch_tokens } = *point;
     Measured { precision, workers, threads, batch_tokens, pairs_per_second: rate }
 }
 
 /// Pairs a second of one way.
-fn measure(program: &Program, way: &Way, requests: &[Request]) -> Result<f64, String> {
-    let served = program.serve(&settings(way))?;
+fn measure(program: &Program, point: &TuningPoint, requests: &[Request]) -> Result<f64, String> {
+    let served = program.serve(&settings(point))?;
     load_for(&served, requests, WARMING);
     let before = served.metric("rescored_pairs_scored_total")?;
     let outcome = load_for(&served, requests, MEASURED);
@@ -121,12 +121,12 @@ fn load_for(served: &Served, requests: &[Request], time: Duration) -> Outcome {
 }
 
 /// Every setting that is tuned, so that an older measurement decides none of them.
-fn settings(way: &Way) -> [Setting; 5] {
+fn settings(point: &TuningPoint) -> [Setting; 5] {
     [
         ("RESCORED_PROVIDER", "cpu".to_owned()),
-        ("RESCORED_PRECISION", Precision::from(way.precision).word().to_owned()),
-        ("RESCORED_WORKERS", way.workers.to_string()),
-        ("RESCORED_THREADS", way.threads.to_string()),
-        ("RESCORED_BATCH_TOKENS", way.batch_tokens.to_string()),
+        ("RESCORED_PRECISION", Precision::from(point.precision).word().to_owned()),
+        ("RESCORED_WORKERS", point.workers.to_string()),
+        ("RESCORED_THREADS", point.threads.to_string()),
+        ("RESCORED_BATCH_TOKENS", point.batch_tokens.to_string()),
     ]
 }

@@ -26,7 +26,7 @@ use crate::bench::served::{NoProgram, Program};
 use crate::bench::texts::Texts;
 use crate::bench::{BenchError, Setup};
 
-use output::{Format, OutputError, Told};
+use output::{Format, OutputError, RunReport};
 use shown::Shown;
 
 /// The flags of `bench`.
@@ -61,7 +61,7 @@ enum Verb {
     Compare(compare::Flags),
 }
 
-/// What all experiments are told.
+/// What all experiments are given.
 #[derive(Clone, Debug, Args)]
 struct Common {
     /// The model [default: the first of `RESCORED_MODELS`].
@@ -156,10 +156,10 @@ fn measure(
         },
         watch: &shown,
     };
-    let told = Told::begin(verb);
+    let reported = RunReport::begin(verb);
     let sections = experiments(&setup)?;
     shown.finish();
-    Ok(told.end(sections, &setup, common)?)
+    Ok(reported.end(sections, &setup, common)?)
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

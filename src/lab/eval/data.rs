@@ -1,6 +1,6 @@
 //! A retrieval data set on disk, in BEIR's layout: corpus, queries, judgements, and the run of a first stage.
 //!
-//! Owns the files' formats and what is told of a line that is wrong. Where there is no run, the first stage is
+//! Owns the files' formats and what is reported about a line that is wrong. Where there is no run, the first stage is
 //! [`super::bm25`] over the whole corpus. Texts are held in memory: all of the corpus for BM25, else those that the run
 //! names. The document with the query's own id is no candidate: in sets whose queries are documents, BEIR leaves it out.
 //! It must not know models or measures.

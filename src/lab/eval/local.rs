@@ -5,12 +5,12 @@
 use std::time::{Duration, Instant};
 
 use rescored_cache as cache;
-use rescored_core::domain::{Cut, Logit, Priority, Texts};
+use rescored_core::domain::{Logit, Priority, Texts, Truncation};
 use rescored_engine::{self as engine, StartError};
 use rescored_runtime::options::{Graphs, Options, Precision};
 use rescored_runtime::{Model, open::OpenError};
 use rescored_server::app::Core;
-use rescored_server::rerank::{Fault, Request};
+use rescored_server::rerank::{Request, RerankError};
 
 use super::system::{Judge, Step};
 
@@ -50,7 +50,7 @@ pub enum LocalError {
     Start(#[from] StartError),
     /// A query could not be scored.
     #[error("a query could not be scored")]
-    Fault(#[from] Fault),
+    RerankError(#[from] RerankError),
 }
 
 impl Local {
@@ -100,7 +100,7 @@ impl Judge for Local {
         let request = Request {
             model: self.names.get(step.model).map(String::as_str),
             texts: &texts,
-            cut: Cut { long_documents: step.long_documents, ..Cut::MODEL },
+            cut: Truncation { long_documents: step.long_documents, ..Truncation::MODEL },
             refuse_cut: false,
             empty: rescored_core::domain::EmptyDocuments::Last,
             deadline: Instant::now() + PATIENCE,

@@ -189,14 +189,14 @@ fn rows(data: &Dataset, outcomes: &[Outcome], draws: Draws) -> Vec<Row> {
 fn findings(systems: &[Row]) -> Vec<String> {
     let Some((first, others)) = systems.split_first() else { return Vec::new() };
     let Some(best) = others.iter().max_by(|a, b| a.ndcg_at_10.total_cmp(&b.ndcg_at_10)) else { return Vec::new() };
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     if let Some(gain) = best.against_first_stage {
         let verdict = match gain {
             Comparison { p, .. } if p >= SIGNIFICANT => "makes no difference that these queries can show",
             Comparison { difference, .. } if difference > 0.0 => "helps",
             _ => "does harm",
         };
-        told.push(format!(
+        reported.push(format!(
             "Reranking {verdict}: `{}` moves nDCG@{CUT} by {:+.4} against {} (p {:.4}).",
             best.name, gain.difference, first.name, gain.p
         ));
@@ -207,7 +207,7 @@ fn findings(systems: &[Row]) -> Vec<String> {
         let share = if reference > 0.0 { 100.0 * compared.difference / reference } else { 0.0 };
         let verdict =
             if compared.p < SIGNIFICANT { "a difference" } else { "no difference that these queries can show" };
-        told.push(format!(
+        reported.push(format!(
             "`{}` keeps {:.2} % of the nDCG@{CUT} of `{}` ({share:+.2} %, {verdict}: p {:.4}) at {:.2} times its time.",
             row.name,
             100.0 + share,
@@ -219,12 +219,12 @@ fn findings(systems: &[Row]) -> Vec<String> {
     let as_good = |row: &&Row| best.ndcg_at_10 - row.ndcg_at_10 < 0.005 * best.ndcg_at_10;
     let cheapest = others.iter().filter(as_good).min_by(|a, b| a.milliseconds.mean.total_cmp(&b.milliseconds.mean));
     if let Some(cheapest) = cheapest.filter(|_| others.len() > 1) {
-        told.push(format!(
+        reported.push(format!(
             "Cheapest within 0.5 % of the best nDCG@{CUT}: `{}`, {:.0} ms a query.",
             cheapest.name, cheapest.milliseconds.mean
         ));
     }
-    told
+    reported
 }
 
 fn ratio(row: &Row, reference: &Row) -> f64 {
@@ -268,17 +268,20 @@ mod tests {
 
     #[test]
     fn findings_follow_from_the_figures() {
-        let told = fixture().findings.join("\n");
+        let reported = fixture().findings.join("\n");
         assert!(
-            told.contains("Reranking helps: `big@fp32` moves nDCG@10 by +0.3000 against BM25 (p 0.0020)."),
-            "{told}"
+            reported.contains("Reranking helps: `big@fp32` moves nDCG@10 by +0.3000 against BM25 (p 0.0020)."),
+            "{reported}"
         );
         assert!(
-            told.contains("`big@int8` keeps 99.75 % of the nDCG@10 of `big@fp32` (-0.25 %, a difference"),
-            "{told}"
+            reported.contains("`big@int8` keeps 99.75 % of the nDCG@10 of `big@fp32` (-0.25 %, a difference"),
+            "{reported}"
         );
-        assert!(told.contains("at 0.50 times its time"), "{told}");
-        assert!(told.ends_with("Cheapest within 0.5 % of the best nDCG@10: `big@int8`, 50 ms a query."), "{told}");
+        assert!(reported.contains("at 0.50 times its time"), "{reported}");
+        assert!(
+            reported.ends_with("Cheapest within 0.5 % of the best nDCG@10: `big@int8`, 50 ms a query."),
+            "{reported}"
+        );
     }
 
     #[test]

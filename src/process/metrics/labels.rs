@@ -7,16 +7,16 @@ use prometheus_client::encoding::EncodeLabelSet;
 /// Labels of an answered request.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Answered {
-    /// The wire dialect, from the table of faces.
+    /// The wire dialect, from the table of dialects.
     pub face: &'static str,
     /// HTTP status code.
     pub status: u16,
 }
 
-/// Label of a figure kept per face.
+/// Label of a figure kept per dialect.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct Face {
-    /// The wire dialect, from the table of faces.
+pub struct Dialect {
+    /// The wire dialect, from the table of dialects.
     pub face: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What logs and traces can be told.
+//! Options of logs and traces.
 
 /// The shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Where a log line comes from, in names that outlive a move of code from one crate to another.
 //!
-//! Owns the table from crates to those names: what lies in the crate `rescored_engine` is told as `rescored::engine`, and a
-//! filter that says `rescored::engine=debug` means it. It must not know what is logged.
+//! Owns the table from crates to those names: what lies in the crate `rescored_engine` is reported as
+//! `rescored::engine`, and a filter that says `rescored::engine=debug` means it. It must not know what is logged.
 
 use std::borrow::Cow;
 use std::fmt;

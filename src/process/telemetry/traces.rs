@@ -52,7 +52,7 @@ pub struct Carried<'h> {
     pub state: Option<&'h str>,
 }
 
-/// A request that is traced. Dropped before [`Trace::finish`], it is told as one whose caller went away.
+/// A request that is traced. Dropped before [`Trace::finish`], it is reported as one whose caller went away.
 pub struct Trace {
     running: Arc<Running>,
     root: Span,
@@ -163,12 +163,12 @@ impl Trace {
         &self,
         name: &'static str,
         (begun, over): (Instant, Instant),
-        told: [(&'static str, Value); N],
+        reported: [(&'static str, Value); N],
     ) {
         let parent = Context::new().with_remote_span_context(self.context().clone());
         let tracer = &self.running.tracer;
-        let told = told.into_iter().map(|(name, value)| KeyValue::new(name, value));
-        let builder = tracer.span_builder(name).with_start_time(self.on_the_wall(begun)).with_attributes(told);
+        let reported = reported.into_iter().map(|(name, value)| KeyValue::new(name, value));
+        let builder = tracer.span_builder(name).with_start_time(self.on_the_wall(begun)).with_attributes(reported);
         builder.start_with_context(tracer, &parent).end_with_timestamp(self.on_the_wall(over));
     }
 

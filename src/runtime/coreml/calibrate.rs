@@ -11,7 +11,7 @@ use rescored_process::files;
 use serde::{Deserialize, Serialize};
 
 use super::check::Agreement;
-use super::units::{Place, Way};
+use super::compute_units::{ExecutionTarget, Place};
 use crate::manifest::DESCRIPTION_BYTES;
 
 /// A way this many times slower than the best of its shape is behind.
@@ -28,7 +28,7 @@ pub struct Calibration {
     /// By shape.
     pub shapes: Vec<Measured>,
     /// Ways that are not used, and why.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedTarget>,
 }
 
 /// The ways of one shape, the fastest first.
@@ -44,7 +44,7 @@ pub struct Measured {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timed {
     /// The way.
-    pub way: Way,
+    pub way: ExecutionTarget,
     /// Time of one run, the median of several.
     pub milliseconds: f64,
     /// Time that loading took, compilation included where it was not found.
@@ -55,9 +55,9 @@ pub struct Timed {
 
 /// A way that is not used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedTarget {
     /// The way.
-    pub way: Way,
+    pub way: ExecutionTarget,
     /// The shape at which it was found out.
     pub shape: Shape,
     /// Whether it is used for other shapes.
@@ -82,11 +82,11 @@ impl Calibration {
     /// CoreML of the tiers before gave the right scores.
     pub fn measure(
         key: String,
-        (tiers, shapes): (&[Vec<Way>], &[Shape]),
-        mut trial: impl FnMut(Shape, Way) -> Result<Timed, Flaw>,
+        (tiers, shapes): (&[Vec<ExecutionTarget>], &[Shape]),
+        mut trial: impl FnMut(Shape, ExecutionTarget) -> Result<Timed, Flaw>,
     ) -> Self {
-        let mut refused: Vec<Refusal> = Vec::new();
-        let mut behind: HashMap<Way, u32> = HashMap::new();
+        let mut refused: Vec<RefusedTarget> = Vec::new();
+        let mut behind: HashMap<ExecutionTarget, u32> = HashMap::new();
         let mut measured = Vec::with_capacity(shapes.len());
         for &shape in shapes {
             let mut ways: Vec<Timed> = Vec::new();
@@ -99,7 +99,7 @@ impl Calibration {
                     match trial(shape, way) {
                         Ok(timed) => ways.push(timed),
                         Err(Flaw { everywhere, reason, .. }) => {
-                            refused.push(Refusal { way, shape, everywhere, reason });
+                            refused.push(RefusedTarget { way, shape, everywhere, reason });
                         }
                     }
                 }
@@ -137,18 +137,18 @@ impl Calibration {
 
     /// A way that went wrong at one shape is taken from those where it had been measured before.
     fn forget_refused(&mut self) {
-        let out: Vec<Way> =
+        let out: Vec<ExecutionTarget> =
             self.refused.iter().filter(|refusal| refusal.everywhere).map(|refusal| refusal.way).collect();
         self.shapes.iter_mut().for_each(|measured| measured.ways.retain(|timed| !out.contains(&timed.way)));
     }
 }
 
-fn note_behind(behind: &mut HashMap<Way, u32>, ways: &[Timed]) {
+fn note_behind(behind: &mut HashMap<ExecutionTarget, u32>, ways: &[Timed]) {
     let Some(best) = ways.first().map(|timed| timed.milliseconds) else { return };
     for timed in ways {
         let trials = behind.entry(timed.way).or_default();
         // The last resort is measured everywhere: what it would cost must be known.
-        let slow = timed.way != Way::HOST && timed.milliseconds > best * BEHIND;
+        let slow = timed.way != ExecutionTarget::HOST && timed.milliseconds > best * BEHIND;
         *trials = if slow { *trials + 1 } else { 0 };
     }
 }
@@ -157,30 +157,30 @@ fn note_behind(behind: &mut HashMap<Way, u32>, ways: &[Timed]) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::compute_units::{ComputeUnits, tiers};
     use super::super::grid;
-    use super::super::units::{Units, tiers};
     use super::*;
     use crate::options::Precision;
     use rescored_graph::coreml::Arithmetic;
 
-    fn timed(way: Way, milliseconds: f64) -> Timed {
+    fn timed(way: ExecutionTarget, milliseconds: f64) -> Timed {
         Timed { way, milliseconds, load_milliseconds: 1.0, agreement: Agreement::default() }
     }
 
-    fn measured(trial: impl FnMut(Shape, Way) -> Result<Timed, Flaw>) -> Calibration {
+    fn measured(trial: impl FnMut(Shape, ExecutionTarget) -> Result<Timed, Flaw>) -> Calibration {
         let shapes = grid::shapes(512);
-        Calibration::measure("key".into(), (&tiers(Units::All, Precision::Auto), &shapes), trial)
+        Calibration::measure("key".into(), (&tiers(ComputeUnits::All, Precision::Auto), &shapes), trial)
     }
 
-    const ANE: Way = Way::coreml(Units::Ane, Arithmetic::Fp16);
-    const GPU: Way = Way::coreml(Units::Gpu, Arithmetic::Fp16);
-    const ALL: Way = Way::coreml(Units::All, Arithmetic::Fp16);
+    const ANE: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::Ane, Arithmetic::Fp16);
+    const GPU: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::Gpu, Arithmetic::Fp16);
+    const ALL: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::All, Arithmetic::Fp16);
 
     proptest! {
         #[test]
         fn the_fastest_way_of_each_shape_comes_first(times in prop::collection::vec(1.0_f64..2.9, 60)) {
             let mut next = times.iter().copied().cycle();
-            let mut given: HashMap<(Shape, Way), f64> = HashMap::new();
+            let mut given: HashMap<(Shape, ExecutionTarget), f64> = HashMap::new();
             let calibration = measured(|shape, way| {
                 let time = next.next().unwrap();
                 given.insert((shape, way), time);
@@ -228,19 +228,20 @@ mod tests {
 
     #[test]
     fn where_16_bits_are_wrong_32_are_tried_and_the_cpu_is_left_at_the_end() {
-        let half_is_wrong = |way: Way| way.arithmetic == Arithmetic::Fp16;
+        let half_is_wrong = |way: ExecutionTarget| way.arithmetic == Arithmetic::Fp16;
         let flaw = || Flaw { everywhere: true, wrong: true, reason: "wrong scores".into() };
         let calibration = measured(|_, way| if half_is_wrong(way) { Err(flaw()) } else { Ok(timed(way, 2.0)) });
         let ways: Vec<String> = calibration.shapes[0].ways.iter().map(|timed| timed.way.to_string()).collect();
         assert_eq!(ways, ["host.fp32", "all.fp32", "gpu.fp32"]);
-        let calibration = measured(|_, way| if way == Way::HOST { Ok(timed(way, 2.0)) } else { Err(flaw()) });
+        let calibration =
+            measured(|_, way| if way == ExecutionTarget::HOST { Ok(timed(way, 2.0)) } else { Err(flaw()) });
         assert!(calibration.shapes.iter().all(|measured| measured.ways.len() == 1), "the CPU alone");
         assert_eq!(calibration.refused.len(), 5, "each is tried once");
     }
 
     #[test]
     fn a_way_far_behind_twice_is_measured_no_more_and_the_last_resort_always() {
-        let mut counts: HashMap<Way, usize> = HashMap::new();
+        let mut counts: HashMap<ExecutionTarget, usize> = HashMap::new();
         measured(|_, way| {
             *counts.entry(way).or_default() += 1;
             Ok(timed(
@@ -255,7 +256,10 @@ mod tests {
             ))
         });
         let shapes = grid::shapes(512).len();
-        assert_eq!((counts[&GPU], counts[&ALL], counts[&ANE], counts[&Way::HOST]), (shapes, shapes, 2, shapes));
+        assert_eq!(
+            (counts[&GPU], counts[&ALL], counts[&ANE], counts[&ExecutionTarget::HOST]),
+            (shapes, shapes, 2, shapes)
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether a program gives the right scores.
 //!
 //! CoreML gave wrong ones on a release of macOS, silently. So every program runs pairs whose logits `compile` wrote down
-//! before it runs a caller's: once in full company, once each alone. Pure over whoever runs it. It must not know lanes.
+//! before it runs a caller's: once in full batches, once each alone. Pure over whoever runs it. It must not know
+//! program threads.
 
 use rescored_graph::coreml::{Arithmetic, Shape};
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ pub struct Agreement {
     pub most: f32,
     /// Mean distance.
     pub mean: f32,
-    /// Largest distance between a pair's logits alone and in company.
+    /// Largest distance between a pair's logits alone and in a batch.
     pub company: f32,
 }
 

@@ -16,9 +16,9 @@ use ort::value::TensorRef;
 use rescored_graph as graph;
 use rescored_graph::coreml::{Arithmetic, Shape, fixed, names};
 
+use super::compute_units::{ExecutionTarget, Place, options};
 use super::feed::Feed;
 use super::store::Store;
-use super::units::{Place, Way, options};
 use crate::ScorerError;
 use crate::session::Runtime;
 use crate::shared::SharedWeights;
@@ -32,10 +32,10 @@ pub trait Device: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`ScorerError`] when the way does not take the program.
-    fn load(&self, shape: Shape, way: Way) -> Result<Box<dyn Program>, ScorerError>;
+    fn load(&self, shape: Shape, way: ExecutionTarget) -> Result<Box<dyn Program>, ScorerError>;
 
     /// Whether loading it takes a moment only.
-    fn is_compiled(&self, _: Shape, _: Way) -> bool {
+    fn is_compiled(&self, _: Shape, _: ExecutionTarget) -> bool {
         true
     }
 }
@@ -144,7 +144,7 @@ impl OrtDevice {
 }
 
 impl Device for OrtDevice {
-    fn is_compiled(&self, shape: Shape, way: Way) -> bool {
+    fn is_compiled(&self, shape: Shape, way: ExecutionTarget) -> bool {
         match (way.place, self.cast) {
             (Place::CoreMl(_), Cast::Real) => self
                 .graph(way.arithmetic)
@@ -155,7 +155,7 @@ impl Device for OrtDevice {
         }
     }
 
-    fn load(&self, shape: Shape, way: Way) -> Result<Box<dyn Program>, ScorerError> {
+    fn load(&self, shape: Shape, way: ExecutionTarget) -> Result<Box<dyn Program>, ScorerError> {
         let graph = self.graph(way.arithmetic)?;
         let onnx = graph.onnx.read()?;
         let entry = self.store.entry(&graph.sha256, shape, way);

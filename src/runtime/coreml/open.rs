@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use rescored_graph::coreml::Arithmetic;
 
+use super::compute_units::tiers;
 use super::device::{Cast, Device, Graph, Onnx, OrtDevice};
 use super::files::{Files, FilesError, folder};
 use super::grid;
-use super::pool::{Parts, Pool};
+use super::pool::{Parts, ProgramPool};
 use super::store::Store;
 use super::table::{Table, TableError};
 use super::trial::Patience;
-use super::units::tiers;
 use crate::Batching;
 use crate::checksum::Sha256;
 use crate::options::{Options, Precision};
@@ -57,7 +57,7 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Opened {
     /// Runs it.
-    pub pool: Arc<Pool>,
+    pub pool: Arc<ProgramPool>,
     /// The arithmetic of its first choice.
     pub precision: Precision,
     /// Checksums of everything that decides a score.
@@ -97,7 +97,7 @@ pub fn open(source: &Source<'_>, options: &Options, (runtime, cast): (&Runtime, 
     let device: Arc<dyn Device> = Arc::new(OrtDevice::new(runtime.clone(), graphs, Store::new(cache, &system), cast));
     let sums = files.record.graphs.iter().map(|graph| graph.sha256).chain([files.record.table_sha256]);
     let sums = sums.flat_map(|sum| sum.to_string().into_bytes()).collect();
-    let pool = Pool::new(Parts {
+    let pool = ProgramPool::new(Parts {
         device,
         embed: Arc::new(table),
         samples: files.record.samples.clone(),

@@ -1,14 +1,14 @@
-//! What the way through CoreML can be told.
+//! Options of the way through CoreML.
 
 use std::path::PathBuf;
 
-pub use super::units::Units;
+pub use super::compute_units::ComputeUnits;
 
 /// Settings of CoreML.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// The compute units that may be used.
-    pub units: Units,
+    pub units: ComputeUnits,
     /// Where compiled programs are kept; `None` means beside the model.
     pub cache: Option<PathBuf>,
 }

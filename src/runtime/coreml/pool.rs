@@ -13,14 +13,14 @@ use std::time::Duration;
 use rescored_core::domain::accelerator::{Accelerator, Program, Refused, State};
 use rescored_graph::coreml::Shape;
 
-use super::calibrate::{Calibration, Refusal, Timed};
+use super::calibrate::{Calibration, RefusedTarget, Timed};
 use super::check::Sample;
+use super::compute_units::{ExecutionTarget, Place};
 use super::device::Device;
 use super::feed::{Embed, Feed, Tokens};
-use super::lane::{Lane, LaneFault};
 use super::plan::{Priced, Run, plan};
+use super::program_thread::{ProgramThread, ProgramThreadError};
 use super::trial::{self, Patience};
-use super::units::{Place, Way};
 use crate::ScorerError;
 
 /// Failures of a way at one shape, one after the other, after which it is used no more there.
@@ -41,7 +41,7 @@ pub struct Parts {
     /// The shapes.
     pub shapes: Vec<Shape>,
     /// The ways that may be used, in tiers.
-    pub tiers: Vec<Vec<Way>>,
+    pub tiers: Vec<Vec<ExecutionTarget>>,
     /// Where the calibration is kept.
     pub record: PathBuf,
     /// What the calibration depends on.
@@ -52,11 +52,11 @@ pub struct Parts {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Pool {
+pub struct ProgramPool {
     parts: Parts,
     /// In the order of the shapes, small ones first.
-    slots: Vec<(Shape, Mutex<Slot>)>,
-    refused: Mutex<Vec<Refusal>>,
+    slots: Vec<(Shape, Mutex<ProgramSlot>)>,
+    refused: Mutex<Vec<RefusedTarget>>,
     prices: Mutex<Vec<Priced>>,
     prepared: Mutex<bool>,
     spare: Mutex<HashMap<Shape, Vec<Feed>>>,
@@ -65,14 +65,14 @@ pub struct Pool {
 
 /// One shape's ways and the program that is loaded.
 #[derive(Debug, Default)]
-struct Slot {
-    /// Fastest first; [`Way::HOST`] is always among them.
+struct ProgramSlot {
+    /// Fastest first; [`ExecutionTarget::HOST`] is always among them.
     ways: Vec<Timed>,
-    lane: Option<(Way, Arc<Lane>)>,
+    program_thread: Option<(ExecutionTarget, Arc<ProgramThread>)>,
     strikes: u32,
 }
 
-impl Pool {
+impl ProgramPool {
     /// A pool that has measured nothing yet.
     pub fn new(parts: Parts) -> Self {
         let slots = parts.shapes.iter().map(|&shape| (shape, Mutex::default())).collect();
@@ -103,7 +103,7 @@ impl Pool {
             measured
         });
         for refusal in &calibration.refused {
-            let Refusal { way, shape, everywhere, reason } = refusal;
+            let RefusedTarget { way, shape, everywhere, reason } = refusal;
             tracing::warn!(%way, %shape, everywhere, reason, "coreml: units refused");
         }
         *lock(&self.refused) = calibration.refused;
@@ -125,14 +125,14 @@ impl Pool {
         for (shape, slot) in &self.slots {
             let (way, _) = self.best(&lock(slot), *shape);
             if !self.parts.device.is_compiled(*shape, way)
-                && let Err(error) = self.lane(*shape, false)
+                && let Err(error) = self.program_thread(*shape, false)
             {
                 tracing::warn!(%shape, %way, %error, "coreml: a program does not load");
             }
         }
     }
 
-    fn trial(&self, shape: Shape, way: Way) -> Result<Timed, super::calibrate::Flaw> {
+    fn trial(&self, shape: Shape, way: ExecutionTarget) -> Result<Timed, super::calibrate::Flaw> {
         let Parts { device, embed, samples, patience, .. } = &self.parts;
         trial::measure(device, (shape, way), (samples, &**embed), patience)
     }
@@ -162,25 +162,25 @@ impl Pool {
     /// Runs by the best way that works, down to the CPU.
     fn run(&self, run: &Run, feed: &Arc<Feed>) -> Result<Vec<f32>, ScorerError> {
         loop {
-            let (way, lane, patience) = self.lane(run.shape, true)?;
+            let (way, program_thread, patience) = self.program_thread(run.shape, true)?;
             let host = way.place == Place::Host;
-            match lane.run(feed, patience) {
+            match program_thread.run(feed, patience) {
                 Ok(output) if host || finite(run, &output) => {
                     self.struck(run.shape, 0);
                     return Ok(output);
                 }
                 // It may be the document's doing: then the CPU says the same.
                 Ok(_) => self.refuse(way, run.shape, (true, "it gave what is no number".to_owned())),
-                Err(LaneFault::Stalled(waited)) => {
+                Err(ProgramThreadError::Stalled(waited)) => {
                     let reason = format!("no answer within {:.1} s", waited.as_secs_f64());
-                    self.let_go(run.shape, &lane);
+                    self.let_go(run.shape, &program_thread);
                     if host {
                         return Err(ScorerError::Runtime { message: reason });
                     }
                     self.refuse(way, run.shape, (true, reason));
                 }
-                Err(fault @ (LaneFault::Failed(_) | LaneFault::Died)) => {
-                    self.let_go(run.shape, &lane);
+                Err(fault @ (ProgramThreadError::Failed(_) | ProgramThreadError::Died)) => {
+                    self.let_go(run.shape, &program_thread);
                     if host {
                         return Err(ScorerError::Runtime { message: fault.to_string() });
                     }
@@ -204,58 +204,65 @@ impl Pool {
 
     /// One run by the CPU, while the shape's own way gets another chance with the next batch.
     fn detour(&self, run: &Run, feed: &Arc<Feed>) -> Result<Vec<f32>, ScorerError> {
-        let failed = |fault: LaneFault| ScorerError::Runtime { message: fault.to_string() };
+        let failed = |fault: ProgramThreadError| ScorerError::Runtime { message: fault.to_string() };
         let Patience { load, run: patience, .. } = self.parts.patience;
-        let (lane, _) = Lane::start(Arc::clone(&self.parts.device), (run.shape, Way::HOST), load).map_err(failed)?;
-        lane.run(feed, patience).map_err(failed)
+        let (program_thread, _) =
+            ProgramThread::start(Arc::clone(&self.parts.device), (run.shape, ExecutionTarget::HOST), load)
+                .map_err(failed)?;
+        program_thread.run(feed, patience).map_err(failed)
     }
 
     /// The program of a shape: the one that is loaded, else the best that loads and gives the right scores.
-    fn lane(&self, shape: Shape, serving: bool) -> Result<(Way, Arc<Lane>, Duration), ScorerError> {
+    fn program_thread(
+        &self,
+        shape: Shape,
+        serving: bool,
+    ) -> Result<(ExecutionTarget, Arc<ProgramThread>, Duration), ScorerError> {
         let unknown = || ScorerError::Graph { message: format!("no program has the shape {shape}") };
         let mut slot = lock(self.slot(shape).ok_or_else(unknown)?);
         loop {
             let (way, milliseconds) = self.best(&slot, shape);
             let patience = self.parts.patience.of(milliseconds);
-            if let Some((loaded, lane)) = &slot.lane
+            if let Some((loaded, program_thread)) = &slot.program_thread
                 && *loaded == way
             {
-                return Ok((way, Arc::clone(lane), patience));
+                return Ok((way, Arc::clone(program_thread), patience));
             }
             let Parts { device, embed, samples, patience: waits, .. } = &self.parts;
-            let waits = if serving && way != Way::HOST { waits.while_serving(milliseconds) } else { *waits };
+            let waits =
+                if serving && way != ExecutionTarget::HOST { waits.while_serving(milliseconds) } else { *waits };
             match trial::load(device, (shape, way), (samples, &**embed), &waits) {
-                Ok((lane, _, _)) => {
+                Ok((program_thread, _, _)) => {
                     tracing::info!(%shape, %way, "coreml: program loaded");
-                    let lane = Arc::new(lane);
-                    slot.lane = Some((way, Arc::clone(&lane)));
-                    return Ok((way, lane, patience));
+                    let program_thread = Arc::new(program_thread);
+                    slot.program_thread = Some((way, Arc::clone(&program_thread)));
+                    return Ok((way, program_thread, patience));
                 }
-                Err(flaw) if way == Way::HOST => return Err(ScorerError::Runtime { message: flaw.reason }),
+                Err(flaw) if way == ExecutionTarget::HOST => return Err(ScorerError::Runtime { message: flaw.reason }),
                 // A slow start says less than a wrong score.
-                Err(flaw) => self.note(Refusal { way, shape, everywhere: flaw.wrong, reason: flaw.reason }),
+                Err(flaw) => self.note(RefusedTarget { way, shape, everywhere: flaw.wrong, reason: flaw.reason }),
             }
         }
     }
 
     /// The fastest way of a shape that is not refused, and its time.
-    fn best(&self, slot: &Slot, shape: Shape) -> (Way, f64) {
+    fn best(&self, slot: &ProgramSlot, shape: Shape) -> (ExecutionTarget, f64) {
         let refused = lock(&self.refused);
-        let out = |way: Way| {
+        let out = |way: ExecutionTarget| {
             refused.iter().any(|refusal| refusal.way == way && (refusal.everywhere || refusal.shape == shape))
         };
         let best = slot.ways.iter().find(|timed| !out(timed.way));
-        best.map_or((Way::HOST, 0.0), |timed| (timed.way, timed.milliseconds))
+        best.map_or((ExecutionTarget::HOST, 0.0), |timed| (timed.way, timed.milliseconds))
     }
 
-    fn refuse(&self, way: Way, shape: Shape, (everywhere, reason): (bool, String)) {
+    fn refuse(&self, way: ExecutionTarget, shape: Shape, (everywhere, reason): (bool, String)) {
         self.detours.fetch_add(1, Ordering::Relaxed);
-        self.note(Refusal { way, shape, everywhere, reason });
+        self.note(RefusedTarget { way, shape, everywhere, reason });
         self.price();
     }
 
-    fn note(&self, refusal: Refusal) {
-        let Refusal { way, shape, everywhere, reason } = &refusal;
+    fn note(&self, refusal: RefusedTarget) {
+        let RefusedTarget { way, shape, everywhere, reason } = &refusal;
         tracing::error!(%way, %shape, everywhere, reason, "coreml: units refused; the next best way is used");
         let mut refused = lock(&self.refused);
         if !refused.iter().any(|old| old.way == refusal.way && old.shape == refusal.shape) {
@@ -264,15 +271,15 @@ impl Pool {
     }
 
     /// Forgets a program that is of no use any more, unless another took its place.
-    fn let_go(&self, shape: Shape, lane: &Arc<Lane>) {
+    fn let_go(&self, shape: Shape, program_thread: &Arc<ProgramThread>) {
         let Some(slot) = self.slot(shape) else { return };
         let mut slot = lock(slot);
-        if slot.lane.as_ref().is_some_and(|(_, held)| Arc::ptr_eq(held, lane)) {
-            slot.lane = None;
+        if slot.program_thread.as_ref().is_some_and(|(_, held)| Arc::ptr_eq(held, program_thread)) {
+            slot.program_thread = None;
         }
     }
 
-    fn slot(&self, shape: Shape) -> Option<&Mutex<Slot>> {
+    fn slot(&self, shape: Shape) -> Option<&Mutex<ProgramSlot>> {
         self.slots.iter().find(|(known, _)| *known == shape).map(|(_, slot)| slot)
     }
 
@@ -286,7 +293,7 @@ impl Pool {
 
     /// Prices every shape by its best way.
     fn price(&self) {
-        let priced = |(shape, slot): &(Shape, Mutex<Slot>)| {
+        let priced = |(shape, slot): &(Shape, Mutex<ProgramSlot>)| {
             let shape = *shape;
             let (_, milliseconds) = self.best(&lock(slot), shape);
             // A shape whose ways are all unmeasured costs what its places cost; rare, and better than nothing.
@@ -314,9 +321,9 @@ impl Pool {
     }
 }
 
-impl Accelerator for Pool {
+impl Accelerator for ProgramPool {
     fn state(&self) -> State {
-        let program = |(shape, slot): &(Shape, Mutex<Slot>)| {
+        let program = |(shape, slot): &(Shape, Mutex<ProgramSlot>)| {
             let shape = *shape;
             let name = shape.to_string();
             // Held for as long as a program loads: whoever asks is not kept waiting for it.
@@ -328,12 +335,12 @@ impl Accelerator for Pool {
                 shape: name,
                 way: way.to_string(),
                 milliseconds,
-                loaded: slot.lane.is_some(),
+                loaded: slot.program_thread.is_some(),
                 most: agreement.most,
                 company: agreement.company,
             }
         };
-        let refused = |refusal: &Refusal| Refused {
+        let refused = |refusal: &RefusedTarget| Refused {
             way: refusal.way.to_string(),
             shape: (!refusal.everywhere).then(|| refusal.shape.to_string()),
             reason: refusal.reason.clone(),

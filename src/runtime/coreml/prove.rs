@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use rescored_graph::coreml::Shape;
 
 use super::check::{Sample, tokens};
+use super::compute_units::ExecutionTarget;
 use super::device::{Device, Program};
 use super::feed::{Embed, Feed};
 use super::plan::{Priced, plan};
-use super::units::Way;
 use crate::ScorerError;
 
 /// The logits of samples through a way, each in a run of the cheapest of these shapes.
@@ -18,7 +18,7 @@ use crate::ScorerError;
 /// # Errors
 /// When a program does not load or run.
 pub fn logits(
-    (device, way): (&dyn Device, Way),
+    (device, way): (&dyn Device, ExecutionTarget),
     samples: &[Sample],
     embed: &dyn Embed,
     shapes: &[Shape],

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::feed::Tokens;
-use super::pool::Pool;
+use super::pool::ProgramPool;
 use crate::{Batch, Scorer, ScorerError, ScorerFactory};
 
 /// Hands every worker the same pool: programs are shared, and a worker prepares its next batch while the device runs the
 /// last one of another.
 #[derive(Clone, Debug)]
-pub struct PoolFactory(pub Arc<Pool>);
+pub struct PoolFactory(pub Arc<ProgramPool>);
 
 impl ScorerFactory for PoolFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {

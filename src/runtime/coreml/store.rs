@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use rescored_graph::coreml::Shape;
 
-use super::units::Way;
+use super::compute_units::ExecutionTarget;
 
 /// Bytes that the folder may hold. A program of the usual model takes 45 to 90 MB, and a model has 15 shapes: two models
 /// fit whole.
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// The place of a program.
-    pub fn entry(&self, graph: &str, shape: Shape, way: Way) -> Entry {
+    pub fn entry(&self, graph: &str, shape: Shape, way: ExecutionTarget) -> Entry {
         let facts = [graph, &shape.to_string(), &way.to_string(), &self.system];
         let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 coreml program");
         for fact in facts {
@@ -114,7 +114,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::coreml::units::Units;
+    use crate::coreml::compute_units::ComputeUnits;
     use rescored_graph::coreml::Arithmetic;
 
     fn store(root: &Path, limit: u64) -> Store {
@@ -124,15 +124,15 @@ mod tests {
     #[test]
     fn everything_that_decides_a_compilation_has_a_place_of_its_own() {
         let base = store(Path::new("/x"), 0);
-        let way = Way::coreml(Units::Gpu, Arithmetic::Fp16);
+        let way = ExecutionTarget::coreml(ComputeUnits::Gpu, Arithmetic::Fp16);
         let other = Store::new("/x".into(), "macos 26.2, onnx runtime 1.31.1");
         let entries = [
             base.entry("aa", Shape::padded(1, 128), way),
             base.entry("bb", Shape::padded(1, 128), way),
             base.entry("aa", Shape::padded(8, 128), way),
             base.entry("aa", Shape { batch: 1, length: 128, slots: 4 }, way),
-            base.entry("aa", Shape::padded(1, 128), Way::coreml(Units::Gpu, Arithmetic::Fp32)),
-            base.entry("aa", Shape::padded(1, 128), Way::coreml(Units::Ane, Arithmetic::Fp16)),
+            base.entry("aa", Shape::padded(1, 128), ExecutionTarget::coreml(ComputeUnits::Gpu, Arithmetic::Fp32)),
+            base.entry("aa", Shape::padded(1, 128), ExecutionTarget::coreml(ComputeUnits::Ane, Arithmetic::Fp16)),
             other.entry("aa", Shape::padded(1, 128), way),
         ];
         let keys: HashSet<_> = entries.iter().map(|entry| &entry.key).collect();
@@ -148,7 +148,7 @@ mod tests {
     fn room_is_made_by_giving_up_what_was_not_asked_for_the_longest() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), 2500);
-        let entry = |length| store.entry("aa", Shape::padded(1, length), Way::HOST);
+        let entry = |length| store.entry("aa", Shape::padded(1, length), ExecutionTarget::HOST);
         for (age, length) in [(3, 32), (1, 64), (2, 128)] {
             let path = store.make(&entry(length)).unwrap();
             assert!(!store.holds(&entry(length)), "made, and nothing in it yet");

@@ -9,10 +9,10 @@ use rescored_graph::coreml::Shape;
 
 use super::calibrate::{Flaw, Timed};
 use super::check::{Agreement, Sample, Wrong, check};
+use super::compute_units::{ExecutionTarget, Place};
 use super::device::Device;
 use super::feed::{Embed, Feed};
-use super::lane::{Lane, LaneFault};
-use super::units::{Place, Way};
+use super::program_thread::{ProgramThread, ProgramThreadError};
 
 /// Runs before the clock is looked at: the first ones of a program are slower.
 const WARM_UP: usize = 2;
@@ -39,7 +39,7 @@ pub struct Patience {
 /// Why a trial ended.
 #[derive(Debug)]
 enum End {
-    Lane(LaneFault),
+    ProgramThread(ProgramThreadError),
     Wrong(Wrong),
 }
 
@@ -71,28 +71,29 @@ impl Patience {
 /// Loads a program and holds it against the samples; the time that loading took.
 pub(super) fn load(
     device: &Arc<dyn Device>,
-    (shape, way): (Shape, Way),
+    (shape, way): (Shape, ExecutionTarget),
     (samples, embed): (&[Sample], &dyn Embed),
     patience: &Patience,
-) -> Result<(Lane, Duration, Agreement), Flaw> {
-    let (lane, took) = Lane::start(Arc::clone(device), (shape, way), patience.load).map_err(End::Lane)?;
+) -> Result<(ProgramThread, Duration, Agreement), Flaw> {
+    let (program_thread, took) =
+        ProgramThread::start(Arc::clone(device), (shape, way), patience.load).map_err(End::ProgramThread)?;
     // What the others are held against needs no check of its own.
     if way.place == Place::Host {
-        return Ok((lane, took, Agreement::default()));
+        return Ok((program_thread, took, Agreement::default()));
     }
-    let run = |feed: Feed| lane.run(&Arc::new(feed), patience.run).map_err(End::Lane);
+    let run = |feed: Feed| program_thread.run(&Arc::new(feed), patience.run).map_err(End::ProgramThread);
     let agreement = check(shape, way.arithmetic, (samples, embed), run)?;
-    Ok((lane, took, agreement))
+    Ok((program_thread, took, agreement))
 }
 
-/// As [`load`], and the time of a run: the median of several, each in full company.
+/// As [`load`], and the time of a run: the median of several, each in full batches.
 pub(super) fn measure(
     device: &Arc<dyn Device>,
-    (shape, way): (Shape, Way),
+    (shape, way): (Shape, ExecutionTarget),
     (samples, embed): (&[Sample], &dyn Embed),
     patience: &Patience,
 ) -> Result<Timed, Flaw> {
-    let (lane, took, agreement) = load(device, (shape, way), (samples, embed), patience)?;
+    let (program_thread, took, agreement) = load(device, (shape, way), (samples, embed), patience)?;
     let mut feed = Feed::new(shape, embed.width());
     // Any numbers of the usual size; zeros could be quicker than life.
     feed.rows.iter_mut().enumerate().for_each(|(at, value)| *value = (at % 7) as f32 * 0.1 - 0.3);
@@ -101,7 +102,7 @@ pub(super) fn measure(
     let mut times = Vec::with_capacity(WARM_UP + TIMED);
     while times.is_empty() || (times.len() < WARM_UP + TIMED && begun.elapsed() < ENOUGH) {
         let started = Instant::now();
-        lane.run(&feed, patience.run).map_err(End::Lane)?;
+        program_thread.run(&feed, patience.run).map_err(End::ProgramThread)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
     let warm = if times.len() > WARM_UP { WARM_UP } else { times.len() - 1 };
@@ -121,10 +122,10 @@ impl From<End> for Flaw {
     fn from(end: End) -> Self {
         match end {
             End::Wrong(wrong) => Self { everywhere: true, wrong: true, reason: wrong.to_string() },
-            End::Lane(fault @ LaneFault::Stalled(_)) => {
+            End::ProgramThread(fault @ ProgramThreadError::Stalled(_)) => {
                 Self { everywhere: true, wrong: false, reason: fault.to_string() }
             }
-            End::Lane(fault @ (LaneFault::Failed(_) | LaneFault::Died)) => {
+            End::ProgramThread(fault @ (ProgramThreadError::Failed(_) | ProgramThreadError::Died)) => {
                 Self { everywhere: false, wrong: false, reason: fault.to_string() }
             }
         }

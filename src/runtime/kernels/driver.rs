@@ -99,16 +99,16 @@ fn driver() -> Result<&'static Driver, String> {
 impl Driver {
     #[expect(unsafe_code, reason = "the driver is a C library")]
     fn open() -> Result<Self, String> {
-        let told = |error: libloading::Error| format!("{LIBRARY}: {error}");
+        let describe = |error: libloading::Error| format!("{LIBRARY}: {error}");
         // SAFETY: NVIDIA's driver, which ONNX Runtime's CUDA provider has loaded before; loading it again runs nothing. The
         // four types are those of cuda.h: handles are pointers, of which this crate knows the numbers only.
         unsafe {
-            let library = Library::new(LIBRARY).map_err(told)?;
+            let library = Library::new(LIBRARY).map_err(describe)?;
             Ok(Self {
-                current: *library.get(b"cuCtxGetCurrent\0").map_err(told)?,
-                load: *library.get(b"cuModuleLoadData\0").map_err(told)?,
-                function: *library.get(b"cuModuleGetFunction\0").map_err(told)?,
-                launch: *library.get(b"cuLaunchKernel\0").map_err(told)?,
+                current: *library.get(b"cuCtxGetCurrent\0").map_err(describe)?,
+                load: *library.get(b"cuModuleLoadData\0").map_err(describe)?,
+                function: *library.get(b"cuModuleGetFunction\0").map_err(describe)?,
+                launch: *library.get(b"cuLaunchKernel\0").map_err(describe)?,
                 _library: library,
             })
         }

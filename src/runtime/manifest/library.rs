@@ -171,7 +171,9 @@ mod tests {
             let found = activation(&description(&own), &description(&config), "m").map_err(|error| error.to_string());
             match expected {
                 Ok(expected) => assert_eq!(found, Ok(expected), "{why}"),
-                Err(named) => assert!(found.as_ref().is_err_and(|told| told.contains(named)), "{why}: {found:?}"),
+                Err(named) => {
+                    assert!(found.as_ref().is_err_and(|reported| reported.contains(named)), "{why}: {found:?}");
+                }
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Resul
         let reader = Description::read(&dir.join(library::READER), &id)?;
         library::refuse_prompts(&own, &id)?;
         if reader.value.get("do_lower_case").is_some() {
-            // Bytes that are no text are told where the tokenizer is opened.
+            // Bytes that are no text are reported where the tokenizer is opened.
             let tokenizer = files::read_text(&tokenizer, TOKENIZER_BYTES).unwrap_or_default();
             library::refuse_lower_case(&reader, &tokenizer, &id)?;
         }
@@ -175,9 +175,9 @@ fn length(
         0
     };
     let positions = config.number("max_position_embeddings", id)?.map(|positions| positions.saturating_sub(offset));
-    let told = tokenizer.number("model_max_length", id)?;
+    let stated = tokenizer.number("model_max_length", id)?;
     let longest = reader.number("max_seq_length", id)?;
-    Ok([positions, told, longest].into_iter().flatten().min().unwrap_or(USUAL_LENGTH))
+    Ok([positions, stated, longest].into_iter().flatten().min().unwrap_or(USUAL_LENGTH))
 }
 
 #[cfg(test)]

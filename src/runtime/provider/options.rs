@@ -1,4 +1,4 @@
-//! What execution providers can be told.
+//! Options of execution providers.
 
 /// Settings of the providers that have some.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

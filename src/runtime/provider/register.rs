@@ -20,7 +20,7 @@ use crate::session::Runtime;
 pub struct LibraryProbe<'a> {
     /// The library.
     pub runtime: &'a Runtime,
-    /// What the providers are told.
+    /// What the providers are given.
     pub options: &'a Options,
 }
 
@@ -42,8 +42,8 @@ impl Probe for LibraryProbe<'_> {
         if !is_built_in(kind) {
             return Err(format!("the runtime library has no {}; {}", kind.word(), remedy(kind)));
         }
-        let told = |error: ort::Error| format!("{}; {}", error.to_string().trim().replace('\n', " "), remedy(kind));
-        run_small(self.runtime, kind, device, self.options).map_err(told)
+        let describe = |error: ort::Error| format!("{}; {}", error.to_string().trim().replace('\n', " "), remedy(kind));
+        run_small(self.runtime, kind, device, self.options).map_err(describe)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use rescored_core::domain::{Cut, LongDocuments};
+use rescored_core::domain::{LongDocuments, Truncation};
 
 /// A document keeps this many tokens before its query is cut, or a fifth of the room where that is more. Never more than
 /// it has, and never more than half of the room.
@@ -42,7 +42,7 @@ pub(super) const fn most_of_query(room: usize) -> usize {
 }
 
 /// Tokens of a document that can enter the model, over all its windows.
-pub(super) fn most_read(query: usize, room: usize, cut: &Cut) -> usize {
+pub(super) fn most_read(query: usize, room: usize, cut: &Truncation) -> usize {
     let window = most_of_document(query, room);
     let read = match cut.long_documents {
         LongDocuments::Truncate => window,
@@ -123,7 +123,7 @@ mod tests {
             query in 0usize..900, room in 2usize..600, windows in 1u16..9, beyond in 1usize..500,
         ) {
             let long_documents = LongDocuments::MaxPassage { windows };
-            let cut = Cut { max_length: None, max_document: None, side: CutSide::Right, long_documents };
+            let cut = Truncation { max_length: None, max_document: None, side: CutSide::Right, long_documents };
             let read = most_read(query, room, &cut);
             let all = |length: usize| {
                 let of_query = shares(query, length, room).0;

@@ -182,7 +182,7 @@ proptest! {
     ) {
         let long_documents = if windows == 1 { LongDocuments::Truncate } else { LongDocuments::MaxPassage { windows } };
         let side = if left { CutSide::Left } else { CutSide::Right };
-        let cut = Cut { max_length: length, max_document: most, side, long_documents };
+        let cut = Truncation { max_length: length, max_document: most, side, long_documents };
         let family = &FAMILIES[0];
         let query = family.ours.query(&"word ".repeat(query)).unwrap();
         let all = family.whole(&text);
@@ -205,7 +205,7 @@ proptest! {
 }
 
 /// Counts segments: each asks whether to go on.
-fn segments(ours: &PairTokenizer, text: &str, cut: &Cut) -> usize {
+fn segments(ours: &PairTokenizer, text: &str, cut: &Truncation) -> usize {
     let asked = Cell::new(0);
     let query = ours.query("how many people live in berlin").expect("a query");
     let keep_going = || {
@@ -256,7 +256,7 @@ fn what_is_read_of_a_text_is_bounded_by_the_window() {
                     (LongDocuments::Truncate, Some(u32::MAX), 512),
                     (LongDocuments::MaxPassage { windows: 4 }, None, 2048),
                 ] {
-                    let cut = Cut { max_length: None, max_document, side, long_documents };
+                    let cut = Truncation { max_length: None, max_document, side, long_documents };
                     let read = segments(&family.ours, &text, &cut);
                     let most = 2 + wanted * BYTES_PER_TOKEN / segment;
                     assert!(read <= most, "{}, {name}, {cut:?}: {read} segments, not {most}", family.name);
@@ -272,7 +272,7 @@ fn a_query_is_bounded_as_documents_are() {
         for family in &*FAMILIES {
             let query = family.ours.query(&text).expect("a query");
             assert!(query.ids.len() <= 768, "{}, {name}: {} ids", family.name, query.ids.len());
-            let fitted = family.ours.pair(&query, "a short document", &Cut::MODEL).expect("ids");
+            let fitted = family.ours.pair(&query, "a short document", &Truncation::MODEL).expect("ids");
             assert!(fitted.windows[0].len() <= 512);
             let is_blank = family.whole(&text.chars().take(300).collect::<String>()).is_empty();
             assert!(fitted.cut || is_blank, "{}, {name}: a query that was cut says so", family.name);
@@ -315,7 +315,7 @@ fn blanks_are_passed_over_however_many_there_are() {
 fn reading_stops_when_nobody_waits_any_more() {
     let family = &FAMILIES[0];
     let query = family.ours.query("a query").expect("a query");
-    let windows = Cut { long_documents: LongDocuments::MaxPassage { windows: 64 }, ..Cut::MODEL };
+    let windows = Truncation { long_documents: LongDocuments::MaxPassage { windows: 64 }, ..Truncation::MODEL };
     let text = "北京".repeat(300_000);
     for patience in [0, 1, 3] {
         let asked = Cell::new(0);
@@ -333,7 +333,7 @@ fn a_pair_that_must_not_be_cut_is_refused_without_its_rest() {
     let family = &FAMILIES[0];
     let query = family.ours.query("a query").expect("a query");
     for (name, text) in hostile(1 << 20) {
-        match family.ours.whole_pair(&query, &text, &Cut::MODEL) {
+        match family.ours.whole_pair(&query, &text, &Truncation::MODEL) {
             Err(EncodeError::TooLong { tokens, limit: 512 }) => assert!(tokens > 512, "{name}: {tokens}"),
             other => assert!(
                 other.is_ok() && family.whole(&text.chars().take(2500).collect::<String>()).is_empty(),
@@ -342,7 +342,7 @@ fn a_pair_that_must_not_be_cut_is_refused_without_its_rest() {
         }
     }
     let fits = "word ".repeat(400);
-    assert!(family.ours.whole_pair(&query, &fits, &Cut::MODEL).is_ok());
+    assert!(family.ours.whole_pair(&query, &fits, &Truncation::MODEL).is_ok());
 }
 
 // Case B8.
@@ -350,7 +350,7 @@ fn a_pair_that_must_not_be_cut_is_refused_without_its_rest() {
 fn two_documents_stay_apart_beside_a_query_of_any_length() {
     for family in &*FAMILIES {
         for (length, queries) in [(512, 380..700_usize), (64, 0..120), (16, 0..40), (9, 0..40)] {
-            let cut = Cut { max_length: Some(length), ..Cut::MODEL };
+            let cut = Truncation { max_length: Some(length), ..Truncation::MODEL };
             let mut kept_before = None;
             let all = family.whole(&"word ".repeat(700));
             let document = "e f ".repeat(600);
@@ -377,7 +377,7 @@ fn special_tokens_spelled_in_a_text_are_those_tokens_as_in_the_library() {
             for text in [format!("a {special} b"), format!("a{special}{special}b"), special.to_owned()] {
                 let query = family.ours.query(&text).expect("a query");
                 assert_eq!(query.ids[..], family.whole(&text), "{} {text}", family.name);
-                let fitted = family.ours.pair(&query, &text, &Cut::MODEL).expect("ids");
+                let fitted = family.ours.pair(&query, &text, &Truncation::MODEL).expect("ids");
                 let pair = family.library_pair(&text);
                 assert_eq!(fitted.windows[0].ids(), pair, "{} {text}", family.name);
             }

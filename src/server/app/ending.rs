@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use rescored_cache::keeper::{Ending, Keeper};
+use rescored_cache::snapshot_writer::{Ending, SnapshotWriter};
 
 use super::AppError;
 use crate::http::{self, Stop};
@@ -14,7 +14,7 @@ const LAST_OF_DRAIN: Duration = Duration::from_secs(1);
 
 /// Finishes what was accepted within the grace period but for the part of it that the end of everything else takes, and
 /// tells what was given up, if anything was. A client that does not read its answer is not waited for any longer.
-pub(super) async fn requests(server: &Stop, drain: Duration) -> Option<http::Cut> {
+pub(super) async fn requests(server: &Stop, drain: Duration) -> Option<http::Interrupted> {
     let patience = drain.saturating_sub((drain / 10).min(LAST_OF_DRAIN));
     if tokio::time::timeout(patience, server.gracefully()).await.is_ok() {
         return None;
@@ -34,16 +34,16 @@ pub(super) async fn requests(server: &Stop, drain: Duration) -> Option<http::Cut
 const LEAST_FOR_SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// Has the last snapshot written within what is left of the grace period.
-pub(super) fn snapshot(keeper: Option<&Keeper>, until: Instant) -> Result<(), AppError> {
+pub(super) fn snapshot(snapshot_writer: Option<&SnapshotWriter>, until: Instant) -> Result<(), AppError> {
     let patience = until.saturating_duration_since(Instant::now()).max(LEAST_FOR_SNAPSHOT);
-    let Some(keeper) = keeper else { return Ok(()) };
-    let why = match keeper.finish(patience) {
+    let Some(snapshot_writer) = snapshot_writer else { return Ok(()) };
+    let why = match snapshot_writer.finish(patience) {
         // That another process keeps the file was told when it was found out, and is told in `/info`.
         Ending::Written | Ending::Locked => return Ok(()),
         Ending::Failed { why } => why,
         Ending::Late => "its file system took longer than was left of RESCORED_DRAIN".to_owned(),
     };
-    let path = keeper.path().to_owned();
+    let path = snapshot_writer.path().to_owned();
     tracing::error!(path = %path.display(), why, "the last snapshot is not written");
     Err(AppError::Snapshot { path, why })
 }

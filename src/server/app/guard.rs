@@ -32,12 +32,12 @@ impl Guard {
     /// When the system gives no thread.
     pub fn start(repository: &Arc<Repository>, health: &Arc<Health>) -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
-        let (told, repository, lost) = (Arc::clone(&over), Arc::clone(repository), Arc::clone(health));
+        let (stopped, repository, lost) = (Arc::clone(&over), Arc::clone(repository), Arc::clone(health));
         let thread = std::thread::Builder::new().name("device-guard".to_owned()).spawn(move || {
-            while !told.load(Ordering::Acquire) {
-                // What keeps a move from being made is told by the repository itself; the next loss is another try.
+            while !stopped.load(Ordering::Acquire) {
+                // What keeps a move from being made is reported by the repository itself; the next loss is another try.
                 if lost.wait_for_loss(LOOK_EVERY) && repository.move_to_cpu().is_err() {
-                    rest(&told);
+                    rest(&stopped);
                 }
             }
         })?;

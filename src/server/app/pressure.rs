@@ -1,13 +1,13 @@
 //! Memory against the limit that the system sets: what is given up first when it runs short.
 //!
-//! Owns the ladder. In this order, and back again: half of the score cache is given up, new work is refused (cached scores
-//! are still served), new connections are left waiting. [`Ladder`] is pure; where the numbers come from is below it. It
-//! must not know how anything is given up.
+//! Owns the levels of memory pressure. In this order, and back again: half of the score cache is given up, new work is
+//! refused (cached scores are still served), new connections are left waiting. [`PressureController`] is pure; where
+//! the numbers come from is below it. It must not know how anything is given up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Steps of the ladder, by the share of the limit in use, in percent.
+/// Levels of memory pressure, by the share of the limit in use, in percent.
 const SHRINK: u64 = 85;
 const SHED: u64 = 92;
 const REFUSE: u64 = 97;
@@ -20,7 +20,7 @@ const LOOKS_BETWEEN: u32 = 100;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Pressure {
+pub(super) enum PressureLevel {
     /// There is enough.
     #[default]
     None,
@@ -32,8 +32,8 @@ pub(super) enum Pressure {
     Refuse,
 }
 
-impl Pressure {
-    /// Its step on the ladder: 0 for none.
+impl PressureLevel {
+    /// Its number: 0 for none.
     pub(super) const fn step(self) -> u8 {
         match self {
             Self::None => 0,
@@ -52,27 +52,27 @@ impl Pressure {
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
-    pub(super) pressure: Pressure,
+    pub(super) pressure: PressureLevel,
     /// Half of the caches is to be given up now.
     pub(super) shrink: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Ladder {
-    pressure: Pressure,
+pub(super) struct PressureController {
+    pressure: PressureLevel,
     since_shrinking: Option<u32>,
 }
 
-impl Ladder {
+impl PressureController {
     /// Looks at how much is in use.
     pub(super) fn look(&mut self, used: u64, limit: u64) -> Steps {
         let percent = used.saturating_mul(100) / limit.max(1);
         let at = |percent: u64| match percent {
-            REFUSE.. => Pressure::Refuse,
-            SHED.. => Pressure::Shed,
-            SHRINK.. => Pressure::Shrink,
-            _ => Pressure::None,
+            REFUSE.. => PressureLevel::Refuse,
+            SHED.. => PressureLevel::Shed,
+            SHRINK.. => PressureLevel::Shrink,
+            _ => PressureLevel::None,
         };
         // Up at once, down only when use is well below.
         let (up, down) = (at(percent), at(percent + BACK));
@@ -82,7 +82,7 @@ impl Ladder {
             self.pressure = down;
         }
         let due = self.since_shrinking.is_none_or(|looks| looks >= LOOKS_BETWEEN);
-        let shrink = self.pressure.reaches(Pressure::Shrink) && due;
+        let shrink = self.pressure.reaches(PressureLevel::Shrink) && due;
         self.since_shrinking = if shrink { Some(1) } else { self.since_shrinking.map(|looks| looks.saturating_add(1)) };
         Steps { pressure: self.pressure, shrink }
     }
@@ -90,7 +90,7 @@ impl Ladder {
 
 /// Memory in use and its limit.
 #[derive(Clone, Debug)]
-pub(super) struct Gauge {
+pub(super) struct MemoryMonitor {
     limit: u64,
     /// Where the cgroup keeps its numbers, when its limit is the one in force.
     cgroup: Option<Cgroup>,
@@ -106,7 +106,7 @@ struct Cgroup {
     reclaimable: &'static str,
 }
 
-impl Gauge {
+impl MemoryMonitor {
     /// Watches against `limit`, or against the cgroup's; `None` when there is neither.
     pub(super) fn new(limit: Option<u64>) -> Option<Self> {
         match limit {
@@ -131,8 +131,8 @@ impl Gauge {
 
 /// Bytes that this process may still take before its control group's limit; `None` where there is none.
 pub fn headroom() -> Option<u64> {
-    let gauge = Gauge::new(None)?;
-    Some(gauge.limit().saturating_sub(gauge.used()?))
+    let monitor = MemoryMonitor::new(None)?;
+    Some(monitor.limit().saturating_sub(monitor.used()?))
 }
 
 /// Resident memory of this process.
@@ -208,30 +208,30 @@ mod tests {
 
     #[test]
     fn steps_are_climbed_at_once_and_left_when_use_is_well_below() {
-        let mut ladder = Ladder::default();
+        let mut controller = PressureController::default();
         let story = [
-            (50, Pressure::None, "enough"),
-            (85, Pressure::Shrink, "caches first"),
-            (92, Pressure::Shed, "then new work"),
-            (97, Pressure::Refuse, "then new connections"),
-            (94, Pressure::Refuse, "not well below yet"),
-            (92, Pressure::Shed, "connections again"),
-            (89, Pressure::Shed, "not well below yet"),
-            (87, Pressure::Shrink, "work again"),
-            (82, Pressure::Shrink, "not well below yet"),
-            (80, Pressure::None, "enough again"),
-            (99, Pressure::Refuse, "all at once"),
+            (50, PressureLevel::None, "enough"),
+            (85, PressureLevel::Shrink, "caches first"),
+            (92, PressureLevel::Shed, "then new work"),
+            (97, PressureLevel::Refuse, "then new connections"),
+            (94, PressureLevel::Refuse, "not well below yet"),
+            (92, PressureLevel::Shed, "connections again"),
+            (89, PressureLevel::Shed, "not well below yet"),
+            (87, PressureLevel::Shrink, "work again"),
+            (82, PressureLevel::Shrink, "not well below yet"),
+            (80, PressureLevel::None, "enough again"),
+            (99, PressureLevel::Refuse, "all at once"),
         ];
         for (percent, pressure, why) in story {
-            assert_eq!(ladder.look(percent, 100).pressure, pressure, "{percent}: {why}");
+            assert_eq!(controller.look(percent, 100).pressure, pressure, "{percent}: {why}");
         }
     }
 
     #[test]
     fn caches_are_halved_once_and_again_only_after_a_while() {
-        let mut ladder = Ladder::default();
-        assert!(!ladder.look(10, 100).shrink);
-        let shrinkings = (0..250).filter(|_| ladder.look(90, 100).shrink).count();
+        let mut controller = PressureController::default();
+        assert!(!controller.look(10, 100).shrink);
+        let shrinkings = (0..250).filter(|_| controller.look(90, 100).shrink).count();
         assert_eq!(shrinkings, 3);
     }
 
@@ -263,8 +263,8 @@ mod tests {
 
     #[test]
     fn a_limit_of_ones_own_is_watched_by_resident_memory() {
-        let gauge = Gauge::new(Some(1 << 30)).unwrap();
-        assert_eq!(gauge.limit(), 1 << 30);
-        assert!(gauge.used().is_some_and(|used| used > 1 << 20), "{:?}", gauge.used());
+        let monitor = MemoryMonitor::new(Some(1 << 30)).unwrap();
+        assert_eq!(monitor.limit(), 1 << 30);
+        assert!(monitor.used().is_some_and(|used| used > 1 << 20), "{:?}", monitor.used());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use rescored_process::health::Readiness;
 
 use super::Core;
-use super::pressure::{self, Gauge};
+use super::pressure::{self, MemoryMonitor};
 use super::sizing::{self, Room, Taken};
 use crate::config::Config;
 use crate::rerank::Generation;
@@ -29,8 +29,9 @@ pub(super) struct Sizer {
 
 impl Sizer {
     /// Sizes the budget as set, or for now as if models took half of the memory.
-    pub(super) fn new(core: &Core, config: &Config, gauge: Option<&Gauge>) -> Self {
-        let room = gauge.map(|gauge| Room::Limited(gauge.limit())).or_else(|| pressure::machine().map(Room::Machine));
+    pub(super) fn new(core: &Core, config: &Config, monitor: Option<&MemoryMonitor>) -> Self {
+        let room =
+            monitor.map(|monitor| Room::Limited(monitor.limit())).or_else(|| pressure::machine().map(Room::Machine));
         let (cache, connections) = (super::cache_bytes(config), super::connections(config) as u64);
         let half = |bytes: u64| Taken { resident: bytes / 2, cache, connections };
         let bytes = config.memory_budget.or_else(|| match room? {

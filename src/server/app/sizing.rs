@@ -18,7 +18,8 @@ const CONNECTIONS_SHARE: u64 = 16;
 /// The share of the limit that the cache takes by default, at most: one of so many.
 const CACHE_SHARE: u64 = 8;
 
-/// The least budget: a request of a thousand documents fits. Where even that is not left, the ladder of `pressure` acts.
+/// The least budget: a request of a thousand documents fits. Where even that is not left, the levels of memory pressure
+/// act.
 const LEAST_BUDGET: u64 = 16 << 20;
 
 /// Of a machine that sets no limit, requests may take one part of so many: others live there.

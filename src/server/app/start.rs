@@ -1,26 +1,27 @@
 //! From threads that begin to load models to a process that is ready.
 //!
 //! Owns what a model must have done before anybody is answered by it: run once on every worker, and proved itself as new
-//! files do while the process serves. A model that fails ends the start; one that takes long is told by readiness, and
-//! waited for. It must not know how a model is loaded, or what it is to score.
+//! files do while the process serves. A model that fails ends the start; one that takes long is reported by readiness,
+//! and waited for. It must not know how a model is loaded, or what it is to score.
 
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rescored_cache::keeper::Keeper;
+use rescored_cache::snapshot_writer::SnapshotWriter;
 use rescored_engine::StartError;
 use rescored_process::health::Health;
 use rescored_runtime as model;
 
 use super::{AppError, Core, memory};
-use crate::repository::{proof, told};
+use crate::repository::{error_chain, proof};
 use crate::rerank::{Generation, Reranker};
 
 /// How long readiness waits for the snapshot at most. Reading begins with the process, beside the models, and takes less
 /// time than they do: scores are found as soon as they are read, and the first tier takes them over afterwards
-/// (`src/cache/arriving.rs`). So this waits only where a disk is slow; past it the process is ready, and reading goes on.
+/// (`src/cache/restoring.rs`). So this waits only where a disk is slow; past it the process is ready, and reading goes
+/// on.
 const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -34,13 +35,17 @@ pub(super) struct Start {
 
 impl Start {
     /// Resolves only when a model fails; a process that is warm goes on until it is stopped.
-    pub(super) async fn warm_up(self, core: &Core, keeper: Option<Arc<Keeper>>) -> Result<(), AppError> {
+    pub(super) async fn warm_up(
+        self,
+        core: &Core,
+        snapshot_writer: Option<Arc<SnapshotWriter>>,
+    ) -> Result<(), AppError> {
         let (reranker, health) = (Arc::clone(&core.reranker), Arc::clone(&core.health));
         let started = Instant::now();
         let wait = move || {
             self.wait_for_models((&reranker, &health), started)?;
             // So that the first request is answered from what the process before this one knew.
-            if keeper.is_some_and(|keeper| !keeper.wait_until_loaded(PATIENCE_TO_LOAD)) {
+            if snapshot_writer.is_some_and(|snapshot_writer| !snapshot_writer.wait_until_loaded(PATIENCE_TO_LOAD)) {
                 tracing::warn!("the snapshot is still being read; ready without it");
             }
             Ok::<_, AppError>(())
@@ -48,7 +53,7 @@ impl Start {
         let waited = tokio::task::spawn_blocking(wait).await;
         let warm = waited.map_err(io::Error::other)?;
         if let Err(error) = &warm {
-            core.health.set_trouble(told(error));
+            core.health.set_trouble(error_chain(error));
         }
         warm?;
         memory::give_back();

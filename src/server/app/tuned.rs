@@ -44,7 +44,7 @@ pub(super) fn decide(config: &Config, models: &[Model]) -> Decided {
 
 /// The file beside the default model; what keeps it from being used, in words.
 fn read(config: &Config) -> Result<Option<Tuned>, String> {
-    // A model that cannot be opened is told where it is opened.
+    // A model that cannot be opened is reported where it is opened.
     let Some(manifest) = config.model.ids.first().and_then(|id| Manifest::open(&config.model.dir, id).ok()) else {
         return Ok(None);
     };

@@ -12,13 +12,13 @@ const SHOWN: usize = 80;
 /// Everything that is wrong with a configuration; its text is one line a fault.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigError {
-    faults: Vec<Fault>,
+    faults: Vec<SettingError>,
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum SettingError {
     /// A value that its variable does not take.
     #[error("{name}: {given} {problem}; valid: {valid}{}", hint_tail(hint))]
     Value {
@@ -100,12 +100,12 @@ pub struct Shown(String);
 
 impl ConfigError {
     /// Wraps the faults of one configuration; `None` when there are none.
-    pub(super) fn of(faults: Vec<Fault>) -> Option<Self> {
+    pub(super) fn of(faults: Vec<SettingError>) -> Option<Self> {
         (!faults.is_empty()).then_some(Self { faults })
     }
 
     /// Every fault, in the order found.
-    pub fn faults(&self) -> &[Fault] {
+    pub fn faults(&self) -> &[SettingError] {
         &self.faults
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::PREFIX;
-use super::error::{Fault, Shown};
+use super::error::{SettingError, Shown};
 use super::settings::{self, Describe};
 
 /// How alike (0 to 1) a name must be to be suggested: a swapped or missing letter, another ending.
@@ -17,7 +17,7 @@ pub(super) struct Gathered {
     /// Known full names with their trimmed, non-empty values.
     pub(super) given: BTreeMap<&'static str, String>,
     /// What was wrong on the way.
-    pub(super) faults: Vec<Fault>,
+    pub(super) faults: Vec<SettingError>,
 }
 
 /// Keeps what is ours; whatever begins like ours and is not is a fault.
@@ -32,11 +32,11 @@ pub(super) fn gather(vars: impl Iterator<Item = (OsString, OsString)>) -> Gather
             (None, _) => gathered.faults.push(unknown(&name)),
             (Some(row), Err(bytes)) => {
                 let given = row.secrecy().show(&bytes.to_string_lossy());
-                gathered.faults.push(Fault::NotUtf8 { name: row.name(), given });
+                gathered.faults.push(SettingError::NotUtf8 { name: row.name(), given });
             }
             (Some(row), Ok(text)) => {
                 if gathered.given.insert(row.name(), text.trim().to_owned()).is_some() {
-                    gathered.faults.push(Fault::Twice { name: row.name() });
+                    gathered.faults.push(SettingError::Twice { name: row.name() });
                 }
             }
         }
@@ -54,7 +54,7 @@ fn is_blank(value: &OsStr) -> bool {
     value.to_str().is_some_and(|text| text.trim().is_empty())
 }
 
-fn unknown(name: &str) -> Fault {
+fn unknown(name: &str) -> SettingError {
     let alike = |row: &dyn Describe| {
         let (theirs, ours) = (name.to_ascii_uppercase(), row.name());
         let (theirs, ours) = (theirs.trim_start_matches(PREFIX), ours.trim_start_matches(PREFIX));
@@ -65,7 +65,7 @@ fn unknown(name: &str) -> Fault {
         Some((likeness, meant)) if likeness >= ALIKE => format!("did you mean {meant}?"),
         _ => "CONFIG.md lists every variable".to_owned(),
     };
-    Fault::Unknown { name: Shown::bare(name), hint }
+    SettingError::Unknown { name: Shown::bare(name), hint }
 }
 
 /// Kubernetes injects the addresses of a namespace's services into every pod: a service called `rescored`, or

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::error::{ConfigError, Fault};
+use super::error::{ConfigError, SettingError};
 use super::kind::{Kind, Or};
 use super::settings::Row;
 
@@ -32,17 +32,17 @@ pub enum Origin {
 
 /// Turns raw texts into values; a text that is wrong counts as a fault and yields the default, so that reading goes on.
 pub(super) struct Reader {
-    faults: Vec<Fault>,
+    faults: Vec<SettingError>,
     effective: Vec<Effective>,
 }
 
 impl Reader {
-    pub(super) fn new(faults: Vec<Fault>) -> Self {
+    pub(super) fn new(faults: Vec<SettingError>) -> Self {
         Self { faults, effective: Vec::new() }
     }
 
     /// Records a fault found elsewhere.
-    pub(super) fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: SettingError) {
         self.faults.push(fault);
     }
 
@@ -65,14 +65,14 @@ impl Reader {
     /// Whether nothing was wrong with a variable so far.
     pub(super) fn understood(&self, name: &str) -> bool {
         !self.faults.iter().any(|fault| match fault {
-            Fault::Value { name: wrong, .. } | Fault::NotUtf8 { name: wrong, .. } | Fault::Twice { name: wrong } => {
-                *wrong == name
-            }
-            Fault::Unknown { .. }
-            | Fault::Conflict { .. }
-            | Fault::Lacking { .. }
-            | Fault::Stranger { .. }
-            | Fault::Unreadable(_) => false,
+            SettingError::Value { name: wrong, .. }
+            | SettingError::NotUtf8 { name: wrong, .. }
+            | SettingError::Twice { name: wrong } => *wrong == name,
+            SettingError::Unknown { .. }
+            | SettingError::Conflict { .. }
+            | SettingError::Lacking { .. }
+            | SettingError::Stranger { .. }
+            | SettingError::Unreadable(_) => false,
         })
     }
 

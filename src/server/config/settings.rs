@@ -7,9 +7,9 @@ use std::time::Duration;
 use rescored_core::domain::{EmptyDocuments, LongDocuments};
 use rescored_engine::options::Pinning;
 use rescored_process::telemetry::options::Format;
-use rescored_runtime::options::{DeviceLoss, Graphs, Kind as Runs, Precision, Provider, Shapes, Units};
+use rescored_runtime::options::{ComputeUnits, DeviceLoss, Graphs, Kind as Runs, Precision, Provider, Shapes};
 
-use super::error::{Fault, Shown};
+use super::error::{SettingError, Shown};
 use super::kind::{
     Address, Addresses, Bytes, Count, Endpoint, Filter, Hosts, Ids, Kind, Mode, Numbers, Or, Origins, Path, Period,
     Weights, Words, Wrong,
@@ -154,8 +154,8 @@ table! {
          or a fifth of the room; beyond that the query is cut; a model's own limit lowers it.";
     SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
         "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
-    COREML_UNITS: Words<Units>, Open, "all", Words { of: &[
-        ("all", Units::All), ("ane", Units::Ane), ("gpu", Units::Gpu), ("cpu", Units::Cpu),
+    COREML_UNITS: Words<ComputeUnits>, Open, "all", Words { of: &[
+        ("all", ComputeUnits::All), ("ane", ComputeUnits::Ane), ("gpu", ComputeUnits::Gpu), ("cpu", ComputeUnits::Cpu),
     ] },
         "The compute units of an Apple device that may run a model: `all` measures every set of them and the CPU, and takes \
          the fastest for each shape; a named one is used alone, and the CPU only where it fails or gives wrong scores.";
@@ -279,14 +279,20 @@ impl<K: Kind> Row<K> {
     }
 
     /// The fault of a text that this row does not take.
-    pub(super) fn fault(&self, text: &str, wrong: Wrong) -> Fault {
+    pub(super) fn fault(&self, text: &str, wrong: Wrong) -> SettingError {
         let given = self.secrecy.show(text);
         // A parser's sentence may repeat parts of the text.
         let wrong = match self.secrecy {
             Secrecy::Open => wrong,
             Secrecy::Secret => Wrong::new("was not understood"),
         };
-        Fault::Value { name: self.name, given, problem: wrong.problem, valid: self.kind.values(), hint: wrong.hint }
+        SettingError::Value {
+            name: self.name,
+            given,
+            problem: wrong.problem,
+            valid: self.kind.values(),
+            hint: wrong.hint,
+        }
     }
 }
 

@@ -449,9 +449,9 @@ fn the_host_has_a_core() {
 
 #[test]
 fn a_key_without_a_certificate_is_a_fault_and_a_certificate_may_hold_its_key() {
-    let told = faults(&[("RESCORED_TLS_KEY", "/run/key.pem")]);
+    let reported = faults(&[("RESCORED_TLS_KEY", "/run/key.pem")]);
     assert_eq!(
-        told,
+        reported,
         ["RESCORED_TLS_CERT: is not set, and RESCORED_TLS_KEY is of no use without it; set both or neither"]
     );
     let tls = read(&[("RESCORED_TLS_CERT", "/run/all.pem")]).expect("enough").http.exposure.tls.expect("TLS");

@@ -28,9 +28,9 @@ use actix_web::{FromRequest, HttpResponse, web};
 
 use self::names::{Authority, Host, HostName, Origin, is_below};
 use super::answer;
-use super::error::{Refusal, printable};
+use super::error::{ApiError, printable};
 use super::options::Listen;
-use super::server::Shared;
+use super::server::AppState;
 
 /// Names that nobody can register: those below them are given by the host, the container runtime or the cluster.
 const PRIVATE: [&str; 5] = ["localhost", "internal", "home.arpa", "svc", "cluster.local"];
@@ -176,10 +176,10 @@ pub(super) async fn check(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let (access, headers) = (&shared.access, request.headers());
+    let (access, headers) = (&state.access, request.headers());
     let listed = access.listed(headers);
     let asks_beforehand = request.method() == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
@@ -188,12 +188,12 @@ pub(super) async fn check(
         Ok(())
     } else {
         let arrival = request.conn_data::<Arrival>().copied().unwrap_or(Arrival::Tcp(None));
-        let is_known = shared.keys.are_asked_for() && shared.keys.admit(headers).is_ok();
+        let is_known = state.keys.are_asked_for() && state.keys.admit(headers).is_ok();
         access.admit((headers, request.uri()), is_known, arrival)
     };
     let mut response = match outcome {
         Err(foreign) => {
-            let refusal = Refusal::Foreign { header: foreign.header, value: foreign.value, setting: foreign.setting };
+            let refusal = ApiError::Foreign { header: foreign.header, value: foreign.value, setting: foreign.setting };
             refused(&mut request, refusal).await
         }
         Ok(()) if asks_beforehand && listed.is_some() => {
@@ -202,7 +202,7 @@ pub(super) async fn check(
         }
         Ok(()) => next.call(request).await?.map_into_boxed_body(),
     };
-    if !shared.access.origins.is_empty() {
+    if !state.access.origins.is_empty() {
         let headers = response.headers_mut();
         headers.append(header::VARY, HeaderValue::from_static("origin"));
         if let Some(origin) = listed {
@@ -214,7 +214,7 @@ pub(super) async fn check(
 }
 
 /// The one error body, once what is left of the request's was read.
-async fn refused(request: &mut ServiceRequest, refusal: Refusal) -> ServiceResponse<BoxBody> {
+async fn refused(request: &mut ServiceRequest, refusal: ApiError) -> ServiceResponse<BoxBody> {
     let (parts, payload) = request.parts_mut();
     let parts = parts.clone();
     let response = match web::Payload::from_request(&parts, payload).await {
@@ -330,9 +330,9 @@ mod tests {
             assert_eq!(asks(&plain, &[("host", foreign)], false, Arrival::Unix), Ok(()), "{foreign} by a UNIX socket");
         }
         assert_eq!(asks(&plain, &[], false, HERE), Ok(()), "HTTP/1.0 has requests without a host");
-        let told = access(&["search.example", "*.internal.example"], &[]);
+        let configured = access(&["search.example", "*.internal.example"], &[]);
         for ours in ["search.example:443", "a.internal.example"] {
-            assert_eq!(asks(&told, &[("host", ours)], false, HERE), Ok(()), "{ours}");
+            assert_eq!(asks(&configured, &[("host", ours)], false, HERE), Ok(()), "{ours}");
         }
         assert_eq!(asks(&access(&["*"], &[]), &[("host", "any.example")], false, HERE), Ok(()));
     }
@@ -385,11 +385,11 @@ mod tests {
         let evil = [host, ("origin", "https://evil.example")];
         assert_eq!(asks(&plain, &evil, true, HERE), Err("origin"), "a key is no leave for a page");
         assert_eq!(asks(&plain, &evil, false, Arrival::Unix), Err("origin"), "nor is a proxy before a UNIX socket");
-        let told = access(&[], &["https://search.example"]);
+        let configured = access(&[], &["https://search.example"]);
         let allowed = [host, ("origin", "https://search.example:443"), ("sec-fetch-site", "cross-site")];
-        assert_eq!(asks(&told, &allowed, false, HERE), Ok(()));
+        assert_eq!(asks(&configured, &allowed, false, HERE), Ok(()));
         assert_eq!(
-            asks(&told, &[host, ("origin", "http://search.example")], false, HERE),
+            asks(&configured, &[host, ("origin", "http://search.example")], false, HERE),
             Err("origin"),
             "another scheme"
         );

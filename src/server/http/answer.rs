@@ -1,6 +1,6 @@
 //! The way of one request: limits, reading, scoring, printing, headers, one log line, metrics.
 //!
-//! Owns that order for every face. It must not know any dialect, or how scores are made.
+//! Owns that order for every dialect. It must not know what any dialect looks like, or how scores are made.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
-use rescored_core::domain::{Cut, LongDocuments, ModelCard, Priority, Texts};
+use rescored_core::domain::{LongDocuments, ModelCard, Priority, Texts, Truncation};
 use rescored_core::json::unread::Unread;
 use rescored_process::budget::Reservation;
 use rescored_process::health::Readiness;
@@ -17,9 +17,9 @@ use rescored_process::telemetry::traces::Trace;
 
 use super::body::Body;
 use super::caught::caught;
-use super::error::{Refusal, Reject};
-use super::face::{Call, Face, Partial, Reply};
-use super::server::Shared;
+use super::dialect::{Dialect, Partial, RerankRequest, RerankResponse};
+use super::error::{ApiError, RequestError};
+use super::server::AppState;
 use super::timing::{Laps, Parts};
 use super::wire::lenient::Millis;
 use super::{body, cost, outgoing, request_id, spans, wire};
@@ -35,11 +35,11 @@ pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 /// Cut documents whose indexes a header tells; `X-Rescored-Truncated` counts all.
 const CUT_TOLD: usize = 100;
 
-/// What is told of one request when it is over.
+/// What is reported about one request when it is over.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: String,
-    pub(super) face: &'static str,
+    pub(super) dialect: &'static str,
     /// The path's pattern, of requests for scores.
     pub(super) route: String,
     pub(super) model: String,
@@ -75,141 +75,145 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Answers a request to one of the faces.
-pub(super) async fn face(face: &'static Face, request: HttpRequest, mut payload: Payload) -> HttpResponse {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
-        return Refusal::Internal.response();
+/// Answers a request to one of the dialects.
+pub(super) async fn dialect(dialect: &'static Dialect, request: HttpRequest, mut payload: Payload) -> HttpResponse {
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return ApiError::Internal.response();
     };
-    let _in_flight = InFlight::enter(&shared.metrics);
-    let mut record = Record::of_scores(face.name, &request, &shared);
-    let outcome = caught(scored(face, &request, &mut payload, &mut record)).await.unwrap_or(Err(Refusal::Internal));
+    let _in_flight = InFlight::enter(&state.metrics);
+    let mut record = Record::of_scores(dialect.name, &request, &state);
+    let outcome = caught(scored(dialect, &request, &mut payload, &mut record)).await.unwrap_or(Err(ApiError::Internal));
     let begun = record.laps.begun;
-    let response = record.finish(outcome, &shared.metrics);
-    shared.live.count(response.status(), begun.elapsed());
+    let response = record.finish(outcome, &state.metrics);
+    state.live.count(response.status(), begun.elapsed());
     outgoing::after((response, &request), payload).await
 }
 
-/// Answers a request that no face is asked for: an operation, or a refusal.
+/// Answers a request that no dialect is asked for: an operation, or a refusal.
 pub(super) async fn plain(
     name: &'static str,
     (request, payload): (HttpRequest, Payload),
-    outcome: impl Fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
+    outcome: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
-    let Some(shared) = request.app_data::<web::Data<Shared>>() else {
-        return Refusal::Internal.response();
+    let Some(state) = request.app_data::<web::Data<AppState>>() else {
+        return ApiError::Internal.response();
     };
     let record = Record::new(name, request.headers());
-    let outcome = caught(async { outcome(shared, &request) }).await.unwrap_or(Err(Refusal::Internal));
-    let response = record.finish(outcome, &shared.metrics);
+    let outcome = caught(async { outcome(state, &request) }).await.unwrap_or(Err(ApiError::Internal));
+    let response = record.finish(outcome, &state.metrics);
     outgoing::after((response, &request), payload).await
 }
 
 async fn scored(
-    face: &'static Face,
+    dialect: &'static Dialect,
     request: &HttpRequest,
     payload: &mut Payload,
     record: &mut Record,
-) -> Result<HttpResponse, Refusal> {
-    let shared = request.app_data::<web::Data<Shared>>().ok_or(Refusal::Internal)?;
-    shared.keys.admit(request.headers())?;
-    admit(shared.health.readiness())?;
+) -> Result<HttpResponse, ApiError> {
+    let state = request.app_data::<web::Data<AppState>>().ok_or(ApiError::Internal)?;
+    state.keys.admit(request.headers())?;
+    admit(state.health.readiness())?;
     let header_timeout = header_timeout(request.headers())?;
-    let patience = header_timeout.unwrap_or(shared.deadline);
-    let terms = shared.body(patience, body::Reading::Copied);
+    let patience = header_timeout.unwrap_or(state.deadline);
+    let terms = state.body(patience, body::Reading::Copied);
     let Body { bytes, mut memory } = body::collect(request, payload, terms).await?;
     let large = bytes.len() > INLINE_BYTES;
     // Texts are borrowed from a small body; a large one goes once it is read.
     let (small, mut spare) = (if large { Bytes::new() } else { bytes.clone() }, Vec::new());
-    let mut call = if large {
-        read_elsewhere(face, bytes, shared).await?
+    let mut rerank_request = if large {
+        read_elsewhere(dialect, bytes, state).await?
     } else {
-        wire::forgiving(&small, &mut spare, |body| (face.read)(body, shared.scene))?
+        wire::forgiving(&small, &mut spare, |body| (dialect.read)(body, state.limits))?
     };
     if let Some(model) = request.match_info().get("model") {
-        call.model = Some(model.to_owned().into());
+        rerank_request.model = Some(model.to_owned().into());
     }
-    call.timeout = header_timeout.or(call.timeout);
+    rerank_request.timeout = header_timeout.or(rerank_request.timeout);
     record.laps.parsed = Some(Instant::now());
-    record.unread.clone_from(&call.unread);
-    record.fields = (call.missing_fields, call.left_out_fields);
-    shared.admit_unread(&call.unread)?;
-    let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
+    record.unread.clone_from(&rerank_request.unread);
+    record.fields = (rerank_request.missing_fields, rerank_request.left_out_fields);
+    state.admit_unread(&rerank_request.unread)?;
+    let timeout = rerank_request.timeout.unwrap_or(state.deadline).min(LONGEST_TIMEOUT);
     let deadline = record.laps.begun + timeout;
-    let work = cost::of_work(&call.texts);
-    cost::settle(&mut memory, small.len() as u64 + work + cost::of_answer(&call), deadline).await?;
+    let work = cost::of_work(&rerank_request.texts);
+    cost::settle(&mut memory, small.len() as u64 + work + cost::of_answer(&rerank_request), deadline).await?;
     let engines = Arc::new(memory.split(work));
-    let (answer, card) = score(&mut call, (shared, engines), record).await?;
+    let (answer, card) = score(&mut rerank_request, (state, engines), record).await?;
     let id = record.id.clone();
     let begun = Instant::now();
     let body = if large {
-        let call = call.into_owned();
-        let _desk = shared.desks.acquire().await;
-        web::block(move || print(&call, &answer, &card, &id)).await.ok().flatten()
+        let rerank_request = rerank_request.into_owned();
+        let _desk = state.large_body_permits.acquire().await;
+        web::block(move || print(&rerank_request, &answer, &card, &id)).await.ok().flatten()
     } else {
-        print(&call, &answer, &card, &id)
+        print(&rerank_request, &answer, &card, &id)
     };
     record.laps.printed = Some((begun, Instant::now()));
-    let body = outgoing::body(body.ok_or(Refusal::Internal)?, memory);
+    let body = outgoing::body(body.ok_or(ApiError::Internal)?, memory);
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
 }
 
 /// Work is taken while the process is up, even when a worker is missing or a stop was asked for: what arrived on an
 /// open connection is finished.
-pub(super) fn admit(readiness: Readiness) -> Result<(), Refusal> {
+pub(super) fn admit(readiness: Readiness) -> Result<(), ApiError> {
     match readiness {
-        Readiness::Starting => Err(Refusal::NotReady { word: readiness.word() }),
+        Readiness::Starting => Err(ApiError::NotReady { word: readiness.word() }),
         Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
     }
 }
 
 /// Only the beginning of a text enters the model, but some ways of cutting read all of it.
-fn admit_texts(texts: &Texts<'_>, limit: usize) -> Result<(), Reject> {
+fn admit_texts(texts: &Texts<'_>, limit: usize) -> Result<(), RequestError> {
     let queries = texts.queries.iter().enumerate().map(|(at, query)| ("queries", at, query.len()));
     let documents = texts.pairs.iter().enumerate().map(|(at, pair)| ("documents", at, pair.document.len()));
     match queries.chain(documents).find(|(.., bytes)| *bytes > limit) {
-        Some((list, at, found)) => Err(Reject::TextTooLong { field: format!("{list}[{at}]"), found, limit }),
+        Some((list, at, found)) => Err(RequestError::TextTooLong { field: format!("{list}[{at}]"), found, limit }),
         None => Ok(()),
     }
 }
 
-async fn read_elsewhere(face: &'static Face, bytes: Bytes, shared: &Shared) -> Result<Call<'static>, Refusal> {
-    let scene = shared.scene;
-    let _desk = shared.desks.acquire().await;
+async fn read_elsewhere(
+    dialect: &'static Dialect,
+    bytes: Bytes,
+    state: &AppState,
+) -> Result<RerankRequest<'static>, ApiError> {
+    let limits = state.limits;
+    let _desk = state.large_body_permits.acquire().await;
     let read = move || {
         let mut spare = Vec::new();
-        wire::forgiving(&bytes, &mut spare, |body| (face.read)(body, scene)).map(Call::into_owned)
+        wire::forgiving(&bytes, &mut spare, |body| (dialect.read)(body, limits)).map(RerankRequest::into_owned)
     };
-    let call = web::block(read).await;
-    Ok(call.map_err(|_| Refusal::Internal)??)
+    let rerank_request = web::block(read).await;
+    Ok(rerank_request.map_err(|_| ApiError::Internal)??)
 }
 
 async fn score(
-    call: &mut Call<'_>,
-    (shared, memory): (&Shared, Arc<Reservation>),
+    rerank_request: &mut RerankRequest<'_>,
+    (state, memory): (&AppState, Arc<Reservation>),
     record: &mut Record,
-) -> Result<(Answer, ModelCard), Refusal> {
-    record.face = call.dialect.name;
-    record.pairs = call.texts.pairs.len();
-    admit_texts(&call.texts, shared.max_text)?;
-    let now = shared.reranker.now();
-    let card = now.model(call.model.as_deref())?.clone();
+) -> Result<(Answer, ModelCard), ApiError> {
+    record.dialect = rerank_request.format.name;
+    record.pairs = rerank_request.texts.pairs.len();
+    admit_texts(&rerank_request.texts, state.max_text)?;
+    let now = state.reranker.now();
+    let card = now.model(rerank_request.model.as_deref())?.clone();
     record.model.clone_from(&card.id);
-    if call.cut.long_documents == LongDocuments::Truncate && !call.refuse_cut {
-        call.cut.long_documents = shared.long_documents;
+    if rerank_request.cut.long_documents == LongDocuments::Truncate && !rerank_request.refuse_cut {
+        rerank_request.cut.long_documents = state.long_documents;
     }
-    call.cut = within(call.cut, card.max_length);
-    let timeout = call.timeout.unwrap_or(shared.deadline).min(LONGEST_TIMEOUT);
+    rerank_request.cut = within(rerank_request.cut, card.max_length);
+    let timeout = rerank_request.timeout.unwrap_or(state.deadline).min(LONGEST_TIMEOUT);
     let request = Request {
-        model: call.model.as_deref(),
-        texts: &call.texts,
-        cut: call.cut,
-        refuse_cut: call.refuse_cut,
+        model: rerank_request.model.as_deref(),
+        texts: &rerank_request.texts,
+        cut: rerank_request.cut,
+        refuse_cut: rerank_request.refuse_cut,
         deadline: record.laps.begun + timeout,
         priority: Priority::Live,
         memory: Some(memory),
-        empty: shared.leniency.empty_documents,
+        empty: state.leniency.empty_documents,
     };
-    let answer = if call.allow_partial {
+    let answer = if rerank_request.allow_partial {
         now.score_what_it_can(request, &mut record.work).await?
     } else {
         now.score_noting(request, &mut record.work).await?
@@ -221,9 +225,9 @@ async fn score(
 }
 
 /// Bounds that the model's own limit makes void are taken out: they would make another cache key of the same score.
-pub(super) fn within(cut: Cut, max_length: u32) -> Cut {
+pub(super) fn within(cut: Truncation, max_length: u32) -> Truncation {
     let below = |tokens: &u32| *tokens < max_length;
-    Cut { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
+    Truncation { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
 }
 
 /// Which documents were cut, as far as a header tells.
@@ -235,20 +239,20 @@ fn cut_ones(answer: &Answer) -> Vec<usize> {
     all.map(|(index, _)| index).take(CUT_TOLD).collect()
 }
 
-fn print(call: &Call<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option<Vec<u8>> {
-    (call.dialect.write)(&Reply { call, answer, card, id })
+fn print(rerank_request: &RerankRequest<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option<Vec<u8>> {
+    (rerank_request.format.write)(&RerankResponse { request: rerank_request, answer, card, id })
 }
 
 /// The deadline that a caller names in a header.
-pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Reject> {
+pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, RequestError> {
     const NAME: &str = "x-request-timeout-ms";
     let mut found = None;
     for value in headers.get_all(NAME) {
         let Some(Millis(timeout)) = value.to_str().ok().and_then(Millis::parse) else {
-            return Err(Reject::field(NAME, format!("expected {}", Millis::EXPECTED)));
+            return Err(RequestError::field(NAME, format!("expected {}", Millis::EXPECTED)));
         };
         if found.is_some_and(|before| before != timeout) {
-            return Err(Reject::field(NAME, "sent twice with different values; send it once"));
+            return Err(RequestError::field(NAME, "sent twice with different values; send it once"));
         }
         found = Some(timeout);
     }
@@ -256,24 +260,24 @@ pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Re
 }
 
 impl Record {
-    pub(super) fn new(face: &'static str, headers: &HeaderMap) -> Self {
+    pub(super) fn new(dialect: &'static str, headers: &HeaderMap) -> Self {
         let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
         let (stats, partial, work) = (None, None, Stats::default());
         let (model, route, cut) = (String::new(), String::new(), Vec::new());
         let (unread, fields) = (Unread::default(), (0, 0));
         let laps = Laps::begin();
-        Self { id, face, route, model, pairs: 0, stats, partial, work, cut, unread, fields, laps, trace: None }
+        Self { id, dialect, route, model, pairs: 0, stats, partial, work, cut, unread, fields, laps, trace: None }
     }
 
     /// The record of a request for scores, which may be traced.
-    pub(super) fn of_scores(face: &'static str, request: &HttpRequest, shared: &Shared) -> Self {
-        let record = Self::new(face, request.headers());
-        let trace = spans::begin(&shared.traces, request.headers(), record.laps.begun);
+    pub(super) fn of_scores(dialect: &'static str, request: &HttpRequest, state: &AppState) -> Self {
+        let record = Self::new(dialect, request.headers());
+        let trace = spans::begin(&state.traces, request.headers(), record.laps.begun);
         Self { route: request.match_pattern().unwrap_or_default(), trace, ..record }
     }
 
     /// Adds the headers, counts, writes the log line, ends the trace.
-    pub(super) fn finish(mut self, outcome: Result<HttpResponse, Refusal>, metrics: &Metrics) -> HttpResponse {
+    pub(super) fn finish(mut self, outcome: Result<HttpResponse, ApiError>, metrics: &Metrics) -> HttpResponse {
         let refusal = outcome.as_ref().err().cloned();
         let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
         let total = self.laps.begun.elapsed();
@@ -281,10 +285,10 @@ impl Record {
         let status = response.status().as_u16();
         metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
         metrics.requests_warned.inc_by(u64::from(!self.unread.is_empty()));
-        metrics.requests.get_or_create(&metrics::Answered { face: self.face, status }).inc();
+        metrics.requests.get_or_create(&metrics::Answered { face: self.dialect, status }).inc();
         let traced = self.trace.as_ref().map(|trace| metrics::Traced { trace_id: trace.id() });
         let at = traced.is_some().then(SystemTime::now);
-        let latencies = metrics.request_seconds.get_or_create(&metrics::Face { face: self.face });
+        let latencies = metrics.request_seconds.get_or_create(&metrics::Dialect { face: self.dialect });
         latencies.observe(total.as_secs_f64(), traced, at);
         drop(latencies);
         self.log(status, refusal.as_ref(), total);
@@ -347,21 +351,21 @@ impl Record {
         }
     }
 
-    fn log(&self, status: u16, refusal: Option<&Refusal>, total: Duration) {
+    fn log(&self, status: u16, refusal: Option<&ApiError>, total: Duration) {
         let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
         let work = self.stats.unwrap_or_default();
         let parts = Parts::of(&work);
-        let (id, face) = (self.id.as_str(), self.face);
+        let (id, dialect) = (self.id.as_str(), self.dialect);
         let trace = self.trace.as_ref().map(Trace::id);
         let trace = trace.as_deref();
         match refusal {
             None if self.stats.is_none() => {
-                tracing::debug!(request.id = id, face, status, total_ms = millis(total), "answered");
+                tracing::debug!(request.id = id, face = dialect, status, total_ms = millis(total), "answered");
             }
             None => tracing::info!(
                 request.id = id,
                 trace.id = trace,
-                face,
+                face = dialect,
                 model.id = self.model,
                 pairs.count = self.pairs,
                 pairs.cached = work.cached,
@@ -381,9 +385,9 @@ impl Record {
             Some(refusal) => {
                 let (model, pairs, total_ms) = (self.model.as_str(), self.pairs, millis(total));
                 if status >= 500 {
-                    tracing::warn!(request.id = id, trace.id = trace, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::warn!(request.id = id, trace.id = trace, face = dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 } else {
-                    tracing::info!(request.id = id, trace.id = trace, face, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::info!(request.id = id, trace.id = trace, face = dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 }
             }
         }
@@ -396,9 +400,9 @@ mod tests {
 
     #[test]
     fn void_bounds_leave_the_cache_key_alone() {
-        let cut = Cut { max_document: Some(4096), max_length: Some(512), ..Cut::MODEL };
-        assert_eq!(within(cut, 512), Cut::MODEL);
-        let cut = Cut { max_document: Some(100), max_length: Some(511), ..Cut::MODEL };
+        let cut = Truncation { max_document: Some(4096), max_length: Some(512), ..Truncation::MODEL };
+        assert_eq!(within(cut, 512), Truncation::MODEL);
+        let cut = Truncation { max_document: Some(100), max_length: Some(511), ..Truncation::MODEL };
         assert_eq!(within(cut, 512), cut);
     }
 

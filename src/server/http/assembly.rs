@@ -27,7 +27,7 @@ use super::connections::Connections;
 use super::tls::ServerConfig;
 use super::transport::Transport;
 
-/// What a server is told beside its addresses.
+/// What a server is given beside its addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     /// Connection threads.
@@ -71,7 +71,7 @@ pub(super) struct Assembly {
     dispatch: Dispatch,
 }
 
-/// What every dispatcher is told.
+/// What every dispatcher is given.
 #[derive(Clone)]
 struct Dispatch {
     terms: Terms,
@@ -99,26 +99,26 @@ impl Assembly {
         F: Fn() -> App<A> + Clone + Send + 'static,
     {
         let Self { builder, dispatch } = self;
-        let (name, told) = (format!("http {}", listener.local_addr()?), dispatch.clone());
+        let (name, shared_dispatch) = (format!("http {}", listener.local_addr()?), dispatch.clone());
         let builder = match tls {
             None => builder.listen(name, listener, move || {
-                let own = told.clone();
+                let own = shared_dispatch.clone();
                 fn_service(move |io: TcpStream| std::future::ready(Ok::<_, DispatchError>(own.plain(io))))
-                    .and_then(told.service(app()))
+                    .and_then(shared_dispatch.service(app()))
             }),
             Some(mut tls) => {
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 builder.listen(name, listener, move || {
-                    let own = told.clone();
+                    let own = shared_dispatch.clone();
                     let mut acceptor = Acceptor::new(tls.clone());
-                    acceptor.set_handshake_timeout(told.terms.client);
+                    acceptor.set_handshake_timeout(shared_dispatch.terms.client);
                     acceptor
                         .map_err(TlsError::into_service_error)
                         .map(move |io: TlsStream<TcpStream>| {
                             let peer = prepare(io.get_ref().0);
                             (own.transport(io), Protocol::Http1, peer)
                         })
-                        .and_then(told.service(app()).map_err(TlsError::Service))
+                        .and_then(shared_dispatch.service(app()).map_err(TlsError::Service))
                 })
             }
         };
@@ -132,13 +132,13 @@ impl Assembly {
         F: Fn() -> App<A> + Clone + Send + 'static,
     {
         let Self { builder, dispatch } = self;
-        let told = dispatch.clone();
+        let shared_dispatch = dispatch.clone();
         let builder = builder.listen_uds("http unix", listener, move || {
-            let own = told.clone();
+            let own = shared_dispatch.clone();
             fn_service(move |io: UnixStream| {
                 std::future::ready(Ok::<_, DispatchError>((own.transport(io), Protocol::Http1, None)))
             })
-            .and_then(told.service(app()))
+            .and_then(shared_dispatch.service(app()))
         });
         Ok(Self { builder: builder?, dispatch })
     }

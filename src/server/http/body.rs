@@ -11,10 +11,10 @@ use actix_web::HttpRequest;
 use actix_web::body::{BodyStream, MessageBody};
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::web::{Bytes, Payload};
-use rescored_process::budget::{Budget, Class, Denied, Reservation};
+use rescored_process::budget::{Budget, BudgetError, Class, Reservation};
 
 use super::answer::INLINE_BYTES;
-use super::error::{Refusal, Reject, printable};
+use super::error::{ApiError, RequestError, printable};
 use super::structure::Structure;
 
 /// A body takes this long at most, whatever its caller's deadline: who sends a byte now and then holds a connection.
@@ -85,7 +85,7 @@ struct Arrival<'b> {
 }
 
 /// The whole body, once its type and size are admitted.
-pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms: Terms<'_>) -> Result<Body, Refusal> {
+pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms: Terms<'_>) -> Result<Body, ApiError> {
     admit(request.headers(), terms.limit)?;
     let declared = declared(request.headers());
     if let Some(large) = declared.filter(|declared| *declared > INLINE_BYTES) {
@@ -95,14 +95,14 @@ pub(super) async fn collect(request: &HttpRequest, payload: &mut Payload, terms:
     let arriving = tokio::time::timeout(terms.patience.min(LONGEST_BODY), arrival.all(payload)).await;
     match arriving {
         Ok(outcome) => outcome?,
-        Err(_) if arrival.is_waiting => return Err(Denied::Full { needed: STEP }.into()),
+        Err(_) if arrival.is_waiting => return Err(BudgetError::Full { needed: STEP }.into()),
         Err(_) => return Err(unread("not received in time")),
     }
     Ok(arrival.whole())
 }
 
-const fn unread(problem: &'static str) -> Refusal {
-    Refusal::Reject(Reject::BodyUnread { problem })
+const fn unread(problem: &'static str) -> ApiError {
+    ApiError::RequestError(RequestError::BodyUnread { problem })
 }
 
 impl Reading {
@@ -141,11 +141,11 @@ impl<'b> Arrival<'b> {
         Body { bytes: self.first.unwrap_or_else(|| Bytes::from(self.rest)), memory: self.memory }
     }
 
-    async fn all(&mut self, payload: &mut Payload) -> Result<(), Refusal> {
+    async fn all(&mut self, payload: &mut Payload) -> Result<(), ApiError> {
         let mut stream = BodyStream::new(payload);
         while let Some(piece) = self.next(&mut stream).await? {
             if self.len() + piece.len() > self.terms.limit {
-                return Err(Reject::BodyTooLarge { limit: self.terms.limit }.into());
+                return Err(RequestError::BodyTooLarge { limit: self.terms.limit }.into());
             }
             self.pay_for(&piece).await?;
             self.keep(piece)?;
@@ -154,7 +154,7 @@ impl<'b> Arrival<'b> {
     }
 
     /// The next piece, unless it is too long in coming.
-    async fn next(&mut self, stream: &mut BodyStream<&mut Payload>) -> Result<Option<Bytes>, Refusal> {
+    async fn next(&mut self, stream: &mut BodyStream<&mut Payload>) -> Result<Option<Bytes>, ApiError> {
         let paused_since = Instant::now();
         loop {
             if Instant::now() >= self.next_look {
@@ -166,7 +166,7 @@ impl<'b> Arrival<'b> {
             let piece = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
             match tokio::time::timeout(self.terms.pause.min(LOOK), piece).await {
                 Ok(Some(Ok(piece))) => return Ok(Some(piece)),
-                Ok(Some(Err(_))) => return Err(Reject::BodyBroken.into()),
+                Ok(Some(Err(_))) => return Err(RequestError::BodyBroken.into()),
                 Ok(None) => return Ok(None),
                 Err(_) if paused_since.elapsed() >= self.terms.pause => {
                     return Err(unread("its sender paused for too long"));
@@ -183,7 +183,7 @@ impl<'b> Arrival<'b> {
     }
 
     /// Takes memory for a piece, or waits for it.
-    async fn pay_for(&mut self, piece: &Bytes) -> Result<(), Refusal> {
+    async fn pay_for(&mut self, piece: &Bytes) -> Result<(), ApiError> {
         let bytes = self.len() + piece.len();
         let is_large = self.declared.map_or(bytes, |declared| declared.max(bytes)) > INLINE_BYTES;
         let mut wanted = bytes as u64 * self.terms.reading.factor();
@@ -217,7 +217,7 @@ impl<'b> Arrival<'b> {
         structure
     }
 
-    fn keep(&mut self, piece: Bytes) -> Result<(), Refusal> {
+    fn keep(&mut self, piece: Bytes) -> Result<(), ApiError> {
         if self.first.is_none() && self.rest.is_empty() {
             self.first = Some(piece);
             return Ok(());
@@ -231,7 +231,7 @@ impl<'b> Arrival<'b> {
             };
             let goal = goal.clamp(bytes, self.terms.limit.max(bytes));
             let room = self.rest.try_reserve_exact(goal - self.rest.len());
-            room.map_err(|_| Denied::Full { needed: goal as u64 })?;
+            room.map_err(|_| BudgetError::Full { needed: goal as u64 })?;
         }
         self.rest.extend_from_slice(&first);
         self.rest.extend_from_slice(&piece);
@@ -240,11 +240,11 @@ impl<'b> Arrival<'b> {
 }
 
 /// Refuses by headers alone, before a byte of the body is read.
-fn admit(headers: &HeaderMap, limit: usize) -> Result<(), Reject> {
+fn admit(headers: &HeaderMap, limit: usize) -> Result<(), RequestError> {
     admit_type(headers, is_json, "content-type: application/json")?;
     admit_encoding(headers)?;
     match declared(headers) {
-        Some(length) if length > limit => Err(Reject::BodyTooLarge { limit }),
+        Some(length) if length > limit => Err(RequestError::BodyTooLarge { limit }),
         Some(_) | None => Ok(()),
     }
 }
@@ -258,20 +258,20 @@ pub(super) fn admit_type(
     headers: &HeaderMap,
     is_fitting: impl Fn(&str) -> bool,
     wanted: &'static str,
-) -> Result<(), Reject> {
+) -> Result<(), RequestError> {
     match texts(headers, &header::CONTENT_TYPE).find(|value| !is_fitting(value)) {
-        Some(value) => Err(Reject::MediaType { header: "content-type", value: printable(&value), wanted }),
+        Some(value) => Err(RequestError::MediaType { header: "content-type", value: printable(&value), wanted }),
         None => Ok(()),
     }
 }
 
 /// Refuses a body that is compressed: every encoding of every header must be none.
-pub(super) fn admit_encoding(headers: &HeaderMap) -> Result<(), Reject> {
+pub(super) fn admit_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
     let is_none = |encoding: &str| encoding.trim().eq_ignore_ascii_case("identity");
     match texts(headers, &header::CONTENT_ENCODING).find(|value| !value.split(',').all(is_none)) {
         Some(value) => {
             let (header, wanted) = ("content-encoding", "content-encoding: identity");
-            Err(Reject::MediaType { header, value: printable(&value), wanted })
+            Err(RequestError::MediaType { header, value: printable(&value), wanted })
         }
         None => Ok(()),
     }
@@ -346,6 +346,6 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("11"));
         assert_eq!(admit(&headers, 11), Ok(()));
-        assert_eq!(admit(&headers, 10), Err(Reject::BodyTooLarge { limit: 10 }));
+        assert_eq!(admit(&headers, 10), Err(RequestError::BodyTooLarge { limit: 10 }));
     }
 }

@@ -17,10 +17,10 @@ use utoipa::ToSchema;
 
 use super::answer;
 use super::body;
-use super::error::{Refusal, Reject};
+use super::error::{ApiError, RequestError};
 use super::json;
 use super::routes::wrong_method;
-use super::server::Shared;
+use super::server::AppState;
 use crate::rerank::{CacheReport, Forgotten};
 
 pub(super) use docs::paths;
@@ -138,33 +138,35 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config.service(web::resource("/v1/cache/warm").route(warm).default_service(wrong("POST")));
 }
 
-fn tell(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    shared.keys.admit(request.headers())?;
+fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    state.keys.admit(request.headers())?;
     if !request.query_string().is_empty() {
-        return Err(Reject::field("query string", "not understood; send nothing: every model is told").into());
+        return Err(RequestError::field("query string", "not understood; send nothing: every model is told").into());
     }
-    let report = shared.reranker.cache();
-    let text = json::text(&Body::of(&report)).ok_or(Refusal::Internal)?;
+    let report = state.reranker.cache();
+    let text = json::text(&Body::of(&report)).ok_or(ApiError::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
-fn forget(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    shared.keys.admit(request.headers())?;
+fn forget(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    state.keys.admit(request.headers())?;
     let chosen = web::Query::<Chosen>::from_query(request.query_string());
-    let wrong = |_| Reject::field("query string", "not understood; send nothing, or `model=` and a model's id");
+    let wrong = |_| RequestError::field("query string", "not understood; send nothing, or `model=` and a model's id");
     let Chosen { model } = chosen.map_err(wrong)?.into_inner();
     // What was meant for one model must not take the scores of all.
     if model.as_deref().is_some_and(|model| model.trim().is_empty()) {
-        return Err(
-            Reject::field("query string", "`model=` names none; leave it out to forget the scores of all").into()
-        );
+        return Err(RequestError::field(
+            "query string",
+            "`model=` names none; leave it out to forget the scores of all",
+        )
+        .into());
     }
     if body::is_announced(request.headers()) {
-        return Err(Reject::field("body", "not read here; name a model by `?model=`, and send no body").into());
+        return Err(RequestError::field("body", "not read here; name a model by `?model=`, and send no body").into());
     }
-    let Forgotten { entries, shared: asked } = shared.reranker.forget(model.as_deref())?;
+    let Forgotten { entries, shared: asked } = state.reranker.forget(model.as_deref())?;
     let shared_tier = asked.map(|asked| if asked { "under way" } else { "not reached" });
-    let text = json::text(&Gone { forgotten: entries, shared: shared_tier }).ok_or(Refusal::Internal)?;
+    let text = json::text(&Gone { forgotten: entries, shared: shared_tier }).ok_or(ApiError::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 

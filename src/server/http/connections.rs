@@ -20,7 +20,7 @@ use actix_web::rt::net;
 use rescored_process::metrics::{Metrics, Reason};
 
 use super::access::Arrival;
-use super::stop::Cut;
+use super::stop::Interrupted;
 use super::tls;
 
 /// Bytes that are planned for each connection: the library's buffers, its state, a short head, and what the system keeps of a
@@ -60,7 +60,7 @@ struct Place {
     all: Arc<Connections>,
 }
 
-/// What there is to tell of connections.
+/// What there is to report about connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Report {
     /// How many are open.
@@ -126,10 +126,10 @@ impl Connections {
     }
 
     /// What would be given up if the server stopped now, once it has closed connections that were idle.
-    pub(super) fn cut(&self) -> Cut {
+    pub(super) fn cut(&self) -> Interrupted {
         let open = self.open();
         let requests = open.values().map(|one| one.busy).sum();
-        Cut { requests, unread: open.values().filter(|one| one.busy == 0).count() }
+        Interrupted { requests, unread: open.values().filter(|one| one.busy == 0).count() }
     }
 
     fn shut(&self, socket: &TcpStream, reason: &'static str) {

@@ -5,13 +5,13 @@
 use std::time::Instant;
 
 use rescored_core::domain::Texts;
-use rescored_process::budget::{Class, Denied, Reservation};
+use rescored_process::budget::{BudgetError, Class, Reservation};
 
-use super::face::Call;
+use super::dialect::RerankRequest;
 
 /// Bytes that are kept of each pair beside its texts, from look-up to answer: its key, its place in the table of pairs in
-/// flight, its claim, its places in the planner's lists, its score. Seven requests of 10,000 documents of a few bytes each,
-/// all in work, raised resident memory by 760 bytes a pair at first and by 970 in the end, the runtime's growth
+/// flight, its ticket, its places in the planner's lists, its score. Seven requests of 10,000 documents of a few bytes
+/// each, all in work, raised resident memory by 760 bytes a pair at first and by 970 in the end, the runtime's growth
 /// included; with [`LINE_BYTES`] twice, 1,042 are taken.
 const PAIR_BYTES: u64 = 768;
 
@@ -26,20 +26,24 @@ pub(super) fn of_work(texts: &Texts<'_>) -> u64 {
     texts.bytes() as u64 + (texts.pairs.len() + texts.queries.len()) as u64 * PAIR_BYTES
 }
 
-/// What is held of a call until it is answered, beside the engine's part: its texts, and the answer, whose room doubles as
-/// it grows.
-pub(super) fn of_answer(call: &Call<'_>) -> u64 {
-    let echoed: u64 = if call.echo { call.texts.pairs.iter().map(|pair| printed(&pair.document)).sum() } else { 0 };
-    call.texts.bytes() as u64 + 2 * (echoed + call.texts.pairs.len() as u64 * LINE_BYTES)
+/// What is held of a request until it is answered, beside the engine's part: its texts, and the answer, whose room
+/// doubles as it grows.
+pub(super) fn of_answer(rerank_request: &RerankRequest<'_>) -> u64 {
+    let echoed: u64 = if rerank_request.echo {
+        rerank_request.texts.pairs.iter().map(|pair| printed(&pair.document)).sum()
+    } else {
+        0
+    };
+    rerank_request.texts.bytes() as u64 + 2 * (echoed + rerank_request.texts.pairs.len() as u64 * LINE_BYTES)
 }
 
 /// Takes the memory that a request turned out to need, or gives back what it does not; waits until its deadline at most.
-pub(super) async fn settle(memory: &mut Reservation, bytes: u64, deadline: Instant) -> Result<(), Denied> {
+pub(super) async fn settle(memory: &mut Reservation, bytes: u64, deadline: Instant) -> Result<(), BudgetError> {
     if bytes > LARGE_BYTES {
         memory.reclass(Class::Large);
     }
     let needed = bytes.saturating_sub(memory.bytes());
-    tokio::time::timeout_at(deadline.into(), memory.resize(bytes)).await.unwrap_or(Err(Denied::Full { needed }))
+    tokio::time::timeout_at(deadline.into(), memory.resize(bytes)).await.unwrap_or(Err(BudgetError::Full { needed }))
 }
 
 /// Bytes of a text as JSON in ASCII: six for whatever is not printable ASCII, and for each half of a surrogate pair.

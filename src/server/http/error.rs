@@ -1,7 +1,7 @@
 //! What a caller is told when there is no answer: one body, one map from cause to status.
 //!
-//! Owns [`Refusal`], the status of every cause, and the body that all faces share. It must not know how a request was
-//! read or scored. No query or document text ever appears in it.
+//! Owns [`ApiError`], the status of every cause, and the body that all dialects share. It must not know how a request
+//! was read or scored. No query or document text ever appears in it.
 
 #![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
 
@@ -11,18 +11,18 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
-use rescored_process::budget::Denied;
+use rescored_process::budget::BudgetError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::json;
 use super::outgoing::NothingFollows;
-use crate::rerank::Fault;
+use crate::rerank::RerankError;
 use crate::rescore::Malformed;
 
 /// Why a request is refused before any work was done for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Reject {
+pub(super) enum RequestError {
     /// The body is not JSON.
     #[error("body: {problem} (line {line} column {column}); send one json object")]
     Syntax {
@@ -147,16 +147,16 @@ pub(super) enum Reject {
 
 /// Everything that ends a request without an answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum ApiError {
     /// The request is at fault.
     #[error(transparent)]
-    Reject(#[from] Reject),
+    RequestError(#[from] RequestError),
     /// The use case could not answer.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    RerankError(#[from] RerankError),
     /// The memory for it is not there now, or never.
     #[error("memory: {0}")]
-    Memory(#[from] Denied),
+    Memory(#[from] BudgetError),
     /// As much of this kind of work is going on as there may be.
     #[error("{what}: {limit} are going on, which is the limit; retry in a second")]
     Busy {
@@ -185,12 +185,12 @@ pub(super) enum Refusal {
         setting: &'static str,
     },
     /// A change of the models was not made.
-    #[error("{told}")]
+    #[error("{reported}")]
     Change {
         /// What kind of reason there was.
         kind: Unchanged,
         /// Why, with its causes.
-        told: String,
+        reported: String,
     },
     /// The process does not take work (yet).
     #[error("not ready: {word}; ask /readyz and retry")]
@@ -236,7 +236,7 @@ pub(super) struct Body<'a> {
     detail: &'a str,
 }
 
-impl Reject {
+impl RequestError {
     /// A field with a fault that a sentence explains.
     pub(super) fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Field { field: field.into(), problem: problem.into() }
@@ -268,14 +268,14 @@ impl Reject {
     }
 }
 
-impl Refusal {
+impl ApiError {
     /// The status and the word of `error_type`: TEI's words where it has one.
     pub(super) fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Reject(reject) => reject.status(),
-            Self::Fault(fault) => fault_status(fault),
-            Self::Memory(Denied::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
-            Self::Memory(Denied::Full { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
+            Self::RequestError(reject) => reject.status(),
+            Self::RerankError(fault) => fault_status(fault),
+            Self::Memory(BudgetError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, "TooLarge"),
+            Self::Memory(BudgetError::Full { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "Overloaded"),
             Self::Busy { .. } => (StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden { .. } | Self::Foreign { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
@@ -291,19 +291,19 @@ impl Refusal {
     /// How long a caller should wait before it tries again, when it should.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Fault(Fault::Overloaded { retry_after, .. } | Fault::Crowded { retry_after, .. }) => {
-                Some(*retry_after)
-            }
+            Self::RerankError(
+                RerankError::Overloaded { retry_after, .. } | RerankError::Crowded { retry_after, .. },
+            ) => Some(*retry_after),
             Self::Busy { .. }
             | Self::NotReady { .. }
             | Self::Trouble { .. }
-            | Self::Memory(Denied::Full { .. })
-            | Self::Fault(Fault::Unavailable { .. } | Fault::Memory) => Some(Duration::from_secs(1)),
+            | Self::Memory(BudgetError::Full { .. })
+            | Self::RerankError(RerankError::Unavailable { .. } | RerankError::Memory) => Some(Duration::from_secs(1)),
             // A change takes seconds.
             Self::Change { kind: Unchanged::Busy, .. } => Some(Duration::from_secs(5)),
-            Self::Reject(_)
-            | Self::Memory(Denied::TooLarge { .. })
-            | Self::Fault(_)
+            Self::RequestError(_)
+            | Self::Memory(BudgetError::TooLarge { .. })
+            | Self::RerankError(_)
             | Self::Unauthorized
             | Self::Forbidden { .. }
             | Self::Foreign { .. }
@@ -325,14 +325,14 @@ impl Refusal {
         if matches!(self, Self::Unauthorized) {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Self::Reject(Reject::Method { allowed, .. }) = self {
+        if let Self::RequestError(RequestError::Method { allowed, .. }) = self {
             response.insert_header((header::ALLOW, *allowed));
         }
         // What is left of the body cannot be told from the next request.
-        if matches!(self, Self::Reject(Reject::BodyUnread { .. } | Reject::BodyBroken)) {
+        if matches!(self, Self::RequestError(RequestError::BodyUnread { .. } | RequestError::BodyBroken)) {
             response.force_close();
         }
-        if matches!(self, Self::Reject(Reject::BodyBroken)) {
+        if matches!(self, Self::RequestError(RequestError::BodyBroken)) {
             response.extensions_mut().insert(NothingFollows);
         }
         response.body(self.body())
@@ -347,16 +347,16 @@ impl Refusal {
 }
 
 /// The status of every way in which scoring can fail.
-fn fault_status(fault: &Fault) -> (StatusCode, &'static str) {
+fn fault_status(fault: &RerankError) -> (StatusCode, &'static str) {
     match fault {
-        Fault::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
-        Fault::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
-        Fault::Overloaded { .. } | Fault::Crowded { .. } | Fault::Memory => {
+        RerankError::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
+        RerankError::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+        RerankError::Overloaded { .. } | RerankError::Crowded { .. } | RerankError::Memory => {
             (StatusCode::TOO_MANY_REQUESTS, "Overloaded")
         }
-        Fault::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
-        Fault::Document { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
-        Fault::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
+        RerankError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+        RerankError::Document { .. } => (StatusCode::FAILED_DEPENDENCY, "Backend"),
+        RerankError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Unhealthy"),
     }
 }
 
@@ -377,38 +377,38 @@ mod tests {
     #[test]
     fn every_fault_has_its_status() {
         let cases = [
-            (Fault::UnknownModel { name: "x".into(), served: "y".into() }, 404),
-            (Fault::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
-            (Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
-            (Fault::Crowded { queued: 9, predicted: None, retry_after: Duration::from_secs(1) }, 429),
-            (Fault::Memory, 429),
-            (Fault::Deadline { scored: 1, pairs: 2 }, 504),
-            (Fault::Document { index: 3, reason: "the output is not a finite number" }, 424),
-            (Fault::Unavailable { reason: "every worker died" }, 503),
+            (RerankError::UnknownModel { name: "x".into(), served: "y".into() }, 404),
+            (RerankError::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
+            (RerankError::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
+            (RerankError::Crowded { queued: 9, predicted: None, retry_after: Duration::from_secs(1) }, 429),
+            (RerankError::Memory, 429),
+            (RerankError::Deadline { scored: 1, pairs: 2 }, 504),
+            (RerankError::Document { index: 3, reason: "the output is not a finite number" }, 424),
+            (RerankError::Unavailable { reason: "every worker died" }, 503),
         ];
         for (fault, status) in cases {
-            assert_eq!(Refusal::Fault(fault.clone()).status().0.as_u16(), status, "{fault:?}");
+            assert_eq!(ApiError::RerankError(fault.clone()).status().0.as_u16(), status, "{fault:?}");
         }
     }
 
     #[test]
     fn memory_that_is_short_now_is_asked_for_again_and_never_when_it_cannot_be_there() {
-        let full = Refusal::from(Denied::Full { needed: 1 }).response();
+        let full = ApiError::from(BudgetError::Full { needed: 1 }).response();
         assert_eq!((full.status().as_u16(), full.headers().contains_key("retry-after")), (503, true));
-        let never = Refusal::from(Denied::TooLarge { needed: 2, limit: 1 }).response();
+        let never = ApiError::from(BudgetError::TooLarge { needed: 2, limit: 1 }).response();
         assert_eq!((never.status().as_u16(), never.headers().contains_key("retry-after")), (413, false));
     }
 
     #[test]
     fn overload_names_whole_seconds_rounded_up() {
-        let fault = Fault::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) };
-        let response = Refusal::Fault(fault).response();
+        let fault = RerankError::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) };
+        let response = ApiError::RerankError(fault).response();
         assert_eq!(response.headers().get("retry-after").unwrap(), "2");
     }
 
     #[test]
     fn wrong_methods_name_the_right_ones() {
-        let response = Refusal::from(Reject::Method { method: "GET".into(), allowed: "POST" }).response();
+        let response = ApiError::from(RequestError::Method { method: "GET".into(), allowed: "POST" }).response();
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(response.headers().get("allow").unwrap(), "POST");
     }

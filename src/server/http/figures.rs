@@ -6,8 +6,8 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::accept::{Offer, preferred};
-use super::error::Refusal;
-use super::server::Shared;
+use super::error::ApiError;
+use super::server::AppState;
 
 /// What figures are given in: the first unless the other one is asked for.
 pub(super) const FORMATS: [Offer; 2] = [
@@ -16,20 +16,18 @@ pub(super) const FORMATS: [Offer; 2] = [
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn tell(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let now = shared.reranker.now();
+pub(super) fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let now = state.reranker.now();
     let states = || now.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
     let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    shared.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
-    shared.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));
+    state.metrics.accelerator_detours.set(level(states().map(|state| state.detours).sum()));
+    state.metrics.accelerator_refused.set(level(states().map(|state| state.refused.len() as u64).sum()));
     let mut response = HttpResponse::Ok();
     // A cache between must not hand one scraper the other's format.
     response.insert_header((header::VARY, "accept"));
     Ok(if preferred(request.headers(), &FORMATS) == 0 {
-        response.content_type("text/plain; version=0.0.4; charset=utf-8").body(shared.metrics.render_text())
+        response.content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render_text())
     } else {
-        response
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(shared.metrics.render())
+        response.content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(state.metrics.render())
     })
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
-use super::error::Refusal;
+use super::error::ApiError;
 use super::files::{self, LOOK_EVERY, Sign};
 
 /// A file of keys that is of no use.
@@ -71,13 +71,13 @@ impl Keys {
     }
 
     /// Whether the caller names a key that is in force.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(guarded) = &self.0 else { return Ok(()) };
         // Of several headers, what is in front of this server may have looked at another one than the first.
         let mut values = headers.get_all(AUTHORIZATION);
         let given = values.next().filter(|given| values.all(|other| other == *given));
         let given = given.and_then(|value| bearer(value.as_bytes()));
-        let given = blake3::hash(given.ok_or(Refusal::Unauthorized)?);
+        let given = blake3::hash(given.ok_or(ApiError::Unauthorized)?);
         let mut known = guarded.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Looks by time do not count here: a change is seen by the next request a second after the last that looked.
         if known.looked.elapsed() >= LOOK_EVERY {
@@ -86,7 +86,7 @@ impl Keys {
         }
         // No early end: the time of a comparison must not tell which key came close.
         let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
-        if fitting > 0 { Ok(()) } else { Err(Refusal::Unauthorized) }
+        if fitting > 0 { Ok(()) } else { Err(ApiError::Unauthorized) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The description of the whole interface, generated from the tables of faces and operations and from the types that
+//! The description of the whole interface, generated from the tables of dialects and operations and from the types that
 //! requests are read into and answers printed from: `/openapi.json`, and a page of it at `/docs`.
 //!
 //! Owns the assembly and the page. The page asks nothing of any other host. It must not know what an endpoint does
@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
 use super::cache;
-use super::error::{Body, Refusal};
-use super::face::{FACES, Face};
+use super::dialect::{DIALECTS, Dialect};
+use super::error::{ApiError, Body};
 use super::operations::{Gives, OPERATIONS, Operation};
-use super::server::Shared;
+use super::server::AppState;
 use super::wire::schema::documents::components;
 use super::{repository, rescore};
 
@@ -47,13 +47,13 @@ named in `X-Rescored-Warnings`, and refused where RESCORED_STRICT is on. Documen
 
 /// Answers `GET /openapi.json`.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn json(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) fn json(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("application/json").body(DOCUMENT.to_string()))
 }
 
 /// Answers `GET /docs`.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn page(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(super) fn page(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html(&DOCUMENT)))
 }
 
@@ -93,9 +93,9 @@ fn demand(property: &mut Value) {
 
 fn document() -> Value {
     let mut paths = Map::new();
-    for face in FACES {
-        for path in face.paths {
-            paths.insert((*path).to_owned(), json!({"post": face_operation(face, path)}));
+    for dialect in DIALECTS {
+        for path in dialect.paths {
+            paths.insert((*path).to_owned(), json!({"post": dialect_operation(dialect, path)}));
         }
     }
     for operation in OPERATIONS {
@@ -126,20 +126,20 @@ fn schemas() -> Map<String, Value> {
     schemas
 }
 
-fn face_operation(face: &Face, path: &str) -> Value {
-    let example: Value = serde_json::from_str(face.docs.example).unwrap_or_default();
+fn dialect_operation(dialect: &Dialect, path: &str) -> Value {
+    let example: Value = serde_json::from_str(dialect.docs.example).unwrap_or_default();
     let mut responses = Map::new();
-    responses.insert("200".into(), content("scores", &(face.docs.answer)()));
+    responses.insert("200".into(), content("scores", &(dialect.docs.answer)()));
     for (status, why) in REFUSALS {
         responses.insert(status.to_string(), refusal(why));
     }
     json!({
-        "tags": [face.name],
-        "summary": face.docs.summary,
+        "tags": [dialect.name],
+        "summary": dialect.docs.summary,
         "operationId": operation_id("post", path),
         "parameters": parameters(path),
         "requestBody": {"required": true, "content": {"application/json": {
-            "schema": (face.docs.request)(),
+            "schema": (dialect.docs.request)(),
             "example": example,
         }}},
         "responses": responses,
@@ -251,14 +251,14 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::face::Scene;
+    use crate::http::dialect::RequestLimits;
     use crate::http::wire::rerank::RerankBody;
 
     #[test]
     fn every_face_reads_its_own_example() {
-        for face in FACES {
-            let read = (face.read)(face.docs.example.as_bytes(), Scene { max_documents: 10 });
-            assert!(read.is_ok(), "{}: {read:?}", face.name);
+        for dialect in DIALECTS {
+            let read = (dialect.read)(dialect.docs.example.as_bytes(), RequestLimits { max_documents: 10 });
+            assert!(read.is_ok(), "{}: {read:?}", dialect.name);
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn every_route_is_described_once() {
         let document = document();
-        let paths: usize = FACES.iter().map(|face| face.paths.len()).sum();
+        let paths: usize = DIALECTS.iter().map(|dialect| dialect.paths.len()).sum();
         let operations: usize = OPERATIONS.iter().map(|operation| operation.paths.len()).sum();
         let others = cache::paths().len() + rescore::docs::paths().count() + repository::paths().count();
         assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations + others);

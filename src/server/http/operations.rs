@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::card::Card;
-use super::error::Refusal;
+use super::error::ApiError;
 use super::figures::{self, FORMATS};
-use super::server::Shared;
+use super::server::AppState;
 use super::{json, openapi};
 
 /// Every operation served.
@@ -136,7 +136,7 @@ pub(super) struct Operation {
     /// What a success looks like.
     pub(super) gives: Gives,
     /// Answers.
-    pub(super) answer: fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal>,
+    pub(super) answer: fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError>,
 }
 
 /// What a success looks like.
@@ -172,74 +172,74 @@ struct Info<'s> {
     snapshot: Option<Value>,
 }
 
-fn body(value: &impl Serialize) -> Result<HttpResponse, Refusal> {
+fn body(value: &impl Serialize) -> Result<HttpResponse, ApiError> {
     let answer = |text| HttpResponse::Ok().content_type("application/json").body(text);
-    json::text(value).map(answer).ok_or(Refusal::Internal)
+    json::text(value).map(answer).ok_or(ApiError::Internal)
 }
 
-/// A process that cannot mend itself asks to be restarted.
-fn require_alive(shared: &Shared) -> Result<(), Refusal> {
-    if shared.health.is_alive() { Ok(()) } else { Err(Refusal::NotReady { word: "hopeless" }) }
+/// A process that cannot repair itself asks to be restarted.
+fn require_alive(state: &AppState) -> Result<(), ApiError> {
+    if state.health.is_alive() { Ok(()) } else { Err(ApiError::NotReady { word: "hopeless" }) }
 }
 
-fn require_ready(shared: &Shared) -> Result<(), Refusal> {
-    match shared.health.readiness() {
+fn require_ready(state: &AppState) -> Result<(), ApiError> {
+    match state.health.readiness() {
         Readiness::Ready => Ok(()),
-        Readiness::Starting => Err(starting(shared)),
-        other @ (Readiness::Degraded | Readiness::Draining) => Err(Refusal::NotReady { word: other.word() }),
+        Readiness::Starting => Err(starting(state)),
+        other @ (Readiness::Degraded | Readiness::Draining) => Err(ApiError::NotReady { word: other.word() }),
     }
 }
 
 /// Why the process is not ready yet, as far as that is known.
-fn starting(shared: &Shared) -> Refusal {
-    let (word, why) = (Readiness::Starting.word(), shared.health.trouble());
-    if why.is_empty() { Refusal::NotReady { word } } else { Refusal::Trouble { word, why } }
+fn starting(state: &AppState) -> ApiError {
+    let (word, why) = (Readiness::Starting.word(), state.health.trouble());
+    if why.is_empty() { ApiError::NotReady { word } } else { ApiError::Trouble { word, why } }
 }
 
 /// What describes the models is there as soon as they are warm, and stays when a worker is missing.
-fn require_started(shared: &Shared) -> Result<(), Refusal> {
-    match shared.health.readiness() {
-        Readiness::Starting => Err(starting(shared)),
+fn require_started(state: &AppState) -> Result<(), ApiError> {
+    match state.health.readiness() {
+        Readiness::Starting => Err(starting(state)),
         Readiness::Ready | Readiness::Degraded | Readiness::Draining => Ok(()),
     }
 }
 
-fn live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_alive(shared).and_then(|()| body(&json!({"status": "alive"})))
+fn live(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_alive(state).and_then(|()| body(&json!({"status": "alive"})))
 }
 
-fn ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_ready(shared)?;
-    body(&json!({"status": "ready", "unix": super::face::unix_seconds()}))
+fn ready(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_ready(state)?;
+    body(&json!({"status": "ready", "unix": super::dialect::unix_seconds()}))
 }
 
-fn ready_silently(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_ready(shared)?;
+fn ready_silently(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_ready(state)?;
     Ok(HttpResponse::new(StatusCode::NO_CONTENT))
 }
 
-fn kserve_live(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_alive(shared).and_then(|()| body(&json!({"live": true})))
+fn kserve_live(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_alive(state).and_then(|()| body(&json!({"live": true})))
 }
 
-fn kserve_ready(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_ready(shared)?;
+fn kserve_ready(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_ready(state)?;
     body(&json!({"ready": true}))
 }
 
-fn kserve_model_ready(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let now = shared.reranker.now();
+fn kserve_model_ready(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let now = state.reranker.now();
     let card = now.model(request.match_info().get("model"))?;
-    require_ready(shared)?;
+    require_ready(state)?;
     body(&json!({"name": card.id, "ready": true}))
 }
 
-fn kserve_server(_: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
+fn kserve_server(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
     body(&json!({"name": rescored_core::NAME, "version": env!("CARGO_PKG_VERSION"), "extensions": []}))
 }
 
-fn kserve_model(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    let now = shared.reranker.now();
+fn kserve_model(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    let now = state.reranker.now();
     let card = now.model(request.match_info().get("model"))?;
     let texts = |name| json!({"name": name, "datatype": "BYTES", "shape": [-1, 1]});
     body(&json!({
@@ -251,9 +251,9 @@ fn kserve_model(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, 
     }))
 }
 
-fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_started(shared)?;
-    let now = shared.reranker.now();
+fn info(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_started(state)?;
+    let now = state.reranker.now();
     let card = now.model(None)?;
     body(&Info {
         model_id: if card.source.is_empty() { &card.id } else { &card.source },
@@ -262,26 +262,26 @@ fn info(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
         served_model_name: &card.id,
         model_type: json!({"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}),
         max_input_length: card.max_length,
-        max_client_batch_size: shared.scene.max_documents,
+        max_client_batch_size: state.limits.max_documents,
         auto_truncate: true,
         version: env!("CARGO_PKG_VERSION"),
-        readiness: shared.health.readiness().word(),
-        api_keys: shared.keys.count(),
-        memory_budget: shared.budget.report(),
-        connections: shared.connections.report(),
+        readiness: state.health.readiness().word(),
+        api_keys: state.keys.count(),
+        memory_budget: state.budget.report(),
+        connections: state.connections.report(),
         models: Card::all(&now).collect(),
-        snapshot: shared.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
+        snapshot: state.reranker.snapshot().map(|one| json!({"locked": one.locked, "failed": one.failed})),
     })
 }
 
-fn meta(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_started(shared)?;
-    let now = shared.reranker.now();
+fn meta(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_started(state)?;
+    let now = state.reranker.now();
     body(&Card::all(&now).next())
 }
 
-fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    require_started(shared)?;
+fn models(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    require_started(state)?;
     let model = |card: &ModelCard| {
         json!({
             "id": card.id,
@@ -292,6 +292,6 @@ fn models(shared: &Shared, _: &HttpRequest) -> Result<HttpResponse, Refusal> {
             "max_model_len": card.max_length,
         })
     };
-    let data: Vec<Value> = shared.reranker.now().models().iter().map(model).collect();
+    let data: Vec<Value> = state.reranker.now().models().iter().map(model).collect();
     body(&json!({"object": "list", "data": data}))
 }

@@ -1,4 +1,4 @@
-//! What the HTTP server can be told.
+//! Options of the HTTP server.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -14,12 +14,12 @@ use tokio::sync::oneshot;
 use super::access::Arrival;
 use super::answer::{InFlight, Record};
 use super::caught::caught;
-use super::error::{Refusal, Unchanged};
+use super::error::{ApiError, Unchanged};
 use super::openapi::{content, parameters, refusal};
 use super::routes::wrong_method;
-use super::server::Shared;
+use super::server::AppState;
 use super::{body, json, outgoing};
-use crate::repository::{ChangeError, Changed, Repository, State, Wanted, told};
+use crate::repository::{ChangeError, Changed, Repository, State, Wanted, error_chain};
 
 /// The name in logs and metrics.
 const NAME: &str = "repository";
@@ -87,18 +87,18 @@ pub(super) fn paths() -> impl Iterator<Item = (&'static str, Value)> {
 }
 
 async fn answer(asked: Asked, request: HttpRequest, payload: Payload) -> HttpResponse {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
-        return Refusal::Internal.response();
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return ApiError::Internal.response();
     };
-    let _in_flight = InFlight::enter(&shared.metrics);
+    let _in_flight = InFlight::enter(&state.metrics);
     let record = Record::new(NAME, request.headers());
-    let outcome = caught(changed(asked, &request, &shared)).await.unwrap_or(Err(Refusal::Internal));
-    let response = record.finish(outcome, &shared.metrics);
+    let outcome = caught(changed(asked, &request, &state)).await.unwrap_or(Err(ApiError::Internal));
+    let response = record.finish(outcome, &state.metrics);
     outgoing::after((response, &request), payload).await
 }
 
-async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result<HttpResponse, Refusal> {
-    let repository = admitted(request, shared)?;
+async fn changed(asked: Asked, request: &HttpRequest, state: &AppState) -> Result<HttpResponse, ApiError> {
+    let repository = admitted(request, state)?;
     if body::is_announced(request.headers()) {
         body::admit_type(request.headers(), body::is_json, "content-type: application/json")?;
     }
@@ -107,11 +107,11 @@ async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result
         return printed(&index(&repository));
     }
     let wanted = if asked == Asked::Unload { Wanted::Unloaded } else { Wanted::Loaded };
-    let (told, outcome) = oneshot::channel();
+    let (reported, outcome) = oneshot::channel();
     // No thread waits here. A client that goes away drops this, and with it what it asked for.
-    let change = repository.ask(wanted, &name, move |outcome| drop(told.send(outcome)));
-    let _change = change.map_err(|error| Refusal::from(&error))?;
-    let changed = outcome.await.map_err(|_| Refusal::Internal)?.map_err(|error| Refusal::from(&error))?;
+    let change = repository.ask(wanted, &name, move |outcome| drop(reported.send(outcome)));
+    let _change = change.map_err(|error| ApiError::from(&error))?;
+    let changed = outcome.await.map_err(|_| ApiError::Internal)?.map_err(|error| ApiError::from(&error))?;
     printed(&match wanted {
         Wanted::Unloaded => json!({"name": name, "state": State::Unavailable.word()}),
         Wanted::Loaded => json!({"name": name, "state": State::Ready.word(), "changed": changed == Changed::Loaded}),
@@ -119,16 +119,16 @@ async fn changed(asked: Asked, request: &HttpRequest, shared: &Shared) -> Result
 }
 
 /// The repository, once it is sure that the caller may change it.
-fn admitted(request: &HttpRequest, shared: &Shared) -> Result<Arc<Repository>, Refusal> {
-    let Some(repository) = &shared.repository else {
-        return Err(Refusal::Forbidden { what: "models are not changed over http; set RESCORED_MODEL_CONTROL=on" });
+fn admitted(request: &HttpRequest, state: &AppState) -> Result<Arc<Repository>, ApiError> {
+    let Some(repository) = &state.repository else {
+        return Err(ApiError::Forbidden { what: "models are not changed over http; set RESCORED_MODEL_CONTROL=on" });
     };
-    shared.keys.admit(request.headers())?;
+    state.keys.admit(request.headers())?;
     let by_file = request.conn_data::<Arrival>() == Some(&Arrival::Unix);
     let here = by_file || request.peer_addr().is_some_and(|address| address.ip().to_canonical().is_loopback());
-    if !here && !shared.keys.are_asked_for() {
+    if !here && !state.keys.are_asked_for() {
         let what = "without keys, models are changed from this host only; name keys by RESCORED_API_KEYS_FILE";
-        return Err(Refusal::Forbidden { what });
+        return Err(ApiError::Forbidden { what });
     }
     Ok(Arc::clone(repository))
 }
@@ -138,22 +138,22 @@ fn index(repository: &Repository) -> Vec<Value> {
     listed.map(|one| json!({"name": one.id, "version": "1", "state": one.state.word(), "reason": one.reason})).collect()
 }
 
-fn printed(value: &impl serde::Serialize) -> Result<HttpResponse, Refusal> {
-    let text = json::text(value).ok_or(Refusal::Internal)?;
+fn printed(value: &impl serde::Serialize) -> Result<HttpResponse, ApiError> {
+    let text = json::text(value).ok_or(ApiError::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").body(text))
 }
 
-impl From<&ChangeError> for Refusal {
+impl From<&ChangeError> for ApiError {
     fn from(error: &ChangeError) -> Self {
         match error {
-            ChangeError::Unknown { .. } => Self::Change { kind: Unchanged::Unknown, told: told(error) },
+            ChangeError::Unknown { .. } => Self::Change { kind: Unchanged::Unknown, reported: error_chain(error) },
             ChangeError::Default(_)
             | ChangeError::Open { .. }
             | ChangeError::Start { .. }
             | ChangeError::Unproved { .. }
-            | ChangeError::GivenUp { .. } => Self::Change { kind: Unchanged::Kept, told: told(error) },
+            | ChangeError::GivenUp { .. } => Self::Change { kind: Unchanged::Kept, reported: error_chain(error) },
             ChangeError::Busy { .. } | ChangeError::Clogged(_) | ChangeError::Closed => {
-                Self::Change { kind: Unchanged::Busy, told: told(error) }
+                Self::Change { kind: Unchanged::Busy, reported: error_chain(error) }
             }
         }
     }

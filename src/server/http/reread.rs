@@ -7,21 +7,21 @@ use std::sync::Arc;
 use tokio::time::MissedTickBehavior;
 
 use super::files::LOOK_EVERY;
-use super::server::Shared;
+use super::server::AppState;
 use super::tls::Certificates;
 
 /// The files that are read again while the server runs: API keys, certificates.
 #[derive(Clone, Debug)]
 pub struct Files {
-    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<AppState>,
     pub(super) certificates: Option<Arc<Certificates>>,
 }
 
 impl Files {
     /// Looks at the files now. Blocks while they are read.
     pub fn look_again(&self) {
-        self.shared.keys.look_again();
-        self.shared.count_keys();
+        self.state.keys.look_again();
+        self.state.count_keys();
         if let Some(certificates) = &self.certificates {
             certificates.look_again();
         }
@@ -34,7 +34,7 @@ impl Files {
         loop {
             tick.tick().await;
             let files = self.clone();
-            // What panics there is told by the panic itself.
+            // What panics there is reported by the panic itself.
             let _ = tokio::task::spawn_blocking(move || files.look_again()).await;
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
-use rescored_core::domain::{Cut, Priority, Scored};
+use rescored_core::domain::{Priority, Scored, Truncation};
 use rescored_core::json::unread::Unread;
 use rescored_process::budget::Reservation;
 use tokio::sync::SemaphorePermit;
@@ -18,14 +18,14 @@ use tokio::sync::SemaphorePermit;
 use super::answer::{self, InFlight, Record};
 use super::body::{self, Body};
 use super::caught::caught;
-use super::error::{Refusal, Reject};
-use super::face::Partial;
-use super::server::Shared;
+use super::dialect::Partial;
+use super::error::{ApiError, RequestError};
+use super::server::AppState;
 use super::{cost, outgoing};
 use crate::rerank::{Generation, Request, Stats};
 use crate::rescore::{Counters, Engine, Job, Malformed, Options, Output, SearchAfter, StageRequest};
 
-/// Bytes of a hit's `sort` that a header repeats; of a longer one the hit's place is told alone.
+/// Bytes of a hit's `sort` that a header repeats; of a longer one the hit's place is reported alone.
 const LONGEST_SORT: usize = 4096;
 
 /// One engine's path.
@@ -44,7 +44,7 @@ pub(super) static ROUTES: &[Route] = &[
     Route { name: "rescore_vespa", path: "/rescore/vespa", engine: Engine::Vespa },
 ];
 
-/// A rewritten response and what is told of it.
+/// A rewritten response and what is reported about it.
 struct Rescored {
     bytes: Vec<u8>,
     counters: Counters,
@@ -58,8 +58,8 @@ struct Rescored {
 }
 
 /// What a job needs beside its body.
-struct Desk {
-    shared: web::Data<Shared>,
+struct RescoreHandler {
+    state: web::Data<AppState>,
     engine: Engine,
     started: Instant,
     header_timeout: Option<Duration>,
@@ -67,33 +67,34 @@ struct Desk {
 
 /// Answers one request.
 pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut payload: Payload) -> HttpResponse {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
-        return Refusal::Internal.response();
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return ApiError::Internal.response();
     };
-    let _in_flight = InFlight::enter(&shared.metrics);
-    let mut record = Record::of_scores(route.name, &request, &shared);
-    let desk = Desk { shared: shared.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
-    let outcome = caught(desk.answer(&request, &mut payload, &mut record)).await;
-    let outcome = outcome.unwrap_or(Err(Refusal::Internal));
+    let _in_flight = InFlight::enter(&state.metrics);
+    let mut record = Record::of_scores(route.name, &request, &state);
+    let handler =
+        RescoreHandler { state: state.clone(), engine: route.engine, started: record.laps.begun, header_timeout: None };
+    let outcome = caught(handler.answer(&request, &mut payload, &mut record)).await;
+    let outcome = outcome.unwrap_or(Err(ApiError::Internal));
     let begun = record.laps.begun;
-    let response = record.finish(outcome, &shared.metrics);
-    shared.live.count(response.status(), begun.elapsed());
+    let response = record.finish(outcome, &state.metrics);
+    state.live.count(response.status(), begun.elapsed());
     outgoing::after((response, &request), payload).await
 }
 
-impl Desk {
+impl RescoreHandler {
     async fn answer(
         mut self,
         request: &HttpRequest,
         payload: &mut Payload,
         record: &mut Record,
-    ) -> Result<HttpResponse, Refusal> {
-        self.shared.keys.admit(request.headers())?;
-        answer::admit(self.shared.health.readiness())?;
+    ) -> Result<HttpResponse, ApiError> {
+        self.state.keys.admit(request.headers())?;
+        answer::admit(self.state.health.readiness())?;
         self.header_timeout = answer::header_timeout(request.headers())?;
-        let patience = self.header_timeout.unwrap_or(self.shared.deadline);
-        let shared = self.shared.clone();
-        let terms = shared.body(patience, body::Reading::Rewritten);
+        let patience = self.header_timeout.unwrap_or(self.state.deadline);
+        let state = self.state.clone();
+        let terms = state.body(patience, body::Reading::Rewritten);
         let Body { bytes, memory } = body::collect(request, payload, terms).await?;
         let (rescored, memory) = if bytes.len() > answer::INLINE_BYTES {
             self.elsewhere(bytes, memory).await?
@@ -131,7 +132,7 @@ impl Desk {
 
     /// Reading and rewriting megabytes is no work for a connection's thread. The job borrows the body, so the whole of it
     /// goes to another thread, which waits for the scores there, until this future is dropped because its caller is gone.
-    async fn elsewhere(self, bytes: Bytes, memory: Reservation) -> Result<(Rescored, Reservation), Refusal> {
+    async fn elsewhere(self, bytes: Bytes, memory: Reservation) -> Result<(Rescored, Reservation), ApiError> {
         let (_here, gone) = tokio::sync::oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
         let work = move || {
@@ -139,26 +140,26 @@ impl Desk {
                 tokio::select! {
                     rescored = self.run(&bytes, memory) => rescored,
                     // Nobody reads this.
-                    _ = gone => Err(Refusal::Internal),
+                    _ = gone => Err(ApiError::Internal),
                 }
             })
         };
-        web::block(work).await.map_err(|_| Refusal::Internal)?
+        web::block(work).await.map_err(|_| ApiError::Internal)?
     }
 
-    async fn run(&self, bytes: &Bytes, mut memory: Reservation) -> Result<(Rescored, Reservation), Refusal> {
-        let cut = Cut { long_documents: self.shared.long_documents, ..Cut::MODEL };
-        let options = Options { cut, max_hits: self.shared.scene.max_documents };
-        let desk = self.desk(bytes).await;
-        let mut job = Job::parse(self.engine, bytes, &options).map_err(Reject::from)?;
-        self.shared.admit_unread(job.unread())?;
+    async fn run(&self, bytes: &Bytes, mut memory: Reservation) -> Result<(Rescored, Reservation), ApiError> {
+        let cut = Truncation { long_documents: self.state.long_documents, ..Truncation::MODEL };
+        let options = Options { cut, max_hits: self.state.limits.max_documents };
+        let permit = self.large_body_permit(bytes).await;
+        let mut job = Job::parse(self.engine, bytes, &options).map_err(RequestError::from)?;
+        self.state.admit_unread(job.unread())?;
         let unread = job.unread().clone();
-        drop(desk);
+        drop(permit);
         let parsed = Instant::now();
-        let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.shared.deadline);
+        let timeout = self.header_timeout.or(job.terms().timeout).unwrap_or(self.state.deadline);
         let deadline = self.started + timeout.min(answer::LONGEST_TIMEOUT);
         let (mut stats, mut pairs, mut model) = (Stats::default(), 0, String::new());
-        let now = self.shared.reranker.now();
+        let now = self.state.reranker.now();
         while let Some(stage) = job.next_stage() {
             pairs += stage.texts.pairs.len();
             // What is written anew is as large as what came, beside a line for each hit; by then the texts are gone.
@@ -171,9 +172,9 @@ impl Desk {
             let (activation, part) =
                 (card.activation, self.stage((&now, &stage, engines), &job, (cut, deadline)).await?);
             stats += part.1;
-            job.settle(&part.0, activation).map_err(|_| Refusal::Internal)?;
+            job.settle(&part.0, activation).map_err(|_| ApiError::Internal)?;
         }
-        let _desk = self.desk(bytes).await;
+        let _permit = self.large_body_permit(bytes).await;
         let begun = Instant::now();
         let output = job.finish();
         let written = (begun, Instant::now());
@@ -183,16 +184,16 @@ impl Desk {
     }
 
     /// A place to read or write a large body at; small ones need none.
-    async fn desk(&self, bytes: &Bytes) -> Option<SemaphorePermit<'_>> {
-        if bytes.len() > answer::INLINE_BYTES { self.shared.desks.acquire().await.ok() } else { None }
+    async fn large_body_permit(&self, bytes: &Bytes) -> Option<SemaphorePermit<'_>> {
+        if bytes.len() > answer::INLINE_BYTES { self.state.large_body_permits.acquire().await.ok() } else { None }
     }
 
     async fn stage(
         &self,
         (now, stage, memory): (&Generation, &StageRequest<'_>, Arc<Reservation>),
         job: &Job<'_>,
-        (cut, deadline): (Cut, Instant),
-    ) -> Result<(Vec<Option<Scored>>, Stats), Refusal> {
+        (cut, deadline): (Truncation, Instant),
+    ) -> Result<(Vec<Option<Scored>>, Stats), ApiError> {
         let request = Request {
             model: stage.model.as_deref(),
             texts: &stage.texts,
@@ -201,7 +202,7 @@ impl Desk {
             deadline,
             priority: Priority::Live,
             memory: Some(memory),
-            empty: self.shared.leniency.empty_documents,
+            empty: self.state.leniency.empty_documents,
         };
         if job.terms().allow_partial {
             let part = now.score_in_time(request).await?;
@@ -212,7 +213,7 @@ impl Desk {
     }
 }
 
-impl From<Malformed> for Reject {
+impl From<Malformed> for RequestError {
     fn from(malformed: Malformed) -> Self {
         match malformed {
             Malformed::TooMany { path, what, limit, hint } => {

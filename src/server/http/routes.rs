@@ -1,13 +1,13 @@
 //! Paths and methods: which handler answers what.
 //!
-//! Owns the way from the tables of faces, engines and operations to actix-web's routes. It must not know what any of them
-//! does.
+//! Owns the way from the tables of dialects, engines and operations to actix-web's routes. It must not know what any of
+//! them does.
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, guard, web};
 
-use super::error::{Reject, printable};
-use super::face::FACES;
+use super::dialect::DIALECTS;
+use super::error::{RequestError, printable};
 use super::operations::{OPERATIONS, Operation};
 use super::options::Ui;
 use super::{answer, cache, repository, rescore, ui};
@@ -36,9 +36,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig, served: Served, page: Ui) 
 }
 
 fn scores(config: &mut web::ServiceConfig) {
-    for face in FACES {
-        for path in face.paths {
-            let handler = move |request, payload| answer::face(face, request, payload);
+    for dialect in DIALECTS {
+        for path in dialect.paths {
+            let handler = move |request, payload| answer::dialect(dialect, request, payload);
             let resource = web::resource(*path).route(web::post().to(handler));
             config.service(
                 resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
@@ -74,12 +74,14 @@ pub(super) async fn wrong_method(
     allowed: &'static str,
 ) -> actix_web::HttpResponse {
     answer::plain("none", request, |_, request| {
-        Err(Reject::Method { method: printable(request.method().as_str()), allowed }.into())
+        Err(RequestError::Method { method: printable(request.method().as_str()), allowed }.into())
     })
     .await
 }
 
 async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {
-    answer::plain("none", (request, payload), |_, request| Err(Reject::Path { path: printable(request.path()) }.into()))
-        .await
+    answer::plain("none", (request, payload), |_, request| {
+        Err(RequestError::Path { path: printable(request.path()) }.into())
+    })
+    .await
 }

@@ -25,8 +25,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::access::{self, Access};
 use super::assembly::{Assembly, Terms};
 use super::connections::{self, Busy, Connections};
-use super::error::Reject;
-use super::face::Scene;
+use super::dialect::RequestLimits;
+use super::error::RequestError;
 use super::keys::{Keys, KeysError};
 use super::options::{Exposure, Leniency, Listen, Options, Patience, Strict};
 use super::reread::Files;
@@ -43,18 +43,18 @@ use crate::rerank::Reranker;
 const THREADS: usize = 2;
 
 /// Threads, for each connection thread, for large bodies. An engine's result is waited for on one, so there are many; how
-/// many of them read or print at a time is [`DESKS`].
+/// many of them read or print at a time is [`LARGE_BODY_PERMITS`].
 const LARGE_BODY_THREADS: usize = 128;
 
 /// Large bodies that are read or printed at once: the cores belong to inference.
-const DESKS: usize = 2;
+const LARGE_BODY_PERMITS: usize = 2;
 
 /// Upper bound on a graceful stop; the caller, who knows the grace period, cuts it short with [`Stop::now`].
 const LONGEST_STOP_SECONDS: u64 = 3600;
 
 /// What requests are answered with.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct AppServices {
     /// Scores.
     pub reranker: Arc<Reranker>,
     /// What probes are told.
@@ -71,12 +71,12 @@ pub struct State {
 
 /// What every handler sees.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct AppState {
     pub(super) reranker: Arc<Reranker>,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) traces: Traces,
-    pub(super) scene: Scene,
+    pub(super) limits: RequestLimits,
     pub(super) max_body: usize,
     pub(super) max_text: usize,
     pub(super) deadline: Duration,
@@ -93,20 +93,20 @@ pub(super) struct Shared {
     /// Those that are open.
     pub(super) connections: Arc<Connections>,
     /// Places at which large bodies are read and printed.
-    pub(super) desks: Semaphore,
+    pub(super) large_body_permits: Semaphore,
     /// Places for warm-up streams.
     pub(super) warm_ups: cache::Places,
     /// The last minutes, for the page.
     pub(super) live: Live,
 }
 
-impl Shared {
+impl AppState {
     /// Refuses what asks for something that is not served, where the operator wants that.
-    pub(super) fn admit_unread(&self, unread: &Unread) -> Result<(), Reject> {
+    pub(super) fn admit_unread(&self, unread: &Unread) -> Result<(), RequestError> {
         match self.leniency.strict {
             Strict::On if !unread.is_empty() => {
                 let name = unread.first().unwrap_or("body");
-                Err(Reject::field(name, "not served here, and RESCORED_STRICT is on; leave it out"))
+                Err(RequestError::field(name, "not served here, and RESCORED_STRICT is on; leave it out"))
             }
             Strict::On | Strict::Off => Ok(()),
         }
@@ -130,7 +130,7 @@ pub struct Bound {
     /// Serves operations alone, and until everything else has ended.
     operations: Option<Server>,
     connections: Arc<Connections>,
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     certificates: Option<Arc<Certificates>>,
     left_behind: Arc<Notify>,
     addresses: Vec<Listen>,
@@ -192,7 +192,7 @@ impl Bound {
 
     /// The files that are read again while the server runs.
     pub fn files(&self) -> Files {
-        Files { shared: Arc::clone(&self.shared), certificates: self.certificates.clone() }
+        Files { state: Arc::clone(&self.state), certificates: self.certificates.clone() }
     }
 
     /// Serves until stopped. Runs inside a tokio or actix runtime of one thread.
@@ -206,7 +206,7 @@ impl Bound {
             ended = self.server => ended,
             () = self.left_behind.notified() => Ok(()),
             () = sweep(&self.connections) => Ok(()),
-            () = self.shared.live.sample() => Ok(()),
+            () = self.state.live.sample() => Ok(()),
             () = files.watch() => Ok(()),
         };
         if let Some((handle, serving)) = operations {
@@ -230,17 +230,17 @@ async fn sweep(connections: &Connections) {
 ///
 /// # Errors
 /// The first address that cannot be taken.
-pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
+pub fn bind(options: &Options, services: AppServices) -> Result<Bound, BindError> {
     let Patience { connections, keep_alive, client } = options.patience;
-    let connections = Arc::new(Connections::new(connections, keep_alive + client, Arc::clone(&state.metrics)));
-    let shared = web::Data::new(Shared {
-        live: Live::new(Arc::clone(&state.metrics)),
-        reranker: state.reranker,
-        health: state.health,
-        metrics: state.metrics,
-        repository: state.repository,
-        traces: state.traces,
-        scene: Scene { max_documents: options.max_documents },
+    let connections = Arc::new(Connections::new(connections, keep_alive + client, Arc::clone(&services.metrics)));
+    let state = web::Data::new(AppState {
+        live: Live::new(Arc::clone(&services.metrics)),
+        reranker: services.reranker,
+        health: services.health,
+        metrics: services.metrics,
+        repository: services.repository,
+        traces: services.traces,
+        limits: RequestLimits { max_documents: options.max_documents },
         max_body: options.max_body,
         max_text: options.max_text,
         deadline: options.deadline,
@@ -249,26 +249,26 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
         keys: Keys::open(options.api_keys.as_deref())?,
         access: access(options),
         client_pause: client,
-        budget: state.budget,
+        budget: services.budget,
         connections: Arc::clone(&connections),
-        desks: Semaphore::new(DESKS),
+        large_body_permits: Semaphore::new(LARGE_BODY_PERMITS),
         warm_ups: cache::Places::default(),
     });
-    shared.count_keys();
+    state.count_keys();
     warn_if_open(options);
     let (tls, certificates) = options.exposure.tls.as_ref().map(tls::config).transpose()?.unzip();
-    let mut desk = Binding { options, shared, connections, tls, addresses: Vec::new(), sockets: Vec::new() };
+    let mut binding = Binding { options, state, connections, tls, addresses: Vec::new(), sockets: Vec::new() };
     let apart = &options.exposure.operations;
-    let server = desk.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
-    desk.tls = None;
-    let operations = if apart.is_empty() { None } else { Some(desk.serve(apart, Served::Operations)?) };
-    let Binding { connections, shared, addresses, sockets, .. } = desk;
+    let server = binding.serve(&options.listen, if apart.is_empty() { Served::All } else { Served::AllButFigures })?;
+    binding.tls = None;
+    let operations = if apart.is_empty() { None } else { Some(binding.serve(apart, Served::Operations)?) };
+    let Binding { connections, state, addresses, sockets, .. } = binding;
     Ok(Bound {
         server,
         operations,
         connections,
         certificates,
-        shared: shared.into_inner(),
+        state: state.into_inner(),
         left_behind: Arc::default(),
         addresses,
         _sockets: sockets,
@@ -278,7 +278,7 @@ pub fn bind(options: &Options, state: State) -> Result<Bound, BindError> {
 /// What taking addresses needs, and those taken.
 struct Binding<'o> {
     options: &'o Options,
-    shared: web::Data<Shared>,
+    state: web::Data<AppState>,
     connections: Arc<Connections>,
     tls: Option<tls::ServerConfig>,
     addresses: Vec<Listen>,
@@ -288,10 +288,10 @@ struct Binding<'o> {
 impl Binding<'_> {
     /// A server on these addresses.
     fn serve(&mut self, listen: &[Listen], what: Served) -> Result<Server, BindError> {
-        let shared = self.shared.clone();
+        let state = self.state.clone();
         let page = self.options.ui;
         let app = move || {
-            let app = App::new().app_data(shared.clone()).wrap(from_fn(access::check)).wrap_fn(busy);
+            let app = App::new().app_data(state.clone()).wrap(from_fn(access::check)).wrap_fn(busy);
             app.configure(move |config| routes::routes(config, what, page))
         };
         let terms = Terms {
@@ -304,7 +304,7 @@ impl Binding<'_> {
         let mut assembly = Assembly::new(
             terms,
             Arc::clone(&self.connections),
-            (Arc::clone(&self.shared.metrics), self.shared.budget.clone()),
+            (Arc::clone(&self.state.metrics), self.state.budget.clone()),
         );
         for listen in listen {
             assembly = match listen {

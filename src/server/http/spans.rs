@@ -10,7 +10,7 @@ use actix_web::http::header::HeaderMap;
 use rescored_process::telemetry::traces::{Carried, Trace, Traces, Value};
 
 use super::answer::Record;
-use super::error::Refusal;
+use super::error::ApiError;
 
 /// Longer states are not passed on: the standard asks for 512 characters at least.
 const LONGEST_STATE: usize = 4096;
@@ -28,7 +28,7 @@ pub(super) fn begin(traces: &Traces, headers: &HeaderMap, begun: Instant) -> Opt
 }
 
 /// Tells the whole request, which is over.
-pub(super) fn finish(mut trace: Trace, record: &Record, (status, refusal): (u16, Option<&Refusal>)) {
+pub(super) fn finish(mut trace: Trace, record: &Record, (status, refusal): (u16, Option<&ApiError>)) {
     stages(&trace, record);
     let work = &record.work;
     let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
@@ -37,7 +37,7 @@ pub(super) fn finish(mut trace: Trace, record: &Record, (status, refusal): (u16,
         ("http.route", Value::from(record.route.clone())),
         ("http.response.status_code", Value::from(i64::from(status))),
         ("rescored.request_id", Value::from(record.id.clone())),
-        ("rescored.face", Value::from(record.face)),
+        ("rescored.face", Value::from(record.dialect)),
         ("rescored.model", Value::from(record.model.clone())),
         ("rescored.pairs", count(record.pairs)),
         ("rescored.cached", count(work.cached)),

@@ -17,7 +17,7 @@ const PATIENCE_TO_STOP: Duration = Duration::from_millis(500);
 
 /// What a stop at once gives up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct Interrupted {
     /// Requests in work.
     pub requests: usize,
     /// Answers that their clients have not read to the end.
@@ -42,7 +42,7 @@ impl fmt::Debug for Stop {
 
 impl Stop {
     /// What is going on at this moment and would be given up.
-    pub fn cut(&self) -> Cut {
+    pub fn cut(&self) -> Interrupted {
         self.connections.cut()
     }
 

@@ -1,7 +1,7 @@
 //! TLS: the certificate that the server shows, read again when its files change.
 //!
-//! Owns the use of rustls. A pair of files that cannot be used is told at the start, and later leaves the last good pair in
-//! force. It must not know what goes through a connection.
+//! Owns the use of rustls. A pair of files that cannot be used is reported at the start, and later leaves the last good
+//! pair in force. It must not know what goes through a connection.
 
 use std::any::Any;
 use std::io;

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rescored_process::budget::{Budget, Class, Denied, Reservation};
+use rescored_process::budget::{Budget, BudgetError, Class, Reservation};
 use rescored_process::metrics::{Answered, Metrics};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::heads::Heads;
-use super::error::{Refusal, Reject};
+use super::error::{ApiError, RequestError};
 use super::request_id;
 
 /// Bytes of a line's beginning that are held; a longer line is left alone: the library refuses it.
@@ -108,7 +108,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
     }
 
     /// Takes memory for what a long head is about to bring. It is not waited for: a head is short where nobody means harm.
-    fn pay(&mut self) -> Result<(), Denied> {
+    fn pay(&mut self) -> Result<(), BudgetError> {
         let head = self.heads.unfinished() + self.held.len();
         let wanted = if head > PLANNED_HEAD { ((head + PIECE) * FACTOR) as u64 } else { 0 };
         let more = wanted.saturating_sub(self.memory.bytes());
@@ -122,16 +122,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
         if self.heads.are_behind() {
             return;
         }
-        self.refuse(&Refusal::from(match status {
-            408 => Reject::HeadUnread,
-            400 | 431 if self.heads.has_long_line() => Reject::TargetTooLong,
-            431 => Reject::HeadTooLarge,
-            _ => Reject::Framing,
+        self.refuse(&ApiError::from(match status {
+            408 => RequestError::HeadUnread,
+            400 | 431 if self.heads.has_long_line() => RequestError::TargetTooLong,
+            431 => RequestError::HeadTooLarge,
+            _ => RequestError::Framing,
         }));
     }
 
     /// Answers in the library's place; it is not asked any more.
-    fn refuse(&mut self, refusal: &Refusal) {
+    fn refuse(&mut self, refusal: &ApiError) {
         self.was_refused = true;
         let status = refusal.status().0;
         self.metrics.requests.get_or_create(&Answered { face: "none", status: status.as_u16() }).inc();

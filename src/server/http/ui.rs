@@ -14,9 +14,9 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 
 use super::answer;
-use super::error::Refusal;
+use super::error::ApiError;
 use super::routes::wrong_method;
-use super::server::Shared;
+use super::server::AppState;
 
 /// Only what this process serves may run, be shown or be asked for; nothing may frame the page, and no text becomes
 /// markup (`trusted-types`).
@@ -60,7 +60,7 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| FILES.iter().map(|file| ta
 /// Adds the routes; figures only where this server has them.
 pub(super) fn routes(config: &mut web::ServiceConfig, with_figures: bool) {
     for (position, file) in FILES.iter().enumerate() {
-        let tell = move |_: &Shared, request: &HttpRequest| Ok(serve(file, &TAGS[position], request));
+        let tell = move |_: &AppState, request: &HttpRequest| Ok(serve(file, &TAGS[position], request));
         reading(config, file.path, tell);
     }
     // A trailing slash would break the page's relative addresses.
@@ -76,7 +76,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig, with_figures: bool) {
 fn reading(
     config: &mut web::ServiceConfig,
     path: &'static str,
-    tell: impl Fn(&Shared, &HttpRequest) -> Result<HttpResponse, Refusal> + Copy + 'static,
+    tell: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError> + Copy + 'static,
 ) {
     let read = guard::Any(guard::Get()).or(guard::Head());
     let tell = web::route().guard(read).to(move |request, payload| answer::plain("ui", (request, payload), tell));

@@ -1,6 +1,6 @@
 //! Request bodies: what is read, and what is said when it cannot be read.
 //!
-//! Owns the lenient readers that all faces share and the sentence of a misread. It must not know what is done with a
+//! Owns the lenient readers that all dialects share and the sentence of a misread. It must not know what is done with a
 //! request. Texts are borrowed from the body wherever they hold no escapes.
 
 pub(super) mod document;
@@ -14,23 +14,23 @@ pub(super) mod terms;
 pub(super) mod text;
 pub(super) mod watched;
 
-use rescored_core::json::mend;
+use rescored_core::json::repair;
 use rescored_core::json::unread::Unread;
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::error::Reject;
+use super::error::RequestError;
 use watched::Watched;
 
-/// Reads a body by `read`, and where the parser refuses it for what can be mended, what `spare` then holds of it: without
-/// a byte order mark, and with U+FFFD for halves of surrogate pairs. Others pay nothing for that.
+/// Reads a body by `read`, and where the parser refuses it for what can be repaired, what `spare` then holds of it:
+/// without a byte order mark, and with U+FFFD for halves of surrogate pairs. Others pay nothing for that.
 pub(super) fn forgiving<'a, T>(
     body: &'a [u8],
     spare: &'a mut Vec<u8>,
-    read: impl Fn(&'a [u8]) -> Result<T, Reject>,
-) -> Result<T, Reject> {
+    read: impl Fn(&'a [u8]) -> Result<T, RequestError>,
+) -> Result<T, RequestError> {
     match read(body) {
-        Err(fault) if is_mendable(&fault, body) => match mend::mended(body) {
+        Err(fault) if is_mendable(&fault, body) => match repair::repaired(body) {
             Some(mended) => {
                 *spare = mended;
                 read(spare)
@@ -41,18 +41,19 @@ pub(super) fn forgiving<'a, T>(
     }
 }
 
-/// Whether a body may have been refused for what can be mended; others are not worth a second look.
-fn is_mendable(fault: &Reject, body: &[u8]) -> bool {
-    matches!(fault, Reject::Syntax { problem, .. } if problem.ends_with("hex escape")) || mend::mark_len(body) > 0
+/// Whether a body may have been refused for what can be repaired; others are not worth a second look.
+fn is_mendable(fault: &RequestError, body: &[u8]) -> bool {
+    matches!(fault, RequestError::Syntax { problem, .. } if problem.ends_with("hex escape"))
+        || repair::mark_len(body) > 0
 }
 
 /// Reads a body, which must be one JSON object, into a request type, and notes its keys that the type does not know.
-pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(T, Unread), Reject> {
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(T, Unread), RequestError> {
     // A derived reader would also take an array of the values in the order of the fields.
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => watched(body).map_err(|error| misread::<T>(body, &error)),
-        Some(_) => Err(Reject::Syntax { problem: "expected a json object".into(), line: 1, column: 1 }),
-        None => Err(Reject::Syntax { problem: "empty".into(), line: 1, column: 1 }),
+        Some(_) => Err(RequestError::Syntax { problem: "expected a json object".into(), line: 1, column: 1 }),
+        None => Err(RequestError::Syntax { problem: "empty".into(), line: 1, column: 1 }),
     }
 }
 
@@ -65,14 +66,16 @@ fn watched<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<(T, Unread), serde_
 }
 
 /// Says what is wrong with a body that could not be read, without quoting it.
-fn misread<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> Reject {
+fn misread<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> RequestError {
     let (line, column) = (error.line(), error.column());
     let position = format!(" at line {line} column {column}");
     let message = error.to_string();
     let message = message.strip_suffix(&position).unwrap_or(&message);
     match error.classify() {
         // The parser's own sentences are fixed ones; those of the types (`Data`) quote values.
-        Category::Syntax | Category::Eof | Category::Io => Reject::Syntax { problem: message.into(), line, column },
+        Category::Syntax | Category::Eof | Category::Io => {
+            RequestError::Syntax { problem: message.into(), line, column }
+        }
         Category::Data => {
             let problem = match message.rsplit_once(", expected ") {
                 // What is expected is written by our readers, so it cannot hold the separator: the quoted value ends
@@ -81,7 +84,7 @@ fn misread<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
                 // No value is quoted: `duplicate field ...`, or a sentence of our readers.
                 None => format!("{message} (line {line} column {column})"),
             };
-            Reject::Field { field: path::<T>(body), problem }
+            RequestError::Field { field: path::<T>(body), problem }
         }
     }
 }

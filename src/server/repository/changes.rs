@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rescored_core::domain::ModelCard;
-use rescored_engine::{Engine, Surroundings};
+use rescored_engine::{Engine, EngineContext};
 use rescored_process::metrics::Reason;
 use rescored_runtime::Model;
 
 use super::queue::{Change, Flag, Queue, Turn};
-use super::{ChangeError, Changed, GivenUp, Opener, Options, proof, told};
+use super::{ChangeError, Changed, GivenUp, Opener, Options, error_chain, proof};
 use crate::rerank::{Generation, Reranker};
 
 /// The provider that is always there.
@@ -47,7 +47,7 @@ struct Shared {
     reranker: Arc<Reranker>,
     opener: Arc<dyn Opener>,
     options: Options,
-    around: Surroundings,
+    context: EngineContext,
     queue: Arc<Queue>,
 }
 
@@ -71,11 +71,11 @@ impl Changer {
     pub(super) fn new(
         (reranker, models): (Arc<Reranker>, Vec<Arc<Model>>),
         opener: Arc<dyn Opener>,
-        (options, around, give_back): (Options, Surroundings, fn()),
+        (options, context, give_back): (Options, EngineContext, fn()),
         queue: Arc<Queue>,
     ) -> Self {
         let loaded = models.into_iter().map(Some).collect();
-        let shared = Arc::new(Shared { reranker, opener, options, around, queue });
+        let shared = Arc::new(Shared { reranker, opener, options, context, queue });
         Self { shared, loaded, retiring: Vec::new(), left_behind: Vec::new(), give_back }
     }
 
@@ -88,7 +88,7 @@ impl Changer {
             let reason = match (&outcome, change) {
                 (Ok(_), Change::Unload { .. }) => "unloaded".to_owned(),
                 (Ok(_), Change::Load { .. } | Change::MoveToCpu) => String::new(),
-                (Err(error), _) => told(error),
+                (Err(error), _) => error_chain(error),
             };
             self.account(&id, change, &outcome);
             let served: Vec<bool> = self.loaded.iter().map(Option::is_some).collect();
@@ -124,7 +124,7 @@ impl Changer {
 
     /// Has a thread prepare a change, and waits for it, but not for ever.
     fn wait_for(&mut self, attempt: Attempt, limit: Duration) -> Result<Prepared, ChangeError> {
-        let (tell, told) = mpsc::channel();
+        let (tell, reported) = mpsc::channel();
         let (id, flag) = (attempt.id.clone(), Arc::clone(&attempt.flag));
         let start = |source: Box<dyn Error + Send + Sync>| ChangeError::Start { id: id.clone(), source };
         let shared = Arc::clone(&self.shared);
@@ -139,7 +139,7 @@ impl Changer {
         let deadline = Instant::now() + limit;
         let mut given_up_at = None;
         loop {
-            match told.recv_timeout(LOOK_EVERY) {
+            match reported.recv_timeout(LOOK_EVERY) {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Disconnected) => return Err(start("its thread died".into())),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -173,7 +173,7 @@ impl Changer {
         let before = self.shared.reranker.switch(next);
         let is_moved = |model: &&Arc<Model>| model.card.execution.moved_from.is_some();
         let moved = models.iter().flatten().filter(is_moved).count();
-        self.shared.around.metrics.models_moved.set(i64::try_from(moved).unwrap_or(i64::MAX));
+        self.shared.context.metrics.models_moved.set(i64::try_from(moved).unwrap_or(i64::MAX));
         self.loaded = models;
         self.retiring.retain(|thread| !thread.is_finished());
         let give_back = self.give_back;
@@ -201,19 +201,19 @@ impl Changer {
             }
             Ok(Changed::Moved(_)) => "moved_to_cpu",
             Err(error @ ChangeError::GivenUp { why, .. }) => {
-                tracing::error!(model.id = id, error = told(error), "model not changed");
+                tracing::error!(model.id = id, error = error_chain(error), "model not changed");
                 if *why == GivenUp::Late { "timed_out" } else { "given_up" }
             }
             Err(error) if change == Change::MoveToCpu => {
-                tracing::error!(error = told(error), "models cannot move to the cpu");
+                tracing::error!(error = error_chain(error), "models cannot move to the cpu");
                 "failed"
             }
             Err(error) => {
-                tracing::error!(model.id = id, error = told(error), "model not changed");
+                tracing::error!(model.id = id, error = error_chain(error), "model not changed");
                 "failed"
             }
         };
-        self.shared.around.metrics.model_changes.get_or_create(&Reason { reason }).inc();
+        self.shared.context.metrics.model_changes.get_or_create(&Reason { reason }).inc();
     }
 }
 
@@ -296,7 +296,7 @@ impl Shared {
         let loaded = || models.iter().enumerate().filter_map(|(scope, model)| Some((scope, model.as_ref()?)));
         let shared: Arc<[Arc<Model>]> = loaded().map(|(_, model)| Arc::clone(model)).collect();
         let engine =
-            Engine::start(&self.options.engine, &shared, &self.around).map_err(|error| failed(error.into()))?;
+            Engine::start(&self.options.engine, &shared, &self.context).map_err(|error| failed(error.into()))?;
         let cards = loaded().map(|(scope, model)| (model.card.clone(), scope)).collect();
         let next = self.reranker.prepare(cards, engine);
         next.wait_until_warm_while(&attempt.wanted()).map_err(|error| failed(error.into()))?;

@@ -1,6 +1,6 @@
 //! What a model must show before it answers anybody: at the start, and when its files were changed.
 //!
-//! Owns the checks: every score finite, a pair's score the same bits alone and in company, different pairs scored
+//! Owns the checks: every score finite, a pair's score the same bits alone and in a batch, different pairs scored
 //! differently, a pair of the greatest length scored at all, and the golden pairs within their bounds. It must not know
 //! files.
 
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use rescored_core::domain::Scored;
 use rescored_runtime::golden::Golden;
 
-use crate::rerank::{Fault, Generation};
+use crate::rerank::{Generation, RerankError};
 
 /// How long the proof may take as a whole.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Copies of each pair in company: those of one length share a forward pass whatever the graph.
+/// Copies of each pair in a batch: those of one length share a forward pass whatever the graph.
 const COPIES: usize = 4;
 
 /// The provider whose kernels round alike in passes of every size.
 const CPU: &str = "cpu";
 
-/// How far company may move a logit elsewhere: twice what `compile` lets pass on its own samples.
+/// How far sharing a pass may move a logit elsewhere: twice what `compile` lets pass on its own samples.
 const COMPANY_ON_DEVICES: f32 = 0.04;
 
 /// A pass that fails sooner than this fails for the size of its input, and tells as much when it is tried with another.
@@ -46,13 +46,13 @@ const WORD: &str = "a ";
 pub enum Unproved {
     /// A pair has no score.
     #[error("a pair could not be scored")]
-    Fault(#[from] Fault),
+    RerankError(#[from] RerankError),
     /// A pair's score depends on its neighbours.
     #[error("a pair scores {alone} alone and {together} among others; a score must depend on its pair only")]
-    Company {
+    BatchingPolicy {
         /// Its score alone.
         alone: f32,
-        /// Its score in company.
+        /// Its score in a batch.
         together: f32,
     },
     /// All pairs score the same.
@@ -69,7 +69,7 @@ pub enum Unproved {
         longest: u32,
         /// Why the longer one was not.
         #[source]
-        source: Fault,
+        source: RerankError,
     },
     /// A golden pair scores otherwise.
     #[error("golden pair {number} scores {found}, expected {expected} within {within}")]
@@ -127,7 +127,7 @@ pub fn prove(
         let alike = |together: f32| together.to_bits() == alone.to_bits() || (together - alone).abs() < may_differ;
         let mut copies = together.iter().skip(place).step_by(PAIRS.len());
         if let Some(&together) = copies.find(|together| !alike(**together)) {
-            return Err(Unproved::Company { alone, together });
+            return Err(Unproved::BatchingPolicy { alone, together });
         }
     }
     if let Some(&first) = together.first().filter(|first| together.iter().all(|one| one.to_bits() == first.to_bits())) {
@@ -146,7 +146,7 @@ fn takes_the_longest(trial: &Trial<'_>, length: u32) -> Result<(), Unproved> {
     let begun = Instant::now();
     let source = match tokens(length) {
         Ok(_) => return Ok(()),
-        Err(Unproved::Fault(fault @ Fault::Document { .. })) => fault,
+        Err(Unproved::RerankError(fault @ RerankError::Document { .. })) => fault,
         Err(other) => return Err(other),
     };
     let (mut scored, mut refused, mut longest) = (0, length, 0);
@@ -154,7 +154,7 @@ fn takes_the_longest(trial: &Trial<'_>, length: u32) -> Result<(), Unproved> {
         let between = scored.midpoint(refused);
         match tokens(between) {
             Ok(tokens) => (scored, longest) = (between, tokens),
-            Err(Unproved::Fault(Fault::Document { .. })) => refused = between,
+            Err(Unproved::RerankError(RerankError::Document { .. })) => refused = between,
             Err(other) => return Err(other),
         }
     }

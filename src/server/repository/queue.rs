@@ -1,4 +1,4 @@
-//! Changes of models that were asked for: which is made, which wait, and what is told of each model meanwhile.
+//! Changes of models that were asked for: which is made, which wait, and what is reported about each model meanwhile.
 //!
 //! Owns the bound on waiting changes, their order, and who gives one up. It must not know how a change is made.
 
@@ -171,7 +171,7 @@ impl Queue {
     pub(super) fn list(&self) -> Vec<Listed> {
         let starting = self.health.readiness() == Readiness::Starting;
         let state = self.state();
-        let told = |(scope, model): (usize, &Known)| {
+        let reported = |(scope, model): (usize, &Known)| {
             let at_work = state.current.as_ref().filter(|current| current.change.scope() == Some(scope));
             let loads = at_work.filter(|current| current.change.loads(scope));
             let waits = state.turns.iter().any(|turn| turn.change.loads(scope));
@@ -193,7 +193,7 @@ impl Queue {
             };
             Listed { id: model.id.clone(), state, reason }
         };
-        state.models.iter().enumerate().map(told).collect()
+        state.models.iter().enumerate().map(reported).collect()
     }
 
     /// Puts a change at the end of the queue; gives its number.
@@ -263,7 +263,7 @@ impl Queue {
     }
 
     /// Nobody waits for this change any more.
-    pub(super) fn forsake(&self, number: u64) {
+    pub(super) fn abandon(&self, number: u64) {
         let mut state = self.state();
         if let Some(current) = state.current.as_ref().filter(|current| current.number == number) {
             current.flag.give_up(GivenUp::Unwanted);
@@ -341,7 +341,7 @@ mod tests {
             (0..MOST_WAITING).map(|_| queue.submit(LOAD, nobody(), Room::Refuse).unwrap()).collect();
         let refused = queue.submit(LOAD, nobody(), Room::Refuse).unwrap_err().to_string();
         assert!(refused.contains("4 changes wait already"), "{refused}");
-        queue.forsake(numbers[1]);
+        queue.abandon(numbers[1]);
         queue.submit(LOAD, nobody(), Room::Refuse).unwrap();
         queue.over(&[true, true], String::new());
         assert_eq!(queue.next().unwrap().number, numbers[0], "in the order of asking");
@@ -357,9 +357,9 @@ mod tests {
         queue.submit(LOAD, nobody(), Room::Refuse).unwrap();
         queue.submit(Change::Unload { scope: 1 }, nobody(), Room::Refuse).unwrap();
         assert_eq!(made.flag.given_up(), None, "another model's");
-        queue.forsake(first + 100);
+        queue.abandon(first + 100);
         assert_eq!(made.flag.given_up(), None, "nobody's");
-        queue.forsake(first);
+        queue.abandon(first);
         assert_eq!(made.flag.given_up(), Some(GivenUp::Unwanted));
         made.flag.give_up(GivenUp::Late);
         assert_eq!(made.flag.given_up(), Some(GivenUp::Unwanted), "the first reason stays");
@@ -399,8 +399,8 @@ mod tests {
         let queue = queue();
         queue.submit(LOAD, nobody(), Room::Refuse).unwrap();
         let made = queue.next().unwrap();
-        let (told, outcome) = mpsc::channel();
-        queue.submit(LOAD, Box::new(move |outcome| told.send(outcome).unwrap()), Room::Refuse).unwrap();
+        let (reported, outcome) = mpsc::channel();
+        queue.submit(LOAD, Box::new(move |outcome| reported.send(outcome).unwrap()), Room::Refuse).unwrap();
         queue.close();
         assert_eq!(made.flag.given_up(), Some(GivenUp::Closing));
         assert!(matches!(outcome.recv().unwrap(), Err(ChangeError::Closed)));

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use rescored_core::domain::blank::is_blank;
 use rescored_core::domain::{EmptyDocuments, Logit, Pair, Scored, Texts};
 
-use super::{Fault, Request};
+use super::{Request, RerankError};
 
 /// What a document without text gets.
 pub(super) const NO_TEXT: Scored = Scored { logit: Logit::NO_TEXT, tokens: 0, cut: false };
@@ -55,17 +55,21 @@ impl<'a> WithText<'a> {
     }
 
     /// A fault by the caller's indexes.
-    pub(super) fn fault(&self, fault: Fault) -> Fault {
+    pub(super) fn fault(&self, fault: RerankError) -> RerankError {
         let place = |index: usize| self.places.get(index).copied().unwrap_or(index);
         match fault {
-            Fault::TooLong { index, tokens, limit } => Fault::TooLong { index: place(index), tokens, limit },
-            Fault::Document { index, reason } => Fault::Document { index: place(index), reason },
-            Fault::Deadline { scored, .. } => Fault::Deadline { scored: scored + self.blank(), pairs: self.pairs },
-            other @ (Fault::UnknownModel { .. }
-            | Fault::Overloaded { .. }
-            | Fault::Crowded { .. }
-            | Fault::Memory
-            | Fault::Unavailable { .. }) => other,
+            RerankError::TooLong { index, tokens, limit } => {
+                RerankError::TooLong { index: place(index), tokens, limit }
+            }
+            RerankError::Document { index, reason } => RerankError::Document { index: place(index), reason },
+            RerankError::Deadline { scored, .. } => {
+                RerankError::Deadline { scored: scored + self.blank(), pairs: self.pairs }
+            }
+            other @ (RerankError::UnknownModel { .. }
+            | RerankError::Overloaded { .. }
+            | RerankError::Crowded { .. }
+            | RerankError::Memory
+            | RerankError::Unavailable { .. }) => other,
         }
     }
 }
@@ -75,14 +79,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use rescored_core::domain::{Cut, Priority};
+    use rescored_core::domain::{Priority, Truncation};
 
     fn with_text(documents: &[&'static str], empty: EmptyDocuments) -> Option<(Vec<String>, Vec<usize>, usize)> {
         let texts = Texts::one_query("q", documents.iter().map(|&document| document.into()));
         let request = Request {
             model: None,
             texts: &texts,
-            cut: Cut::MODEL,
+            cut: Truncation::MODEL,
             refuse_cut: false,
             deadline: Instant::now(),
             priority: Priority::Live,
@@ -107,7 +111,7 @@ mod tests {
         let rest = WithText { texts: Texts::default(), places: vec![0, 2], pairs: 4 };
         let score = |value| Some(Scored { logit: Logit::new(value).expect("finite"), tokens: 1, cut: false });
         assert_eq!(rest.merge(vec![score(1.0), None]), [score(1.0), Some(NO_TEXT), None, Some(NO_TEXT)]);
-        let fault = rest.fault(Fault::Document { index: 1, reason: "x" });
-        assert!(matches!(fault, Fault::Document { index: 2, .. }), "{fault:?}");
+        let fault = rest.fault(RerankError::Document { index: 1, reason: "x" });
+        assert!(matches!(fault, RerankError::Document { index: 2, .. }), "{fault:?}");
     }
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
-use rescored_core::domain::{Cut, EmptyDocuments, Logit, ModelCard, Priority, Scored};
-use rescored_engine::{Engine, Order, PairFault, Quota, Sink, StartError, Work};
+use rescored_core::domain::{EmptyDocuments, Logit, ModelCard, Priority, Scored, Truncation};
+use rescored_engine::{Engine, Order, PairError, Quota, Sink, StartError, Work};
 use rescored_process::metrics::{Metrics, Served};
 
 use super::blank::WithText;
-use super::course::Course;
 use super::progress::Progress;
-use super::{Answer, Fault, Late, Part, Request, Shelf, Stats, scopes};
+use super::task::RerankTask;
+use super::{Answer, Late, PartialAnswer, Request, RerankError, SharedStores, Stats, scopes};
 
 /// Characters of an unknown model's name that an error repeats.
 const SHOWN_NAME: usize = 64;
@@ -28,13 +28,13 @@ pub struct Generation {
     /// Their places in the cache, in their order.
     pub(super) scopes: Vec<usize>,
     pub(super) engine: Engine,
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) stores: Arc<SharedStores>,
     metrics: Arc<Metrics>,
 }
 
 /// Where the outcomes of a trial go.
 struct Tried {
-    told: Sender<(usize, Result<Scored, PairFault>)>,
+    reported: Sender<(usize, Result<Scored, PairError>)>,
     deadline: Instant,
 }
 
@@ -42,10 +42,10 @@ impl Generation {
     pub(super) fn new(
         (models, places): (Vec<ModelCard>, Vec<usize>),
         engine: Engine,
-        (shelf, metrics): (Arc<Shelf>, Arc<Metrics>),
+        (stores, metrics): (Arc<SharedStores>, Arc<Metrics>),
     ) -> Self {
         let identities = scopes(&models).into_iter().map(|scope| scope.identity).collect();
-        Self { models, identities, scopes: places, engine, shelf, metrics }
+        Self { models, identities, scopes: places, engine, stores, metrics }
     }
 
     /// The models served, the default first.
@@ -74,13 +74,13 @@ impl Generation {
     /// The model that a request's `model` names.
     ///
     /// # Errors
-    /// [`Fault::UnknownModel`] when it is not served here.
-    pub fn model(&self, name: Option<&str>) -> Result<&ModelCard, Fault> {
+    /// [`RerankError::UnknownModel`] when it is not served here.
+    pub fn model(&self, name: Option<&str>) -> Result<&ModelCard, RerankError> {
         self.position(name).map(|position| &self.models[position])
     }
 
     /// A model's place in the cache.
-    pub(super) fn scope(&self, name: &str) -> Result<usize, Fault> {
+    pub(super) fn scope(&self, name: &str) -> Result<usize, RerankError> {
         self.position(Some(name)).map(|position| self.scopes[position])
     }
 
@@ -89,14 +89,16 @@ impl Generation {
         self.scopes.iter().copied().zip(self.identities.iter().map(String::as_str))
     }
 
-    fn position(&self, name: Option<&str>) -> Result<usize, Fault> {
+    fn position(&self, name: Option<&str>) -> Result<usize, RerankError> {
         match name {
             // The last is what Infinity's own client writes when its caller names no model.
             None | Some("" | "default" | "default/not-specified") => Ok(0),
-            Some(name) => self.models.iter().position(|model| model.id == name).ok_or_else(|| Fault::UnknownModel {
-                name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
-                served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
-            }),
+            Some(name) => {
+                self.models.iter().position(|model| model.id == name).ok_or_else(|| RerankError::UnknownModel {
+                    name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
+                    served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
+                })
+            }
         }
     }
 
@@ -124,9 +126,9 @@ impl Generation {
     /// Scores pairs straight through the engine, past the cache. Blocks until all are scored or the deadline has passed.
     ///
     /// # Errors
-    /// [`Fault::UnknownModel`], the engine's refusal, or the first pair's fault.
-    pub fn trial(&self, model: &str, pairs: &[(&str, &str)], deadline: Instant) -> Result<Vec<Scored>, Fault> {
-        let (told, outcomes) = mpsc::channel();
+    /// [`RerankError::UnknownModel`], the engine's refusal, or the first pair's fault.
+    pub fn trial(&self, model: &str, pairs: &[(&str, &str)], deadline: Instant) -> Result<Vec<Scored>, RerankError> {
+        let (reported, outcomes) = mpsc::channel();
         let document = |(query, (_, document)): (usize, &(&str, &str))| {
             (u32::try_from(query).unwrap_or(u32::MAX), Box::from(*document))
         };
@@ -134,28 +136,28 @@ impl Generation {
             model: self.position(Some(model))?,
             queries: pairs.iter().map(|(query, _)| Box::from(*query)).collect(),
             documents: pairs.iter().enumerate().map(document).collect(),
-            cut: Cut::MODEL,
+            cut: Truncation::MODEL,
             refuse_cut: false,
             deadline,
             priority: Priority::Live,
             order: Order::LongestFirst,
             empty: EmptyDocuments::Score,
         };
-        self.engine.submit(work, Arc::new(Tried { told, deadline }), Instant::now())?;
+        self.engine.submit(work, Arc::new(Tried { reported, deadline }), Instant::now())?;
         let mut scored = vec![None; pairs.len()];
         // The engine answers every pair, late ones too, and lets go of the sender then.
         for (slot, outcome) in outcomes {
-            scored[slot] = Some(outcome.map_err(|fault| Fault::of(fault, slot))?);
+            scored[slot] = Some(outcome.map_err(|fault| RerankError::of(fault, slot))?);
         }
         let all: Option<Vec<Scored>> = scored.into_iter().collect();
-        all.ok_or(Fault::Unavailable { reason: "a worker went away during a trial" })
+        all.ok_or(RerankError::Unavailable { reason: "a worker went away during a trial" })
     }
 
     /// Scores every pair of a request.
     ///
     /// # Errors
-    /// The [`Fault`] that kept the request from a whole answer.
-    pub async fn score(&self, request: Request<'_>) -> Result<Answer, Fault> {
+    /// The [`RerankError`] that kept the request from a whole answer.
+    pub async fn score(&self, request: Request<'_>) -> Result<Answer, RerankError> {
         self.score_noting(request, &mut Stats::default()).await
     }
 
@@ -163,7 +165,7 @@ impl Generation {
     ///
     /// # Errors
     /// As [`Generation::score`].
-    pub async fn score_noting(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
+    pub async fn score_noting(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, RerankError> {
         let scored = self.run(&request, Late::IsAFault, notes).await?;
         Ok(Answer { scored: scored.into_iter().flatten().collect(), unscored: 0, stats: *notes })
     }
@@ -172,8 +174,8 @@ impl Generation {
     /// others.
     ///
     /// # Errors
-    /// The [`Fault`] that kept the request from any score.
-    pub async fn score_what_it_can(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, Fault> {
+    /// The [`RerankError`] that kept the request from any score.
+    pub async fn score_what_it_can(&self, request: Request<'_>, notes: &mut Stats) -> Result<Answer, RerankError> {
         let pairs = request.texts.pairs.len();
         let scored = self.run(&request, Late::IsLeftOut, notes).await?;
         let stats = *notes;
@@ -185,7 +187,7 @@ impl Generation {
         let logits = scored.iter().flatten().map(|scored| scored.logit);
         let worst = logits.filter(|logit| *logit > Logit::NO_TEXT).min();
         let floor = worst.and_then(|worst| Logit::new(worst.get().next_down()).or(Some(worst)));
-        let logit = floor.ok_or(Fault::Deadline { scored: pairs - unscored, pairs })?;
+        let logit = floor.ok_or(RerankError::Deadline { scored: pairs - unscored, pairs })?;
         let below = Scored { logit, tokens: 0, cut: false };
         Ok(Answer { scored: scored.into_iter().map(|scored| scored.unwrap_or(below)).collect(), unscored, stats })
     }
@@ -194,15 +196,20 @@ impl Generation {
     /// or whose own text is at fault, is `None`.
     ///
     /// # Errors
-    /// The [`Fault`] that kept the request from any answer.
-    pub async fn score_in_time(&self, request: Request<'_>) -> Result<Part, Fault> {
+    /// The [`RerankError`] that kept the request from any answer.
+    pub async fn score_in_time(&self, request: Request<'_>) -> Result<PartialAnswer, RerankError> {
         let mut stats = Stats::default();
         let scored = self.run(&request, Late::IsLeftOut, &mut stats).await?;
-        Ok(Part { scored, stats })
+        Ok(PartialAnswer { scored, stats })
     }
 
     /// Scores the pairs that have text; the others rank below them.
-    async fn run(&self, request: &Request<'_>, late: Late, stats: &mut Stats) -> Result<Vec<Option<Scored>>, Fault> {
+    async fn run(
+        &self,
+        request: &Request<'_>,
+        late: Late,
+        stats: &mut Stats,
+    ) -> Result<Vec<Option<Scored>>, RerankError> {
         let Some(rest) = WithText::of(request) else { return self.run_all(request, late, stats).await };
         stats.empty += rest.blank();
         self.metrics.documents_empty.inc_by(rest.blank() as u64);
@@ -217,24 +224,24 @@ impl Generation {
         request: &Request<'_>,
         late: Late,
         stats: &mut Stats,
-    ) -> Result<Vec<Option<Scored>>, Fault> {
+    ) -> Result<Vec<Option<Scored>>, RerankError> {
         let model = self.position(request.model)?;
         stats.moved_from = self.models.get(model).and_then(|card| card.execution.moved_from);
         let pairs = request.texts.pairs.len();
         let begun = Instant::now();
-        let mut course = Course::new(self, model, (request, late));
+        let mut task = RerankTask::new(self, model, (request, late));
         self.metrics.pairs.inc_by(pairs as u64);
-        course.look_up().await;
+        task.look_up().await;
         stats.looked_up = Some((begun, Instant::now()));
         let mut progress = Progress::new(pairs, late, request.deadline);
         // Once, nearly always. Again only for pairs that somebody else led and gave up.
-        while let Some(attempt) = progress.begin(&course, stats, Instant::now())? {
+        while let Some(attempt) = progress.begin(&task, stats, Instant::now())? {
             // What is missing then, missed its time.
-            let _ = tokio::time::timeout_at(request.deadline.into(), attempt.board().filled()).await;
+            let _ = tokio::time::timeout_at(request.deadline.into(), attempt.collector().filled()).await;
             progress.take(&attempt, stats, Instant::now())?;
         }
         let scored = progress.into_scored();
-        self.shelf.cache.show();
+        self.stores.cache.show();
         stats.tokens = scored.iter().flatten().map(|scored| u64::from(scored.tokens)).sum();
         stats.cut = scored.iter().flatten().filter(|scored| scored.cut).count();
         let without_text = scored.iter().flatten().filter(|scored| scored.logit == Logit::NO_TEXT).count();
@@ -246,9 +253,9 @@ impl Generation {
 }
 
 impl Sink for Tried {
-    fn settle(&self, slot: usize, outcome: Result<Scored, PairFault>) {
+    fn settle(&self, slot: usize, outcome: Result<Scored, PairError>) {
         // Whoever tries has given up at the first fault; nobody else waits.
-        let _ = self.told.send((slot, outcome));
+        let _ = self.reported.send((slot, outcome));
     }
 
     fn wanted_until(&self, _: usize) -> Option<Instant> {

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use rescored_core::domain::Scored;
 
-use super::course::{Attempt, Course};
-use super::fault::is_anothers;
-use super::{Fault, Late, Stats};
+use super::error::is_anothers;
+use super::task::{Attempt, RerankTask};
+use super::{Late, RerankError, Stats};
 
 /// See the module.
 #[derive(Debug)]
@@ -33,19 +33,19 @@ impl Progress {
     /// The engine's refusal, where nothing else can be given.
     pub(super) fn begin(
         &mut self,
-        course: &Course<'_>,
+        task: &RerankTask<'_>,
         stats: &mut Stats,
         now: Instant,
-    ) -> Result<Option<Attempt>, Fault> {
+    ) -> Result<Option<Attempt>, RerankError> {
         if self.missing.is_empty() {
             return Ok(None);
         }
-        match course.begin(&self.missing, now) {
+        match task.begin(&self.missing, now) {
             // What the cache holds is served even when nothing else is.
-            Err(refused) if self.late == Late::IsLeftOut && course.found().iter().any(Option::is_some) => {
+            Err(refused) if self.late == Late::IsLeftOut && task.found().iter().any(Option::is_some) => {
                 tracing::debug!(%refused, "answered from the cache alone");
-                self.scored.copy_from_slice(course.found());
-                stats.cached += course.found().iter().flatten().count();
+                self.scored.copy_from_slice(task.found());
+                stats.cached += task.found().iter().flatten().count();
                 self.missing.clear();
                 Ok(None)
             }
@@ -57,12 +57,12 @@ impl Progress {
     ///
     /// # Errors
     /// The first pair's fault, or that the time is up, where the caller takes no part of an answer.
-    pub(super) fn take(&mut self, attempt: &Attempt, stats: &mut Stats, now: Instant) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, attempt: &Attempt, stats: &mut Stats, now: Instant) -> Result<(), RerankError> {
         stats.add(attempt);
-        let in_time = attempt.board().is_full();
+        let in_time = attempt.collector().is_full();
         let (mut fault, mut again) = (None, Vec::new());
         for (slot, &index) in self.missing.iter().enumerate() {
-            match attempt.board().get(slot) {
+            match attempt.collector().get(slot) {
                 Some(Ok(done)) => self.scored[index] = Some(done),
                 Some(Err(of_anothers)) if is_anothers(of_anothers) => again.push(index),
                 Some(Err(its_own)) => fault = fault.or(Some((index, its_own))),
@@ -72,10 +72,10 @@ impl Progress {
         let over = !in_time || (!again.is_empty() && now >= self.deadline);
         self.missing = again;
         match (self.late, fault) {
-            (Late::IsAFault, Some((index, fault))) => Err(Fault::of(fault, index)),
+            (Late::IsAFault, Some((index, fault))) => Err(RerankError::of(fault, index)),
             (Late::IsAFault, None) if over => {
                 let scored = self.scored.iter().flatten().count();
-                Err(Fault::Deadline { scored, pairs: self.scored.len() })
+                Err(RerankError::Deadline { scored, pairs: self.scored.len() })
             }
             (Late::IsLeftOut, _) if over => {
                 self.missing.clear();

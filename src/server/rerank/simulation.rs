@@ -1,9 +1,10 @@
 //! Deterministic simulation: requests, pairs in flight, the score cache and engines on virtual time, with faults.
 //!
-//! Drives what serves in the program, from [`Progress`], [`Course`], flights and cache down to the engine's decisions (see
-//! `src/engine/tests/simulated.rs`), in one thread. Clients come, ask for the same pairs, run out of time and hang up; passes
-//! fail and hang, workers die, models are swapped, memory runs short. After every step the invariants 3 to 8 of
-//! ARCHITECTURE are looked at. A seed decides everything: a failure names its seed and step, and the seed replays it.
+//! Drives what serves in the program, from [`Progress`], [`RerankTask`], in-flight table and cache down to the engine's
+//! decisions (see `src/engine/tests/simulated.rs`), in one thread. Clients come, ask for the same pairs, run out of
+//! time and hang up; passes fail and hang, workers die, models are swapped, memory runs short. After every step the
+//! invariants 3 to 8 of ARCHITECTURE are looked at. A seed decides everything: a failure names its seed and step, and
+//! the seed replays it.
 
 mod client;
 mod overload;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use rescored_cache::{self as cache, ScoreCache};
 use rescored_core::domain::{Activation, Execution, ModelCard};
 use rescored_engine::mutation::{self, Mutation};
-use rescored_engine::simulated::{Faults, Random, Simulated, Weather};
-use rescored_engine::{Engine, Options, Pinning, Surroundings};
+use rescored_engine::simulated::{FaultProfile, Faults, Random, Simulated};
+use rescored_engine::{Engine, EngineContext, Options, Pinning};
 use rescored_process::health::Health;
 use rescored_process::metrics::{Metrics, Reason};
 
@@ -41,9 +42,9 @@ struct Running {
 struct World {
     random: Random,
     now: Instant,
-    weather: Weather,
+    fault_profile: FaultProfile,
     options: Options,
-    around: Surroundings,
+    context: EngineContext,
     reranker: Reranker,
     running: Vec<Running>,
     clients: Vec<Client>,
@@ -78,38 +79,42 @@ fn card(id: &str, version: u64) -> ModelCard {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
-        let weather = if random.one_in(2) { Weather::Calm } else { Weather::Rough };
+        let fault_profile = if random.one_in(2) { FaultProfile::NoFaults } else { FaultProfile::WithFaults };
         let options = Options {
             workers: Some(1 + random.index(3)),
             pinning: Pinning::Free,
             tokenisers: 1 + random.index(3),
             batch_tokens: None,
             batch_wait: random.one_in(3).then_some(Duration::from_millis(1)),
-            queue_tokens: if weather == Weather::Calm { u64::MAX / 64 } else { 2000 + random.below(20_000) },
+            queue_tokens: if fault_profile == FaultProfile::NoFaults {
+                u64::MAX / 64
+            } else {
+                2000 + random.below(20_000)
+            },
             weights: vec![("b".into(), 1 + u32::try_from(random.below(3)).unwrap())],
             stuck_after: Duration::from_millis(300),
         };
         let bytes = if random.one_in(2) { 0 } else { 8 << 20 };
-        Self::of((weather, options), bytes, random)
+        Self::of((fault_profile, options), bytes, random)
     }
 
     /// One with a score cache of so many bytes.
-    fn of((weather, options): (Weather, Options), bytes: u64, random: Random) -> Self {
+    fn of((fault_profile, options): (FaultProfile, Options), bytes: u64, random: Random) -> Self {
         let now = Instant::now();
-        let around = Surroundings { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::default()) };
+        let context = EngineContext { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::default()) };
         let cards = vec![card("a", 0), card("b", 0)];
         let cache = cache::Options { bytes, weights: Vec::new(), ttl: None };
-        let cache = ScoreCache::new(&cache, scopes(&cards), Arc::clone(&around.metrics));
+        let cache = ScoreCache::new(&cache, scopes(&cards), Arc::clone(&context.metrics));
         let (engine, simulated) =
-            Engine::simulated(&options, &cards.iter().collect::<Vec<_>>(), (&around, weather), now);
-        let reranker = Reranker::new(cards, engine, cache, Arc::clone(&around.metrics));
+            Engine::simulated(&options, &cards.iter().collect::<Vec<_>>(), (&context, fault_profile), now);
+        let reranker = Reranker::new(cards, engine, cache, Arc::clone(&context.metrics));
         let running = vec![Running { generation: Arc::downgrade(&reranker.now()), simulated }];
         Self {
             random,
             now,
-            weather,
+            fault_profile,
             options,
-            around,
+            context,
             reranker,
             running,
             clients: Vec::new(),
@@ -190,7 +195,7 @@ impl World {
     fn answered(&self) -> u64 {
         const WORDS: [&str; 8] =
             ["too_long", "untokenisable", "non_finite", "failed", "stuck", "expired", "abandoned", "lost"];
-        let metrics = &self.around.metrics;
+        let metrics = &self.context.metrics;
         let failures = WORDS.map(|reason| metrics.pair_failures.get_or_create(&Reason { reason }).get());
         metrics.pairs_scored.get() + failures.iter().sum::<u64>()
     }
@@ -200,7 +205,7 @@ impl World {
         if answered != self.admitted {
             return Err(format!("invariant 3: {answered} answers for {} pairs at the end", self.admitted));
         }
-        if !self.reranker.shelf.flights.is_empty() {
+        if !self.reranker.stores.in_flight.is_empty() {
             return Err("invariant 5: pairs are in flight though nobody works".into());
         }
         let queued: u64 = self.running.iter().map(|running| running.simulated.queued()).sum();
@@ -223,7 +228,7 @@ impl World {
     /// A model is swapped, memory runs short or is there again, or the cache forgets.
     fn change(&mut self) {
         self.next_change = self.now + self.random.micros(3_000_000);
-        if self.weather == Weather::Calm {
+        if self.fault_profile == FaultProfile::NoFaults {
             return;
         }
         match self.random.below(4) {
@@ -231,18 +236,18 @@ impl World {
                 *self.faults.entry("models swapped").or_default() += 1;
                 let version = self.random.below(3);
                 let cards = [card("a", version), card("b", 0)];
-                let around = (&self.around, self.weather);
+                let context = (&self.context, self.fault_profile);
                 let (engine, simulated) =
-                    Engine::simulated(&self.options, &cards.iter().collect::<Vec<_>>(), around, self.now);
+                    Engine::simulated(&self.options, &cards.iter().collect::<Vec<_>>(), context, self.now);
                 let models = cards.into_iter().enumerate().map(|(place, card)| (card, place)).collect();
                 let next = self.reranker.prepare(models, engine);
                 drop(self.reranker.switch(next));
                 self.running.push(Running { generation: Arc::downgrade(&self.reranker.now()), simulated });
             }
             2 => {
-                let short = !self.around.health.is_short_of_memory();
+                let short = !self.context.health.is_short_of_memory();
                 *self.faults.entry("memory runs short").or_default() += u64::from(short);
-                self.around.health.set_short_of_memory(short);
+                self.context.health.set_short_of_memory(short);
             }
             _ => {
                 *self.faults.entry("cache forgets").or_default() += 1;
@@ -260,7 +265,7 @@ impl World {
             return Ok(());
         }
         self.names += 1;
-        let client = Client::new(self.reranker.now(), (self.names, self.weather, self.now), &mut self.random);
+        let client = Client::new(self.reranker.now(), (self.names, self.fault_profile, self.now), &mut self.random);
         self.clients.push(client);
         self.begin(self.clients.len() - 1)
     }
@@ -295,20 +300,20 @@ impl World {
         }
     }
 
-    fn end(&mut self, number: usize, fault: Option<super::Fault>) -> Result<(), String> {
+    fn end(&mut self, number: usize, fault: Option<super::RerankError>) -> Result<(), String> {
         let client = self.clients.swap_remove(number);
-        let short = self.around.health.is_short_of_memory();
+        let short = self.context.health.is_short_of_memory();
         let losses = self.running.iter().map(|running| running.simulated.losses).sum::<u64>() > 0;
         self.served += 1;
         let ending = match &fault {
             None => "answered",
-            Some(super::Fault::Deadline { .. }) => "expired",
-            Some(super::Fault::Overloaded { .. } | super::Fault::Crowded { .. }) => "refused",
+            Some(super::RerankError::Deadline { .. }) => "expired",
+            Some(super::RerankError::Overloaded { .. } | super::RerankError::Crowded { .. }) => "refused",
             Some(_) => "failed",
         };
         self.answered_pairs += if fault.is_none() { client.pairs() } else { 0 };
         *self.endings.entry(ending).or_default() += 1;
-        client.judge(fault, self.now, (self.weather, short, losses))
+        client.judge(fault, self.now, (self.fault_profile, short, losses))
     }
 }
 
@@ -336,14 +341,14 @@ fn simulate(first: u64, steps: u64) -> Result<Report, Failure> {
 
 /// A number from the environment of `make simulate`.
 #[expect(clippy::disallowed_methods, reason = "`make simulate` says how long and from which seed")]
-fn told(name: &str, otherwise: u64) -> u64 {
+fn reported(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
 }
 
 /// `make simulate` sets how many steps, and from which seed. Run by `make test` for some hundred thousand.
 #[test]
 fn the_invariants_hold_after_every_step() {
-    let (seed, steps) = (told("SIMULATE_SEED", 1), told("SIMULATE_STEPS", 120_000));
+    let (seed, steps) = (reported("SIMULATE_SEED", 1), reported("SIMULATE_STEPS", 120_000));
     let begun = Instant::now();
     let report = simulate(seed, steps).unwrap_or_else(|failure| {
         panic!("{failure:?}: SIMULATE_SEED={} SIMULATE_STEPS=1 make simulate replays it", failure.seed)

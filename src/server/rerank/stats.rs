@@ -1,12 +1,12 @@
 //! Where a request's time and work went.
 //!
-//! Owns the sums over attempts and stages. It must not know what is told of them, or to whom.
+//! Owns the sums over attempts and stages. It must not know what is reported about them, or to whom.
 
 use std::time::{Duration, Instant};
 
-use rescored_engine::{Ticket, Timeline};
+use rescored_engine::{Timeline, WorkHandle};
 
-use super::course::Attempt;
+use super::task::Attempt;
 
 /// Where a request's time and work went.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ impl Stats {
     /// Adds what one attempt brought.
     pub(super) fn add(&mut self, attempt: &Attempt) {
         self.cached += attempt.cached;
-        if let Some(times) = attempt.ticket.as_ref().map(Ticket::times) {
+        if let Some(times) = attempt.handle.as_ref().map(WorkHandle::times) {
             self.tokenise += times.tokenise;
             self.queue = self.queue.max(times.queue);
             self.inference += times.inference;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use rescored_core::domain::window::{Standing, Window};
 use rescored_core::domain::{Activation, Logit, Scored, Texts};
-use rescored_core::json::mend;
+use rescored_core::json::repair;
 use rescored_core::json::unread::Unread;
 
 use super::layout::{Layout, expect_object};
@@ -110,7 +110,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// [`Malformed`] with the JSON path that is wrong.
     pub fn parse(engine: Engine, body: &'a [u8], options: &Options) -> Result<Self, Malformed> {
-        let body = body.get(mend::mark_len(body)..).unwrap_or_default();
+        let body = body.get(repair::mark_len(body)..).unwrap_or_default();
         let body = std::str::from_utf8(body).map_err(|fault| Malformed::Encoding { offset: fault.valid_up_to() })?;
         let mut cursor = Cursor::new(body, &(0..body.len()));
         let mut members = Members::default();

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use rescored_core::domain::window::{ScoreMode, Tail, Window};
-use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 use rescored_core::json::unread::Unread;
 
 use super::malformed::{Malformed, Path};
@@ -65,7 +65,7 @@ pub struct Terms {
     /// `allow_partial` (true): an answer in which some hits are not rescored is better than none.
     pub allow_partial: bool,
     /// How over-long passages are fitted.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// `truncate: false`: an over-long passage is an error.
     pub refuse_cut: bool,
     /// `explain`: every hit tells how its score came about.
@@ -96,7 +96,7 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Makes sense of the body's members; `tail` and `cut` are what holds when the caller says nothing.
-    pub(super) fn read(body: &Members<'a>, tail: Tail, cut: Cut) -> Result<Self, Malformed> {
+    pub(super) fn read(body: &Members<'a>, tail: Tail, cut: Truncation) -> Result<Self, Malformed> {
         let query =
             body.text(Path::Body, "query")?.ok_or_else(|| Malformed::missing(Path::Body.key("query"), "a string"))?;
         let terms = terms(body, cut)?;
@@ -110,7 +110,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-fn terms(body: &Members<'_>, cut: Cut) -> Result<Terms, Malformed> {
+fn terms(body: &Members<'_>, cut: Truncation) -> Result<Terms, Malformed> {
     let timeout = body.count(Path::Body, "timeout_ms")?.map(|ms| Duration::from_millis(ms.into()));
     let (refuse_cut, side) = truncation(body)?;
     let side = body.word(Path::Body, "truncation_direction", SIDES)?.or(side).unwrap_or(cut.side);
@@ -123,7 +123,7 @@ fn terms(body: &Members<'_>, cut: Cut) -> Result<Terms, Malformed> {
     Ok(Terms {
         timeout,
         allow_partial: body.flag(Path::Body, "allow_partial")?.unwrap_or(true),
-        cut: Cut { max_document, side, long_documents, ..cut },
+        cut: Truncation { max_document, side, long_documents, ..cut },
         refuse_cut,
         explain: body.flag(Path::Body, "explain")?.unwrap_or(false),
     })

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rescored_core::domain::{Activation, Execution, ModelCard};
-use rescored_runtime::{Batch, Batching, Brake, Company, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory};
+use rescored_runtime::{
+    Batch, Batching, BatchingPolicy, CancelHandle, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory,
+};
 
 /// Ids below this are special tokens; a byte's id is its value above it.
 const FIRST_BYTE: i64 = 3;
@@ -75,7 +77,7 @@ pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
         },
         tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
         scorers: Box::new(Factory { pace, nature, device: Arc::default() }),
-        company: Company::SameLength,
+        batching_policy: BatchingPolicy::SameLength,
         batching: Batching::CPU,
     }
 }
@@ -108,7 +110,7 @@ struct Fake {
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
 
-impl Brake for Flag {
+impl CancelHandle for Flag {
     fn stop(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -144,7 +146,7 @@ impl ScorerFactory for Factory {
 }
 
 impl Fake {
-    /// Never comes to an end, where that is its nature: told to stop or not.
+    /// Never comes to an end, where that is its nature: asked to stop or not.
     fn dawdle(&self) -> Result<(), ScorerError> {
         if self.nature == Nature::Endless {
             self.spend(Duration::from_hours(1))?;
@@ -183,7 +185,7 @@ impl Scorer for Fake {
                 Some("greedy") if pairs > 1 => {
                     return Err(ScorerError::Runtime { message: "out of memory, as told by a document".into() });
                 }
-                // Until it is told to stop.
+                // Until it is asked to stop.
                 Some("hang") => self.spend(Duration::from_mins(1))?,
                 // Whatever it is told.
                 Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
@@ -221,13 +223,13 @@ impl Scorer for Fake {
         Ok(logits)
     }
 
-    fn brake(&self) -> Option<Arc<dyn Brake>> {
-        Some(Arc::clone(&self.told_to_stop) as Arc<dyn Brake>)
+    fn cancel_handle(&self) -> Option<Arc<dyn CancelHandle>> {
+        Some(Arc::clone(&self.told_to_stop) as Arc<dyn CancelHandle>)
     }
 }
 
 impl Fake {
-    /// Takes its time, unless it is told to stop.
+    /// Takes its time, unless it is asked to stop.
     fn spend(&self, time: Duration) -> Result<(), ScorerError> {
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rescored_cache::SharedOptions;
 use rescored_core::domain::Priority;
 use rescored_engine as engine;
-use rescored_runtime::{Batch, Company, Scorer, ScorerError, ScorerFactory};
+use rescored_runtime::{Batch, BatchingPolicy, Scorer, ScorerError, ScorerFactory};
 use rescored_server::app::Core;
 
 use crate::support::{self, documents, eventually, score, score_as};
@@ -47,7 +47,7 @@ impl Scorer for Slow {
 
 fn core() -> Core {
     let mut model = fake::version("fake", fake::Pace::default(), fake::Nature::Sound);
-    (model.scorers, model.company) = (Box::new(Slow), Company::Alone);
+    (model.scorers, model.batching_policy) = (Box::new(Slow), BatchingPolicy::Alone);
     let engine = engine::Options {
         workers: Some(2),
         pinning: engine::Pinning::Free,

@@ -67,7 +67,7 @@ fn work(
     let mut batch = Batch::default();
     let mut pass = |at: usize| {
         let encodings: Vec<&Encoding> = batches[at % batches.len()].iter().collect();
-        model.company.arrange(&encodings, &mut batch);
+        model.batching_policy.arrange(&encodings, &mut batch);
         let logits = scorer.score(&batch).expect("a pass");
         assert!(logits.len() == pairs && logits.iter().all(|logit| logit.is_finite()));
         batch.tokens()

@@ -1,4 +1,4 @@
-//! How far a model's logits are from the golden fp32 ones, alone and in company, and whether they rank alike.
+//! How far a model's logits are from the golden fp32 ones, alone and in a batch, and whether they rank alike.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::opened;
 
-/// Pairs of one pass, in company.
+/// Pairs of one pass, in a batch.
 const COMPANY: usize = 50;
 
 pub(crate) fn run() {
@@ -23,14 +23,14 @@ pub(crate) fn run() {
     let encodings: Vec<Encoding> = read("tokens").iter().map(encoding).collect();
     let wanted: Vec<f64> = read("golden-fp32").iter().map(|line| line["logit"].as_f64().expect("a logit")).collect();
     let mut score = |group: &[Encoding]| -> Vec<f64> {
-        model.company.arrange(&group.iter().collect::<Vec<_>>(), &mut batch);
+        model.batching_policy.arrange(&group.iter().collect::<Vec<_>>(), &mut batch);
         scorer.score(&batch).expect("a pass").into_iter().map(f64::from).collect()
     };
     let alone: Vec<f64> = encodings.chunks(1).flat_map(&mut score).collect();
-    let company: Vec<f64> = encodings.chunks(COMPANY).flat_map(&mut score).collect();
+    let batched: Vec<f64> = encodings.chunks(COMPANY).flat_map(&mut score).collect();
     tell("golden fp32, alone", &alone, &wanted);
-    tell(&format!("golden fp32, {COMPANY} a pass"), &company, &wanted);
-    tell("alone against company", &alone, &company);
+    tell(&format!("golden fp32, {COMPANY} a pass"), &batched, &wanted);
+    tell("alone against company", &alone, &batched);
     println!("ranking: {:.4} % of all pairs of logits are in the golden order", agreement(&alone, &wanted) * 100.0);
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 use rescored_runtime::PairTokenizer;
 
 use super::kinds::{KINDS, PROSE, text};
@@ -26,10 +26,10 @@ const FAMILIES: [(&str, &[u8]); 3] = [
 ];
 
 /// Ways of reading a document.
-const WAYS: [(&str, Cut); 3] = [
-    ("from the beginning", Cut::MODEL),
-    ("from the end", Cut { side: CutSide::Left, ..Cut::MODEL }),
-    ("in 8 windows", Cut { long_documents: LongDocuments::MaxPassage { windows: 8 }, ..Cut::MODEL }),
+const WAYS: [(&str, Truncation); 3] = [
+    ("from the beginning", Truncation::MODEL),
+    ("from the end", Truncation { side: CutSide::Left, ..Truncation::MODEL }),
+    ("in 8 windows", Truncation { long_documents: LongDocuments::MaxPassage { windows: 8 }, ..Truncation::MODEL }),
 ];
 
 /// Measures every kind and prints a table; whether every bound is kept.
@@ -109,13 +109,13 @@ fn milliseconds(work: impl Fn()) -> f64 {
 
 /// CPU time of this thread, as Linux counts it.
 fn cpu_nanoseconds() -> u64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    told.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("nanoseconds")
+    let contents = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    contents.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("nanoseconds")
 }
 
 /// KiB.
 fn status(name: &str) -> u64 {
-    let told = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = told.lines().find_map(|line| line.strip_prefix(name)).expect("a line of memory");
+    let contents = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = contents.lines().find_map(|line| line.strip_prefix(name)).expect("a line of memory");
     line.split_whitespace().next().and_then(|figure| figure.parse().ok()).expect("KiB")
 }

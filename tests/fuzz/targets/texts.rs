@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use rescored_core::domain::{Cut, CutSide, LongDocuments};
+use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 use rescored_runtime::PairTokenizer;
 
 const MAX_LENGTH: u32 = 64;
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((&[terms, length, split], texts)) = data.split_first_chunk::<3>() else { return };
     let (query, document) = texts.split_at(usize::from(split).min(texts.len()));
     let (query, document) = (String::from_utf8_lossy(query), String::from_utf8_lossy(document));
-    let cut = Cut {
+    let cut = Truncation {
         max_length: (terms & 1 > 0).then(|| u32::from(length).max(LEAST)),
         max_document: (terms & 2 > 0).then(|| u32::from(length).max(1)),
         side: if terms & 4 > 0 { CutSide::Left } else { CutSide::Right },

@@ -71,7 +71,7 @@ pub(super) enum OfflineError {
 }
 
 impl From<AppError> for OfflineError {
-    /// The snapshot is what the caller asked for, so it is told by the flag that named it.
+    /// The snapshot is what the caller asked for, so it is reported by the flag that named it.
     fn from(error: AppError) -> Self {
         if let AppError::Snapshot { path, why } = error { Self::Unwritten { path, why } } else { Self::App(error) }
     }

@@ -81,15 +81,15 @@ impl Observer for Shown {
     fn advance(&self, totals: &Totals, at: u64) {
         let rate = totals.pairs as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
         let share = 100.0 * totals.hits as f64 / totals.pairs.max(1) as f64;
-        let told = format!(
+        let reported = format!(
             "{} lines, {} pairs, {rate:.0} pairs/s, {share:.0}% hits, {} at fault",
             totals.lines, totals.pairs, totals.failed
         );
         if self.is_due(totals) {
-            self.line(&told);
+            self.line(&reported);
         }
         self.bar.set_position(at);
-        self.bar.set_message(told);
+        self.bar.set_message(reported);
     }
 
     fn fault(&self, line: u64, error: &str) {

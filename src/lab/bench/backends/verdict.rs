@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::super::arms::{Course, Round};
+use super::super::arms::{ArmRun, Round};
 use super::super::candidates::{Arithmetic, Candidate, Device};
 use super::super::host;
 use super::super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
@@ -16,7 +16,7 @@ const ALPHA: f64 = 0.05;
 /// A candidate and what it did.
 pub(super) struct Row<'c> {
     pub(super) candidate: &'c Candidate,
-    pub(super) course: Course,
+    pub(super) arm_run: ArmRun,
     /// Distances of its logits from those in fp32.
     agreement: Option<Agreement>,
 }
@@ -33,22 +33,22 @@ struct Agreement {
 type Logits = HashMap<usize, Vec<f64>>;
 
 /// Puts candidates beside their scores' distance from the first that runs in fp32, ours before others.
-pub(super) fn rows<'c>(all: impl Iterator<Item = (&'c Candidate, Course)>) -> Vec<Row<'c>> {
-    let mut rows: Vec<Row<'c>> = all.map(|(candidate, course)| Row { candidate, course, agreement: None }).collect();
+pub(super) fn rows<'c>(all: impl Iterator<Item = (&'c Candidate, ArmRun)>) -> Vec<Row<'c>> {
+    let mut rows: Vec<Row<'c>> = all.map(|(candidate, arm_run)| Row { candidate, arm_run, agreement: None }).collect();
     let reference = rows
         .iter()
-        .find(|row| row.candidate.arithmetic == Arithmetic::Fp32 && !row.course.rounds.is_empty())
-        .map(|row| logits(&row.course));
+        .find(|row| row.candidate.arithmetic == Arithmetic::Fp32 && !row.arm_run.rounds.is_empty())
+        .map(|row| logits(&row.arm_run));
     if let Some(reference) = reference {
         for row in &mut rows {
-            row.agreement = agreement(&reference, &logits(&row.course));
+            row.agreement = agreement(&reference, &logits(&row.arm_run));
         }
     }
     rows
 }
 
 /// Every request's logits, by the request's place.
-fn logits(course: &Course) -> Logits {
+fn logits(arm_run: &ArmRun) -> Logits {
     let of_round = |round: &Round| {
         let first = round.first;
         round
@@ -59,7 +59,7 @@ fn logits(course: &Course) -> Logits {
             .map(move |(at, logits)| (first + at, logits.clone()))
             .collect::<Vec<_>>()
     };
-    course.rounds.iter().flat_map(of_round).filter(|(_, logits)| !logits.is_empty()).collect()
+    arm_run.rounds.iter().flat_map(of_round).filter(|(_, logits)| !logits.is_empty()).collect()
 }
 
 fn agreement(reference: &Logits, own: &Logits) -> Option<Agreement> {
@@ -80,7 +80,7 @@ impl Row<'_> {
     }
 
     fn throughput(&self) -> Option<Spread> {
-        self.course.spread(|round| round.outcome.rate())
+        self.arm_run.spread(|round| round.outcome.rate())
     }
 
     fn agrees(&self) -> bool {
@@ -89,12 +89,12 @@ impl Row<'_> {
 
     /// Whether it did everything it was asked, and right.
     fn is_ranked(&self) -> bool {
-        self.throughput().is_some() && self.course.failure.is_none() && self.course.failed() == 0 && self.agrees()
+        self.throughput().is_some() && self.arm_run.failure.is_none() && self.arm_run.failed() == 0 && self.agrees()
     }
 
     fn busy(&self) -> Option<String> {
-        let accelerators = self.course.rounds.iter().filter_map(|round| round.accelerator);
-        let cores = self.course.rounds.iter().filter_map(|round| round.cores);
+        let accelerators = self.arm_run.rounds.iter().filter_map(|round| round.accelerator);
+        let cores = self.arm_run.rounds.iter().filter_map(|round| round.cores);
         let percent = |share: f64| format!("{:.0} %", share * 100.0);
         match self.candidate.device {
             Device::Accelerator => Some(format!("GPU {}", percent(median(&accelerators.collect::<Vec<_>>())?))),
@@ -104,7 +104,7 @@ impl Row<'_> {
     }
 
     fn note(&self) -> String {
-        match (&self.candidate.who, &self.course.failure) {
+        match (&self.candidate.who, &self.arm_run.failure) {
             // The server's own sentence begins with what the row says already.
             (Err(why), _) => {
                 format!(
@@ -113,10 +113,10 @@ impl Row<'_> {
                 )
             }
             (Ok(_), Some(why)) => format!("failed: {why}"),
-            (Ok(_), None) if self.course.failed() > 0 => {
-                let said = self.course.rounds.iter().find_map(|round| round.outcome.failures.first());
+            (Ok(_), None) if self.arm_run.failed() > 0 => {
+                let said = self.arm_run.rounds.iter().find_map(|round| round.outcome.failures.first());
                 let said = said.map_or("", String::as_str);
-                format!("not ranked: {} requests failed: {said}", self.course.failed())
+                format!("not ranked: {} requests failed: {said}", self.arm_run.failed())
             }
             (Ok(_), None) if !self.agrees() => "not ranked: its scores are not the model's".to_owned(),
             (Ok(_), None) => self.candidate.version.clone(),
@@ -126,7 +126,7 @@ impl Row<'_> {
     fn cells(&self) -> Vec<String> {
         let dash = || "-".to_owned();
         let of =
-            |take: &dyn Fn(&Round) -> f64| self.course.spread(take).map_or_else(dash, |spread| figure(spread.middle));
+            |take: &dyn Fn(&Round) -> f64| self.arm_run.spread(take).map_or_else(dash, |spread| figure(spread.middle));
         let agreement = |take: &dyn Fn(&Agreement) -> String| self.agreement.as_ref().map_or_else(dash, take);
         vec![
             self.candidate.name.clone(),
@@ -139,7 +139,7 @@ impl Row<'_> {
             agreement(&|one| format!("{:.4}", one.mean)),
             agreement(&|one| format!("{:.4}", one.most)),
             agreement(&|one| format!("{:.0} %", one.same_best * 100.0)),
-            self.course.resident.map_or_else(dash, |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))),
+            self.arm_run.resident.map_or_else(dash, |bytes| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))),
             self.note(),
         ]
     }
@@ -208,12 +208,12 @@ fn measures(row: &Row<'_>) -> Vec<Measure> {
         better,
         rounds,
     };
-    if row.course.rounds.is_empty() {
+    if row.arm_run.rounds.is_empty() {
         return Vec::new();
     }
-    let latencies = |take: &dyn Fn(&Round) -> f64| row.course.figures(take);
+    let latencies = |take: &dyn Fn(&Round) -> f64| row.arm_run.figures(take);
     vec![
-        measure("throughput", ("pairs/s", Better::Higher), row.course.figures(|round| round.outcome.rate())),
+        measure("throughput", ("pairs/s", Better::Higher), row.arm_run.figures(|round| round.outcome.rate())),
         measure("latency mean", ("ms", Better::Lower), latencies(&|round| round.outcome.latencies.mean_ms())),
         measure("latency p99", ("ms", Better::Lower), latencies(&|round| round.outcome.latencies.quantile_ms(0.99))),
     ]
@@ -222,7 +222,7 @@ fn measures(row: &Row<'_>) -> Vec<Measure> {
 fn charts(order: &[&Row<'_>], tone: &dyn Fn(&Row<'_>) -> Tone) -> Vec<Chart> {
     let bars = |take: &dyn Fn(&Round) -> f64| -> Vec<Series> {
         let bar = |row: &&Row<'_>| {
-            let Spread { least, middle, most } = row.course.spread(take)?;
+            let Spread { least, middle, most } = row.arm_run.spread(take)?;
             let points = vec![Point { x: middle, y: 0.0, least, most }];
             Some(Series { name: row.name(), tone: tone(row), points })
         };
@@ -255,7 +255,7 @@ fn settings(order: &[&Row<'_>]) -> Vec<Fact> {
 fn findings(order: &[&Row<'_>]) -> Vec<String> {
     let ranked: Vec<&Row<'_>> = order.iter().copied().filter(|row| row.is_ranked()).collect();
     let Some(winner) = ranked.first() else { return vec!["Nothing ran that could be ranked.".to_owned()] };
-    let mut told = vec![won(winner, ranked.get(1).copied())];
+    let mut reported = vec![won(winner, ranked.get(1).copied())];
     let ours = |provider: &str, arithmetic: Arithmetic| {
         let name = format!("rescored, {provider}");
         ranked.iter().copied().find(|row| row.candidate.name == name && row.candidate.arithmetic == arithmetic)
@@ -263,7 +263,7 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
     let peer = |name: &str, arithmetic: Arithmetic| {
         ranked.iter().copied().find(|row| row.candidate.name == name && row.candidate.arithmetic == arithmetic)
     };
-    told.extend(
+    reported.extend(
         ranked
             .iter()
             .copied()
@@ -275,7 +275,7 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
         let of = |ours: bool| {
             ranked.iter().copied().find(|row| row.candidate.is_ours() == ours && row.candidate.arithmetic == arithmetic)
         };
-        told.extend(of(true).zip(of(false)).map(|(own, other)| {
+        reported.extend(of(true).zip(of(false)).map(|(own, other)| {
             format!(
                 "In {}, {} does {} the pairs of the best other program, {}.",
                 arithmetic.word(),
@@ -286,22 +286,22 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
         }));
     }
     let compiled = |arithmetic| ours("cpu, compiled graph", arithmetic);
-    told.extend(compiled(Arithmetic::Int8).zip(compiled(Arithmetic::Fp32)).map(|(int8, fp32)| {
+    reported.extend(compiled(Arithmetic::Int8).zip(compiled(Arithmetic::Fp32)).map(|(int8, fp32)| {
         let distance = int8.agreement.map_or(f64::NAN, |agreement| agreement.mean);
         format!(
             "8-bit products alone bring {} (same graph, same scheduling) and move logits by {distance:.3} on average.",
             times(int8, fp32)
         )
     }));
-    told.extend(compiled(Arithmetic::Int8).zip(ours("cpu, source graph", Arithmetic::Int8)).map(
+    reported.extend(compiled(Arithmetic::Int8).zip(ours("cpu, source graph", Arithmetic::Int8)).map(
         |(compiled, source)| format!("The compiled graph brings {} over the model's own in int8: rows packed without padding, the last layer for the first token only, ranges observed beforehand.", times(compiled, source)),
     ));
     let padded = peer("ONNX Runtime in Python, padded", Arithmetic::Fp32);
     let sorted = peer("ONNX Runtime in Python, sorted by 8", Arithmetic::Fp32);
-    told.extend(padded.zip(sorted).map(|(padded, sorted)| {
+    reported.extend(padded.zip(sorted).map(|(padded, sorted)| {
         format!("Padding costs: the same runtime and graph in batches of near-equal length does {} what it does padded to the longest.", times(sorted, padded))
     }));
-    told.extend(compiled(Arithmetic::Fp32).zip(sorted).map(|(own, sorted)| {
+    reported.extend(compiled(Arithmetic::Fp32).zip(sorted).map(|(own, sorted)| {
         format!(
             "What is left between that and ours in fp32 ({}) is the graph, and a thread of its own for every worker.",
             times(own, sorted)
@@ -309,15 +309,15 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
     }));
     let wrong: Vec<String> = order.iter().filter(|row| !row.agrees()).map(|row| row.name()).collect();
     if !wrong.is_empty() {
-        told.push(format!("Not ranked, because their scores are not the model's: {}.", wrong.join("; ")));
+        reported.push(format!("Not ranked, because their scores are not the model's: {}.", wrong.join("; ")));
     }
-    told
+    reported
 }
 
 fn won(winner: &Row<'_>, second: Option<&Row<'_>>) -> String {
-    let rates = |row: &Row<'_>| row.course.figures(|round| round.outcome.rate());
+    let rates = |row: &Row<'_>| row.arm_run.figures(|round| round.outcome.rate());
     let rate = figure(winner.throughput().map_or(f64::NAN, |spread| spread.middle));
-    let latency = winner.course.spread(|round| round.outcome.latencies.mean_ms());
+    let latency = winner.arm_run.spread(|round| round.outcome.latencies.mean_ms());
     let latency = figure(latency.map_or(f64::NAN, |spread| spread.middle));
     let won = format!("Winner: {}, {rate} pairs/s, {latency} ms a request on average", winner.name());
     match second {
@@ -332,7 +332,7 @@ fn won(winner: &Row<'_>, second: Option<&Row<'_>>) -> String {
 /// The median of the rounds' own ratios, which a busy neighbour disturbs less than rates.
 fn times(a: &Row<'_>, b: &Row<'_>) -> String {
     let ratios: Vec<f64> =
-        a.course.rounds.iter().zip(&b.course.rounds).map(|(a, b)| a.outcome.rate() / b.outcome.rate()).collect();
+        a.arm_run.rounds.iter().zip(&b.arm_run.rounds).map(|(a, b)| a.outcome.rate() / b.outcome.rate()).collect();
     format!("{} ×", figure(median(&ratios).unwrap_or(f64::NAN)))
 }
 

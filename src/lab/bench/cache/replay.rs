@@ -31,7 +31,7 @@ const SHARE: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What came of one way.
-struct Way {
+struct TierResult {
     name: &'static str,
     tiers: usize,
     hits: f64,
@@ -83,7 +83,7 @@ fn way(
     setup: &Setup<'_>,
     (name, settings): (&'static str, &[Setting]),
     (searches, options): (&[usize], &Options),
-) -> Result<Way, String> {
+) -> Result<TierResult, String> {
     let requests = requests(setup, options)?;
     let (mut hits, mut took, mut latencies) = (0, Duration::ZERO, super::super::load::Latencies::new());
     for half in searches.chunks(searches.len().div_ceil(2).max(1)) {
@@ -115,7 +115,7 @@ fn way(
         written(&served)?;
     }
     let pairs = (searches.len() * options.hits) as f64;
-    Ok(Way {
+    Ok(TierResult {
         name,
         tiers: name.split(", ").count(),
         hits: hits as f64 / pairs,
@@ -137,8 +137,8 @@ fn requests(setup: &Setup<'_>, options: &Options) -> Result<Vec<Prepared>, Strin
 }
 
 fn tier(served: &Served, name: &str) -> Result<Option<Value>, String> {
-    let told = served.get("/v1/cache")?;
-    let tiers = told["tiers"].as_array().cloned().unwrap_or_default();
+    let reported = served.get("/v1/cache")?;
+    let tiers = reported["tiers"].as_array().cloned().unwrap_or_default();
     Ok(tiers.into_iter().find(|tier| tier["tier"] == name))
 }
 
@@ -192,7 +192,7 @@ impl Drop for Folder {
     }
 }
 
-fn section(ways: &[Way], mut notes: Vec<String>, options: &Options) -> Section {
+fn section(ways: &[TierResult], mut notes: Vec<String>, options: &Options) -> Section {
     let mut table = Table::new("", &["tiers", "number", "hit share", "pairs/s", "p99 ms"]);
     let mut measures = Vec::new();
     for way in ways {

@@ -8,7 +8,7 @@ use rescored_runtime::catalogue::PrecisionName;
 
 /// A way to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct TuningPoint {
     /// The arithmetic.
     pub precision: PrecisionName,
     /// Workers.
@@ -28,8 +28,8 @@ const SIZES: [usize; 5] = [512, 256, 1024, 128, 2048];
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Search {
-    first: Way,
-    best: Way,
+    first: TuningPoint,
+    best: TuningPoint,
     rate: f64,
     precisions: Vec<PrecisionName>,
     shares: Vec<(usize, usize)>,
@@ -39,7 +39,7 @@ pub struct Search {
 impl Search {
     /// The model's own arithmetic, the others that there are graphs for, and every way to share out so many cores.
     pub fn new(own: PrecisionName, others: &[PrecisionName], cores: usize) -> Self {
-        let best = Way { precision: own, workers: cores.max(1), threads: 1, batch_tokens: SIZES[0] };
+        let best = TuningPoint { precision: own, workers: cores.max(1), threads: 1, batch_tokens: SIZES[0] };
         let precisions = others.iter().rev().copied().collect();
         Self {
             first: best,
@@ -52,31 +52,31 @@ impl Search {
     }
 
     /// The first way, which every other is compared with.
-    pub const fn first(&self) -> Way {
+    pub const fn first(&self) -> TuningPoint {
         self.first
     }
 
     /// What to measure next; `None` when everything was.
-    pub fn next_way(&mut self) -> Option<Way> {
+    pub fn next_point(&mut self) -> Option<TuningPoint> {
         if let Some(precision) = self.precisions.pop() {
-            return Some(Way { precision, ..self.best });
+            return Some(TuningPoint { precision, ..self.best });
         }
         if let Some((workers, threads)) = self.shares.pop() {
-            return Some(Way { workers, threads, ..self.best });
+            return Some(TuningPoint { workers, threads, ..self.best });
         }
         let batch_tokens = self.sizes.pop()?;
-        Some(Way { batch_tokens, ..self.best })
+        Some(TuningPoint { batch_tokens, ..self.best })
     }
 
     /// What it came to.
-    pub fn found(&mut self, way: &Way, rate: f64) {
+    pub fn found(&mut self, point: &TuningPoint, rate: f64) {
         if rate > self.rate * WORTH {
-            (self.best, self.rate) = (*way, rate);
+            (self.best, self.rate) = (*point, rate);
         }
     }
 
     /// The best so far, and its rate.
-    pub const fn best(&self) -> (Way, f64) {
+    pub const fn best(&self) -> (TuningPoint, f64) {
         (self.best, self.rate)
     }
 }
@@ -99,13 +99,13 @@ mod tests {
     use super::*;
 
     /// Tries everything on a machine that is described by a function.
-    fn tune(cores: usize, rate: impl Fn(&Way) -> f64) -> (Way, usize) {
+    fn tune(cores: usize, rate: impl Fn(&TuningPoint) -> f64) -> (TuningPoint, usize) {
         let mut search = Search::new(PrecisionName::Int8, &[PrecisionName::Fp32], cores);
         let first = search.first();
         search.found(&first, rate(&first));
         let mut tried = 1;
-        while let Some(way) = search.next_way() {
-            search.found(&way, rate(&way));
+        while let Some(point) = search.next_point() {
+            search.found(&point, rate(&point));
             tried += 1;
         }
         (search.best().0, tried)
@@ -113,21 +113,21 @@ mod tests {
 
     #[test]
     fn the_best_of_every_kind_is_found() {
-        let rate = |way: &Way| {
-            let precision = if way.precision == PrecisionName::Fp32 { 1.0 } else { 2.0 };
-            let sharing = if way.threads == 4 { 1.5 } else { 1.0 };
-            let size = 1.0 / (1.0 + (way.batch_tokens as f64 / 1024.0).log2().abs() / 4.0);
+        let rate = |point: &TuningPoint| {
+            let precision = if point.precision == PrecisionName::Fp32 { 1.0 } else { 2.0 };
+            let sharing = if point.threads == 4 { 1.5 } else { 1.0 };
+            let size = 1.0 / (1.0 + (point.batch_tokens as f64 / 1024.0).log2().abs() / 4.0);
             precision * sharing * size
         };
         let (best, tried) = tune(16, rate);
-        assert_eq!(best, Way { precision: PrecisionName::Int8, workers: 4, threads: 4, batch_tokens: 1024 });
+        assert_eq!(best, TuningPoint { precision: PrecisionName::Int8, workers: 4, threads: 4, batch_tokens: 1024 });
         assert!(tried < 14, "{tried} ways in a minute");
     }
 
     #[test]
     fn noise_changes_nothing() {
-        let (best, _) = tune(2, |way| 100.0 + way.batch_tokens as f64 / 2048.0 + way.threads as f64);
-        assert_eq!(best, Way { precision: PrecisionName::Int8, workers: 2, threads: 1, batch_tokens: 512 });
+        let (best, _) = tune(2, |point| 100.0 + point.batch_tokens as f64 / 2048.0 + point.threads as f64);
+        assert_eq!(best, TuningPoint { precision: PrecisionName::Int8, workers: 2, threads: 1, batch_tokens: 512 });
     }
 
     #[test]

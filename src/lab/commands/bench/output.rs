@@ -45,14 +45,14 @@ pub(super) enum OutputError {
 }
 
 /// A run that has begun: what was true before it.
-pub(super) struct Told {
+pub(super) struct RunReport {
     title: String,
     started: u64,
     since: Instant,
     machine: Vec<Fact>,
 }
 
-impl Told {
+impl RunReport {
     pub(super) fn begin(verb: &str) -> Self {
         let mut machine = host::facts();
         machine.extend(Accelerators::find().iter().flat_map(Accelerators::facts));

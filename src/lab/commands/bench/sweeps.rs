@@ -43,7 +43,7 @@ pub(super) struct Concurrency {
 pub(super) struct Batching {
     #[command(flatten)]
     pub(super) common: Common,
-    /// How long a batch waits for company, with units.
+    /// How long a batch waits for more pairs, with units.
     #[arg(long, value_name = "TIME", value_delimiter = ',', default_values_t = ["1ms".to_owned(), "5ms".to_owned(), "20ms".to_owned()])]
     waits: Vec<String>,
     /// Documents of a request: small, so that there is something to gain.

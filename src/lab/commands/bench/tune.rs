@@ -11,7 +11,7 @@ use rescored_runtime::tuned::{self, Measured, Tuned, TunedError};
 use rescored_server::config::{Config, Host};
 
 use crate::bench::served::{NoProgram, Program};
-use crate::bench::tune::search::Way;
+use crate::bench::tune::search::TuningPoint;
 use crate::bench::tune::{TuneError, tune};
 
 /// Why nothing was kept.
@@ -47,17 +47,17 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
     manifest.verify()?;
     let source_sha256 = origin::identity(&manifest)?;
     let (own, others) = tuned::arithmetics(&manifest)?;
-    let mut told = |way: &Way, rate: &Result<f64, String>| {
+    let mut on_measured = |point: &TuningPoint, rate: &Result<f64, String>| {
         let outcome = rate.as_ref().map_or_else(Clone::clone, |rate| format!("{rate:.1} pairs/s"));
-        stdout::tell(&format!("{}: {outcome}\n", shown(way)));
+        stdout::tell(&format!("{}: {outcome}\n", shown(point)));
     };
     let program = Program::beside(vars)?;
-    let (best, measured) = tune(&program, (own, &others), &mut told)?;
+    let (best, measured) = tune(&program, (own, &others), &mut on_measured)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let tuned = Tuned { host: tuned::host(), source_sha256, version, best: best.clone(), measured };
     let path = tuned::keep(&manifest.dir, &tuned)?;
     let Measured { precision, workers, threads, batch_tokens, .. } = best;
-    let best = shown(&Way { precision, workers, threads, batch_tokens });
+    let best = shown(&TuningPoint { precision, workers, threads, batch_tokens });
     stdout::tell(&format!(
         "best: {best}; kept in {}, which serve reads where RESCORED_PRECISION, RESCORED_WORKERS, RESCORED_THREADS and RESCORED_BATCH_TOKENS are `auto`\n",
         path.display()
@@ -65,8 +65,8 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
     Ok(())
 }
 
-fn shown(way: &Way) -> String {
-    let Way { precision, workers, threads, batch_tokens } = way;
+fn shown(point: &TuningPoint) -> String {
+    let TuningPoint { precision, workers, threads, batch_tokens } = point;
     let precision = Precision::from(*precision).word();
     format!("{precision}, {workers} workers of {threads} threads, {batch_tokens} tokens a pass")
 }

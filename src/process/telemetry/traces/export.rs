@@ -45,9 +45,12 @@ pub(super) fn processor(
         .with_endpoint(address)
         .with_timeout(PATIENCE)
         .build()?;
-    let books =
-        Arc::new(Books { waiting: AtomicUsize::new(0), failing: AtomicBool::new(false), metrics: Arc::clone(metrics) });
-    let counted = Counted { otlp, books: Arc::clone(&books) };
+    let counters = Arc::new(ExportCounters {
+        waiting: AtomicUsize::new(0),
+        failing: AtomicBool::new(false),
+        metrics: Arc::clone(metrics),
+    });
+    let counted = Counted { otlp, counters: Arc::clone(&counters) };
     // Everything is set, so that nothing is read from the environment. The queue is ours to bound: this one is larger.
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(LIMIT * 2)
@@ -55,19 +58,19 @@ pub(super) fn processor(
         .with_scheduled_delay(DELAY)
         .build();
     let batches = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-    Ok(Bounded { batches, books })
+    Ok(Bounded { batches, counters })
 }
 
 /// What became of spans.
 #[derive(Debug)]
-struct Books {
+struct ExportCounters {
     waiting: AtomicUsize,
     /// Whether the last batch failed: a change is worth a line, each failure is not.
     failing: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
-impl Books {
+impl ExportCounters {
     fn count(&self, outcome: &'static str, spans: usize) {
         self.metrics.trace_spans.get_or_create(&Outcome { outcome }).inc_by(spans as u64);
     }
@@ -77,7 +80,7 @@ impl Books {
 #[derive(Debug)]
 struct Bounded {
     batches: BatchSpanProcessor,
-    books: Arc<Books>,
+    counters: Arc<ExportCounters>,
 }
 
 impl SpanProcessor for Bounded {
@@ -87,10 +90,10 @@ impl SpanProcessor for Bounded {
 
     fn on_end(&self, span: SpanData) {
         let room = |waiting: usize| (waiting < LIMIT).then_some(waiting + 1);
-        if self.books.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
+        if self.counters.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok() {
             self.batches.on_end(span);
         } else {
-            self.books.count("dropped", 1);
+            self.counters.count("dropped", 1);
         }
     }
 
@@ -111,16 +114,16 @@ impl SpanProcessor for Bounded {
 #[derive(Debug)]
 struct Counted {
     otlp: Otlp,
-    books: Arc<Books>,
+    counters: Arc<ExportCounters>,
 }
 
 impl SpanExporter for Counted {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let outcome = self.otlp.export(batch).await;
-        self.books.waiting.fetch_sub(spans, Ordering::Relaxed);
-        self.books.count(if outcome.is_ok() { "sent" } else { "failed" }, spans);
-        let failed_before = self.books.failing.swap(outcome.is_err(), Ordering::Relaxed);
+        self.counters.waiting.fetch_sub(spans, Ordering::Relaxed);
+        self.counters.count(if outcome.is_ok() { "sent" } else { "failed" }, spans);
+        let failed_before = self.counters.failing.swap(outcome.is_err(), Ordering::Relaxed);
         match &outcome {
             Err(error) if !failed_before => tracing::warn!(%error, "traces cannot be sent; requests are not affected"),
             Ok(()) if failed_before => tracing::info!("traces are sent again"),

@@ -73,7 +73,7 @@ proptest! {
     }
 }
 
-fn told(runs: &[Run]) -> Vec<String> {
+fn reported(runs: &[Run]) -> Vec<String> {
     runs.iter().map(|run| format!("{} of {}", run.rows.iter().map(Vec::len).sum::<usize>(), run.shape)).collect()
 }
 
@@ -88,7 +88,7 @@ fn plans_that_are_easily_checked_by_hand() {
         (vec![512, 40], vec!["1 of 1x64", "1 of 1x512"], "a short pair is not padded to a long one's length"),
         (vec![170; 3], vec!["3 of 1x512p16"], "three pairs of a third fill one packed row instead of three of 256"),
     ] {
-        assert_eq!(told(&plan(&lengths, &shapes)), expected, "{why}");
+        assert_eq!(reported(&plan(&lengths, &shapes)), expected, "{why}");
     }
 }
 
@@ -102,7 +102,7 @@ fn nothing_is_packed_where_long_rows_cost_too_much() {
 #[test]
 fn pairs_too_long_for_every_shape_are_left_out_and_nothing_is_planned_without_shapes() {
     let runs = plan(&[600, 10], &priced(1.0, 0.1));
-    assert_eq!(told(&runs), ["1 of 1x32"]);
+    assert_eq!(reported(&runs), ["1 of 1x32"]);
     assert_eq!(plan(&[10], &[]), []);
     assert_eq!(plan(&[], &priced(1.0, 0.1)), []);
 }

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use rescored_graph::coreml::Arithmetic;
 
+use super::super::compute_units::{ComputeUnits, tiers};
 use super::super::device::{Device, Program as Loaded};
 use super::super::grid;
-use super::super::units::{Units, tiers};
 use super::*;
 use crate::options::Precision;
 
-const ANE: Way = Way::coreml(Units::Ane, Arithmetic::Fp16);
-const GPU: Way = Way::coreml(Units::Gpu, Arithmetic::Fp16);
-const ALL: Way = Way::coreml(Units::All, Arithmetic::Fp16);
+const ANE: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::Ane, Arithmetic::Fp16);
+const GPU: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::Gpu, Arithmetic::Fp16);
+const ALL: ExecutionTarget = ExecutionTarget::coreml(ComputeUnits::All, Arithmetic::Fp16);
 
 /// What a way does, from a run on (counted over all its programs).
 #[derive(Clone, Copy, Debug)]
@@ -33,15 +33,15 @@ enum Fate {
 struct Fake {
     /// Everything has to be compiled when it is loaded.
     cold: bool,
-    ways: HashMap<Way, (u64, Fate, usize)>,
-    runs: Arc<Mutex<HashMap<Way, usize>>>,
+    ways: HashMap<ExecutionTarget, (u64, Fate, usize)>,
+    runs: Arc<Mutex<HashMap<ExecutionTarget, usize>>>,
     loads: Arc<AtomicUsize>,
 }
 
 struct FakeProgram {
     behaviour: (u64, Fate, usize),
-    way: Way,
-    runs: Arc<Mutex<HashMap<Way, usize>>>,
+    way: ExecutionTarget,
+    runs: Arc<Mutex<HashMap<ExecutionTarget, usize>>>,
 }
 
 /// A token's embedding is its id; a pair's logit its first token's id and a thousandth of its length.
@@ -59,11 +59,11 @@ impl Embed for Ids {
 }
 
 impl Device for Fake {
-    fn is_compiled(&self, _: Shape, _: Way) -> bool {
+    fn is_compiled(&self, _: Shape, _: ExecutionTarget) -> bool {
         !self.cold
     }
 
-    fn load(&self, _: Shape, way: Way) -> Result<Box<dyn Loaded>, ScorerError> {
+    fn load(&self, _: Shape, way: ExecutionTarget) -> Result<Box<dyn Loaded>, ScorerError> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let behaviour = self.ways.get(&way).copied().unwrap_or((0, Fate::NoLoad, 0));
         if let (_, Fate::NoLoad, _) = behaviour {
@@ -130,13 +130,13 @@ const SHORT: Patience = Patience {
 };
 
 struct Bench {
-    pool: Pool,
-    runs: Arc<Mutex<HashMap<Way, usize>>>,
+    pool: ProgramPool,
+    runs: Arc<Mutex<HashMap<ExecutionTarget, usize>>>,
     loads: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
 }
 
-fn bench(ways: &[(Way, u64, Fate, usize)]) -> Bench {
+fn bench(ways: &[(ExecutionTarget, u64, Fate, usize)]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     let device = Fake {
         ways: ways.iter().map(|&(way, time, fate, from)| (way, (time, fate, from))).collect(),
@@ -147,15 +147,15 @@ fn bench(ways: &[(Way, u64, Fate, usize)]) -> Bench {
     Bench { pool, runs, loads, _folder: folder }
 }
 
-fn pool(device: Fake, folder: &std::path::Path) -> Pool {
+fn pool(device: Fake, folder: &std::path::Path) -> ProgramPool {
     let shapes = vec![Shape::padded(1, 32), Shape::padded(8, 32), Shape { batch: 1, length: 64, slots: 4 }];
     assert!(shapes[..2].iter().all(|shape| grid::shapes(512).contains(shape)));
-    Pool::new(Parts {
+    ProgramPool::new(Parts {
         device: Arc::new(device),
         embed: Arc::new(Ids),
         samples: vec![sample(3, 20), sample(11, 30), sample(5, 9)],
         shapes,
-        tiers: tiers(Units::All, Precision::Auto),
+        tiers: tiers(ComputeUnits::All, Precision::Auto),
         record: folder.join("calibration.json"),
         key: "test".into(),
         patience: SHORT,
@@ -195,7 +195,7 @@ fn the_fastest_way_serves_and_the_slow_one_is_left() {
         (ALL, 30, Fate::Fine, 0),
         (GPU, 1, Fate::Fine, 0),
         (ANE, 12, Fate::Fine, 0),
-        (Way::HOST, 20, Fate::Fine, 0),
+        (ExecutionTarget::HOST, 20, Fate::Fine, 0),
     ]);
     bench.pool.prepare();
     assert_eq!(bench.way_of("1x32"), "gpu.fp16");
@@ -211,7 +211,7 @@ fn wrong_scores_refuse_the_units_and_say_so() {
         (ALL, 1, Fate::Wrong, 0),
         (GPU, 1, Fate::Nan, 0),
         (ANE, 8, Fate::Fine, 0),
-        (Way::HOST, 20, Fate::Fine, 0),
+        (ExecutionTarget::HOST, 20, Fate::Fine, 0),
     ]);
     bench.pool.prepare();
     assert_eq!(bench.way_of("1x32"), "ane.fp16");
@@ -223,7 +223,7 @@ fn wrong_scores_refuse_the_units_and_say_so() {
 
 #[test]
 fn where_nothing_of_coreml_registers_the_cpu_serves() {
-    let bench = bench(&[(Way::HOST, 1, Fate::Fine, 0)]);
+    let bench = bench(&[(ExecutionTarget::HOST, 1, Fate::Fine, 0)]);
     bench.pool.prepare();
     bench.scores_rightly(&[5, 32]);
     assert_eq!(bench.way_of("8x32"), "host.fp32");
@@ -232,7 +232,7 @@ fn where_nothing_of_coreml_registers_the_cpu_serves() {
 
 #[test]
 fn a_way_that_hangs_in_its_trial_costs_its_patience_once() {
-    let bench = bench(&[(GPU, 0, Fate::Hangs, 0), (ANE, 2, Fate::Fine, 0), (Way::HOST, 5, Fate::Fine, 0)]);
+    let bench = bench(&[(GPU, 0, Fate::Hangs, 0), (ANE, 2, Fate::Fine, 0), (ExecutionTarget::HOST, 5, Fate::Fine, 0)]);
     let started = Instant::now();
     bench.pool.prepare();
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
@@ -243,7 +243,7 @@ fn a_way_that_hangs_in_its_trial_costs_its_patience_once() {
 #[test]
 fn a_way_that_hangs_while_it_serves_is_left_and_the_batch_is_scored_rightly() {
     // Its trials take 30 runs at most; later it hangs.
-    let bench = bench(&[(GPU, 0, Fate::Hangs, 60), (Way::HOST, 5, Fate::Fine, 0)]);
+    let bench = bench(&[(GPU, 0, Fate::Hangs, 60), (ExecutionTarget::HOST, 5, Fate::Fine, 0)]);
     bench.pool.prepare();
     assert_eq!(bench.way_of("1x32"), "gpu.fp16");
     bench.scores_rightly(&[5, 30]);
@@ -258,7 +258,7 @@ fn a_way_that_hangs_while_it_serves_is_left_and_the_batch_is_scored_rightly() {
 #[test]
 fn a_way_that_fails_again_and_again_is_left_and_no_batch_fails_by_it() {
     for fate in [Fate::Fails, Fate::Panics] {
-        let bench = bench(&[(GPU, 0, fate, 60), (Way::HOST, 5, Fate::Fine, 0)]);
+        let bench = bench(&[(GPU, 0, fate, 60), (ExecutionTarget::HOST, 5, Fate::Fine, 0)]);
         bench.pool.prepare();
         bench.scores_rightly(&[5]);
         lock(&bench.runs).insert(GPU, 100);
@@ -274,28 +274,28 @@ fn a_way_that_fails_again_and_again_is_left_and_no_batch_fails_by_it() {
 
 #[test]
 fn numbers_that_are_none_are_the_devices_doing_unless_the_cpu_gives_them_too() {
-    let bench = bench(&[(GPU, 0, Fate::Nan, 60), (Way::HOST, 5, Fate::Fine, 0)]);
+    let bench = bench(&[(GPU, 0, Fate::Nan, 60), (ExecutionTarget::HOST, 5, Fate::Fine, 0)]);
     bench.pool.prepare();
     bench.scores_rightly(&[5]);
     lock(&bench.runs).insert(GPU, 100);
     bench.scores_rightly(&[5, 6, 7]);
-    let bench = self::bench(&[(Way::HOST, 0, Fate::Nan, 0)]);
+    let bench = self::bench(&[(ExecutionTarget::HOST, 0, Fate::Nan, 0)]);
     bench.pool.prepare();
     assert!(bench.score(&[5]).unwrap()[0].is_nan(), "the engine refuses it for its document");
 }
 
 #[test]
 fn a_cpu_that_fails_is_an_error_and_not_a_score() {
-    let bench = bench(&[(Way::HOST, 0, Fate::Fails, 30)]);
+    let bench = bench(&[(ExecutionTarget::HOST, 0, Fate::Fails, 30)]);
     bench.pool.prepare();
-    lock(&bench.runs).insert(Way::HOST, 100);
+    lock(&bench.runs).insert(ExecutionTarget::HOST, 100);
     let error = bench.score(&[5]).unwrap_err();
     assert!(error.to_string().contains("out of memory"), "{error}");
 }
 
 #[test]
 fn programs_load_when_they_are_needed_and_once() {
-    let bench = bench(&[(GPU, 0, Fate::Fine, 0), (Way::HOST, 5, Fate::Fine, 0)]);
+    let bench = bench(&[(GPU, 0, Fate::Fine, 0), (ExecutionTarget::HOST, 5, Fate::Fine, 0)]);
     bench.pool.prepare();
     assert!(bench.pool.state().programs.iter().all(|program| !program.loaded));
     let before = bench.loads.load(Ordering::Relaxed);
@@ -310,8 +310,10 @@ fn programs_load_when_they_are_needed_and_once() {
 #[test]
 fn a_second_start_measures_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let device =
-        || Fake { ways: [(GPU, (0, Fate::Fine, 0)), (Way::HOST, (3, Fate::Fine, 0))].into(), ..Fake::default() };
+    let device = || Fake {
+        ways: [(GPU, (0, Fate::Fine, 0)), (ExecutionTarget::HOST, (3, Fate::Fine, 0))].into(),
+        ..Fake::default()
+    };
     pool(device(), folder.path()).prepare();
     let second = device();
     let loads = Arc::clone(&second.loads);
@@ -324,7 +326,7 @@ fn what_is_not_compiled_any_more_is_loaded_before_anybody_waits_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let device = |cold| Fake {
         cold,
-        ways: [(GPU, (0, Fate::Fine, 0)), (Way::HOST, (3, Fate::Fine, 0))].into(),
+        ways: [(GPU, (0, Fate::Fine, 0)), (ExecutionTarget::HOST, (3, Fate::Fine, 0))].into(),
         ..Fake::default()
     };
     pool(device(false), folder.path()).prepare();

@@ -14,7 +14,7 @@ pub(in crate::config) struct Count<T> {
 /// Numbers of devices, comma-separated, each once.
 pub(in crate::config) struct Numbers;
 
-/// Devices of a host that are told apart.
+/// Devices of a host that are distinguished.
 const DEVICES: Count<u32> = Count { min: 0, max: 1023 };
 
 impl<T: Copy + Display + FromStr + PartialOrd + Sync> Kind for Count<T> {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodyStream, MessageBody};
 use actix_web::web::Payload;
-use rescored_process::budget::{Class, Denied, LONGEST_WAIT, Reservation};
+use rescored_process::budget::{BudgetError, Class, LONGEST_WAIT, Reservation};
 
-use crate::http::server::Shared;
+use crate::http::server::AppState;
 
 /// Bytes of a line that take no memory from the budget: with [`super::warm::STREAMS`] streams it is not worth counting.
 const FREE_BYTES: usize = 64 << 10;
@@ -33,7 +33,7 @@ pub(super) enum Line {
     /// Longer than a line may be; passed over.
     TooLong,
     /// There was no memory for it; passed over.
-    NoMemory(Denied),
+    NoMemory(BudgetError),
 }
 
 /// Why no further line comes.
@@ -72,7 +72,7 @@ pub(super) struct Lines {
     /// Taken for what the splitter holds.
     memory: Reservation,
     /// Why the line that is passed over is.
-    denied: Option<Denied>,
+    denied: Option<BudgetError>,
     /// A pause within a long line.
     pause: Duration,
     /// Since when nothing has come, while more is waited for.
@@ -141,13 +141,13 @@ impl Splitter {
 
 impl Lines {
     /// The lines of a body.
-    pub(super) fn new(payload: Payload, shared: &Shared) -> Self {
+    pub(super) fn new(payload: Payload, state: &AppState) -> Self {
         Self {
             body: BodyStream::new(payload),
-            splitter: Splitter::new(shared.max_body),
-            memory: shared.budget.nothing(Class::WarmUp),
+            splitter: Splitter::new(state.max_body),
+            memory: state.budget.nothing(Class::WarmUp),
             denied: None,
-            pause: shared.client_pause,
+            pause: state.client_pause,
             quiet_since: None,
             short_since: None,
             bytes: 0,
@@ -201,7 +201,7 @@ impl Lines {
     }
 
     /// Takes memory for the line that arrives.
-    async fn pay(&mut self) -> Result<(), Denied> {
+    async fn pay(&mut self) -> Result<(), BudgetError> {
         let wanted = paid(self.splitter.held());
         let since = *self.short_since.get_or_insert_with(Instant::now);
         let paid = patiently(&mut self.memory, wanted, since + LONGEST_WAIT).await;
@@ -212,10 +212,10 @@ impl Lines {
 
 /// Takes what is lacking to so many bytes, as soon as all others leave room for it. Warm-up work stands in no queue, so
 /// that nobody's memory is asked back for it.
-pub(super) async fn patiently(memory: &mut Reservation, bytes: u64, until: Instant) -> Result<(), Denied> {
+pub(super) async fn patiently(memory: &mut Reservation, bytes: u64, until: Instant) -> Result<(), BudgetError> {
     loop {
         match memory.try_grow(bytes.saturating_sub(memory.bytes())) {
-            Err(Denied::Full { .. }) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            Err(BudgetError::Full { .. }) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
             taken => return taken,
         }
     }

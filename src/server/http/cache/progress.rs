@@ -53,7 +53,7 @@ impl Progress {
         self.hits += hits as u64;
     }
 
-    /// A line could not be scored; what is told of it, unless too many were told of already.
+    /// A line could not be scored; what is reported about it, unless too many were told of already.
     pub(super) fn fail(&mut self, line: u64, error: &str) -> Option<Vec<u8>> {
         self.under_way.remove(&line);
         self.begun = self.begun.max(line);
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn faults_are_told_up_to_a_limit_and_counted_beyond() {
         let mut progress = Progress::new();
-        let told = (1..=2 * TOLD).filter(|line| progress.fail(*line, "wrong").is_some()).count();
-        assert_eq!((told as u64, progress.counts().2), (TOLD, 2 * TOLD));
+        let reported = (1..=2 * TOLD).filter(|line| progress.fail(*line, "wrong").is_some()).count();
+        assert_eq!((reported as u64, progress.counts().2), (TOLD, 2 * TOLD));
     }
 }

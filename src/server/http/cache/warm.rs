@@ -1,8 +1,8 @@
 //! `POST /v1/cache/warm`: lines of `{"query", "documents"}` in, scores into the cache, lines of progress out.
 //!
 //! Owns one stream's course: a few lines at a time go through the engine, below all live work; the body is read no faster
-//! than that. A line at fault is told by its number and stops nothing. The connection ends with the stream. It must not
-//! know how scores are kept.
+//! than that. A line at fault is reported by its number and stops nothing. The connection ends with the stream. It must
+//! not know how scores are kept.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,12 +28,12 @@ use crate::http::answer::{INLINE_BYTES, Record, admit, within};
 use crate::http::body;
 use crate::http::connections::Busy;
 use crate::http::cost;
-use crate::http::error::{Refusal, Reject};
-use crate::http::face::{Call, Scene, cohere};
-use crate::http::server::Shared;
+use crate::http::dialect::{RequestLimits, RerankRequest, cohere};
+use crate::http::error::{ApiError, RequestError};
+use crate::http::server::AppState;
 use crate::http::structure::Structure;
 use crate::http::wire;
-use crate::rerank::{Answer, Fault, Generation, Request};
+use crate::rerank::{Answer, Generation, Request, RerankError};
 
 /// Streams at once; more are refused with 429.
 pub(super) const STREAMS: usize = 4;
@@ -84,9 +84,9 @@ struct Terms {
 }
 
 /// The answer's body: whatever the stream's task sends.
-struct Told(mpsc::Receiver<Vec<u8>>);
+struct ProgressBody(mpsc::Receiver<Vec<u8>>);
 
-impl MessageBody for Told {
+impl MessageBody for ProgressBody {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
@@ -100,33 +100,34 @@ impl MessageBody for Told {
 
 /// Answers a stream while it is read.
 pub(super) async fn warm(request: HttpRequest, payload: Payload) -> HttpResponse {
-    let Some(shared) = request.app_data::<web::Data<Shared>>().cloned() else {
-        return Refusal::Internal.response();
+    let Some(state) = request.app_data::<web::Data<AppState>>().cloned() else {
+        return ApiError::Internal.response();
     };
     let record = Record::new("warm", request.headers());
-    let outcome = begin(&shared, &request, payload);
-    record.finish(outcome, &shared.metrics)
+    let outcome = begin(&state, &request, payload);
+    record.finish(outcome, &state.metrics)
 }
 
-fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Refusal> {
-    shared.keys.admit(request.headers())?;
-    let readiness = shared.health.readiness();
+fn begin(state: &web::Data<AppState>, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
+    state.keys.admit(request.headers())?;
+    let readiness = state.health.readiness();
     // A job may be asked to come back; a search may not.
     if readiness == Readiness::Draining {
-        return Err(Refusal::NotReady { word: readiness.word() });
+        return Err(ApiError::NotReady { word: readiness.word() });
     }
     admit(readiness)?;
     body::admit_encoding(request.headers())?;
     body::admit_type(request.headers(), is_lines, "content-type: application/x-ndjson")?;
     let terms = web::Query::<Terms>::from_query(request.query_string());
-    let wrong = |_| Reject::field("query string", "not understood; send nothing, or `skip=` and a number of lines");
+    let wrong =
+        |_| RequestError::field("query string", "not understood; send nothing, or `skip=` and a number of lines");
     let Terms { skip } = terms.map_err(wrong)?.into_inner();
-    let busy = Refusal::Busy { what: "warm-up streams", limit: STREAMS };
-    let place = shared.warm_ups.take().ok_or(busy)?;
-    let (tell, told) = mpsc::channel(16);
+    let busy = ApiError::Busy { what: "warm-up streams", limit: STREAMS };
+    let place = state.warm_ups.take().ok_or(busy)?;
+    let (tell, reported) = mpsc::channel(16);
     let stream = Stream {
-        shared: shared.clone(),
-        lines: Lines::new(payload, shared),
+        state: state.clone(),
+        lines: Lines::new(payload, state),
         progress: Progress::new(),
         tell,
         skip,
@@ -134,7 +135,7 @@ fn begin(shared: &web::Data<Shared>, request: &HttpRequest, payload: Payload) ->
         _busy: Busy::with(request),
     };
     actix_web::rt::spawn(stream.run());
-    Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(Told(told)))
+    Ok(HttpResponse::Ok().content_type("application/x-ndjson").force_close().body(ProgressBody(reported)))
 }
 
 /// JSON, or lines of it under any of its names.
@@ -152,7 +153,7 @@ fn is_lines(content_type: &str) -> bool {
 }
 
 struct Stream {
-    shared: web::Data<Shared>,
+    state: web::Data<AppState>,
     lines: Lines,
     progress: Progress,
     tell: mpsc::Sender<Vec<u8>>,
@@ -164,7 +165,7 @@ struct Stream {
 /// What came of one line.
 struct Done {
     line: u64,
-    outcome: Result<Answer, Refusal>,
+    outcome: Result<Answer, ApiError>,
 }
 
 impl Stream {
@@ -203,7 +204,7 @@ impl Stream {
                 _ = tick.tick() => {
                     // Progress that is not read now is not worth waiting for.
                     let _ = self.tell.try_send(self.progress.line());
-                    if self.shared.health.readiness() == Readiness::Draining {
+                    if self.state.health.readiness() == Readiness::Draining {
                         end.get_or_insert(End::Broken);
                     }
                 }
@@ -218,15 +219,15 @@ impl Stream {
         match line {
             _ if number <= self.skip => self.progress.skip(number),
             Line::TooLong => {
-                let limit = self.shared.max_body;
-                self.fail(number, &Reject::BodyTooLarge { limit }.into()).await;
+                let limit = self.state.max_body;
+                self.fail(number, &RequestError::BodyTooLarge { limit }.into()).await;
             }
             Line::NoMemory(denied) => self.fail(number, &denied.into()).await,
             Line::Whole(bytes, memory) => {
                 self.progress.begin(number);
-                let shared = self.shared.clone();
+                let state = self.state.clone();
                 let line = (bytes, memory);
-                tasks.spawn_local(async move { Done { line: number, outcome: scored(&shared, line).await } });
+                tasks.spawn_local(async move { Done { line: number, outcome: scored(&state, line).await } });
             }
         }
     }
@@ -240,69 +241,71 @@ impl Stream {
         }
     }
 
-    async fn fail(&mut self, line: u64, refusal: &Refusal) {
-        if let Some(told) = self.progress.fail(line, &refusal.to_string()) {
+    async fn fail(&mut self, line: u64, refusal: &ApiError) {
+        if let Some(reported) = self.progress.fail(line, &refusal.to_string()) {
             // Nobody to tell: `run` notices.
-            let _ = self.tell.send(told).await;
+            let _ = self.tell.send(reported).await;
         }
     }
 }
 
-async fn scored(shared: &Shared, (line, mut memory): (Vec<u8>, Reservation)) -> Result<Answer, Refusal> {
-    let scene = shared.scene;
+async fn scored(state: &AppState, (line, mut memory): (Vec<u8>, Reservation)) -> Result<Answer, ApiError> {
+    let limits = state.limits;
     let is_large = line.len() > INLINE_BYTES;
     let reading = if is_large { READING.acquire().await.ok() } else { None };
     let (line, structure) = if is_large { counted(line).await? } else { (line, 0) };
     let until = Instant::now() + LONGEST_WAIT;
     patiently(&mut memory, 2 * line.len() as u64 + structure, until).await?;
-    let call = if is_large {
-        web::block(move || read(&line, scene)).await.map_err(|_| Refusal::Internal)??
+    let rerank_request = if is_large {
+        web::block(move || read(&line, limits)).await.map_err(|_| ApiError::Internal)??
     } else {
-        read(&line, scene)?
+        read(&line, limits)?
     };
     drop(reading);
-    let held = cost::of_work(&call.texts) + call.texts.bytes() as u64;
+    let held = cost::of_work(&rerank_request.texts) + rerank_request.texts.bytes() as u64;
     memory.shrink(held);
     patiently(&mut memory, held, until).await?;
-    shared.admit_unread(&call.unread)?;
-    shared.metrics.requests_warned.inc_by(u64::from(!call.unread.is_empty()));
-    let now = shared.reranker.now();
-    let card = now.model(call.model.as_deref())?;
+    state.admit_unread(&rerank_request.unread)?;
+    state.metrics.requests_warned.inc_by(u64::from(!rerank_request.unread.is_empty()));
+    let now = state.reranker.now();
+    let card = now.model(rerank_request.model.as_deref())?;
     let request = Request {
-        model: call.model.as_deref(),
-        texts: &call.texts,
-        cut: within(call.cut, card.max_length),
-        refuse_cut: call.refuse_cut,
+        model: rerank_request.model.as_deref(),
+        texts: &rerank_request.texts,
+        cut: within(rerank_request.cut, card.max_length),
+        refuse_cut: rerank_request.refuse_cut,
         deadline: Instant::now() + PATIENCE,
         priority: Priority::WarmUp,
         memory: Some(Arc::new(memory)),
-        empty: shared.leniency.empty_documents,
+        empty: state.leniency.empty_documents,
     };
     loop {
         match offer(&now, &request).await {
-            Err(Fault::Overloaded { retry_after, .. }) => tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await,
-            Err(Fault::Memory) => tokio::time::sleep(LONGEST_PAUSE).await,
+            Err(RerankError::Overloaded { retry_after, .. }) => {
+                tokio::time::sleep(retry_after.min(LONGEST_PAUSE)).await;
+            }
+            Err(RerankError::Memory) => tokio::time::sleep(LONGEST_PAUSE).await,
             other => return Ok(other?),
         }
     }
 }
 
 /// A line, and the memory that its structure may take; counted elsewhere, for it takes a while.
-async fn counted(line: Vec<u8>) -> Result<(Vec<u8>, u64), Refusal> {
+async fn counted(line: Vec<u8>) -> Result<(Vec<u8>, u64), ApiError> {
     let count = move || {
         let mut structure = Structure::default();
         structure.read(&line);
         (line, structure.bytes())
     };
-    web::block(count).await.map_err(|_| Refusal::Internal)
+    web::block(count).await.map_err(|_| ApiError::Internal)
 }
 
-fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output = Result<Answer, Fault>> + 'a {
+fn offer<'a>(now: &'a Generation, request: &Request<'a>) -> impl Future<Output = Result<Answer, RerankError>> + 'a {
     now.score(request.clone())
 }
 
 /// A line is a body that `POST /v1/rerank` takes, so that it means the same pairs.
-fn read(line: &[u8], scene: Scene) -> Result<Call<'static>, Reject> {
+fn read(line: &[u8], limits: RequestLimits) -> Result<RerankRequest<'static>, RequestError> {
     let mut spare = Vec::new();
-    wire::forgiving(line, &mut spare, |line| (cohere::FACE.read)(line, scene)).map(Call::into_owned)
+    wire::forgiving(line, &mut spare, |line| (cohere::DIALECT.read)(line, limits)).map(RerankRequest::into_owned)
 }

@@ -14,9 +14,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use rescored_process::metrics::{Metrics, Worker};
 use serde::{Deserialize, Serialize};
 
-use crate::http::error::{Refusal, Reject};
+use crate::http::error::{ApiError, RequestError};
 use crate::http::json;
-use crate::http::server::Shared;
+use crate::http::server::AppState;
 
 /// How often a sample is taken.
 const EVERY: Duration = Duration::from_secs(2);
@@ -231,17 +231,17 @@ impl Totals {
 }
 
 /// `GET /ui/live`.
-pub(super) fn tell(shared: &Shared, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
-    shared.keys.admit(request.headers())?;
+pub(super) fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    state.keys.admit(request.headers())?;
     let wanted = web::Query::<Wanted>::from_query(request.query_string())
-        .map_err(|_| Reject::field("after", "expected the number of a sample, and nothing beside it"))?;
-    let (live, metrics) = (&shared.live, &shared.metrics);
+        .map_err(|_| RequestError::field("after", "expected the number of a sample, and nothing beside it"))?;
+    let (live, metrics) = (&state.live, &state.metrics);
     let (rows, last) = live.after(wanted.after.unwrap_or(0));
     let body = Body {
         every_ms: u64::try_from(EVERY.as_millis()).unwrap_or(u64::MAX),
         kept: KEPT,
         uptime_seconds: live.started.elapsed().as_secs(),
-        readiness: shared.health.readiness().word(),
+        readiness: state.health.readiness().word(),
         queue_limit_tokens: metrics.queue_limit_tokens.get(),
         cache_entries: metrics.cache_entries.get(),
         cache_bytes: metrics.cache_bytes.get(),
@@ -250,7 +250,7 @@ pub(super) fn tell(shared: &Shared, request: &HttpRequest) -> Result<HttpRespons
         last,
         rows: &rows,
     };
-    let text = json::text(&body).ok_or(Refusal::Internal)?;
+    let text = json::text(&body).ok_or(ApiError::Internal)?;
     Ok(HttpResponse::Ok().content_type("application/json").insert_header((CACHE_CONTROL, "no-store")).body(text))
 }
 
@@ -346,7 +346,7 @@ mod tests {
     fn only_what_the_caller_lacks_is_told_and_only_so_much_is_kept() {
         let live = live();
         (0..KEPT + 7).for_each(|_| live.take());
-        let told = |known| live.after(known).0.len();
+        let reported = |known| live.after(known).0.len();
         let last = (KEPT + 7) as u64;
         let cases = [
             (0, KEPT, "everything that is kept"),
@@ -355,7 +355,7 @@ mod tests {
             (last + 9, KEPT, "a number of another process"),
         ];
         for (known, rows, sentence) in cases {
-            assert_eq!(told(known), rows, "{sentence}");
+            assert_eq!(reported(known), rows, "{sentence}");
         }
     }
 

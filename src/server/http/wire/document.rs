@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use super::shape::{Shaped, by_shape};
 use super::text::{LONGEST_LIST, List, Text};
-use crate::http::error::Reject;
+use crate::http::error::RequestError;
 
 /// Objects in one another that rule 3 goes through.
 const WRAPPERS: usize = 32;
@@ -79,8 +79,8 @@ pub(in crate::http) enum Unreadable {
 
 impl Unreadable {
     /// The refusal that names the document.
-    pub(in crate::http) fn at(self, field: &str, index: usize) -> Reject {
-        Reject::field(format!("{field}[{index}]"), self.to_string())
+    pub(in crate::http) fn at(self, field: &str, index: usize) -> RequestError {
+        RequestError::field(format!("{field}[{index}]"), self.to_string())
     }
 }
 
@@ -132,7 +132,7 @@ impl<'f> Reading<'f> {
         &mut self,
         field: &str,
         documents: Vec<Document<'a>>,
-    ) -> Result<Vec<Cow<'a, str>>, Reject> {
+    ) -> Result<Vec<Cow<'a, str>>, RequestError> {
         let texts = documents.into_iter().enumerate();
         texts.map(|(index, document)| self.text(document).map_err(|why| why.at(field, index))).collect()
     }

@@ -1,7 +1,7 @@
 //! The request that all rerank dialects share: every key any of them sends, all optional.
 //!
-//! Owns the reading of those keys into the common [`Call`]. It must not know how an answer looks. One reader for all
-//! dialects is what lets `POST /rerank` tell them apart in one pass over the body.
+//! Owns the reading of those keys into the common [`RerankRequest`]. It must not know how an answer looks. One reader
+//! for all dialects is what lets `POST /rerank` tell them apart in one pass over the body.
 
 use std::borrow::Cow;
 
@@ -14,8 +14,8 @@ use super::document::{Document, Documents, Reading};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
 use super::terms::{Terms, one_of, positive};
 use super::text::{List, Text};
-use crate::http::error::Reject;
-use crate::http::face::{Call, Dialect, Scene, Scores};
+use crate::http::dialect::{RequestLimits, RerankRequest, ResponseFormat, Scores};
+use crate::http::error::RequestError;
 use crate::http::openapi::reduced;
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
@@ -131,22 +131,22 @@ impl<'a> RerankBody<'a> {
         reduced::<RerankBody<'_>>(&keys, &["query", field])
     }
 
-    /// The call that these keys ask for.
+    /// The request that these keys ask for.
     pub(in crate::http) fn into_call(
         mut self,
         manner: &Manner,
         unread: Unread,
-        scene: Scene,
-    ) -> Result<Call<'a>, Reject> {
+        limits: RequestLimits,
+    ) -> Result<RerankRequest<'a>, RequestError> {
         let list = match manner.field {
             "texts" => self.texts.take(),
             "passages" => self.passages.take(),
             _ => self.documents.take(),
         };
         let Some(Documents(list)) = list else {
-            return Err(Reject::field(manner.field, "missing; send a list of strings"));
+            return Err(RequestError::field(manner.field, "missing; send a list of strings"));
         };
-        scene.admit(manner.field, list.sent)?;
+        limits.admit(manner.field, list.sent)?;
         let fields = self.rank_fields.take().map(|fields| fields.items).unwrap_or_default();
         check_names(&fields)?;
         let mut reading = Reading::by(&fields);
@@ -154,18 +154,18 @@ impl<'a> RerankBody<'a> {
         let pairs = texts.into_iter().map(|document| Pair { query: 0, document }).collect();
         let (missing_fields, left_out_fields) = (reading.missing, reading.left_out);
         let chose_nothing = !fields.is_empty() && reading.chosen_from == 0;
-        let mut call = self.call(manner, unread, pairs)?;
-        call.unread.note_any([chose_nothing.then_some("rank_fields")]);
-        Ok(Call { missing_fields, left_out_fields: left_out_fields + call.left_out_fields, ..call })
+        let mut request = self.into_request(manner, unread, pairs)?;
+        request.unread.note_any([chose_nothing.then_some("rank_fields")]);
+        Ok(RerankRequest { missing_fields, left_out_fields: left_out_fields + request.left_out_fields, ..request })
     }
 
-    /// The call that the other keys ask for, on documents that were read already. What is not read here is noted.
-    pub(in crate::http) fn call(
+    /// The request that the other keys ask for, on documents that were read already. What is not read here is noted.
+    pub(in crate::http) fn into_request(
         self,
         manner: &Manner,
         mut unread: Unread,
         pairs: Vec<Pair<'a>>,
-    ) -> Result<Call<'a>, Reject> {
+    ) -> Result<RerankRequest<'a>, RequestError> {
         // Whole, so that a new key cannot be forgotten: what is not used is a warning of the compiler.
         let Self {
             query: asked,
@@ -220,35 +220,37 @@ impl<'a> RerankBody<'a> {
             scores: manner.scores,
         };
         let texts = Texts { queries: vec![asked], pairs };
-        Ok(Call { top, least, echo, left_out_fields, ..terms.into_call(manner.dialect, texts, unread) })
+        Ok(RerankRequest { top, least, echo, left_out_fields, ..terms.into_call(manner.format, texts, unread) })
     }
 }
 
 /// Refuses names of fields that no document can have, and too many.
-fn check_names(fields: &[Text<'_>]) -> Result<(), Reject> {
+fn check_names(fields: &[Text<'_>]) -> Result<(), RequestError> {
     if fields.len() > MOST_FIELDS {
-        return Err(Reject::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
+        return Err(RequestError::field("rank_fields", format!("more than {MOST_FIELDS} names; send fewer")));
     }
     match fields.iter().position(|Text(name)| name.is_empty()) {
-        Some(empty) => Err(Reject::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field")),
+        Some(empty) => {
+            Err(RequestError::field(format!("rank_fields[{empty}]"), "an empty name; send the name of a field"))
+        }
         None => Ok(()),
     }
 }
 
 /// The query's text, and how many of its fields were left out.
-fn query(given: Option<Document<'_>>) -> Result<(Cow<'_, str>, usize), Reject> {
-    let given = given.ok_or_else(|| Reject::field("query", "missing; send a string"))?;
+fn query(given: Option<Document<'_>>) -> Result<(Cow<'_, str>, usize), RequestError> {
+    let given = given.ok_or_else(|| RequestError::field("query", "missing; send a string"))?;
     let mut reading = Reading::default();
     match reading.query(given) {
         Ok(text) => Ok((text, reading.left_out)),
-        Err(_) => Err(Reject::field("query", "expected a string or an object with `text`")),
+        Err(_) => Err(RequestError::field("query", "expected a string or an object with `text`")),
     }
 }
 
-/// What a face makes of the keys that it shares with others.
+/// What a dialect makes of the keys that it shares with others.
 #[derive(Debug)]
 pub(in crate::http) struct Manner {
-    pub(in crate::http) dialect: &'static Dialect,
+    pub(in crate::http) format: &'static ResponseFormat,
     /// The key of the documents.
     pub(in crate::http) field: &'static str,
     pub(in crate::http) order: Order,
@@ -262,7 +264,7 @@ pub(in crate::http) struct Manner {
 pub(in crate::http) enum Order {
     /// Best first, so some may be left out.
     Ranked,
-    /// The caller's; all of them, for they are told apart by their place.
+    /// The caller's; all of them, for they are distinguished by their place.
     Input,
 }
 
@@ -279,8 +281,8 @@ pub(in crate::http) enum Echo {
 
 impl Manner {
     /// A ranking of `documents` that gives them back when asked for.
-    pub(in crate::http) const fn ranked(dialect: &'static Dialect) -> Self {
-        Self { dialect, field: "documents", order: Order::Ranked, echo: Echo::Asked, scores: Scores::Activated }
+    pub(in crate::http) const fn ranked(format: &'static ResponseFormat) -> Self {
+        Self { format, field: "documents", order: Order::Ranked, echo: Echo::Asked, scores: Scores::Activated }
     }
 
     /// How many of the best are wanted, and the least score that is.

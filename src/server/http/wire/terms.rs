@@ -1,15 +1,15 @@
 //! The terms on which a request wants its scores, whatever its dialect calls them.
 //!
-//! Owns the reading of those keys into a [`Call`], and the rule that none of them is ignored in silence: what does not
-//! count, because another key says it otherwise or because the number makes no sense, is noted as unread. It must not
-//! know where the texts come from.
+//! Owns the reading of those keys into a [`RerankRequest`], and the rule that none of them is ignored in silence: what
+//! does not count, because another key says it otherwise or because the number makes no sense, is noted as unread. It
+//! must not know where the texts come from.
 
-use rescored_core::domain::{Cut, CutSide, LongDocuments, Texts};
+use rescored_core::domain::{CutSide, LongDocuments, Texts, Truncation};
 use rescored_core::json::unread::Unread;
 
 use super::lenient::{Flag, Millis, Side, Truncate, Whole};
 use super::text::Text;
-use crate::http::face::{Call, Dialect, Scores};
+use crate::http::dialect::{RerankRequest, ResponseFormat, Scores};
 
 /// What all dialects can ask for, under the names that they have for it.
 #[derive(Debug, Default)]
@@ -31,13 +31,13 @@ pub(in crate::http) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// The call that asks for these texts on these terms.
+    /// The request that asks for these texts on these terms.
     pub(in crate::http) fn into_call(
         self,
-        dialect: &'static Dialect,
+        format: &'static ResponseFormat,
         texts: Texts<'a>,
         mut unread: Unread,
-    ) -> Call<'a> {
+    ) -> RerankRequest<'a> {
         let fit = one_of(&mut unread, ("truncate", self.truncate), ("truncation", self.truncation));
         let (side, refuse_cut) = match fit {
             Some(Truncate::Refuse) => (None, true),
@@ -61,7 +61,7 @@ impl<'a> Terms<'a> {
             below(numbers[1], 0).then_some("max_tokens_per_doc"),
             below(numbers[2], 0).then_some("max_chunks_per_doc"),
         ]);
-        Call {
+        RerankRequest {
             texts,
             model: self.model.map(|Text(model)| model),
             scores: if raw { Scores::Raw } else { self.scores },
@@ -70,7 +70,7 @@ impl<'a> Terms<'a> {
             timeout: self.timeout_ms.map(|Millis(timeout)| timeout),
             allow_partial: self.allow_partial == Some(Flag(true)),
             unread,
-            ..Call::new(dialect)
+            ..RerankRequest::new(format)
         }
     }
 }
@@ -93,13 +93,13 @@ pub(super) fn one_of<T: PartialEq>(
 
 /// How over-long documents are fitted, from the keys of all dialects: tokens of the pair, tokens of the document, and
 /// windows of the document. Zero and negative numbers mean the server's own choice.
-fn cut(side: CutSide, [pair_tokens, document_tokens, windows]: [Option<Whole>; 3]) -> Cut {
+fn cut(side: CutSide, [pair_tokens, document_tokens, windows]: [Option<Whole>; 3]) -> Truncation {
     let tokens = |number: Option<Whole>| number.and_then(positive).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let long_documents = match windows.and_then(positive) {
         None | Some(1) => LongDocuments::Truncate,
         Some(n) => LongDocuments::MaxPassage { windows: u16::try_from(n).unwrap_or(u16::MAX) },
     };
-    Cut { max_length: tokens(pair_tokens), max_document: tokens(document_tokens), side, long_documents }
+    Truncation { max_length: tokens(pair_tokens), max_document: tokens(document_tokens), side, long_documents }
 }
 
 /// A positive number; zero and less mean "no limit" in every dialect.
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn bounds_of_zero_and_less_are_the_servers_choice() {
         for number in [0, -1, i64::MIN] {
-            assert_eq!(cut(CutSide::Right, [Some(Whole(number)); 3]), Cut::MODEL);
+            assert_eq!(cut(CutSide::Right, [Some(Whole(number)); 3]), Truncation::MODEL);
         }
     }
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rescored_core::domain::{Cut, EmptyDocuments, Pair, Priority, Scored, Texts};
-use rescored_engine::simulated::{Random, Weather, ids, logit};
+use rescored_core::domain::{EmptyDocuments, Pair, Priority, Scored, Texts, Truncation};
+use rescored_engine::simulated::{FaultProfile, Random, ids, logit};
 
-use crate::rerank::course::{Attempt, Course};
 use crate::rerank::progress::Progress;
-use crate::rerank::{Fault, Generation, Late, Request, Stats};
+use crate::rerank::task::{Attempt, RerankTask};
+use crate::rerank::{Generation, Late, Request, RerankError, Stats};
 
 /// See the module.
 pub(super) struct Client {
@@ -36,20 +36,21 @@ impl Client {
     /// One that asks the models of now.
     pub(super) fn new(
         generation: Arc<Generation>,
-        (name, weather, now): (u64, Weather, Instant),
+        (name, fault_profile, now): (u64, FaultProfile, Instant),
         random: &mut Random,
     ) -> Self {
-        let texts = match weather {
-            Weather::Calm => calm_texts(name, random),
-            Weather::Rough => rough_texts(random),
+        let texts = match fault_profile {
+            FaultProfile::NoFaults => faultless_texts(name, random),
+            FaultProfile::WithFaults => rough_texts(random),
         };
-        let calm = weather == Weather::Calm;
-        let patience = if calm { Duration::from_hours(10) } else { Duration::from_millis(20 + random.below(4000)) };
-        let leaves = !calm && random.one_in(3);
-        let late = if !calm && random.one_in(5) { Late::IsLeftOut } else { Late::IsAFault };
+        let faultless = fault_profile == FaultProfile::NoFaults;
+        let patience =
+            if faultless { Duration::from_hours(10) } else { Duration::from_millis(20 + random.below(4000)) };
+        let leaves = !faultless && random.one_in(3);
+        let late = if !faultless && random.one_in(5) { Late::IsLeftOut } else { Late::IsAFault };
         let (model, deadline) = (random.index(2), now + patience);
         let priority = if random.one_in(7) { Priority::WarmUp } else { Priority::Live };
-        let refuse_cut = !calm && random.one_in(20);
+        let refuse_cut = !faultless && random.one_in(20);
         let leaves_at = leaves.then(|| now + random.micros(60_000));
         let patient = Self::patient(generation, (model, texts), (late, deadline));
         Self { priority, refuse_cut, leaves_at, ..patient }
@@ -88,9 +89,9 @@ impl Client {
         [self.leaves_at, self.wakes_at].into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
-    /// It is told of a full board after a while.
+    /// It is told of a full collector after a while.
     pub(super) fn look(&mut self, now: Instant, random: &mut Random) {
-        if self.wakes_at.is_none() && self.attempt.as_ref().is_some_and(|attempt| attempt.board().is_full()) {
+        if self.wakes_at.is_none() && self.attempt.as_ref().is_some_and(|attempt| attempt.collector().is_full()) {
             self.wakes_at = Some(now + random.micros(100));
         }
     }
@@ -101,39 +102,40 @@ impl Client {
 
     /// Whether it still has no answer.
     pub(super) fn is_waiting(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| !attempt.board().is_full())
+        self.attempt.as_ref().is_some_and(|attempt| !attempt.collector().is_full())
     }
 
     /// Tries for what is missing; how many pairs it leads, or `None` when it has all it will get.
-    pub(super) fn begin(&mut self, now: Instant) -> Result<Option<u64>, Fault> {
+    pub(super) fn begin(&mut self, now: Instant) -> Result<Option<u64>, RerankError> {
         let Self { generation, texts, progress, stats, found, .. } = self;
         let request = Request {
             model: None,
             texts,
-            cut: Cut::MODEL,
+            cut: Truncation::MODEL,
             refuse_cut: self.refuse_cut,
             deadline: self.deadline,
             priority: self.priority,
             memory: None,
             empty: EmptyDocuments::Score,
         };
-        let mut course = Course::new(generation, self.model, (&request, self.late));
+        let mut task = RerankTask::new(generation, self.model, (&request, self.late));
         if let Some(found) = found {
-            course.remember(found.clone());
+            task.remember(found.clone());
         } else {
-            let looked = pin!(course.look_up()).poll(&mut Context::from_waker(Waker::noop()));
+            let looked = pin!(task.look_up()).poll(&mut Context::from_waker(Waker::noop()));
             assert_eq!(looked, Poll::Ready(()), "there is no tier to wait for");
-            *found = Some(course.found().to_vec());
+            *found = Some(task.found().to_vec());
         }
-        let attempt = progress.begin(&course, stats, now)?;
-        let pairs = attempt.as_ref().map(|attempt| attempt.ticket.as_ref().map_or(0, rescored_engine::Ticket::pairs));
+        let attempt = progress.begin(&task, stats, now)?;
+        let pairs =
+            attempt.as_ref().map(|attempt| attempt.handle.as_ref().map_or(0, rescored_engine::WorkHandle::pairs));
         self.attempt = attempt;
         self.wakes_at = None;
         Ok(pairs)
     }
 
     /// Takes what it was brought.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, now: Instant) -> Result<(), RerankError> {
         match self.attempt.take() {
             Some(attempt) => self.progress.take(&attempt, &mut self.stats, now),
             None => Ok(()),
@@ -143,19 +145,19 @@ impl Client {
     /// Whether what it was told is right.
     pub(super) fn judge(
         self,
-        fault: Option<Fault>,
+        fault: Option<RerankError>,
         now: Instant,
-        (weather, short, losses): (Weather, bool, bool),
+        (fault_profile, short, losses): (FaultProfile, bool, bool),
     ) -> Result<(), String> {
         let right = match &fault {
             None => true,
-            Some(Fault::Memory) => short,
-            Some(Fault::Deadline { .. }) => now >= self.deadline,
-            Some(Fault::Overloaded { .. } | Fault::Crowded { .. } | Fault::Document { .. }) => {
-                weather == Weather::Rough
+            Some(RerankError::Memory) => short,
+            Some(RerankError::Deadline { .. }) => now >= self.deadline,
+            Some(RerankError::Overloaded { .. } | RerankError::Crowded { .. } | RerankError::Document { .. }) => {
+                fault_profile == FaultProfile::WithFaults
             }
-            Some(Fault::Unavailable { .. }) => losses,
-            Some(Fault::UnknownModel { .. } | Fault::TooLong { .. }) => false,
+            Some(RerankError::Unavailable { .. }) => losses,
+            Some(RerankError::UnknownModel { .. } | RerankError::TooLong { .. }) => false,
         };
         if let (false, Some(fault)) = (right, fault) {
             return Err(format!("invariant 3: told without cause: {fault}"));
@@ -173,7 +175,7 @@ impl Client {
 
 /// Pairs that nobody else asks for: few or many, short or long, and estimated too short or too long; those of one request
 /// are of one kind.
-fn calm_texts(name: u64, random: &mut Random) -> Texts<'static> {
+fn faultless_texts(name: u64, random: &mut Random) -> Texts<'static> {
     let count = match random.below(20) {
         0..14 => 1 + random.below(3),
         14..18 => 4 + random.below(30),

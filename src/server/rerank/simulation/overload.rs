@@ -1,13 +1,14 @@
 //! Twice the capacity on virtual time, with texts whose tokens are misjudged by their bytes.
 //!
-//! What `make bench-calm PART=overload` measures with clocks, without the noise of a machine: of the capacity, as measured
-//! just before by clients that ask one request after the other, nine tenths still answer whole requests in time.
+//! What `make bench-overload PART=overload` measures with clocks, without the noise of a machine: of the capacity, as
+//! measured just before by clients that ask one request after the other, nine tenths still answer whole requests in
+//! time.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use rescored_core::domain::Texts;
-use rescored_engine::simulated::{Random, Weather};
+use rescored_engine::simulated::{FaultProfile, Random};
 use rescored_engine::{Options, Pinning};
 
 use super::{World, client::Client};
@@ -62,9 +63,9 @@ impl Load {
             weights: Vec::new(),
             stuck_after: Duration::from_secs(5),
         };
-        let mut world = World::of((Weather::Calm, options), 0, Random(seed));
+        let mut world = World::of((FaultProfile::NoFaults, options), 0, Random(seed));
         // Refusals and expiries are right here.
-        world.weather = Weather::Rough;
+        world.fault_profile = FaultProfile::WithFaults;
         Self { world, density, names: 0 }
     }
 

@@ -295,8 +295,8 @@ proptest! {
         let (answer, _) = run(Engine::OpenSearch, body, |_, _| logit(value));
         let literal = answer.strip_prefix(r#"{"hits":{"hits":[{"_score":"#).unwrap().strip_suffix("}]}}").unwrap();
         // Logits know one zero only, and none as low as that of a document without text.
-        let told = logit(value).unwrap().logit.get();
-        prop_assert_eq!(literal.parse::<f32>().unwrap().to_bits(), told.to_bits());
+        let reported = logit(value).unwrap().logit.get();
+        prop_assert_eq!(literal.parse::<f32>().unwrap().to_bits(), reported.to_bits());
         prop_assert!(literal.len() <= 18 && literal.contains(['.', 'e']), "{}", literal);
         prop_assert!(serde_json::from_str::<f64>(literal).is_ok());
     }

@@ -405,11 +405,11 @@ fn terms_are_read_in_every_spelling() {
         r#"{"hits":[]}"#,
     );
     let job = Job::parse(Engine::OpenSearch, given.as_bytes(), &Options::default()).unwrap();
-    let cut = Cut {
+    let cut = Truncation {
         max_document: Some(128),
         side: CutSide::Left,
         long_documents: LongDocuments::MaxPassage { windows: 4 },
-        ..Cut::MODEL
+        ..Truncation::MODEL
     };
     let timeout = Some(Duration::from_millis(250));
     assert_eq!(*job.terms(), Terms { timeout, allow_partial: true, cut, refuse_cut: false, explain: false });
