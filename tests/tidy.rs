@@ -13,6 +13,8 @@ use rescored_server::config::{reference, settings};
 mod arrows;
 #[path = "tidy/cases.rs"]
 mod cases;
+#[path = "tidy/decisions.rs"]
+mod decisions;
 #[path = "tidy/homes.rs"]
 mod homes;
 #[path = "tidy/prose.rs"]
@@ -207,11 +209,11 @@ const HOMES: &[(&str, &[&str])] = &[
 /// Lines of a source file at most, its tests aside.
 const LONGEST_FILE: usize = 400;
 
-/// Pages that tell of the past: they may name what is gone.
-const HISTORY: [&str; 2] = ["CHANGELOG.md", "DECISIONS.md"];
+/// The page that tells of the past: it may name what is gone, and so may superseded decisions.
+const HISTORY: &str = "CHANGELOG.md";
 
 /// Variables that tests read and the program does not.
-const TEST_VARIABLES: [&str; 1] = ["RESCORED_BLESS"];
+const TEST_VARIABLES: [&str; 2] = ["RESCORED_BLESS", "RESCORED_TEST_EXPORTS"];
 
 /// Who runs a command of the README, by its first word; `make` verbs are held against the Makefile.
 const README_RUNNERS: &[(&str, &str)] = &[("curl", "tests/real/readme.rs")];
@@ -229,6 +231,13 @@ fn sources() -> Vec<Source> {
 fn pages() -> Vec<prose::Page> {
     let pages = prose::pages(root()).unwrap_or_default();
     assert!(pages.iter().any(|page| page.path == "CONTRIBUTING.md"), "pages are read");
+    pages
+}
+
+/// Pages that tell of the present, accepted decisions among them.
+fn present_pages() -> Vec<prose::Page> {
+    let mut pages = pages();
+    pages.retain(|page| page.path != HISTORY && !decisions::is_superseded(page));
     pages
 }
 
@@ -380,8 +389,14 @@ fn files_named_in_pages_exist() {
             files.into_iter().map(move |file| format!("{folder}/{}", file.path))
         })
         .collect();
-    let present = pages().into_iter().filter(|page| !HISTORY.contains(&page.path.as_str()));
-    nothing(&present.flat_map(|page| prose::dead_paths(&page, root(), &files)).collect::<Vec<_>>());
+    nothing(&present_pages().iter().flat_map(|page| prose::dead_paths(page, root(), &files)).collect::<Vec<_>>());
+}
+
+#[test]
+fn decisions_are_whole_and_listed_once() {
+    let pages = pages();
+    assert!(pages.iter().filter(|page| page.path.starts_with(decisions::FOLDER)).count() > 50, "records are read");
+    nothing(&decisions::faults(&pages));
 }
 
 #[test]
@@ -394,8 +409,7 @@ fn cases_of_hostile_input_name_their_tests() {
 #[test]
 fn settings_named_in_pages_exist() {
     let known: Vec<&str> = settings::TABLE.iter().map(|row| row.name()).chain(TEST_VARIABLES).collect();
-    let present = pages().into_iter().filter(|page| !HISTORY.contains(&page.path.as_str()));
-    nothing(&present.flat_map(|page| prose::unknown_settings(&page, &known)).collect::<Vec<_>>());
+    nothing(&present_pages().iter().flat_map(|page| prose::unknown_settings(page, &known)).collect::<Vec<_>>());
 }
 
 #[test]

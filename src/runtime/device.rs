@@ -3,7 +3,7 @@
 //! Owns the feeding of graphs that were written for GPUs. The session's own stream copies the inputs, runs, and gives the
 //! logits, so that two sessions on a device overlap: one copies and launches while the other computes. Inputs are a few
 //! hundred kilobytes a pass and lie in ordinary memory: from pinned memory ONNX Runtime lets kernels read them across the
-//! bus, which was slower (DECISIONS).
+//! bus, which was slower (`src/decisions/0047-ordinary-input-memory.md`).
 
 use std::sync::Arc;
 

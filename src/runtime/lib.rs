@@ -113,7 +113,7 @@ impl Batching {
     pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1), workers: None };
 
     /// A GPU needs some ten thousand tokens to be busy and gains little past thirty thousand; two workers on each, so that
-    /// one copies and launches while the other computes (DECISIONS).
+    /// one copies and launches while the other computes (`src/decisions/0048-two-workers-per-gpu.md`).
     #[must_use]
     pub const fn gpus(devices: usize) -> Self {
         Self { workers: Some(2 * devices), ..Self::ACCELERATOR }

@@ -14,7 +14,8 @@ use rescored_core::domain::PassedOver;
 use super::options::{Kind, Provider};
 
 /// What `auto` tries, the best first. OpenVINO and TensorRT are taken by name only: on the CPUs measured OpenVINO was no
-/// faster than the portable kernels (DECISIONS), and TensorRT builds its engines for minutes at the first start.
+/// faster than the portable kernels (`src/decisions/0050-openvino-by-name.md`), and TensorRT builds its engines for
+/// minutes at the first start.
 const AUTO: [Kind; 3] = [Kind::Cuda, Kind::CoreMl, Kind::Cpu];
 
 /// Devices that are looked for when none are named: no host that is known has more.

@@ -12,7 +12,7 @@ use super::Finding;
 /// Memory of the process beside models, workers and cache: code, the runtime library, connections, one large body.
 const BASE_BYTES: u64 = 128 << 20;
 
-/// What a worker needs for its activations; DECISIONS.md, "weights once", measured 13 to 18 MiB.
+/// What a worker needs for its activations; `src/decisions/0020-shared-weights.md` measured 13 to 18 MiB.
 const WORKER_BYTES: u64 = 24 << 20;
 
 /// Open files that connections, models and sockets need at least: a node's search threads each keep a connection.

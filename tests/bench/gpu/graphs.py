@@ -1,4 +1,6 @@
-"""Variants of the graph for GPUs, timed and compared with golden logits: what DECISIONS says of them.
+"""Variants of the graph for GPUs, timed and compared with golden logits.
+
+The figures are in src/decisions/0045-nvidia-graph.md and src/decisions/0046-no-cuda-graphs.md.
 
 Arguments: the source model (`models/ms-marco-MiniLM-L-12-v2/model.onnx`), the folder of golden files, seconds a measurement.
 Needs onnx, numpy, onnxruntime-gpu and its CUDA libraries. Weights are the source's integers times their scales, in half
