@@ -96,7 +96,8 @@ impl Reader<'_> {
         }
         let text = self.blanks.trim_end(text);
         let most = allowance(wanted);
-        let mut length = first_tail(text, wanted);
+        let first = first_tail(text, wanted);
+        let mut length = first;
         loop {
             self.ask()?;
             let from = self.tail(text, length);
@@ -110,7 +111,10 @@ impl Reader<'_> {
             if from == 0 || read.ids.len() >= wanted || length == most {
                 return Ok(Read { unread: from > 0, ..read });
             }
-            length = most;
+            // What holds the ids if the text is alike, and the third time all that may be read.
+            let alike = length.saturating_mul(wanted) / read.ids.len().max(1);
+            let is_first = length == first;
+            length = if is_first { alike.saturating_add(alike / 8 + CONTEXT + MARGIN).min(most) } else { most };
         }
     }
 
@@ -156,12 +160,15 @@ fn first_segment(wanted: usize) -> usize {
 }
 
 /// Bytes that are read of a text's end at first. A second reading begins anew, so prose gets what nearly always holds its
-/// ids; text with few blanks makes more ids of its bytes, and is dear for each byte.
+/// ids; text with few blanks, or in a script that the vocabulary may spell letter by letter, makes more ids of its bytes,
+/// and is dear for each byte.
 fn first_tail(text: &str, wanted: usize) -> usize {
     let bytes = text.as_bytes();
     let last = bytes.get(bytes.len().saturating_sub(WHOLE)..).unwrap_or_default();
     let blanks = last.iter().filter(|byte| byte.is_ascii_whitespace()).count();
-    if blanks * BYTES_PER_BLANK < last.len() { first_segment(wanted).min(WHOLE) } else { WHOLE }
+    let foreign = last.iter().filter(|byte| !byte.is_ascii()).count();
+    let is_dense = blanks * BYTES_PER_BLANK < last.len() || foreign * 2 > last.len();
+    if is_dense { first_segment(wanted).min(WHOLE) } else { WHOLE }
 }
 
 /// A text on its way from its beginning towards its end.
