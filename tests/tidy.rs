@@ -17,6 +17,8 @@ mod cases;
 mod decisions;
 #[path = "tidy/homes.rs"]
 mod homes;
+#[path = "tidy/logs.rs"]
+mod logs;
 #[path = "tidy/prose.rs"]
 mod prose;
 #[path = "tidy/source.rs"]
@@ -310,6 +312,11 @@ fn without_target(crates: &[String], table: &[(&str, &str)]) -> Vec<String> {
 fn every_crate_has_a_name_in_the_log() {
     nothing(&without_target(&crates(), targets::TABLE));
     assert_eq!(without_target(&["core".to_owned(), "new".to_owned()], targets::TABLE).len(), 1);
+}
+
+#[test]
+fn fields_of_log_lines_are_values() {
+    nothing(&logs::debug_values(&sources()));
 }
 
 #[test]

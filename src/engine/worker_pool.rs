@@ -130,7 +130,10 @@ impl WorkerPool {
             return;
         }
         match pin(worker, self.threads.len()) {
-            Ok(Some(cores)) => tracing::info!(worker, ?cores, "worker pinned"),
+            Ok(Some(cores)) => {
+                let cores = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+                tracing::info!(worker, cores, "worker pinned");
+            }
             Ok(None) => tracing::warn!(worker, "worker not pinned: there are more workers than cores"),
             Err(error) => tracing::warn!(worker, %error, "worker not pinned: the system refuses"),
         }

@@ -315,13 +315,20 @@ fn tell(card: &ModelCard, graph: &Path, batching_policy: BatchingPolicy) {
     for PassedOver { provider, reason } in passed_over {
         tracing::info!(model.id = card.id, provider, reason, "provider passed over");
     }
+    let batching = match batching_policy {
+        BatchingPolicy::Alone => "alone",
+        BatchingPolicy::SameLength => "same length",
+        BatchingPolicy::Padded { .. } => "padded",
+        BatchingPolicy::Packed { .. } => "packed",
+    };
+    let devices = devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     tracing::info!(
         model.id = card.id,
         graph = %graph.display(),
         precision = card.precision,
         provider = card.provider,
-        ?devices,
-        company = ?batching_policy,
+        devices,
+        batching,
         "model"
     );
     let Graph { file, advice } = &card.execution.graph;

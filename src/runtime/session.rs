@@ -335,7 +335,8 @@ impl Placed {
         // It may lie elsewhere or not at all; then there is nothing to remove.
         let _ = std::fs::remove_file(&profile);
         if !found.is_empty() {
-            tracing::info!(nodes = ?found, "what runs the graph");
+            let counts: Vec<String> = found.iter().map(|(provider, count)| format!("{provider}={count}")).collect();
+            tracing::info!(nodes = counts.join(","), "what runs the graph");
             // Another session may have been first.
             let _ = nodes.set(found);
         }

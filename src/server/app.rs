@@ -361,7 +361,7 @@ async fn watch_memory(core: &Core, server: &Stop, (monitor, mut sizer): (Option<
             halved.await.unwrap_or_default();
         }
         if pressure != before {
-            tracing::warn!(used_bytes = used, limit_bytes = monitor.limit(), ?pressure, "memory");
+            tracing::warn!(used_bytes = used, limit_bytes = monitor.limit(), pressure = pressure.word(), "memory");
             core.health.set_short_of_memory(pressure.reaches(PressureLevel::Shed));
             if (pressure == PressureLevel::Refuse) != (before == PressureLevel::Refuse) {
                 server.hold(pressure == PressureLevel::Refuse).await;
@@ -391,6 +391,7 @@ fn raise_file_limit(connections: usize) {
     let wanted = connections as u64 * 2 + OTHER_FILES;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(allowed) if allowed >= wanted => {}
-        outcome => tracing::warn!(wanted, ?outcome, "open files: the limit is lower than connections may need"),
+        Ok(allowed) => tracing::warn!(wanted, allowed, "open files: the limit is lower than connections may need"),
+        Err(error) => tracing::warn!(wanted, %error, "open files: the limit is lower than connections may need"),
     }
 }

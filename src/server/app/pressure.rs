@@ -43,6 +43,16 @@ impl PressureLevel {
         }
     }
 
+    /// Its name in the log.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Shrink => "shrink",
+            Self::Shed => "shed",
+            Self::Refuse => "refuse",
+        }
+    }
+
     /// Whether it asks for what another asks for, and perhaps for more.
     pub(super) const fn reaches(self, other: Self) -> bool {
         self.step() >= other.step()

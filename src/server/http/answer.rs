@@ -360,12 +360,12 @@ impl Record {
         let trace = trace.as_deref();
         match refusal {
             None if self.stats.is_none() => {
-                tracing::debug!(request.id = id, face = dialect, status, total_ms = millis(total), "answered");
+                tracing::debug!(request.id = id, dialect, status, total_ms = millis(total), "answered");
             }
             None => tracing::info!(
                 request.id = id,
                 trace.id = trace,
-                face = dialect,
+                dialect,
                 model.id = self.model,
                 pairs.count = self.pairs,
                 pairs.cached = work.cached,
@@ -385,9 +385,9 @@ impl Record {
             Some(refusal) => {
                 let (model, pairs, total_ms) = (self.model.as_str(), self.pairs, millis(total));
                 if status >= 500 {
-                    tracing::warn!(request.id = id, trace.id = trace, face = dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::warn!(request.id = id, trace.id = trace, dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 } else {
-                    tracing::info!(request.id = id, trace.id = trace, face = dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
+                    tracing::info!(request.id = id, trace.id = trace, dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
                 }
             }
         }

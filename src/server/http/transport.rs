@@ -137,7 +137,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
         self.metrics.requests.get_or_create(&Answered { face: "none", status: status.as_u16() }).inc();
         let (id, body) = (request_id::of(None), refusal.body());
         let retry = if status.as_u16() == 503 { "retry-after: 1\r\n" } else { "" };
-        tracing::info!(request.id = id, face = "none", status = status.as_u16(), error = %refusal, "refused");
+        tracing::info!(request.id = id, dialect = "none", status = status.as_u16(), error = %refusal, "refused");
         let head = format!(
             "HTTP/1.1 {} {}\r\ncontent-length: {}\r\nconnection: close\r\ncontent-type: application/json\r\n\
              x-content-type-options: nosniff\r\nx-request-id: {id}\r\n{retry}\r\n",
