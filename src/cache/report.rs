@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::shared::SharedReport;
 use super::{Inner, cached_score};
 
 /// Entries of each model whose age is looked at.
@@ -66,21 +67,6 @@ pub struct SnapshotReport {
     pub failed: bool,
     /// Another process keeps the file, so this one does not write it.
     pub locked: bool,
-}
-
-/// The second tier's state.
-#[derive(Clone, Copy, Debug)]
-pub struct SharedReport {
-    /// Whether it is asked at present; a tier that was late or down is left alone for a while.
-    pub up: bool,
-    /// Pairs that it held, of those that the first tier did not hold.
-    pub hits: u64,
-    /// Pairs that it did not hold.
-    pub misses: u64,
-    /// Scores written to it.
-    pub written: u64,
-    /// Scores not written to it, because it was down or slower than they came.
-    pub dropped: u64,
 }
 
 /// What the snapshot writer did, in numbers that any thread may read.

@@ -36,7 +36,6 @@ use tokio::sync::oneshot;
 use super::Scope;
 use super::cached_score::{self, CachedScore};
 use super::key::Key;
-use super::report::SharedReport;
 
 use address::Address;
 use breaker::Breaker;
@@ -80,6 +79,21 @@ pub(super) struct SharedTier {
     writes: Option<SyncSender<Write>>,
     threads: Vec<JoinHandle<()>>,
     around: Arc<Around>,
+}
+
+/// The second tier's state.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedReport {
+    /// Whether it is asked at present; a tier that was late or down is left alone for a while.
+    pub up: bool,
+    /// Pairs that it held, of those that the first tier did not hold.
+    pub hits: u64,
+    /// Pairs that it did not hold.
+    pub misses: u64,
+    /// Scores written to it.
+    pub written: u64,
+    /// Scores not written to it, because it was down or slower than they came.
+    pub dropped: u64,
 }
 
 /// What both threads and the handle share.

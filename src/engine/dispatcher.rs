@@ -13,7 +13,8 @@ use super::pair_ticket::Arrival;
 use super::planner::Planner;
 use super::scheduler::{Action, Event, Scheduler, Threads, Waits};
 use super::tokenise;
-use super::worker_pool::{self, WorkerPool};
+use super::watchdog;
+use super::worker_pool::WorkerPool;
 
 /// What the engine's handle sends.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) struct Callers {
 #[derive(Debug)]
 pub(super) struct WorkerHandles {
     pub(super) tokenisers: tokenise::Ends,
-    pub(super) workers: worker_pool::Ends,
+    pub(super) workers: watchdog::Ends,
     pub(super) pool: Arc<WorkerPool>,
 }
 

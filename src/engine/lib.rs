@@ -14,12 +14,12 @@
 //!    answers when it is dropped;
 //! 6. locks are leaves: `admission`'s, held for arithmetic, and a worker's slot's (`worker_slot`), under which only a
 //!    [`Sink`] and the admission state are asked;
-//! 7. a worker that hangs is asked to stop (`supervisor`), then left behind and replaced (`worker_pool`); its pairs are
+//! 7. a worker that hangs is asked to stop (`supervisor`), then left behind and replaced (`watchdog`); its pairs are
 //!    answered all the same.
 //!
 //! What is decided is decided without threads, channels and clocks: by `admission`, `scheduler` with its `planner`,
 //! `pair_ticket`, `worker_slot`, `supervisor` and `runner`, which are given the time; around them `dispatcher`,
-//! `tokenise`, `worker` and `worker_pool` are the threads. The simulator drives the same parts on a time of its own.
+//! `tokenise`, `worker` and `watchdog` are the threads. The simulator drives the same parts on a time of its own.
 //!
 //! It must not know caches, keys, rankings or HTTP.
 
@@ -43,6 +43,7 @@ mod submit;
 mod supervisor;
 mod timeline;
 mod tokenise;
+mod watchdog;
 mod work;
 mod worker;
 mod worker_pool;
@@ -67,8 +68,9 @@ pub use start::StartError;
 use submit::Submitter;
 use supervisor::WorkerSupervisor;
 pub use timeline::Timeline;
+use watchdog::Watchdog;
 pub use work::{Order, Work};
-use worker_pool::{Watchdog, WorkerPool};
+use worker_pool::WorkerPool;
 
 /// Requests that may stand between `submit` and the planner thread, which takes them at once; more means that it does
 /// not keep up, which is a refusal like a full queue.
@@ -254,7 +256,7 @@ impl Engine {
         let (submitter, callers) = Submitter::open((options, count), &cards, context);
         let admission = &submitter.admission;
         let supervisor = WorkerSupervisor::new((count, options.stuck_after), &cards, admission, context);
-        let workers = worker_pool::spawn(supervisor, options.pinning, models)?;
+        let workers = watchdog::spawn(supervisor, options.pinning, models)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, context)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
         let batching = |((model, wait), quota): ((&Arc<Model>, &Duration), &Quota)| planner::Batching {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use rescored_runtime::{Batch, BatchingPolicy, CancelHandle, Encoding, Model, Scorer, ScorerError};
 
 use super::StartError;
-use super::worker_pool::WorkerPool;
 
 /// Tokens of the pair that warms a worker up: long enough that memory arenas get their usual size.
 const WARM_UP_TOKENS: u32 = 128;
@@ -84,18 +83,19 @@ pub(super) fn ids(loading: impl Iterator<Item = usize>, models: &[Arc<Model>]) -
     places.into_iter().filter_map(|place| Some(models.get(place)?.card.id.clone())).collect()
 }
 
-/// Builds one scorer a model for a worker, and runs each.
+/// Builds one scorer a model for a worker, and runs each; `is_unwanted` says that nobody waits for them any more.
 pub(super) fn build(
-    (pool, worker): (&WorkerPool, usize),
+    models: &[Arc<Model>],
+    loading: &Loading,
+    is_unwanted: impl Fn() -> bool,
     batch: &mut Batch,
 ) -> Result<Vec<Box<dyn Scorer>>, StartError> {
-    let loading = pool.loading(worker);
-    let mut scorers = Vec::with_capacity(pool.models.len());
-    for (place, model) in pool.models.iter().enumerate() {
+    let mut scorers = Vec::with_capacity(models.len());
+    for (place, model) in models.iter().enumerate() {
         loading.begin(place);
         let built = catch_unwind(AssertUnwindSafe(|| {
             let mut scorer = model.scorers.build()?;
-            loading.warm(scorer.cancel_handle(), || pool.supervisor.is_closing());
+            loading.warm(scorer.cancel_handle(), &is_unwanted);
             first_passes(model, &mut scorer, batch)?;
             Ok(scorer)
         }));

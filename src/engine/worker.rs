@@ -143,7 +143,9 @@ impl Worker {
 
     /// Builds one scorer a model and runs each once.
     fn build(&mut self) -> Result<(), StartError> {
-        self.scorers = loading::build((&self.pool, self.runner.number), &mut self.batch)?;
+        let Self { pool, runner, batch, .. } = self;
+        let is_unwanted = || pool.supervisor.is_closing();
+        self.scorers = loading::build(&pool.models, pool.loading(runner.number), is_unwanted, batch)?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod error;
 pub mod generation;
 mod in_flight;
 mod progress;
+mod scoring;
 #[cfg(test)]
 mod simulation;
 mod stats;

@@ -52,6 +52,36 @@ pub(crate) fn arrows(sources: &[Source]) -> Vec<Arrow> {
     arrows
 }
 
+/// Every arrow between files below a folder, however deep; `inside` is empty. That a module holds others is no arrow.
+pub(crate) fn of_files(sources: &[Source], folder: &str) -> Vec<Arrow> {
+    let modules: BTreeSet<String> = sources.iter().map(|source| source.module().join("/")).collect();
+    let crates: BTreeSet<&str> = modules.iter().filter_map(|module| module.split('/').next()).collect();
+    let mut arrows = Vec::new();
+    for source in sources.iter().filter(|source| source.path.starts_with(folder)) {
+        let (module, from) = (source.module(), source.module().join("/"));
+        for path in paths(&without_visibilities(&source.code()), &module, &crates) {
+            let to = (1..=path.len()).rev().map(|length| path[..length].join("/")).find(|to| modules.contains(to));
+            if let Some(to) = to.filter(|to| *to != from && to.starts_with(folder)) {
+                arrows.push(Arrow { from: from.clone(), to, inside: String::new(), file: source.path.clone() });
+            }
+        }
+    }
+    arrows.sort_by(|a: &Arrow, b| a.key().cmp(&b.key()));
+    arrows.dedup();
+    arrows
+}
+
+/// Code in which `pub(super)` and its kind, which name a module without using it, are `pub`.
+fn without_visibilities(code: &str) -> String {
+    let mut parts = code.split("pub(");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str("pub ");
+        out.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    out
+}
+
 /// Crate and module of a path from the folder of crates: `server/http` of `server::http::wire`.
 fn place(path: &[&str]) -> String {
     path.iter().take(2).copied().collect::<Vec<_>>().join("/")
@@ -277,6 +307,31 @@ mod tests {
             "y/e>y/i::",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_cycle_between_files_of_one_module_is_seen_whatever_their_depth() {
+        let mut sources = vec![
+            Source::new("x/lib.rs", "pub mod a;"),
+            Source::new("x/a.rs", "mod b; mod c; pub use b::B;"),
+            Source::new(
+                "x/a/b.rs",
+                "use super::c::deep::D; use crate::Root; pub(in crate::a) struct E; pub(super) fn f() {}",
+            ),
+            Source::new("x/a/c.rs", "mod deep;"),
+            Source::new("x/a/c/deep.rs", "pub struct D;"),
+            Source::new("y/a.rs", "use rescored_x::a::B;"),
+        ];
+        let shown = |arrow: &Arrow| format!("{}>{}", arrow.from, arrow.to);
+        let arrows = of_files(&sources, "x/");
+        assert_eq!(arrows.iter().map(shown).collect::<Vec<_>>(), ["x/a/b>x/a/c/deep"]);
+        assert_eq!(cycles(&arrows), Vec::<String>::new());
+        sources[4] = Source::new("x/a/c/deep.rs", "use crate::a::b::B; pub struct D;");
+        let reported = cycles(&of_files(&sources, "x/"));
+        assert!(
+            matches!(reported.as_slice(), [one] if one.starts_with("x/a/b -> x/a/c/deep -> x/a/b is a")),
+            "{reported:?}"
+        );
     }
 
     #[test]

@@ -1,79 +1,32 @@
-//! The way of one request: limits, reading, scoring, printing, headers, one log line, metrics.
+//! The way of one request: limits, reading, scoring, printing; what is reported of it is `record`'s.
 //!
 //! Owns that order for every dialect. It must not know what any dialect looks like, or how scores are made.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::HeaderMap;
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, web};
 use rescored_core::domain::{LongDocuments, ModelCard, Priority, Texts, Truncation};
-use rescored_core::json::unread::Unread;
 use rescored_process::budget::Reservation;
 use rescored_process::health::Readiness;
-use rescored_process::metrics::{self, Metrics};
-use rescored_process::telemetry::traces::Trace;
 
-use super::body::Body;
+use super::body::{Body, INLINE_BYTES};
 use super::caught::caught;
 use super::dialect::{Dialect, Partial, RerankRequest, RerankResponse};
-use super::error::{ApiError, RequestError};
-use super::server::AppState;
-use super::timing::{Laps, Parts};
+use super::error::{ApiError, RequestError, printable};
+use super::record::{InFlight, Record};
+use super::state::AppState;
 use super::wire::lenient::Millis;
-use super::{body, cost, outgoing, request_id, spans, wire};
-use crate::rerank::{Answer, Request, Stats};
-
-/// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
-/// one and back. Larger ones would hold up the other connections of the thread.
-pub(super) const INLINE_BYTES: usize = 256 * 1024;
+use super::{body, cost, outgoing, wire};
+use crate::rerank::{Answer, Request};
 
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
 pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// Cut documents whose indexes a header tells; `X-Rescored-Truncated` counts all.
 const CUT_TOLD: usize = 100;
-
-/// What is reported about one request when it is over.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) id: String,
-    pub(super) dialect: &'static str,
-    /// The path's pattern, of requests for scores.
-    pub(super) route: String,
-    pub(super) model: String,
-    pub(super) pairs: usize,
-    /// Set by an answer; what was done before a refusal is in `work`.
-    pub(super) stats: Option<Stats>,
-    /// How much of the answer is scored, when that is not all.
-    pub(super) partial: Option<Partial>,
-    pub(super) work: Stats,
-    /// The caller's indexes of documents that were cut.
-    cut: Vec<usize>,
-    /// Keys of the request that nobody read.
-    pub(super) unread: Unread,
-    /// Fields that were named and are not there, and members of documents that were not read.
-    fields: (usize, usize),
-    pub(super) laps: Laps,
-    trace: Option<Trace>,
-}
-
-/// Counts a request for as long as it is worked on, however it ends.
-pub(super) struct InFlight<'m>(&'m Metrics);
-
-impl<'m> InFlight<'m> {
-    pub(super) fn enter(metrics: &'m Metrics) -> Self {
-        metrics.requests_in_flight.inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.requests_in_flight.dec();
-    }
-}
 
 /// Answers a request to one of the dialects.
 pub(super) async fn dialect(dialect: &'static Dialect, request: HttpRequest, mut payload: Payload) -> HttpResponse {
@@ -102,6 +55,14 @@ pub(super) async fn plain(
     let outcome = caught(async { outcome(state, &request) }).await.unwrap_or(Err(ApiError::Internal));
     let response = record.finish(outcome, &state.metrics);
     outgoing::after((response, &request), payload).await
+}
+
+/// Answers that a path has other methods.
+pub(super) async fn wrong_method(request: (HttpRequest, Payload), allowed: &'static str) -> HttpResponse {
+    plain("none", request, |_, request| {
+        Err(RequestError::Method { method: printable(request.method().as_str()), allowed }.into())
+    })
+    .await
 }
 
 async fn scored(
@@ -259,143 +220,10 @@ pub(super) fn header_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Re
     Ok(found)
 }
 
-impl Record {
-    pub(super) fn new(dialect: &'static str, headers: &HeaderMap) -> Self {
-        let id = request_id::of(headers.get("x-request-id").map(HeaderValue::as_bytes));
-        let (stats, partial, work) = (None, None, Stats::default());
-        let (model, route, cut) = (String::new(), String::new(), Vec::new());
-        let (unread, fields) = (Unread::default(), (0, 0));
-        let laps = Laps::begin();
-        Self { id, dialect, route, model, pairs: 0, stats, partial, work, cut, unread, fields, laps, trace: None }
-    }
-
-    /// The record of a request for scores, which may be traced.
-    pub(super) fn of_scores(dialect: &'static str, request: &HttpRequest, state: &AppState) -> Self {
-        let record = Self::new(dialect, request.headers());
-        let trace = spans::begin(&state.traces, request.headers(), record.laps.begun);
-        Self { route: request.match_pattern().unwrap_or_default(), trace, ..record }
-    }
-
-    /// Adds the headers, counts, writes the log line, ends the trace.
-    pub(super) fn finish(mut self, outcome: Result<HttpResponse, ApiError>, metrics: &Metrics) -> HttpResponse {
-        let refusal = outcome.as_ref().err().cloned();
-        let mut response = outcome.unwrap_or_else(|refusal| refusal.response());
-        let total = self.laps.begun.elapsed();
-        self.headers(response.headers_mut(), total);
-        let status = response.status().as_u16();
-        metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
-        metrics.requests_warned.inc_by(u64::from(!self.unread.is_empty()));
-        metrics.requests.get_or_create(&metrics::Answered { face: self.dialect, status }).inc();
-        let traced = self.trace.as_ref().map(|trace| metrics::Traced { trace_id: trace.id() });
-        let at = traced.is_some().then(SystemTime::now);
-        let latencies = metrics.request_seconds.get_or_create(&metrics::Dialect { face: self.dialect });
-        latencies.observe(total.as_secs_f64(), traced, at);
-        drop(latencies);
-        self.log(status, refusal.as_ref(), total);
-        if let Some(trace) = self.trace.take() {
-            spans::finish(trace, &self, (status, refusal.as_ref()));
-        }
-        response
-    }
-
-    fn headers(&self, headers: &mut HeaderMap, total: Duration) {
-        if let Ok(id) = HeaderValue::from_str(&self.id) {
-            headers.insert(HeaderName::from_static("x-request-id"), id);
-        }
-        if let Some(Partial { scored, documents }) = self.partial
-            && let Ok(value) = HeaderValue::from_str(&format!("{scored}/{documents}"))
-        {
-            headers.insert(HeaderName::from_static("x-rescored-partial"), value);
-        }
-        if let Some(trace) = &self.trace
-            && let Ok(value) = HeaderValue::try_from(trace.response())
-        {
-            headers.insert(HeaderName::from_static("traceresponse"), value);
-        }
-        if let Some(value) = HeaderValue::try_from(self.unread.header()).ok().filter(|value| !value.is_empty()) {
-            headers.insert(HeaderName::from_static("x-rescored-warnings"), value);
-        }
-        let Some(stats) = self.stats else { return };
-        for (name, count) in [
-            ("x-rescored-empty-documents", stats.empty),
-            ("x-rescored-missing-fields", self.fields.0),
-            ("x-rescored-left-out-fields", self.fields.1),
-        ] {
-            if count > 0 {
-                headers.insert(HeaderName::from_static(name), HeaderValue::from(count));
-            }
-        }
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let parts = Parts::of(&stats);
-        for (name, value) in [
-            ("x-rescored-cache-hits", stats.cached as u64),
-            ("x-rescored-truncated", stats.cut as u64),
-            // The rest are TEI's names and units; times are parts of the total by the clock on the wall.
-            ("x-compute-tokens", stats.tokens),
-            ("x-total-time", millis(total)),
-            ("x-tokenization-time", millis(parts.tokenise.unwrap_or_default())),
-            ("x-queue-time", millis(parts.queue.unwrap_or_default())),
-            ("x-inference-time", millis(parts.inference.unwrap_or_default())),
-        ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
-        }
-        if let Some(provider) = stats.moved_from {
-            headers.insert(HeaderName::from_static("x-rescored-moved-from"), HeaderValue::from_static(provider));
-        }
-        let cut = self.cut.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let timing = self.laps.header(&stats, total);
-        for (name, value) in [("x-rescored-truncated-documents", cut), ("server-timing", timing)] {
-            if let Some(value) = HeaderValue::try_from(value).ok().filter(|value| !value.is_empty()) {
-                headers.insert(HeaderName::from_static(name), value);
-            }
-        }
-    }
-
-    fn log(&self, status: u16, refusal: Option<&ApiError>, total: Duration) {
-        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        let work = self.stats.unwrap_or_default();
-        let parts = Parts::of(&work);
-        let (id, dialect) = (self.id.as_str(), self.dialect);
-        let trace = self.trace.as_ref().map(Trace::id);
-        let trace = trace.as_deref();
-        match refusal {
-            None if self.stats.is_none() => {
-                tracing::debug!(request.id = id, dialect, status, total_ms = millis(total), "answered");
-            }
-            None => tracing::info!(
-                request.id = id,
-                trace.id = trace,
-                dialect,
-                model.id = self.model,
-                pairs.count = self.pairs,
-                pairs.cached = work.cached,
-                pairs.cut = work.cut,
-                pairs.empty = work.empty,
-                tokens = work.tokens,
-                tokenise_ms = millis(parts.tokenise.unwrap_or_default()),
-                queue_ms = millis(parts.queue.unwrap_or_default()),
-                inference_ms = millis(parts.inference.unwrap_or_default()),
-                // Summed over threads, so that they may be more than the total.
-                tokenise_work_ms = millis(work.tokenise),
-                inference_work_ms = millis(work.inference),
-                total_ms = millis(total),
-                status,
-                "answered"
-            ),
-            Some(refusal) => {
-                let (model, pairs, total_ms) = (self.model.as_str(), self.pairs, millis(total));
-                if status >= 500 {
-                    tracing::warn!(request.id = id, trace.id = trace, dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
-                } else {
-                    tracing::info!(request.id = id, trace.id = trace, dialect, model.id = model, pairs.count = pairs, total_ms, status, error = %refusal, "refused");
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
     use super::*;
 
     #[test]

@@ -13,9 +13,12 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::web::{Bytes, Payload};
 use rescored_process::budget::{Budget, BudgetError, Class, Reservation};
 
-use super::answer::INLINE_BYTES;
 use super::error::{ApiError, RequestError, printable};
 use super::structure::Structure;
+
+/// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
+/// one and back. Larger ones would hold up the other connections of the thread.
+pub(super) const INLINE_BYTES: usize = 256 * 1024;
 
 /// A body takes this long at most, whatever its caller's deadline: who sends a byte now and then holds a connection.
 const LONGEST_BODY: Duration = Duration::from_mins(1);

@@ -15,16 +15,14 @@ use actix_web::{HttpRequest, HttpResponse, guard, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::answer;
+use super::answer::{self, wrong_method};
 use super::body;
 use super::error::{ApiError, RequestError};
 use super::json;
-use super::routes::wrong_method;
-use super::server::AppState;
+use super::state::AppState;
 use crate::rerank::{CacheReport, Forgotten};
 
 pub(super) use docs::paths;
-pub(super) use warm::Places;
 
 /// What may stand behind the question mark of a `DELETE`. An unknown name is refused: a mistyped `model` must not empty
 /// the whole cache.

@@ -20,7 +20,6 @@ use actix_web::rt::net;
 use rescored_process::metrics::{Metrics, Reason};
 
 use super::access::Arrival;
-use super::stop::Interrupted;
 use super::tls;
 
 /// Bytes that are planned for each connection: the library's buffers, its state, a short head, and what the system keeps of a
@@ -69,6 +68,15 @@ pub(super) struct Report {
     limit: usize,
     /// Bytes planned for those that are open; they are beside the memory budget.
     planned_bytes: u64,
+}
+
+/// What a stop at once gives up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Requests in work.
+    pub requests: usize,
+    /// Answers that their clients have not read to the end.
+    pub unread: usize,
 }
 
 /// A request in work keeps its connection.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::accept::{Offer, preferred};
 use super::error::ApiError;
-use super::server::AppState;
+use super::state::AppState;
 
 /// What figures are given in: the first unless the other one is asked for.
 pub(super) const FORMATS: [Offer; 2] = [

@@ -9,86 +9,57 @@ use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
-use utoipa::PartialSchema;
 
 use super::cache;
+use super::describe::{REFUSALS, content, of, parameters, refusal};
 use super::dialect::{DIALECTS, Dialect};
 use super::error::{ApiError, Body};
 use super::operations::{Gives, OPERATIONS, Operation};
-use super::server::AppState;
+use super::state::AppState;
 use super::wire::schema::documents::components;
 use super::{repository, rescore};
 
 /// The document; it never changes while the process lives.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);
 
-/// What every request may be refused with, and why.
-pub(super) const REFUSALS: [(u16, &str); 11] = [
-    (
-        400,
-        "the body is not JSON or its framing is wrong, a field is missing or has a wrong type, a document holds no text, or there is nothing to score",
-    ),
-    (403, "the request is for a host, or comes from a page, that is not ours"),
-    (404, "the model is not served here"),
-    (408, "the body did not arrive in time"),
-    (413, "the body is larger than RESCORED_MAX_BODY, or holds more documents than RESCORED_MAX_DOCUMENTS"),
-    (415, "the body is declared to be something else than JSON"),
-    (422, "fields do not fit together, or a document is too long and cutting was forbidden"),
-    (424, "the model's output for a document is not a finite number"),
-    (429, "too much work is waiting; Retry-After says when to come back"),
-    (503, "not ready"),
-    (504, "the deadline passed first"),
-];
-
 const ABOUT: &str = "Scores (query, document) pairs with a cross-encoder, in the dialects of several reranking services. \
 A deadline may be sent as header `X-Request-Timeout-Ms` or as `timeout_ms` in the body. Keys that are not served are \
 named in `X-Rescored-Warnings`, and refused where RESCORED_STRICT is on. Documents without text rank last; \
 `X-Rescored-Empty-Documents` counts them. Answers carry `X-Request-Id`, `X-Rescored-Cache-Hits` and `X-Rescored-Truncated`.";
 
+/// The description's own paths.
+static DESCRIPTIONS: [Operation; 2] = [
+    Operation {
+        name: "docs",
+        paths: &["/openapi.json"],
+        summary: "this description",
+        gives: Gives::Json,
+        answer: json,
+    },
+    Operation {
+        name: "docs",
+        paths: &["/docs"],
+        summary: "this description, to read",
+        gives: Gives::Text(&["text/html"]),
+        answer: page,
+    },
+];
+
+/// Every operation served, the description's own last.
+pub(super) fn operations() -> impl Iterator<Item = &'static Operation> {
+    OPERATIONS.iter().chain(&DESCRIPTIONS)
+}
+
 /// Answers `GET /openapi.json`.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn json(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+fn json(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("application/json").body(DOCUMENT.to_string()))
 }
 
 /// Answers `GET /docs`.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn page(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
+fn page(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").body(html(&DOCUMENT)))
-}
-
-/// The schema of a type.
-pub(super) fn of<T: PartialSchema>() -> Value {
-    serde_json::to_value(T::schema()).unwrap_or_default()
-}
-
-/// The schema of an object type, reduced to the keys that one dialect documents.
-pub(super) fn reduced<T: PartialSchema>(keys: &[&str], required: &[&str]) -> Value {
-    let mut schema = of::<T>();
-    if let Some(properties) = schema["properties"].as_object_mut() {
-        properties.retain(|key, _| keys.contains(&key.as_str()));
-        for (_, property) in properties.iter_mut().filter(|(key, _)| required.contains(&key.as_str())) {
-            demand(property);
-        }
-    }
-    schema["required"] = json!(required);
-    schema
-}
-
-/// Takes the `null` out of an optional field's schema, and the empty list: what a dialect requires must be there. (All
-/// fields are optional to the reader, because the dialects share it.)
-fn demand(property: &mut Value) {
-    let is_null = |schema: &Value| schema["type"] == "null";
-    if let Some(some) = property["oneOf"].as_array().and_then(|one_of| one_of.iter().find(|schema| !is_null(schema))) {
-        *property = some.clone();
-    }
-    if let Some(any_of) = property.get_mut("anyOf").and_then(Value::as_array_mut) {
-        any_of.retain(|schema| !is_null(schema));
-    }
-    if property["type"] == json!(["array", "null"]) {
-        property["type"] = json!("array");
-        property["minItems"] = json!(1);
-    }
 }
 
 fn document() -> Value {
@@ -98,7 +69,7 @@ fn document() -> Value {
             paths.insert((*path).to_owned(), json!({"post": dialect_operation(dialect, path)}));
         }
     }
-    for operation in OPERATIONS {
+    for operation in operations() {
         for path in operation.paths {
             paths.insert((*path).to_owned(), json!({"get": plain_operation(operation, path)}));
         }
@@ -171,28 +142,9 @@ fn plain_operation(operation: &Operation, path: &str) -> Value {
     })
 }
 
-/// A JSON answer.
-pub(super) fn content(description: &str, schema: &Value) -> Value {
-    json!({"description": description, "content": {"application/json": {"schema": schema}}})
-}
-
-/// An answer with the one error body.
-pub(super) fn refusal(why: &str) -> Value {
-    content(why, &json!({"$ref": "#/components/schemas/Error"}))
-}
-
 fn operation_id(method: &str, path: &str) -> String {
     let words: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     format!("{method}{words}")
-}
-
-/// The parameters that a path's braces name.
-pub(super) fn parameters(path: &str) -> Vec<Value> {
-    path.split('{')
-        .skip(1)
-        .filter_map(|rest| rest.split_once('}'))
-        .map(|(name, _)| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
-        .collect()
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;\
@@ -252,7 +204,6 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::http::dialect::RequestLimits;
-    use crate::http::wire::rerank::RerankBody;
 
     #[test]
     fn every_face_reads_its_own_example() {
@@ -263,20 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn required_fields_are_neither_null_nor_empty() {
-        let schema = reduced::<RerankBody<'_>>(&["query", "documents", "top_n"], &["query", "documents"]);
-        let properties = &schema["properties"];
-        assert_eq!(properties["documents"], json!({"$ref": "#/components/schemas/Documents"}));
-        assert_eq!(schemas()["Documents"]["anyOf"][0]["minItems"], 1);
-        assert_eq!(properties["query"], json!({"$ref": "#/components/schemas/Query"}));
-        assert!(properties["top_n"].to_string().contains("null"), "{properties}");
-    }
-
-    #[test]
     fn every_route_is_described_once() {
         let document = document();
         let paths: usize = DIALECTS.iter().map(|dialect| dialect.paths.len()).sum();
-        let operations: usize = OPERATIONS.iter().map(|operation| operation.paths.len()).sum();
+        let operations: usize = operations().map(|operation| operation.paths.len()).sum();
         let others = cache::paths().len() + rescore::docs::paths().count() + repository::paths().count();
         assert_eq!(document["paths"].as_object().unwrap().len(), paths + operations + others);
     }

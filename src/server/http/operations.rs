@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::card::Card;
 use super::error::ApiError;
 use super::figures::{self, FORMATS};
-use super::server::AppState;
-use super::{json, openapi};
+use super::json;
+use super::state::AppState;
 
-/// Every operation served.
+/// Every operation served, but for those that describe the others.
 pub(super) static OPERATIONS: &[Operation] = &[
     Operation {
         name: "live",
@@ -107,20 +107,6 @@ pub(super) static OPERATIONS: &[Operation] = &[
         summary: "figures for Prometheus",
         gives: Gives::Text(&[FORMATS[0].kind, FORMATS[1].kind]),
         answer: figures::tell,
-    },
-    Operation {
-        name: "docs",
-        paths: &["/openapi.json"],
-        summary: "this description",
-        gives: Gives::Json,
-        answer: openapi::json,
-    },
-    Operation {
-        name: "docs",
-        paths: &["/docs"],
-        summary: "this description, to read",
-        gives: Gives::Text(&["text/html"]),
-        answer: openapi::page,
     },
 ];
 

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::access::Arrival;
-use super::answer::{InFlight, Record};
+use super::answer::wrong_method;
 use super::caught::caught;
+use super::describe::{content, parameters, refusal};
 use super::error::{ApiError, Unchanged};
-use super::openapi::{content, parameters, refusal};
-use super::routes::wrong_method;
-use super::server::AppState;
+use super::record::{InFlight, Record};
+use super::state::AppState;
 use super::{body, json, outgoing};
 use crate::repository::{ChangeError, Changed, Repository, State, Wanted, error_chain};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::time::MissedTickBehavior;
 
 use super::files::LOOK_EVERY;
-use super::server::AppState;
+use super::state::AppState;
 use super::tls::Certificates;
 
 /// The files that are read again while the server runs: API keys, certificates.

@@ -15,12 +15,13 @@ use rescored_core::json::unread::Unread;
 use rescored_process::budget::Reservation;
 use tokio::sync::SemaphorePermit;
 
-use super::answer::{self, InFlight, Record};
+use super::answer;
 use super::body::{self, Body};
 use super::caught::caught;
 use super::dialect::Partial;
 use super::error::{ApiError, RequestError};
-use super::server::AppState;
+use super::record::{InFlight, Record};
+use super::state::AppState;
 use super::{cost, outgoing};
 use crate::rerank::{Generation, Request, Stats};
 use crate::rescore::{Counters, Engine, Job, Malformed, Options, Output, SearchAfter, StageRequest};
@@ -96,7 +97,7 @@ impl RescoreHandler {
         let state = self.state.clone();
         let terms = state.body(patience, body::Reading::Rewritten);
         let Body { bytes, memory } = body::collect(request, payload, terms).await?;
-        let (rescored, memory) = if bytes.len() > answer::INLINE_BYTES {
+        let (rescored, memory) = if bytes.len() > body::INLINE_BYTES {
             self.elsewhere(bytes, memory).await?
         } else {
             self.run(&bytes, memory).await?
@@ -185,7 +186,7 @@ impl RescoreHandler {
 
     /// A place to read or write a large body at; small ones need none.
     async fn large_body_permit(&self, bytes: &Bytes) -> Option<SemaphorePermit<'_>> {
-        if bytes.len() > answer::INLINE_BYTES { self.state.large_body_permits.acquire().await.ok() } else { None }
+        if bytes.len() > body::INLINE_BYTES { self.state.large_body_permits.acquire().await.ok() } else { None }
     }
 
     async fn stage(

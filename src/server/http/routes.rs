@@ -6,11 +6,12 @@
 use actix_web::http::Method;
 use actix_web::{HttpRequest, guard, web};
 
+use super::answer::wrong_method;
 use super::dialect::DIALECTS;
 use super::error::{RequestError, printable};
-use super::operations::{OPERATIONS, Operation};
+use super::operations::Operation;
 use super::options::Ui;
-use super::{answer, cache, repository, rescore, ui};
+use super::{answer, cache, openapi, repository, rescore, ui};
 
 /// What a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ fn scores(config: &mut web::ServiceConfig) {
 
 fn operations(config: &mut web::ServiceConfig, served: Served) {
     let here = |operation: &&Operation| served != Served::AllButFigures || operation.name != "metrics";
-    for operation in OPERATIONS.iter().filter(here) {
+    for operation in openapi::operations().filter(here) {
         for path in operation.paths {
             let handler = move |request, payload| answer::plain(operation.name, (request, payload), operation.answer);
             let reading = guard::Any(guard::Get()).or(guard::Method(Method::HEAD));
@@ -66,17 +67,6 @@ fn operations(config: &mut web::ServiceConfig, served: Served) {
             );
         }
     }
-}
-
-/// Answers that a path has other methods.
-pub(super) async fn wrong_method(
-    request: (HttpRequest, web::Payload),
-    allowed: &'static str,
-) -> actix_web::HttpResponse {
-    answer::plain("none", request, |_, request| {
-        Err(RequestError::Method { method: printable(request.method().as_str()), allowed }.into())
-    })
-    .await
 }
 
 async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {

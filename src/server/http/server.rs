@@ -9,33 +9,32 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::dev::{Server, Service, ServiceRequest};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use rescored_core::domain::LongDocuments;
-use rescored_core::json::unread::Unread;
 use rescored_process::budget::Budget;
 use rescored_process::health::Health;
 use rescored_process::metrics::Metrics;
 use rescored_process::telemetry::traces::Traces;
 use tokio::sync::{Notify, Semaphore};
 
-use super::access::{self, Access};
+use super::access::Access;
 use super::assembly::{Assembly, Terms};
 use super::connections::{self, Busy, Connections};
 use super::dialect::RequestLimits;
-use super::error::RequestError;
+use super::guard;
 use super::keys::{Keys, KeysError};
-use super::options::{Exposure, Leniency, Listen, Options, Patience, Strict};
+use super::live::Live;
+use super::options::{Exposure, Listen, Options, Patience};
 use super::reread::Files;
 use super::routes::{self, Served};
 use super::sockets::{self, SocketFile};
+use super::state::{AppState, LARGE_BODY_PERMITS};
 use super::stop::Stop;
 use super::tls::{self, Certificates, TlsError};
-use super::ui::live::Live;
-use super::{body, cache};
+use super::warm_ups::Places;
 use crate::repository::Repository;
 use crate::rerank::Reranker;
 
@@ -45,9 +44,6 @@ const THREADS: usize = 2;
 /// Threads, for each connection thread, for large bodies. An engine's result is waited for on one, so there are many; how
 /// many of them read or print at a time is [`LARGE_BODY_PERMITS`].
 const LARGE_BODY_THREADS: usize = 128;
-
-/// Large bodies that are read or printed at once: the cores belong to inference.
-const LARGE_BODY_PERMITS: usize = 2;
 
 /// Upper bound on a graceful stop; the caller, who knows the grace period, cuts it short with [`Stop::now`].
 const LONGEST_STOP_SECONDS: u64 = 3600;
@@ -67,61 +63,6 @@ pub struct AppServices {
     pub traces: Traces,
     /// Memory that requests may take.
     pub budget: Budget,
-}
-
-/// What every handler sees.
-#[derive(Debug)]
-pub(super) struct AppState {
-    pub(super) reranker: Arc<Reranker>,
-    pub(super) health: Arc<Health>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) traces: Traces,
-    pub(super) limits: RequestLimits,
-    pub(super) max_body: usize,
-    pub(super) max_text: usize,
-    pub(super) deadline: Duration,
-    pub(super) long_documents: LongDocuments,
-    pub(super) leniency: Leniency,
-    pub(super) keys: Keys,
-    /// Whose requests are taken.
-    pub(super) access: Access,
-    /// `None` where models are not changed over HTTP.
-    pub(super) repository: Option<Arc<Repository>>,
-    pub(super) client_pause: Duration,
-    /// Memory that requests may take.
-    pub(super) budget: Budget,
-    /// Those that are open.
-    pub(super) connections: Arc<Connections>,
-    /// Places at which large bodies are read and printed.
-    pub(super) large_body_permits: Semaphore,
-    /// Places for warm-up streams.
-    pub(super) warm_ups: cache::Places,
-    /// The last minutes, for the page.
-    pub(super) live: Live,
-}
-
-impl AppState {
-    /// Refuses what asks for something that is not served, where the operator wants that.
-    pub(super) fn admit_unread(&self, unread: &Unread) -> Result<(), RequestError> {
-        match self.leniency.strict {
-            Strict::On if !unread.is_empty() => {
-                let name = unread.first().unwrap_or("body");
-                Err(RequestError::field(name, "not served here, and RESCORED_STRICT is on; leave it out"))
-            }
-            Strict::On | Strict::Off => Ok(()),
-        }
-    }
-
-    /// Shows how many keys are in force.
-    pub(super) fn count_keys(&self) {
-        let count = self.keys.count().unwrap_or_default();
-        self.metrics.api_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// What a body may be whose caller waits this long.
-    pub(super) const fn body(&self, patience: Duration, reading: body::Reading) -> body::Terms<'_> {
-        body::Terms { limit: self.max_body, patience, pause: self.client_pause, budget: &self.budget, reading }
-    }
 }
 
 /// A server that holds its addresses and does not serve yet. Dropping it gives them back.
@@ -252,7 +193,7 @@ pub fn bind(options: &Options, services: AppServices) -> Result<Bound, BindError
         budget: services.budget,
         connections: Arc::clone(&connections),
         large_body_permits: Semaphore::new(LARGE_BODY_PERMITS),
-        warm_ups: cache::Places::default(),
+        warm_ups: Places::default(),
     });
     state.count_keys();
     warn_if_open(options);
@@ -291,7 +232,7 @@ impl Binding<'_> {
         let state = self.state.clone();
         let page = self.options.ui;
         let app = move || {
-            let app = App::new().app_data(state.clone()).wrap(from_fn(access::check)).wrap_fn(busy);
+            let app = App::new().app_data(state.clone()).wrap(from_fn(guard::check)).wrap_fn(busy);
             app.configure(move |config| routes::routes(config, what, page))
         };
         let terms = Terms {

@@ -9,11 +9,27 @@ use std::time::Instant;
 use actix_web::http::header::HeaderMap;
 use rescored_process::telemetry::traces::{Carried, Trace, Traces, Value};
 
-use super::answer::Record;
 use super::error::ApiError;
+use super::timing::Laps;
+use crate::rerank::Stats;
 
 /// Longer states are not passed on: the standard asks for 512 characters at least.
 const LONGEST_STATE: usize = 4096;
+
+/// A request that is over, as far as its trace says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outline<'r> {
+    pub(super) id: &'r str,
+    pub(super) dialect: &'static str,
+    /// The path's pattern.
+    pub(super) route: &'r str,
+    pub(super) model: &'r str,
+    pub(super) pairs: usize,
+    /// Whether a part of the answer is missing.
+    pub(super) is_partial: bool,
+    pub(super) work: &'r Stats,
+    pub(super) laps: &'r Laps,
+}
 
 /// Begins a trace when the request is to be traced.
 pub(super) fn begin(traces: &Traces, headers: &HeaderMap, begun: Instant) -> Option<Trace> {
@@ -28,22 +44,22 @@ pub(super) fn begin(traces: &Traces, headers: &HeaderMap, begun: Instant) -> Opt
 }
 
 /// Tells the whole request, which is over.
-pub(super) fn finish(mut trace: Trace, record: &Record, (status, refusal): (u16, Option<&ApiError>)) {
+pub(super) fn finish(mut trace: Trace, record: &Outline<'_>, status: u16, refusal: Option<&ApiError>) {
     stages(&trace, record);
-    let work = &record.work;
+    let work = record.work;
     let count = |count: usize| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
     for (name, value) in [
         ("http.request.method", Value::from("POST")),
-        ("http.route", Value::from(record.route.clone())),
+        ("http.route", Value::from(record.route.to_owned())),
         ("http.response.status_code", Value::from(i64::from(status))),
-        ("rescored.request_id", Value::from(record.id.clone())),
+        ("rescored.request_id", Value::from(record.id.to_owned())),
         ("rescored.face", Value::from(record.dialect)),
-        ("rescored.model", Value::from(record.model.clone())),
+        ("rescored.model", Value::from(record.model.to_owned())),
         ("rescored.pairs", count(record.pairs)),
         ("rescored.cached", count(work.cached)),
         ("rescored.tokens", Value::from(i64::try_from(work.tokens).unwrap_or(i64::MAX))),
         ("rescored.cut", count(work.cut)),
-        ("rescored.partial", Value::from(record.partial.is_some())),
+        ("rescored.partial", Value::from(record.is_partial)),
     ] {
         trace.tell(name, value);
     }
@@ -55,8 +71,8 @@ pub(super) fn finish(mut trace: Trace, record: &Record, (status, refusal): (u16,
     trace.finish(format!("POST {}", record.route), failure);
 }
 
-fn stages(trace: &Trace, record: &Record) {
-    let (laps, work) = (&record.laps, &record.work);
+fn stages(trace: &Trace, record: &Outline<'_>) {
+    let (laps, work) = (record.laps, record.work);
     let timeline = &work.timeline;
     let number = |number: usize| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
     if let Some(parsed) = laps.parsed {

@@ -9,20 +9,11 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use tokio::sync::Notify;
 
-use super::connections::Connections;
+use super::connections::{Connections, Interrupted};
 
 /// How long a stop at once may take before the server is left behind: one that is busy with a graceful stop does not
 /// hear of it.
 const PATIENCE_TO_STOP: Duration = Duration::from_millis(500);
-
-/// What a stop at once gives up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interrupted {
-    /// Requests in work.
-    pub requests: usize,
-    /// Answers that their clients have not read to the end.
-    pub unread: usize,
-}
 
 /// Stops a server from anywhere. Dropping it does nothing.
 #[derive(Clone)]

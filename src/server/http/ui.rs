@@ -1,11 +1,11 @@
 //! The page at `/ui`: a playground and a live view, served from this binary's own bytes.
 //!
-//! - `live`: what the page draws of the last minutes.
+//! - `live`: what the page asks of the last minutes.
 //!
 //! Owns the page's files, their headers and their routes. The files load without a key and hold no data; what they ask
 //! for goes through the same doors as everybody's requests. It must not know how scores or figures come about.
 
-pub(super) mod live;
+mod live;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::LazyLock;
@@ -13,10 +13,9 @@ use std::sync::LazyLock;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 
-use super::answer;
+use super::answer::{self, wrong_method};
 use super::error::ApiError;
-use super::routes::wrong_method;
-use super::server::AppState;
+use super::state::AppState;
 
 /// Only what this process serves may run, be shown or be asked for; nothing may frame the page, and no text becomes
 /// markup (`trusted-types`).

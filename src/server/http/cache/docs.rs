@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{Body, Gone};
-use crate::http::openapi::{content, of, refusal};
+use crate::http::describe::{content, of, refusal};
 
 /// Each path and its operations.
 pub(in crate::http) fn paths() -> [(&'static str, Value); 2] {

@@ -11,9 +11,9 @@ use actix_web::body::{BodyStream, MessageBody};
 use actix_web::web::Payload;
 use rescored_process::budget::{BudgetError, Class, LONGEST_WAIT, Reservation};
 
-use crate::http::server::AppState;
+use crate::http::state::AppState;
 
-/// Bytes of a line that take no memory from the budget: with [`super::warm::STREAMS`] streams it is not worth counting.
+/// Bytes of a line that take no memory from the budget: with [`crate::http::warm_ups::STREAMS`] streams it is not worth counting.
 const FREE_BYTES: usize = 64 << 10;
 
 /// Line breaks between two looks at other connections of this thread.

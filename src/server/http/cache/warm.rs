@@ -7,7 +7,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,19 +23,18 @@ use tokio::time::MissedTickBehavior;
 
 use super::lines::{End, Line, Lines, patiently};
 use super::progress::Progress;
-use crate::http::answer::{INLINE_BYTES, Record, admit, within};
-use crate::http::body;
+use crate::http::answer::{admit, within};
+use crate::http::body::{self, INLINE_BYTES};
 use crate::http::connections::Busy;
 use crate::http::cost;
 use crate::http::dialect::{RequestLimits, RerankRequest, cohere};
 use crate::http::error::{ApiError, RequestError};
-use crate::http::server::AppState;
+use crate::http::record::Record;
+use crate::http::state::AppState;
 use crate::http::structure::Structure;
+use crate::http::warm_ups::{Place, STREAMS};
 use crate::http::wire;
 use crate::rerank::{Answer, Generation, Request, RerankError};
-
-/// Streams at once; more are refused with 429.
-pub(super) const STREAMS: usize = 4;
 
 /// Lines of one stream in work: enough that workers do not wait for the next one.
 const LINES: usize = 8;
@@ -52,27 +50,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Large lines are read one at a time, of all streams together: searches have bodies to read, too.
 static READING: Semaphore = Semaphore::const_new(1);
-
-/// Places for streams. Clones are the same places.
-#[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Places(Arc<AtomicUsize>);
-
-/// A place, given back when it is dropped.
-struct Place(Places);
-
-impl Places {
-    fn take(&self) -> Option<Place> {
-        let free = |taken: usize| (taken < STREAMS).then_some(taken + 1);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
-        Some(Place(self.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize)]

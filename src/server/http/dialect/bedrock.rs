@@ -8,8 +8,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed};
+use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
-use crate::http::openapi::{of, reduced};
 use crate::http::wire::document::{Document, Reading};
 use crate::http::wire::schema::documents::Named;
 use crate::http::wire::terms::{Terms, positive};

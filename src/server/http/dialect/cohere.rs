@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use super::{
     Dialect, Docs, Partial, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed, unix_seconds,
 };
+use crate::http::describe::of;
 use crate::http::error::RequestError;
-use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
 
 pub(in crate::http) const DIALECT: Dialect = Dialect {

@@ -5,7 +5,7 @@
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, cohere, tei, weaviate};
 use crate::http::error::RequestError;
-use crate::http::wire::{self, rerank::Property, rerank::RerankBody};
+use crate::http::wire::{self, property::Property, rerank::RerankBody};
 use serde_json::json;
 
 pub(super) const DIALECT: Dialect = Dialect {

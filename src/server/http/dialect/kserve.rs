@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, Scores, printed};
+use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
-use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::texts;
 use crate::http::wire::terms::Terms;
 use crate::http::wire::watched::Seen;

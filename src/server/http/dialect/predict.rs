@@ -11,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed};
+use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
-use crate::http::openapi::{of, reduced};
 use crate::http::wire;
 use crate::http::wire::document::{Document, Reading, Unreadable};
 use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::cohere::Usage;
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed, unix_seconds};
+use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
-use crate::http::openapi::{of, reduced};
 use crate::http::wire::pairs::{OneOrMany, PairsBody, texts};
 use crate::http::wire::{self, document::Reading};
 

@@ -6,8 +6,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed};
+use crate::http::describe::of;
 use crate::http::error::RequestError;
-use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::Manner, rerank::RerankBody};
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use super::cohere::Usage;
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed};
+use crate::http::describe::of;
 use crate::http::error::RequestError;
-use crate::http::openapi::of;
 use crate::http::wire::{self, rerank::Echo, rerank::Manner, rerank::RerankBody};
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -8,10 +8,11 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, ResponseFormat, printed};
+use crate::http::describe::of;
 use crate::http::error::RequestError;
-use crate::http::openapi::of;
 use crate::http::wire;
-use crate::http::wire::rerank::{Echo, Manner, Order, Property, RerankBody};
+use crate::http::wire::property::Property;
+use crate::http::wire::rerank::{Echo, Manner, Order, RerankBody};
 
 pub(super) const DIALECT: Dialect = Dialect {
     name: "weaviate",

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::ROUTES;
-use crate::http::openapi::{REFUSALS, content, refusal};
+use crate::http::describe::{REFUSALS, content, refusal};
 use crate::rescore::Engine;
 
 /// The paths and what may be asked there.

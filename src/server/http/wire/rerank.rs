@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 
 use super::document::{Document, Documents, Reading};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
+use super::property::{MOST_FIELDS, Property};
 use super::terms::{Terms, one_of, positive};
 use super::text::{List, Text};
+use crate::http::describe::reduced;
 use crate::http::dialect::{RequestLimits, RerankRequest, ResponseFormat, Scores};
 use crate::http::error::RequestError;
-use crate::http::openapi::reduced;
 
 /// The union of the bodies of Cohere, Jina, Voyage, Infinity, vLLM, TEI and Weaviate.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -77,26 +78,6 @@ pub(in crate::http) struct RerankBody<'a> {
     #[schema(inline)]
     allow_partial: Option<Flag>,
 }
-
-/// Whether the key `property` is there at all: Weaviate always sends it, nobody else does.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::http) enum Property<'a> {
-    /// No such key.
-    #[default]
-    Absent,
-    /// The key, and its value; `null` is none.
-    Present(Option<Cow<'a, str>>),
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Property<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<Text<'a>>::deserialize(deserializer)?;
-        Ok(Self::Present(text.map(|Text(text)| text)))
-    }
-}
-
-/// Names of fields at most: each is looked for in every document.
-pub(super) const MOST_FIELDS: usize = 100;
 
 /// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
 const TERMS: [&str; 19] = [

@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::document::{Document, Documents};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
 use super::pairs::{Inputs, OneOrMany};
-use super::rerank::{MOST_FIELDS, Property};
+use super::property::{MOST_FIELDS, Property};
 use super::tensor::{Strings, Tag};
 use super::text::Text;
 use documents::Named;
