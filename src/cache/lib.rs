@@ -99,7 +99,7 @@ struct Inner {
 impl ScoreCache {
     /// An empty cache for these scopes, which share its budget by weight, without a second tier.
     pub fn new(options: &Options, scopes: Vec<Scope>, metrics: Arc<Metrics>) -> Self {
-        Self::over(options, scopes, (None, metrics))
+        Self::over(options, scopes, None, metrics)
     }
 
     /// As [`ScoreCache::new`], with a second tier where one is named. The tier that cannot be reached is no error: it is asked again later.
@@ -109,15 +109,16 @@ impl ScoreCache {
     pub fn sharing(
         options: &Options,
         scopes: Vec<Scope>,
-        (shared, budget): (&SharedOptions, &Budget),
+        shared: &SharedOptions,
+        budget: &Budget,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let start = |url: &String| SharedTier::start((url, shared.timeout), (&scopes, options.ttl), (budget, &metrics));
+        let start = |url: &String| SharedTier::start(url, shared.timeout, &scopes, options.ttl, budget, &metrics);
         let tier = shared.url.as_ref().map(start).transpose()?;
-        Ok(Self::over(options, scopes, (tier, metrics)))
+        Ok(Self::over(options, scopes, tier, metrics))
     }
 
-    fn over(options: &Options, scopes: Vec<Scope>, (shared, metrics): (Option<SharedTier>, Arc<Metrics>)) -> Self {
+    fn over(options: &Options, scopes: Vec<Scope>, shared: Option<SharedTier>, metrics: Arc<Metrics>) -> Self {
         for (id, _) in options.weights.iter().filter(|(id, _)| scopes.iter().all(|scope| scope.model != *id)) {
             tracing::warn!(model.id = id, "a weight in the score cache is of no model that is served");
         }
@@ -125,7 +126,7 @@ impl ScoreCache {
         let all: u128 = weights.clone().map(u128::from).sum::<u128>().max(1);
         let share = |weight: u32| u64::try_from(u128::from(options.bytes) * u128::from(weight) / all).unwrap_or(0);
         let freed = Arc::default();
-        let tier = |weight: u32| Tier::new((share(weight), options.ttl), &metrics, &freed);
+        let tier = |weight: u32| Tier::new(share(weight), options.ttl, &metrics, &freed);
         let tiers: Vec<Tier> = weights.map(tier).collect();
         let inner = Inner {
             forgotten: Mutex::new(vec![0; tiers.len()]),

@@ -133,9 +133,12 @@ enum Write {
 
 impl SharedTier {
     pub(super) fn start(
-        (url, timeout): (&str, Duration),
-        (scopes, ttl): (&[Scope], Option<Duration>),
-        (budget, metrics): (&Budget, &Arc<Metrics>),
+        url: &str,
+        timeout: Duration,
+        scopes: &[Scope],
+        ttl: Option<Duration>,
+        budget: &Budget,
+        metrics: &Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let address = Address::parse(url).map_err(std::io::Error::other)?;
         let around = Arc::new(Around {
@@ -289,10 +292,10 @@ impl Around {
             Broken::Memory(_) => NO_MEMORY,
             Broken::Down(_) | Broken::Refused(_) => "down",
         };
-        self.leave_alone(reason, (doing, &error.to_string()));
+        self.leave_alone(reason, doing, &error.to_string());
     }
 
-    fn leave_alone(&self, reason: &'static str, (doing, error): (&'static str, &str)) {
+    fn leave_alone(&self, reason: &'static str, doing: &'static str, error: &str) {
         self.failed(reason);
         if let Some(pause) = self.breaker.open() {
             tracing::warn!(doing, error, pause_ms = pause.as_millis(), "the shared cache tier is left alone");

@@ -102,13 +102,14 @@ impl SnapshotWriter {
             let started = Instant::now();
             cache.take_over();
             tracing::debug!(took_ms = started.elapsed().as_millis(), "snapshot taken over");
-            keep(&cache, (lock, every), &taken)
+            keep(&cache, lock, every, &taken)
         };
-        Self::spawn((file, orders), work).map(Some)
+        Self::spawn(file, orders, work).map(Some)
     }
 
     fn spawn(
-        (path, orders): (PathBuf, Sender<Order>),
+        path: PathBuf,
+        orders: Sender<Order>,
         work: impl FnOnce(&Progress) -> Ending + Send + 'static,
     ) -> std::io::Result<Self> {
         let progress = Arc::new(Progress::default());
@@ -247,7 +248,7 @@ fn load(cache: &ScoreCache, path: &Path) {
     }
 }
 
-fn keep(cache: &ScoreCache, (mut right, every): (Right, Duration), orders: &Receiver<Order>) -> Ending {
+fn keep(cache: &ScoreCache, mut right: Right, every: Duration, orders: &Receiver<Order>) -> Ending {
     let (mut written, mut ending) = (0, Ending::Written);
     loop {
         let order = orders.recv_timeout(every);
@@ -307,7 +308,7 @@ mod tests {
             let _ = hangs.recv();
             Ending::Written
         };
-        let snapshot_writer = SnapshotWriter::spawn((PathBuf::new(), orders), work).unwrap();
+        let snapshot_writer = SnapshotWriter::spawn(PathBuf::new(), orders, work).unwrap();
         assert!(!snapshot_writer.wait_until_loaded(Duration::from_millis(1)));
         assert_eq!(snapshot_writer.finish(Duration::from_millis(20)), Ending::Late);
         let started = Instant::now();
@@ -318,10 +319,10 @@ mod tests {
 
     #[test]
     fn what_a_thread_came_to_is_told_even_when_it_panics() {
-        let snapshot_writer = SnapshotWriter::spawn((PathBuf::new(), channel().0), |_| Ending::Locked).unwrap();
+        let snapshot_writer = SnapshotWriter::spawn(PathBuf::new(), channel().0, |_| Ending::Locked).unwrap();
         assert_eq!(snapshot_writer.finish(Duration::from_secs(20)), Ending::Locked);
         let snapshot_writer =
-            SnapshotWriter::spawn((PathBuf::new(), channel().0), |_| panic!("as a test wants")).unwrap();
+            SnapshotWriter::spawn(PathBuf::new(), channel().0, |_| panic!("as a test wants")).unwrap();
         assert!(matches!(snapshot_writer.finish(Duration::from_secs(20)), Ending::Failed { .. }));
     }
 }

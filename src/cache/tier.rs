@@ -166,7 +166,7 @@ impl Making {
 
 impl Tier {
     /// A tier of so many bytes, whose entries live for so long. What it gives up for good is added to `freed`.
-    pub(super) fn new((bytes, ttl): (u64, Option<Duration>), metrics: &Arc<Metrics>, freed: &Arc<AtomicU64>) -> Self {
+    pub(super) fn new(bytes: u64, ttl: Option<Duration>, metrics: &Arc<Metrics>, freed: &Arc<AtomicU64>) -> Self {
         let weight = if ttl.is_some() { TIMED_ENTRY_BYTES } else { ENTRY_BYTES };
         let making = Making { bytes, ttl, weight, metrics: Arc::clone(metrics), freed: Arc::clone(freed) };
         let table = (bytes > 0).then(|| ArcSwap::from_pointee(making.table()));

@@ -133,7 +133,7 @@ impl AdmissionState {
             return Ok(());
         }
         let over = (waiting + asked.tokens).saturating_sub(most);
-        let retry_after = self.time_for(loads.until((asked.model, over), None)).min(LONGEST_RETRY);
+        let retry_after = self.time_for(loads.until(asked.model, over, None)).min(LONGEST_RETRY);
         Err(Rejection { why: RejectReason::Full, queued: queue.live + queue.warm_up, limit, retry_after })
     }
 
@@ -146,7 +146,7 @@ impl AdmissionState {
         let grain = self.speed.grain() * (GRAINS + busy.max(1) - 1) as f64;
         let finish = |tokens: u64| tokens as f64 / rate + grain;
         let part_of = |slack: f64, percent: u32| slack * f64::from(percent) / 100.0;
-        let own = finish(loads.until((asked.model, loads.served(asked.model, asked.tokens) + asked.tokens), None));
+        let own = finish(loads.until(asked.model, loads.served(asked.model, asked.tokens) + asked.tokens, None));
         let promised = part_of(asked.deadline.saturating_duration_since(now).as_secs_f64(), PROMISED_PERCENT);
         let in_time = own <= promised;
         if busy > 0 && !asked.partial && !in_time {
@@ -154,9 +154,9 @@ impl AdmissionState {
         }
         let broken = loads.all().find_map(|(model, one)| {
             let served = loads.served(model, one.left);
-            let before = loads.until((model, served), None);
+            let before = loads.until(model, served, None);
             let with = if model == asked.model { served + asked.tokens.min(one.left) } else { served };
-            let after = loads.until((model, with), Some((asked.model, asked.tokens)));
+            let after = loads.until(model, with, Some((asked.model, asked.tokens)));
             let hopeless = finish(before) - grain > part_of(one.slack, HOPELESS_PERCENT);
             (one.promised && !hopeless && finish(after) > one.slack).then_some(before)
         });
@@ -196,7 +196,7 @@ impl AdmissionState {
 
     /// A pair of a request was read: it is `tokens`, and was estimated at `estimated`, which is `scale` times the plain
     /// estimate.
-    pub(super) fn read(&mut self, id: EntryId, (estimated, scale): (u64, f64), tokens: u64) {
+    pub(super) fn read(&mut self, id: EntryId, estimated: u64, scale: f64, tokens: u64) {
         let model = self.entries.get(&id).map(|entry| entry.model);
         self.change(id, |entry| {
             entry.unread = entry.unread.saturating_sub(estimated);
@@ -317,9 +317,9 @@ impl Admission {
         self.show(&state);
     }
 
-    pub(super) fn read(&self, id: EntryId, estimated: (u64, f64), tokens: u64) {
+    pub(super) fn read(&self, id: EntryId, estimated: u64, scale: f64, tokens: u64) {
         let mut state = self.state();
-        state.read(id, estimated, tokens);
+        state.read(id, estimated, scale, tokens);
         self.show(&state);
     }
 

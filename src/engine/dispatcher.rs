@@ -35,7 +35,8 @@ pub(super) struct WorkerHandles {
 
 /// Starts the thread.
 pub(super) fn spawn(
-    (planner, waits): (Planner, Waits),
+    planner: Planner,
+    waits: Waits,
     callers: Callers,
     handles: WorkerHandles,
 ) -> std::io::Result<JoinHandle<()>> {

@@ -253,9 +253,9 @@ impl Engine {
     pub fn start(options: &Options, models: &Arc<[Arc<Model>]>, context: &EngineContext) -> std::io::Result<Self> {
         let count = options.count(models.iter().map(|model| model.batching));
         let cards: Vec<_> = models.iter().map(|model| &model.card).collect();
-        let (submitter, callers) = Submitter::open((options, count), &cards, context);
+        let (submitter, callers) = Submitter::open(options, count, &cards, context);
         let admission = &submitter.admission;
-        let supervisor = WorkerSupervisor::new((count, options.stuck_after), &cards, admission, context);
+        let supervisor = WorkerSupervisor::new(count, options.stuck_after, &cards, admission, context);
         let workers = watchdog::spawn(supervisor, options.pinning, models)?;
         let tokenisers = tokenise::spawn(options.tokenisers, models, context)?;
         let waits: Vec<_> = models.iter().map(|model| options.batch_wait.unwrap_or(model.batching.wait)).collect();
@@ -272,7 +272,7 @@ impl Engine {
             WorkerHandles { tokenisers: tokenisers.ends, workers: workers.ends, pool: Arc::clone(&workers.pool) };
         // Who sets a time wants it waited; of our own accord we keep no device idle.
         let waits = Waits { longest: waits, whatever: options.batch_wait.is_some() };
-        let mut all = vec![dispatcher::spawn((planner, waits), callers, handles)?];
+        let mut all = vec![dispatcher::spawn(planner, waits, callers, handles)?];
         all.extend(tokenisers.threads);
         let threads = Threads { all, pool: workers.pool, _watchdog: workers.watchdog, started: workers.started };
         Ok(Self { submitter, threads: Some(threads) })

@@ -139,15 +139,15 @@ impl Job {
     }
 
     /// Texts of it were read from one instant to the other.
-    pub(super) fn tokenised_for(&self, (begun, now): (Instant, Instant)) {
+    pub(super) fn tokenised_for(&self, begun: Instant, now: Instant) {
         self.tokenise_nanos.fetch_add(nanos(now.saturating_duration_since(begun)), Ordering::Relaxed);
-        self.tokenised.cover(self.admitted, (begun, now));
+        self.tokenised.cover(self.admitted, begun, now);
     }
 
     /// A forward pass with pairs of it went on from one instant to the other.
-    pub(super) fn inferred_for(&self, (begun, now): (Instant, Instant)) {
+    pub(super) fn inferred_for(&self, begun: Instant, now: Instant) {
         self.inference_nanos.fetch_add(nanos(now.saturating_duration_since(begun)), Ordering::Relaxed);
-        self.inferred.cover(self.admitted, (begun, now));
+        self.inferred.cover(self.admitted, begun, now);
         self.forwards.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -183,7 +183,7 @@ impl TimeSpan {
     }
 
     /// Takes in what went on from one instant to the other.
-    fn cover(&self, admitted: Instant, (begun, now): (Instant, Instant)) {
+    fn cover(&self, admitted: Instant, begun: Instant, now: Instant) {
         self.begin.fetch_min(nanos(begun.saturating_duration_since(admitted)), Ordering::Relaxed);
         self.end.fetch_max(nanos(now.saturating_duration_since(admitted)), Ordering::Relaxed);
     }
@@ -292,7 +292,7 @@ impl PairTicket {
         let tokens: usize = fitted.windows.iter().map(Encoding::len).sum();
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX).max(1);
         self.tokens.store(tokens, Ordering::Relaxed);
-        self.job.admission.read(self.job.entry, (self.estimate(), self.job.scale), tokens.into());
+        self.job.admission.read(self.job.entry, self.estimate(), self.job.scale, tokens.into());
         self.left.store(u32::try_from(fitted.windows.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         self.cut.store(fitted.cut, Ordering::Relaxed);
         let ticket = Arc::new(self);

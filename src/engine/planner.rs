@@ -223,9 +223,9 @@ impl Planner {
         let mut flow = Flow::new(Beginning { job, model, priority, order, texts, chunk });
         (flow.turn.0, flow.reading_start) = (queue.passes.now(), queue.reads.now());
         if mutation::is(Mutation::EstimatesStand) {
-            flow.turn.0 = queue.passes.expect(job, (flow.turn.0, flow.estimated()), None);
+            flow.turn.0 = queue.passes.expect(job, flow.turn.0, flow.estimated(), None);
         }
-        flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), None);
+        flow.reading.0 = queue.reads.expect(job, flow.reading_start, flow.bytes(), None);
         class.account(model, &Standing::default(), &Standing::of(&flow, enough));
         self.jobs.insert(job, flow);
     }
@@ -250,7 +250,7 @@ impl Planner {
 
     /// A chunk came back: encodings are ready.
     pub(super) fn tokenised(&mut self, job: JobId, back: &Returned<'_>) {
-        self.change(job, |flow| flow.tokenised((back.expected, back.read), back.lengths));
+        self.change(job, |flow| flow.tokenised(back.expected, back.read, back.lengths));
     }
 
     /// Of a request, only these unread documents and these encodings are wanted any more.
@@ -277,7 +277,8 @@ impl Planner {
         let Some((served, queue)) = self.models.get(model).zip(class.queues.get(model)) else {
             return Outlook::Nothing;
         };
-        if pass::fills(served.policy, served.cost.budget(), queue.amount) {
+        let (sequences, tokens) = queue.amount;
+        if pass::fills(served.policy, served.cost.budget(), sequences, tokens) {
             Outlook::Full
         } else {
             Outlook::Room { model }
@@ -347,7 +348,7 @@ impl Planner {
             // Who was served ahead of equal sharing goes on counting there until it has had so much.
             let change = Change { given_up: flow.ready_tokens, ..Change::default() };
             queue.passes.follow(job, flow.turn.0, change);
-            queue.reads.expect(job, (flow.reading_start, flow.read_bytes()), Some(flow.reading.0));
+            queue.reads.expect(job, flow.reading_start, flow.read_bytes(), Some(flow.reading.0));
         }
     }
 
@@ -363,7 +364,7 @@ impl Planner {
             if !mutation::is(Mutation::EstimatesStand) {
                 flow.turn.0 = queue.passes.follow(job, flow.turn.0, change);
             }
-            flow.reading.0 = queue.reads.expect(job, (flow.reading_start, flow.bytes()), Some(flow.reading.0));
+            flow.reading.0 = queue.reads.expect(job, flow.reading_start, flow.bytes(), Some(flow.reading.0));
         }
         class.account(flow.model, &before, &Standing::of(flow, enough));
         Some(changed)

@@ -110,7 +110,7 @@ impl Runner {
         let micro_batch = Arc::new(micro_batch);
         self.worker_slot().begin(
             self.generation,
-            Run::new(Arc::clone(&micro_batch), (now, self.supervisor.allowed(tokens)), cancel_handle),
+            Run::new(Arc::clone(&micro_batch), now, self.supervisor.allowed(tokens), cancel_handle),
         )?;
         Ok(Begun { micro_batch, started: now, tokens })
     }
@@ -120,7 +120,8 @@ impl Runner {
     pub(super) fn end(
         &mut self,
         begun: &Begun,
-        (outcome, size): (Outcome, Size),
+        outcome: Outcome,
+        size: Size,
         now: Instant,
     ) -> Result<Option<Spent>, Replaced> {
         let Begun { micro_batch, started, tokens } = begun;
@@ -134,14 +135,14 @@ impl Runner {
                 self.pause = Duration::ZERO;
                 (self.failures, self.losses, self.in_vain) = (0, 0, false);
                 self.supervisor.admission.ran(*tokens, now.saturating_duration_since(*started));
-                let spent = self.account(micro_batch, (*started, now), size);
+                let spent = self.account(micro_batch, *started, now, size);
                 for (sequence, logit) in micro_batch.sequences.iter().zip(logits) {
                     sequence.ticket.scored(logit);
                 }
                 Ok(Some(spent))
             }
-            Outcome::Logits(_) => self.failed(micro_batch, None, (stopped, now)).map(|()| None),
-            Outcome::Failed(error) => self.failed(micro_batch, Some(error), (stopped, now)).map(|()| None),
+            Outcome::Logits(_) => self.failed(micro_batch, None, stopped, now).map(|()| None),
+            Outcome::Failed(error) => self.failed(micro_batch, Some(error), stopped, now).map(|()| None),
             Outcome::Panicked => self.panicked(micro_batch, stopped, now).map(|()| None),
         }
     }
@@ -208,7 +209,8 @@ impl Runner {
         &mut self,
         micro_batch: &MicroBatch,
         error: Option<ScorerError>,
-        (stopped, now): (Option<Stopped>, Instant),
+        stopped: Option<Stopped>,
+        now: Instant,
     ) -> Result<(), Replaced> {
         let pairs = micro_batch.sequences.len();
         match (stopped, error) {
@@ -279,7 +281,7 @@ impl Runner {
         Ok(())
     }
 
-    fn account(&self, micro_batch: &MicroBatch, (started, now): (Instant, Instant), size: Size) -> Spent {
+    fn account(&self, micro_batch: &MicroBatch, started: Instant, now: Instant, size: Size) -> Spent {
         let sequences = &micro_batch.sequences;
         let metrics = self.supervisor.metrics();
         let time = now.saturating_duration_since(started);
@@ -295,7 +297,7 @@ impl Runner {
             // Sequences of one request stand together: the pass counts once for each.
             let job = Arc::as_ptr(sequence.ticket.job());
             if last != Some(job) {
-                sequence.ticket.job().inferred_for((started, now));
+                sequence.ticket.job().inferred_for(started, now);
                 last = Some(job);
             }
         }

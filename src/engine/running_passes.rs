@@ -40,7 +40,7 @@ impl Begun {
 
 impl RunningPasses {
     /// A pass of so many tokens was handed out.
-    pub(super) fn begin(&mut self, at: Instant, (tokens, expected): (u64, Option<Duration>)) {
+    pub(super) fn begin(&mut self, at: Instant, tokens: u64, expected: Option<Duration>) {
         self.0.push(Begun { tokens, at, expected });
     }
 
@@ -71,8 +71,8 @@ mod tests {
         let start = Instant::now();
         let mut running = RunningPasses::default();
         assert_eq!(running.left(start), 0);
-        running.begin(start, (100, Some(SECOND * 10)));
-        running.begin(start, (40, None));
+        running.begin(start, 100, Some(SECOND * 10));
+        running.begin(start, 40, None);
         for (sentence, after, left) in [
             ("both have just begun", 0, 140),
             ("a quarter of the first is over; of the other nothing is known", 25, 115),
@@ -86,8 +86,8 @@ mod tests {
     fn a_worker_that_is_free_was_at_the_pass_that_was_to_end_first() {
         let start = Instant::now();
         let mut running = RunningPasses::default();
-        running.begin(start, (300, Some(SECOND * 3)));
-        running.begin(start + SECOND, (100, Some(SECOND)));
+        running.begin(start, 300, Some(SECOND * 3));
+        running.begin(start + SECOND, 100, Some(SECOND));
         running.end();
         assert_eq!(running.left(start), 300);
         running.end();
@@ -105,7 +105,7 @@ mod tests {
             let mut running = RunningPasses::default();
             let ms = Duration::from_millis;
             for &(tokens, at, expected) in &passes {
-                running.begin(start + ms(at), (tokens, expected.map(ms)));
+                running.begin(start + ms(at), tokens, expected.map(ms));
             }
             let all: u64 = passes.iter().map(|pass| pass.0).sum();
             let mut looks = looks;

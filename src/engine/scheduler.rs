@@ -207,7 +207,7 @@ impl Scheduler {
             }
             if !sequences.is_empty() {
                 self.free -= 1;
-                self.running.begin(now, (planned.tokens, planned.expected));
+                self.running.begin(now, planned.tokens, planned.expected);
                 return Some(MicroBatch { model: planned.model, sequences });
             }
         }

@@ -32,7 +32,8 @@ pub(super) struct Submitter {
 impl Submitter {
     /// One for so many workers, and what the planner thread is told through it.
     pub(super) fn open(
-        (options, workers): (&Options, usize),
+        options: &Options,
+        workers: usize,
         cards: &[&ModelCard],
         context: &EngineContext,
     ) -> (Self, Callers) {

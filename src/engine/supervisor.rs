@@ -62,7 +62,8 @@ impl std::fmt::Debug for WorkerSupervisor {
 impl WorkerSupervisor {
     /// Places for so many workers, none of which takes work yet.
     pub(super) fn new(
-        (workers, stuck_after): (usize, Duration),
+        workers: usize,
+        stuck_after: Duration,
         cards: &[&ModelCard],
         admission: &Arc<Admission>,
         context: &EngineContext,

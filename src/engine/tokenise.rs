@@ -100,7 +100,7 @@ impl Reading {
     /// What came of the chunk.
     pub(super) fn finish(self, now: Instant) -> Tokenised {
         if let Some(job) = self.job {
-            job.tokenised_for((self.begun, now));
+            job.tokenised_for(self.begun, now);
         }
         Tokenised { job: self.id, expected: self.expected, read: self.read, sequences: self.sequences }
     }

@@ -194,6 +194,6 @@ impl Worker {
             Err(_panic) => Outcome::Panicked,
         };
         let size = Size { tokens: self.batch.tokens() as u64, padding: self.batch.padding() as u64 };
-        self.runner.end(&begun, (outcome, size), Instant::now())
+        self.runner.end(&begun, outcome, size, Instant::now())
     }
 }

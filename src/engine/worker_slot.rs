@@ -96,7 +96,8 @@ impl Run {
     /// One that begins now and is stuck when it takes longer than `allowed`.
     pub(super) fn new(
         micro_batch: Arc<MicroBatch>,
-        (started, allowed): (Instant, Duration),
+        started: Instant,
+        allowed: Duration,
         cancel_handle: Option<Arc<dyn CancelHandle>>,
     ) -> Self {
         Self { micro_batch, started, allowed, cancel_handle, stopped: None }

@@ -45,7 +45,7 @@ pub trait Watch: Sync {
     /// Something worth a line.
     fn say(&self, line: &str);
     /// This many steps of so many are done; what comes next.
-    fn step(&self, at: (usize, usize), next: &str);
+    fn step(&self, done: usize, all: usize, next: &str);
 }
 
 /// What every experiment starts from.

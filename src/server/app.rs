@@ -164,7 +164,7 @@ impl Core {
     /// When the system gives no thread.
     pub fn start(models: Vec<Model>, engine: &engine::Options, cache: &cache::Options) -> io::Result<Self> {
         let nothing = cache::SharedOptions { url: None, timeout: Duration::ZERO };
-        Self::sharing(models, engine, (cache, &nothing))
+        Self::sharing(models, engine, cache, &nothing)
     }
 
     /// As [`Core::start`], with a cache that may have a second tier.
@@ -174,7 +174,8 @@ impl Core {
     pub fn sharing(
         models: Vec<Model>,
         engine: &engine::Options,
-        (cache, shared): (&cache::Options, &cache::SharedOptions),
+        cache: &cache::Options,
+        shared: &cache::SharedOptions,
     ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let budget = Budget::new(UNBOUNDED, Arc::clone(&metrics));
@@ -184,7 +185,7 @@ impl Core {
         let models: Vec<Arc<Model>> = models.into_iter().map(Arc::new).collect();
         let engine = Engine::start(engine, &models.clone().into(), &context)?;
         let scopes = rerank::scopes(&cards);
-        let cache = ScoreCache::sharing(cache, scopes, (shared, &budget), Arc::clone(&metrics))?;
+        let cache = ScoreCache::sharing(cache, scopes, shared, &budget, Arc::clone(&metrics))?;
         let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
         Ok(Self { reranker, health, metrics, budget, cache, models })
     }
@@ -195,8 +196,8 @@ impl Core {
     /// When the system gives no thread.
     pub fn repository(&mut self, opener: Box<dyn Opener>, options: repository::Options) -> io::Result<Arc<Repository>> {
         let context = EngineContext { metrics: Arc::clone(&self.metrics), health: Arc::clone(&self.health) };
-        let serving = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
-        Ok(Arc::new(Repository::new(serving, opener, (options, context), give_back)?))
+        let (reranker, models) = (Arc::clone(&self.reranker), std::mem::take(&mut self.models));
+        Ok(Arc::new(Repository::new(reranker, models, opener, options, context, give_back)?))
     }
 
     /// Blocks until every model has been loaded, has run once and has proved itself; for as long as `wanted` says so.
@@ -221,7 +222,7 @@ impl App {
             models = Model::open_all(&decided.model)?;
         }
         decided.note(&mut models);
-        Self::sized(models, config, (&decided.model, &decided.engine))
+        Self::sized(models, config, &decided.model, &decided.engine)
     }
 
     /// As [`App::build`], over models that are open already.
@@ -229,16 +230,17 @@ impl App {
     /// # Errors
     /// As [`App::build`].
     pub fn over(models: Vec<Model>, config: &Config) -> Result<Self, AppError> {
-        Self::sized(models, config, (&config.model, &config.engine))
+        Self::sized(models, config, &config.model, &config.engine)
     }
 
     fn sized(
         models: Vec<Model>,
         config: &Config,
-        (model, engine): (&model::Options, &engine::Options),
+        model: &model::Options,
+        engine: &engine::Options,
     ) -> Result<Self, AppError> {
         let cache = cache::Options { bytes: cache_bytes(config), ..config.cache.clone() };
-        let mut core = Core::sharing(models, engine, (&cache, &config.shared))?;
+        let mut core = Core::sharing(models, engine, &cache, &config.shared)?;
         let accelerated: Vec<_> =
             core.models.iter().filter(|one| one.card.provider != Kind::Cpu.word()).cloned().collect();
         let changes = repository::Options { engine: engine.clone(), time_limit: config.load_timeout };
@@ -305,7 +307,7 @@ impl App {
         let failed = tokio::select! {
             failed = warm => failed.err(),
             () = stop => None,
-            () = watch_memory(&core, &handle, (monitor, sizer)) => None,
+            () = watch_memory(&core, &handle, monitor, sizer) => None,
             () = upkeep::run(core.cache.clone()) => None,
         };
         if let Some(error) = failed {
@@ -337,7 +339,7 @@ impl App {
 const LOOK_AT_MEMORY: Duration = Duration::from_millis(100);
 
 /// Sizes the memory budget, and gives up what can be given up while memory runs short all the same. Never resolves.
-async fn watch_memory(core: &Core, server: &Stop, (monitor, mut sizer): (Option<MemoryMonitor>, Sizer)) {
+async fn watch_memory(core: &Core, server: &Stop, monitor: Option<MemoryMonitor>, mut sizer: Sizer) {
     if let Some(monitor) = &monitor {
         tracing::info!(limit_bytes = monitor.limit(), "watching memory");
     }

@@ -138,13 +138,16 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         listen: read.value(&settings::LISTEN, raw.listen),
         exposure: exposure(
             read,
-            (raw.operations_listen, raw.socket_mode),
-            (raw.allowed_hosts, raw.allowed_origins),
-            (raw.tls_cert, raw.tls_key),
+            raw.operations_listen,
+            raw.socket_mode,
+            raw.allowed_hosts,
+            raw.allowed_origins,
+            raw.tls_cert,
+            raw.tls_key,
         ),
         patience: {
             max_connections = read.value(&settings::MAX_CONNECTIONS, raw.max_connections);
-            patience(read, (raw.keep_alive, raw.client_timeout))
+            patience(read, raw.keep_alive, raw.client_timeout)
         },
         max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
         max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
@@ -180,13 +183,13 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     };
     let compile = read.value(&settings::COMPILE, raw.compile);
     let load_timeout = read.value(&settings::LOAD_TIMEOUT, raw.load_timeout);
-    let (cache, cache_bytes) = cache(read, (raw.cache_bytes, raw.cache_weights, raw.cache_ttl));
+    let (cache, cache_bytes) = cache(read, raw.cache_bytes, raw.cache_weights, raw.cache_ttl);
     let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
     let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
     let (memory_limit, memory_budget) = memory(read, raw.memory_limit, raw.memory_budget);
     let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
     let drain = read.value(&settings::DRAIN, raw.drain);
-    let (telemetry, traces) = telemetry_options(read, (raw.log, raw.log_format), (raw.otlp_endpoint, raw.otlp_percent));
+    let (telemetry, traces) = telemetry_options(read, raw.log, raw.log_format, raw.otlp_endpoint, raw.otlp_percent);
     Config {
         http,
         model,
@@ -222,9 +225,12 @@ fn changes(read: &mut Reader, loss: Option<String>, control: Option<String>) -> 
 
 fn exposure(
     read: &mut Reader,
-    (operations, mode): (Option<String>, Option<String>),
-    (hosts, origins): (Option<String>, Option<String>),
-    (certificates, key): (Option<String>, Option<String>),
+    operations: Option<String>,
+    mode: Option<String>,
+    hosts: Option<String>,
+    origins: Option<String>,
+    certificates: Option<String>,
+    key: Option<String>,
 ) -> http::Exposure {
     http::Exposure {
         operations: read.value(&settings::OPERATIONS_LISTEN, operations).unwrap_or_default(),
@@ -240,7 +246,7 @@ fn leniency(read: &mut Reader, empty: Option<String>, strict: Option<String>) ->
     http::Leniency { empty_documents, strict: read.value(&settings::STRICT, strict) }
 }
 
-fn patience(read: &mut Reader, (keep_alive, client): (Option<String>, Option<String>)) -> http::Patience {
+fn patience(read: &mut Reader, keep_alive: Option<String>, client: Option<String>) -> http::Patience {
     http::Patience {
         keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
         client: read.value(&settings::CLIENT_TIMEOUT, client),
@@ -251,8 +257,10 @@ fn patience(read: &mut Reader, (keep_alive, client): (Option<String>, Option<Str
 /// Logs and traces.
 fn telemetry_options(
     read: &mut Reader,
-    (filter, format): (Option<String>, Option<String>),
-    (endpoint, percent): (Option<String>, Option<String>),
+    filter: Option<String>,
+    format: Option<String>,
+    endpoint: Option<String>,
+    percent: Option<String>,
 ) -> (telemetry::Options, telemetry::TraceOptions) {
     (telemetry(read, filter, format), traces(read, endpoint, percent))
 }
@@ -289,7 +297,9 @@ fn memory(read: &mut Reader, limit: Option<String>, budget: Option<String>) -> (
 /// The cache's options, and its bytes where they were set.
 fn cache(
     read: &mut Reader,
-    (bytes, weights, ttl): (Option<String>, Option<String>, Option<String>),
+    bytes: Option<String>,
+    weights: Option<String>,
+    ttl: Option<String>,
 ) -> (cache::Options, Option<u64>) {
     let set = read.value(&settings::CACHE_BYTES, bytes);
     let options = cache::Options {

@@ -222,14 +222,17 @@ impl Repository {
     /// # Errors
     /// When the system gives no thread.
     pub fn new(
-        serving: (Arc<Reranker>, Vec<Arc<Model>>),
+        reranker: Arc<Reranker>,
+        models: Vec<Arc<Model>>,
         opener: Box<dyn Opener>,
-        (options, context): (Options, EngineContext),
+        options: Options,
+        context: EngineContext,
         give_back: fn(),
     ) -> io::Result<Self> {
-        let ids = serving.1.iter().map(|model| model.card.id.clone()).collect();
+        let ids = models.iter().map(|model| model.card.id.clone()).collect();
         let queue = Arc::new(Queue::new(ids, options.time_limit, Arc::clone(&context.health)));
-        let changer = Changer::new(serving, Arc::from(opener), (options, context, give_back), Arc::clone(&queue));
+        let changer =
+            Changer::new(reranker, models, Arc::from(opener), options, context, give_back, Arc::clone(&queue));
         let thread = std::thread::Builder::new().name("models".to_owned()).spawn(move || changer.run())?;
         Ok(Self { queue, thread: Some(thread) })
     }

@@ -153,7 +153,7 @@ impl Reranker {
     pub fn new(models: Vec<ModelCard>, engine: Engine, cache: ScoreCache, metrics: Arc<Metrics>) -> Self {
         let stores = Arc::new(SharedStores { cache, in_flight: InFlightTable::default() });
         let scopes = (0..models.len()).collect();
-        let first = Generation::new((models, scopes), engine, (Arc::clone(&stores), Arc::clone(&metrics)));
+        let first = Generation::new(models, scopes, engine, Arc::clone(&stores), Arc::clone(&metrics));
         first.show();
         Self { now: ArcSwap::from_pointee(first), stores, metrics }
     }
@@ -166,7 +166,8 @@ impl Reranker {
     /// A generation that nobody is answered by yet. `models` are the engine's, in its order, each with its scope in the
     /// cache.
     pub fn prepare(&self, models: Vec<(ModelCard, usize)>, engine: Engine) -> Generation {
-        Generation::new(models.into_iter().unzip(), engine, (Arc::clone(&self.stores), Arc::clone(&self.metrics)))
+        let (models, scopes) = models.into_iter().unzip();
+        Generation::new(models, scopes, engine, Arc::clone(&self.stores), Arc::clone(&self.metrics))
     }
 
     /// Answers by this generation from now on, and gives back the one before, which others may still hold. The cache

@@ -25,7 +25,7 @@ fn ids(answer: &Value) -> Vec<usize> {
 }
 
 /// What OpenSearch's `QueryRescorer` computes, in 32-bit floats; hits outside the window keep `first * weight`.
-fn expected(first: &[f32], second: &[f32], (weights, window, mode): ((f32, f32), usize, &str)) -> Vec<(usize, f32)> {
+fn expected(first: &[f32], second: &[f32], weights: (f32, f32), window: usize, mode: &str) -> Vec<(usize, f32)> {
     let mut scores: Vec<(usize, f32)> = first
         .iter()
         .zip(second)
@@ -60,7 +60,7 @@ fn opensearch_scores_follow_its_formulas_in_every_mode_and_window() {
             let body = json!({"query": "q", "fields": ["body"], "rescore": rescore, "raw_scores": true,
                               "response": response(&logits)});
             let answer = app.post("/rescore/opensearch", body.to_string()).ok();
-            let expected = expected(&first, &logits, ((0.7, 1.2), window, mode));
+            let expected = expected(&first, &logits, (0.7, 1.2), window, mode);
             let order: Vec<usize> = expected.iter().map(|(n, _)| *n).collect();
             assert_eq!(ids(&answer), order, "{mode}, window {window}");
             for (hit, (_, score)) in answer["hits"]["hits"].as_array().unwrap().iter().zip(&expected) {

@@ -283,7 +283,7 @@ fn hot(sizes: Sizes) -> bool {
         times[times.len() / 2],
         p99
     );
-    parts(&core, (&body, &documents), length.as_secs_f64() * 2.0 / times.len() as f64);
+    parts(&core, &body, &documents, length.as_secs_f64() * 2.0 / times.len() as f64);
     let (wanted, longest) = PROMISED;
     let what = format!("at least {wanted:.0} pairs/s and a p99 under {longest:?}, load generator on the same machine");
     verdict(sizes, rate >= wanted && p99 < longest, &what)
@@ -299,7 +299,7 @@ struct Request<'a> {
 }
 
 /// What a hot request is made of. `whole` is the time of both cores that one took, load generator included.
-fn parts(core: &Core, (body, documents): (&str, &[String]), whole: f64) {
+fn parts(core: &Core, body: &str, documents: &[String], whole: f64) {
     let micros = |work: &dyn Fn()| {
         let rounds = 2000;
         let started = Instant::now();

@@ -41,7 +41,7 @@ pub(crate) struct Run {
 }
 
 impl<'s> Contender<'s> {
-    pub(crate) fn over_http(name: &str, precision: Precision, (server, clients): (&'s Server, usize)) -> Self {
+    pub(crate) fn over_http(name: &str, precision: Precision, server: &'s Server, clients: usize) -> Self {
         let plural = if clients == 1 { "client" } else { "clients" };
         Self { name: format!("{name}, {clients} {plural}"), precision, transport: Transport::Http { server, clients } }
     }

@@ -52,7 +52,7 @@ pub(crate) fn table(contenders: &[Contender<'_>], figures: &[Figures], base: &st
     }
     text.push('\n');
     for (contender, own) in contenders.iter().zip(figures).filter(|(one, _)| one.is_ours()) {
-        if let Some(line) = against_the_best(contender, own, (contenders, figures)) {
+        if let Some(line) = against_the_best(contender, own, contenders, figures) {
             text.push_str(&line);
         }
     }
@@ -108,7 +108,8 @@ pub(crate) fn replaced(page: &str, table: &str) -> Option<String> {
 fn against_the_best(
     contender: &Contender<'_>,
     own: &Figures,
-    (contenders, figures): (&[Contender<'_>], &[Figures]),
+    contenders: &[Contender<'_>],
+    figures: &[Figures],
 ) -> Option<String> {
     let peers = contenders.iter().zip(figures).filter(|(peer, figures)| {
         !peer.is_ours() && peer.precision == contender.precision && !figures.rates.is_empty() && ranked(peer, figures)

@@ -164,13 +164,13 @@ fn compare(shape: &Shape, texts: &Texts) -> (String, Vec<report::Row>) {
         Server::start(&vars)
     });
     let mut contenders = vec![
-        Contender::over_http("**rescored**", Precision::Fp32, (&fp32, 1)),
-        Contender::over_http("**rescored**", Precision::Fp32, (&fp32, CLIENTS)),
-        Contender::over_http("**rescored**", Precision::Int8, (&int8, 1)),
-        Contender::over_http("**rescored**", Precision::Int8, (&int8, CLIENTS)),
+        Contender::over_http("**rescored**", Precision::Fp32, &fp32, 1),
+        Contender::over_http("**rescored**", Precision::Fp32, &fp32, CLIENTS),
+        Contender::over_http("**rescored**", Precision::Int8, &int8, 1),
+        Contender::over_http("**rescored**", Precision::Int8, &int8, CLIENTS),
     ];
     if let Some(source) = &source {
-        contenders.push(Contender::over_http("rescored, graph as shipped", Precision::Int8, (source, 1)));
+        contenders.push(Contender::over_http("rescored, graph as shipped", Precision::Int8, source, 1));
     }
     let (folder, cores) = (shape.folder.to_str().expect("UTF-8"), host::cores().to_string());
     contenders.extend(PEERS.map(|(name, precision, script, script_arguments)| {

@@ -51,7 +51,7 @@ fn core(queue_tokens: u64) -> (Core, Counting) {
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };
-    let core = Core::sharing(vec![model], &engine, (&CACHE, &shared)).expect("threads");
+    let core = Core::sharing(vec![model], &engine, &CACHE, &shared).expect("threads");
     core.reranker.wait_until_warm().expect("warm");
     (core, counting)
 }
@@ -69,7 +69,7 @@ fn beside_jobs(core: &Core, work: impl FnOnce()) -> usize {
                     }
                     let padding = "x".repeat(150);
                     let documents: Vec<String> = (0..100).map(|one| format!("{job} {n} {one} {padding}")).collect();
-                    match score_as(core, ("warm-up", &documents), Priority::WarmUp) {
+                    match score_as(core, "warm-up", &documents, Priority::WarmUp) {
                         Ok(_) => {}
                         Err(RerankError::Overloaded { .. }) => {
                             refused.fetch_add(1, Ordering::Relaxed);

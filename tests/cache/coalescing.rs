@@ -42,7 +42,7 @@ fn a_search_does_not_wait_for_the_warm_up_job_that_scores_its_pair() {
     let slow: Vec<String> = (1..=30).map(|length| format!("=slow {}", "x".repeat(length))).collect();
     let job = {
         let (core, slow) = (core.clone(), slow.clone());
-        thread("client", move || score_as(&core, ("q", &slow), Priority::WarmUp))
+        thread("client", move || score_as(&core, "q", &slow, Priority::WarmUp))
     };
     eventually("the warm-up job runs", || core.metrics.forwards.get() > 0);
     // What the job would come to last: the longest go first.

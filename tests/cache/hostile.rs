@@ -36,7 +36,7 @@ impl Hostile {
                 }
                 let (reported, counted) = (Arc::clone(&reported), Arc::clone(&counted));
                 // A peer that hangs up is what is wanted.
-                thread("hostile-peer", move || drop(serve(stream, answer, (&reported, &counted))));
+                thread("hostile-peer", move || drop(serve(stream, answer, &reported, &counted)));
             }
         });
         Self { address, over, asked }
@@ -55,7 +55,7 @@ impl Drop for Hostile {
 }
 
 /// Answers PING well and everything else as the test says.
-fn serve(mut stream: TcpStream, answer: Answer, (over, asked): (&AtomicBool, &AtomicUsize)) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, answer: Answer, over: &AtomicBool, asked: &AtomicUsize) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     stream.set_write_timeout(Some(Duration::from_secs(1)))?;
     loop {
@@ -205,7 +205,7 @@ fn ask(core: &Core, what: &str, round: usize) {
 
 /// One form, at one kind of address: every request is answered in time, the breaker opens, the connection is counted, memory
 /// stays and is given back to the budget, and the end comes in time.
-fn suffer(what: &str, (url, hostile): (String, &Hostile), reason: &str) {
+fn suffer(what: &str, url: String, hostile: &Hostile, reason: &str) {
     let core = core_with(&CACHE, Some(url));
     eventually("the tier is reached", || is_up(&core));
     let before = resident();
@@ -234,7 +234,7 @@ fn suffer(what: &str, (url, hostile): (String, &Hostile), reason: &str) {
 fn nonsense_costs_its_connection_and_nothing_else() {
     for (what, answer, reason) in FORMS {
         let hostile = Hostile::start(answer);
-        suffer(what, (hostile.url(), &hostile), reason);
+        suffer(what, hostile.url(), &hostile, reason);
     }
 }
 
@@ -245,9 +245,9 @@ fn nonsense_of_a_cluster_and_behind_sentinels_is_bounded_alike() {
         FORMS.into_iter().filter(|(what, ..)| what.contains("512 MB") || what.contains("endless simple"))
     {
         let hostile = Hostile::start(answer);
-        suffer(what, (format!("redis+cluster://{}", hostile.address), &hostile), "nonsense");
+        suffer(what, format!("redis+cluster://{}", hostile.address), &hostile, "nonsense");
         let hostile = Hostile::start(answer);
-        suffer(what, (format!("redis+sentinel://{}/main", hostile.address), &hostile), "nonsense");
+        suffer(what, format!("redis+sentinel://{}/main", hostile.address), &hostile, "nonsense");
     }
 }
 

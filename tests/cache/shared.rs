@@ -124,7 +124,7 @@ fn no_request_fails_or_waits_long_while_the_tier_is_stalled() {
     let redis = Redis::start(&[]);
     let patience =
         Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults").shared.timeout;
-    let core = core_sharing(&CACHE, (Some(redis.url()), patience));
+    let core = core_sharing(&CACHE, Some(redis.url()), patience);
     eventually("the tier is reached", || is_up(&core));
     // The same requests at the same moments to a sidecar without a tier: what the machine does to them is not the tier's.
     let alone = core_with(&CACHE, None);
@@ -175,7 +175,7 @@ fn no_request_fails_or_waits_long_while_the_tier_is_stalled() {
 #[test]
 fn a_tier_that_answers_too_late_is_left_alone_for_longer_each_time() {
     let redis = Redis::start(&[]);
-    let core = core_sharing(&CACHE, (Some(redis.url()), Duration::from_millis(5)));
+    let core = core_sharing(&CACHE, Some(redis.url()), Duration::from_millis(5));
     eventually("the tier is reached", || is_up(&core));
     // It answers between its naps: each probe finds it well, and each request finds it asleep.
     let over = AtomicBool::new(false);

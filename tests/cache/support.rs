@@ -26,10 +26,10 @@ pub(crate) fn core() -> Core {
 
 /// The parts; a second tier at this address, with more patience than a service has: a test's machine may be busy.
 pub(crate) fn core_with(cache: &Options, url: Option<String>) -> Core {
-    core_sharing(cache, (url, Duration::from_secs(1)))
+    core_sharing(cache, url, Duration::from_secs(1))
 }
 
-pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Duration)) -> Core {
+pub(crate) fn core_sharing(cache: &Options, url: Option<String>, timeout: Duration) -> Core {
     let models = ["fake", "other"].map(|id| fake::version(id, fake::Pace::default(), fake::Nature::Sound)).into();
     let engine = engine::Options {
         workers: Some(2),
@@ -42,7 +42,7 @@ pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Dur
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url, timeout };
-    let core = Core::sharing(models, &engine, (cache, &shared)).expect("threads");
+    let core = Core::sharing(models, &engine, cache, &shared).expect("threads");
     core.reranker.wait_until_warm().expect("the fake model warms up");
     core.health.warmed();
     core
@@ -50,12 +50,13 @@ pub(crate) fn core_sharing(cache: &Options, (url, timeout): (Option<String>, Dur
 
 /// Scores one query's documents.
 pub(crate) fn score(core: &Core, query: &str, documents: &[String]) -> Result<Answer, RerankError> {
-    score_as(core, (query, documents), Priority::Live)
+    score_as(core, query, documents, Priority::Live)
 }
 
 pub(crate) fn score_as(
     core: &Core,
-    (query, documents): (&str, &[String]),
+    query: &str,
+    documents: &[String],
     priority: Priority,
 ) -> Result<Answer, RerankError> {
     let texts = Texts::one_query(query, documents.iter().map(|document| document.as_str().into()));

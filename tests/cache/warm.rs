@@ -133,7 +133,7 @@ fn with_keys_set_the_cache_is_told_of_warmed_and_emptied_for_their_holders_alone
     let keys = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(keys.path(), "opensesame\n").expect("a key");
     let server = Server::keyed(&core, Some(keys.path().to_owned()));
-    score_as(&core, ("q", &documents("kept", 7)), Priority::Live).expect("scored");
+    score_as(&core, "q", &documents("kept", 7), Priority::Live).expect("scored");
     let ask = |method: &str, header: &str| {
         let (method, path) = method.split_once(' ').expect("a method and a path");
         let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{header}content-length: 0\r\n\r\n");
@@ -157,8 +157,8 @@ fn with_keys_set_the_cache_is_told_of_warmed_and_emptied_for_their_holders_alone
 fn warm_up_work_fills_the_cache_for_searches() {
     let core = core();
     let documents = documents("later", 10);
-    score_as(&core, ("q", &documents), Priority::WarmUp).expect("scored");
-    let answer = score_as(&core, ("q", &documents), Priority::Live).expect("scored");
+    score_as(&core, "q", &documents, Priority::WarmUp).expect("scored");
+    let answer = score_as(&core, "q", &documents, Priority::Live).expect("scored");
     assert_eq!(answer.stats.cached, 10);
 }
 

@@ -15,7 +15,7 @@ struct Expected<'e> {
 }
 
 /// Runs the doctor and holds its only trouble against what is expected.
-fn diagnosed(sentence: &str, (arguments, vars): (&[&str], &[(&str, &str)]), expected: &Expected<'_>) {
+fn diagnosed(sentence: &str, arguments: &[&str], vars: &[(&str, &str)], expected: &Expected<'_>) {
     let examined = Examined::of(arguments, vars);
     let troubles = examined.troubles();
     let [trouble] = troubles.as_slice() else { panic!("{sentence}: one trouble, not {troubles:?}") };
@@ -66,15 +66,15 @@ fn files_that_are_missing_or_damaged_are_named() {
     let path = |folder: &tempfile::TempDir| folder.path().display().to_string();
     let (empty, halved, no_tokenizer) = (path(&empty), path(&halved), path(&no_tokenizer));
     let missing = Expected { check: "model", state: "fault", seen: "does not exist", remedy: "rescored fetch" };
-    diagnosed("no model was fetched", (FAST, &[("RESCORED_MODEL_DIR", &empty)]), &missing);
+    diagnosed("no model was fetched", FAST, &[("RESCORED_MODEL_DIR", &empty)], &missing);
     let damaged = Expected { check: "model", state: "fault", seen: "is damaged", remedy: "rescored fetch" };
-    diagnosed("half a graph", (FAST, &[("RESCORED_MODEL_DIR", &halved)]), &damaged);
+    diagnosed("half a graph", FAST, &[("RESCORED_MODEL_DIR", &halved)], &damaged);
     let gone = Expected { check: "model", state: "fault", seen: "tokenizer.json", remedy: "rescored fetch" };
-    diagnosed("no tokenizer", (FAST, &[("RESCORED_MODEL_DIR", &no_tokenizer)]), &gone);
+    diagnosed("no tokenizer", FAST, &[("RESCORED_MODEL_DIR", &no_tokenizer)], &gone);
     let unknown = Expected { check: "model", state: "fault", seen: "no-such-model", remedy: "models/README.md" };
-    diagnosed("a model that nobody knows", (FAST, &[("RESCORED_MODELS", "no-such-model")]), &unknown);
+    diagnosed("a model that nobody knows", FAST, &[("RESCORED_MODELS", "no-such-model")], &unknown);
     let library = Expected { check: "runtime", state: "fault", seen: "libonnxruntime.so", remedy: "--runtime-only" };
-    diagnosed("a library that is not there", (FAST, &[("RESCORED_RUNTIME", &no_library)]), &library);
+    diagnosed("a library that is not there", FAST, &[("RESCORED_RUNTIME", &no_library)], &library);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_runtime_that_was_not_fetched_is_named() {
     let path = folder.path().display().to_string();
     let expected =
         Expected { check: "runtime", state: "fault", seen: "is missing", remedy: "rescored fetch --runtime-only" };
-    diagnosed("no runtime", (FAST, &[("RESCORED_MODEL_DIR", &path)]), &expected);
+    diagnosed("no runtime", FAST, &[("RESCORED_MODEL_DIR", &path)], &expected);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_precision_that_was_not_compiled_is_named() {
     let path = folder.path().display().to_string();
     let expected = Expected { check: "model", state: "fault", seen: "RESCORED_PRECISION", remedy: "rescored compile" };
     let vars = [("RESCORED_MODEL_DIR", path.as_str()), ("RESCORED_PRECISION", "fp32")];
-    diagnosed("fp32 of an int8 model", (FAST, &vars), &expected);
+    diagnosed("fp32 of an int8 model", FAST, &vars, &expected);
 }
 
 #[test]
@@ -109,13 +109,13 @@ fn addresses_that_cannot_be_used_are_named() {
         })
         .unwrap();
     let expected = Expected { check: "address", state: "fault", seen: "another program", remedy: "RESCORED_LISTEN" };
-    diagnosed("a taken port", (FAST, &[("RESCORED_LISTEN", &taken)]), &expected);
+    diagnosed("a taken port", FAST, &[("RESCORED_LISTEN", &taken)], &expected);
     let expected = Expected { check: "address", state: "fault", seen: "192.0.2.1:8787", remedy: "of this host" };
-    diagnosed("an address of another host", (FAST, &[("RESCORED_LISTEN", "192.0.2.1:8787")]), &expected);
+    diagnosed("an address of another host", FAST, &[("RESCORED_LISTEN", "192.0.2.1:8787")], &expected);
     let expected = Expected { check: "address", state: "fault", seen: "/no/such", remedy: "create /no/such" };
-    diagnosed("a socket in no folder", (FAST, &[("RESCORED_LISTEN", "unix:/no/such/socket")]), &expected);
+    diagnosed("a socket in no folder", FAST, &[("RESCORED_LISTEN", "unix:/no/such/socket")], &expected);
     let expected = Expected { check: "address", state: "warning", seen: "no key", remedy: "RESCORED_API_KEYS_FILE" };
-    diagnosed("open to everybody", (FAST, &[("RESCORED_LISTEN", "0.0.0.0:0")]), &expected);
+    diagnosed("open to everybody", FAST, &[("RESCORED_LISTEN", "0.0.0.0:0")], &expected);
 }
 
 #[test]
@@ -125,13 +125,13 @@ fn keys_that_are_missing_empty_or_readable_by_all_are_named() {
     let path = file.display().to_string();
     let vars = [("RESCORED_API_KEYS_FILE", path.as_str())];
     let unusable = Expected { check: "keys", state: "fault", seen: "RESCORED_API_KEYS_FILE", remedy: "one key a line" };
-    diagnosed("no file", (FAST, &vars), &unusable);
+    diagnosed("no file", FAST, &vars, &unusable);
     std::fs::write(&file, "# nobody yet\n\n").unwrap();
-    diagnosed("a file without a key", (FAST, &vars), &unusable);
+    diagnosed("a file without a key", FAST, &vars, &unusable);
     std::fs::write(&file, "secret\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let open = Expected { check: "keys", state: "warning", seen: "everybody", remedy: "chmod o-rwx" };
-    diagnosed("a file that everybody can read", (FAST, &vars), &open);
+    diagnosed("a file that everybody can read", FAST, &vars, &open);
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(Examined::of(FAST, &vars).troubles().len(), 0, "a good file");
 }
@@ -143,7 +143,7 @@ fn a_certificate_that_cannot_be_used_is_named() {
     std::fs::write(&file, "no certificate").unwrap();
     let path = file.display().to_string();
     let expected = Expected { check: "certificate", state: "fault", seen: "RESCORED_TLS_CERT", remedy: "PEM" };
-    diagnosed("a file that is no certificate", (FAST, &[("RESCORED_TLS_CERT", &path)]), &expected);
+    diagnosed("a file that is no certificate", FAST, &[("RESCORED_TLS_CERT", &path)], &expected);
 }
 
 #[test]
@@ -153,16 +153,16 @@ fn a_snapshot_that_is_torn_or_in_no_folder_is_named() {
     std::fs::write(&torn, b"half a snap").unwrap();
     let (torn, nowhere) = (torn.display().to_string(), "/no/such/folder/scores");
     let expected = Expected { check: "snapshot", state: "warning", seen: "scores", remedy: "passed over" };
-    diagnosed("a torn snapshot", (FAST, &[("RESCORED_CACHE_SNAPSHOT", &torn)]), &expected);
+    diagnosed("a torn snapshot", FAST, &[("RESCORED_CACHE_SNAPSHOT", &torn)], &expected);
     let expected =
         Expected { check: "snapshot", state: "fault", seen: "cannot be written", remedy: "create /no/such/folder" };
-    diagnosed("a snapshot in no folder", (FAST, &[("RESCORED_CACHE_SNAPSHOT", nowhere)]), &expected);
+    diagnosed("a snapshot in no folder", FAST, &[("RESCORED_CACHE_SNAPSHOT", nowhere)], &expected);
 }
 
 #[test]
 fn memory_that_does_not_suffice_is_named() {
     let expected = Expected { check: "memory", state: "fault", seen: "MiB are needed", remedy: "RESCORED_CACHE_BYTES" };
-    diagnosed("a cache larger than the host", (FAST, &[("RESCORED_CACHE_BYTES", "1000GiB")]), &expected);
+    diagnosed("a cache larger than the host", FAST, &[("RESCORED_CACHE_BYTES", "1000GiB")], &expected);
 }
 
 #[test]
@@ -173,9 +173,9 @@ fn servers_that_do_not_answer_are_named_and_passwords_are_not() {
     assert!(!reported.contains("hunter2"), "{reported}");
     let expected =
         Expected { check: "shared cache", state: "warning", seen: "does not answer", remedy: "RESCORED_CACHE_REDIS" };
-    diagnosed("no Redis", (FAST, &vars), &expected);
+    diagnosed("no Redis", FAST, &vars, &expected);
     let expected = Expected { check: "engine", state: "fault", seen: "no answer", remedy: "engine runs" };
-    diagnosed("no engine", (&["--no-scores", "--engine", "http://127.0.0.1:1"], &[]), &expected);
+    diagnosed("no engine", &["--no-scores", "--engine", "http://127.0.0.1:1"], &[], &expected);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Cluster {
         let mut connection = Connection::open(seed, greeting, until)?;
         let mut out = Vec::new();
         resp::command(&mut out, &[b"CLUSTER", b"SLOTS"]);
-        let Reply::List(ranges) = connection.exchange(&out, (TABLE, &RANGES), until)? else { return Err(NO_TABLE) };
+        let Reply::List(ranges) = connection.exchange(&out, TABLE, &RANGES, until)? else { return Err(NO_TABLE) };
         let mut cluster = Self { nodes: Vec::new(), slots: vec![None; SLOTS] };
         for range in ranges {
             cluster.add(range, seed).ok_or(NO_TABLE)?;
@@ -108,7 +108,9 @@ impl Cluster {
         &mut self,
         names: &[&str],
         write: impl Fn(&mut Vec<u8>, usize),
-        (allowance, limits, until): (u64, &Limits, Instant),
+        allowance: u64,
+        limits: &Limits,
+        until: Instant,
     ) -> Result<Vec<Reply>, Broken> {
         let mut batches: Vec<Batch> = self.nodes.iter().map(|_| Batch::default()).collect();
         let mut replies = Vec::new();

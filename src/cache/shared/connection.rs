@@ -73,14 +73,15 @@ impl Connection {
     pub(super) fn ask(&mut self, words: &[&[u8]], until: Instant) -> Result<Reply, Broken> {
         let mut out = Vec::new();
         resp::command(&mut out, words);
-        self.exchange(&out, (PLAIN, &Limits::PLAIN), until)
+        self.exchange(&out, PLAIN, &Limits::PLAIN, until)
     }
 
     /// Sends a command, and reads its reply within an allowance of bytes. A refusal is an error.
     pub(super) fn exchange(
         &mut self,
         out: &[u8],
-        (allowance, limits): (u64, &Limits),
+        allowance: u64,
+        limits: &Limits,
         until: Instant,
     ) -> Result<Reply, Broken> {
         self.send(out, allowance, until)?;

@@ -65,7 +65,7 @@ impl Link {
             Place::Sentinels { sentinels, master, login } => {
                 let mut failed = Broken::Nonsense("no sentinel");
                 for sentinel in sentinels {
-                    match behind((sentinel, login.as_ref(), master), &greeting, within(patience)) {
+                    match behind(sentinel, login.as_ref(), master, &greeting, within(patience)) {
                         Ok(connection) => return Ok(one(connection)),
                         Err(error) => failed = error,
                     }
@@ -97,7 +97,7 @@ impl Link {
                 for name in names {
                     resp::word(&mut out, name.as_bytes());
                 }
-                let reply = connection.exchange(&out, (allowance, &limits), until)?;
+                let reply = connection.exchange(&out, allowance, &limits, until)?;
                 let replies = reply.list().filter(|replies| replies.len() == names.len());
                 replies.ok_or(Broken::Nonsense("another number of values than of names"))?
             }
@@ -106,7 +106,7 @@ impl Link {
                     resp::command(out, &[b"GET", names.get(place).map_or(b"", |name| name.as_bytes())]);
                 };
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                cluster.each(&names, get, (allowance, &limits, until))?
+                cluster.each(&names, get, allowance, &limits, until)?
             }
         };
         let values = replies.into_iter().map(|reply| match reply {
@@ -143,7 +143,7 @@ impl Link {
             }
             Self::Cluster(cluster) => {
                 let names: Vec<&str> = entries.iter().map(|(name, ..)| name.as_str()).collect();
-                cluster.each(&names, set, (allowance, &Limits::PLAIN, until))?
+                cluster.each(&names, set, allowance, &Limits::PLAIN, until)?
             }
         };
         replies.into_iter().try_for_each(|reply| match reply {
@@ -159,18 +159,18 @@ impl Link {
     /// Takes away everything whose name begins so. Not one command: the tier goes on answering meanwhile.
     pub(super) fn remove(&mut self, prefix: &str, pace: &Pace<'_>) -> Result<u64, Broken> {
         match self {
-            Self::One(connection) => walk(connection, (prefix, pace), &mut |connection, names| {
+            Self::One(connection) => walk(connection, prefix, pace, &mut |connection, names| {
                 let mut out = Vec::new();
                 resp::begin(&mut out, names.len() + 1);
                 resp::word(&mut out, b"UNLINK");
                 for name in names {
                     resp::word(&mut out, name);
                 }
-                counted(connection.exchange(&out, (SLACK, &Limits::PLAIN), within(pace.step))?)
+                counted(connection.exchange(&out, SLACK, &Limits::PLAIN, within(pace.step))?)
             }),
             // Names of one node lie in many slots: a command each.
             Self::Cluster(cluster) => cluster.nodes().try_fold(0, |removed, node| {
-                let here = walk(node, (prefix, pace), &mut |connection, names| {
+                let here = walk(node, prefix, pace, &mut |connection, names| {
                     let mut out = Vec::new();
                     for name in names {
                         resp::command(&mut out, &[b"UNLINK", name]);
@@ -186,7 +186,9 @@ impl Link {
 
 /// The master that a sentinel knows by this name, greeted; the sentinel has a login of its own, or none.
 fn behind(
-    (sentinel, login, name): (&Host, Option<&Login>, &str),
+    sentinel: &Host,
+    login: Option<&Login>,
+    name: &str,
     greeting: &Greeting<'_>,
     until: Instant,
 ) -> Result<Connection, Broken> {
@@ -202,7 +204,7 @@ fn behind(
     // A sentinel that was cut off may still name the former one.
     let mut out = Vec::new();
     resp::command(&mut out, &[b"ROLE"]);
-    let role = connection.exchange(&out, (ROLE.0, &ROLE.1), until)?.list();
+    let role = connection.exchange(&out, ROLE.0, &ROLE.1, until)?.list();
     if role.is_some_and(|parts| parts.first() == Some(&Reply::Bytes(b"master".to_vec()))) {
         Ok(connection)
     } else {
@@ -217,7 +219,7 @@ fn named_by(sentinel: &Host, name: &str, greeting: &Greeting<'_>, until: Instant
     resp::command(&mut out, &[b"SENTINEL", b"get-master-addr-by-name", name.as_bytes()]);
     let limits = Limits { string: 256, list: 2, depth: 1 };
     let unknown = || Broken::Nonsense("a sentinel that does not know the master");
-    let Reply::List(parts) = asked.exchange(&out, (SLACK, &limits), until)? else { return Err(unknown()) };
+    let Reply::List(parts) = asked.exchange(&out, SLACK, &limits, until)? else { return Err(unknown()) };
     let [Reply::Bytes(host), Reply::Bytes(port)] = parts.as_slice() else { return Err(unknown()) };
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| unknown());
     Ok(Host { name: text(host)?, port: text(port)?.parse().map_err(|_| unknown())? })
@@ -227,11 +229,7 @@ fn named_by(sentinel: &Host, name: &str, greeting: &Greeting<'_>, until: Instant
 type Removing<'a> = dyn FnMut(&mut Connection, &[Vec<u8>]) -> Result<u64, Broken> + 'a;
 
 /// Steps through all names of a server that begin so, and has them removed.
-fn walk(
-    connection: &mut Connection,
-    (prefix, pace): (&str, &Pace<'_>),
-    remove: &mut Removing<'_>,
-) -> Result<u64, Broken> {
+fn walk(connection: &mut Connection, prefix: &str, pace: &Pace<'_>, remove: &mut Removing<'_>) -> Result<u64, Broken> {
     let limits = Limits { string: NAME, list: SCAN * SCAN_SLACK, depth: 2 };
     let allowance = STEP_BYTES;
     let (mut cursor, mut removed) = (b"0".to_vec(), 0);
@@ -240,7 +238,7 @@ fn walk(
         let (pattern, count) = (format!("{prefix}*"), SCAN.to_string());
         resp::command(&mut out, &[b"SCAN", &cursor, b"MATCH", pattern.as_bytes(), b"COUNT", count.as_bytes()]);
         let wrong = Broken::Nonsense("another answer than a cursor and names");
-        let Reply::List(parts) = connection.exchange(&out, (allowance, &limits), within(pace.step))? else {
+        let Reply::List(parts) = connection.exchange(&out, allowance, &limits, within(pace.step))? else {
             return Err(wrong);
         };
         let [Reply::Bytes(next), Reply::List(names)] = parts.as_slice() else { return Err(wrong) };

@@ -76,7 +76,7 @@ impl<'b> Values<'b> {
     /// # Errors
     /// When the value is no JSON.
     pub fn collect(&mut self, cursor: &mut Cursor<'b>, path: &str) -> Result<(), Syntax> {
-        self.below(cursor, (path, DEPTH))
+        self.below(cursor, path, DEPTH)
     }
 
     /// As [`Values::collect`], of a value that stands alone, without white space around it.
@@ -92,17 +92,17 @@ impl<'b> Values<'b> {
         Ok(())
     }
 
-    fn below(&mut self, cursor: &mut Cursor<'b>, (path, depth): (&str, u8)) -> Result<(), Syntax> {
+    fn below(&mut self, cursor: &mut Cursor<'b>, path: &str, depth: u8) -> Result<(), Syntax> {
         match cursor.kind()? {
             Kind::Object if depth > 0 && path.is_empty() => self.whole(cursor, depth)?,
             Kind::Object if depth > 0 => {
                 cursor.object(|cursor, key| match below(path, &key) {
-                    Some(rest) => self.below(cursor, (rest, depth - 1)),
+                    Some(rest) => self.below(cursor, rest, depth - 1),
                     None => cursor.pass(),
                 })?;
             }
             Kind::Array if depth > 0 => {
-                cursor.array(|cursor, _| self.below(cursor, (path, depth - 1)))?;
+                cursor.array(|cursor, _| self.below(cursor, path, depth - 1))?;
             }
             Kind::String if path.is_empty() => {
                 let span = cursor.skip()?;
@@ -130,7 +130,7 @@ impl<'b> Values<'b> {
         cursor.object(|cursor, key| {
             let (start, left_out) = (self.found.len(), self.left_out);
             let names_kind = key == "type" && cursor.kind()? == Kind::String;
-            self.below(cursor, ("", depth - 1))?;
+            self.below(cursor, "", depth - 1)?;
             if names_kind {
                 kind = self.found.last().copied().unwrap_or_default();
                 says_kind = Some(start);

@@ -29,7 +29,7 @@ impl Loads {
     }
 
     /// Tokens of all models that are served until one has been given `part`, when another has `more` to do besides.
-    pub(super) fn until(&self, (model, part): (usize, u64), more: Option<(usize, u64)>) -> u64 {
+    pub(super) fn until(&self, model: usize, part: u64, more: Option<(usize, u64)>) -> u64 {
         let weight = self.0.get(model).map_or(1, |(_, weight)| *weight).max(1);
         let others = self.0.iter().enumerate().filter(|(other, _)| *other != model).map(|(other, (shares, its))| {
             let more = more.filter(|(to, _)| *to == other).map_or(0, |(_, tokens)| tokens);

@@ -187,12 +187,12 @@ fn what_is_left_follows_the_texts_as_they_are_read() {
     let mut state = state(1_000_000);
     let id = state.admit(&live(1000, now + 60 * SECOND), now).unwrap();
     // The first tenth is three times as much as was thought: so is the rest, as far as is known.
-    state.read(id, (100, 1.0), 300);
+    state.read(id, 100, 1.0, 300);
     assert_eq!(state.queued(), 3000);
     state.leave(id, Pending::Read(300));
     assert_eq!(state.queued(), 2700);
     // The rest is next to nothing.
-    state.read(id, (800, 1.0), 8);
+    state.read(id, 800, 1.0, 8);
     assert_eq!(state.queued(), 8 + 34, "a hundred are unread");
     state.leave(id, Pending::Unread(100));
     assert_eq!(state.queued(), 8);
@@ -210,16 +210,16 @@ fn estimates_of_a_model_are_scaled_by_what_its_texts_lately_were() {
     assert!((state.scale(0) - 1.0).abs() < 1e-9, "before anything is known");
     let id = state.admit(&live(10_000_000, now + SECOND), now).unwrap();
     for _ in 0..2000 {
-        state.read(id, (100, 1.0), 400);
+        state.read(id, 100, 1.0, 400);
     }
     assert!((3.8..4.01).contains(&state.scale(0)), "{}", state.scale(0));
     // Scaled estimates that are right change nothing, and what was before is forgotten in time.
     for _ in 0..2000 {
-        state.read(id, (400, 4.0), 400);
+        state.read(id, 400, 4.0, 400);
     }
     assert!((3.9..4.01).contains(&state.scale(0)), "{}", state.scale(0));
     for _ in 0..4000 {
-        state.read(id, (400, 4.0), 10);
+        state.read(id, 400, 4.0, 10);
     }
     assert!((state.scale(0) - 1.0 / MOST_SCALE).abs() < 0.02, "{}", state.scale(0));
     assert!((state.scale(1) - 1.0).abs() < 1e-9, "another model's are its own");

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     /// A machine on which a pass costs `fixed` tokens' time beside its own, and more beyond `cache` tokens.
-    fn machine(cost: &mut Cost, (fixed, cache): (f64, u64), tokens: u64) {
+    fn machine(cost: &mut Cost, fixed: f64, cache: u64, tokens: u64) {
         let beyond = tokens.saturating_sub(cache) as f64;
         let time = Duration::from_secs_f64((fixed + tokens as f64 + 2.0 * beyond) / 1e4);
         cost.observe(&Spent { model: 0, tokens, work: tokens as f64, time });
@@ -127,15 +127,15 @@ mod tests {
 
     #[test]
     fn a_machine_with_dear_passes_keeps_them_large_and_one_with_a_small_cache_makes_them_small() {
-        for (machine_is, expected, case) in [
-            ((100.0, 4096), 512..=512, "streaming weights is dear: as large as may be"),
-            ((10.0, 200), 150..=260, "what leaves the cache is dear: about its size"),
+        for (fixed, cache, expected, case) in [
+            (100.0, 4096, 512..=512, "streaming weights is dear: as large as may be"),
+            (10.0, 200, 150..=260, "what leaves the cache is dear: about its size"),
         ] {
             let mut cost = Cost::new(512);
             for round in 0..2000 {
                 // Tails of requests make passes of every size.
                 let tokens = if round % 4 == 0 { 16 + (round * 37) % 496 } else { cost.budget() };
-                machine(&mut cost, machine_is, tokens);
+                machine(&mut cost, fixed, cache, tokens);
             }
             assert!(expected.contains(&cost.budget()), "{case}: {}", cost.budget());
         }
@@ -145,12 +145,12 @@ mod tests {
     fn a_size_that_was_not_tried_for_long_is_tried_again() {
         let mut cost = Cost::new(512);
         for _ in 0..200 {
-            machine(&mut cost, (0.0, 128), 512);
-            machine(&mut cost, (0.0, 128), 120);
+            machine(&mut cost, 0.0, 128, 512);
+            machine(&mut cost, 0.0, 128, 120);
         }
         assert!(cost.budget() < 200);
         for _ in 0..8000 {
-            machine(&mut cost, (0.0, 128), 120);
+            machine(&mut cost, 0.0, 128, 120);
         }
         assert_eq!(cost.budget(), 512);
     }

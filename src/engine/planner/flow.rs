@@ -131,7 +131,7 @@ impl Flow {
     }
 
     /// A chunk of so many estimated tokens came back; of those, the texts that were `read` became these lengths.
-    pub(super) fn tokenised(&mut self, (expected, read): (u64, u64), lengths: &[u32]) {
+    pub(super) fn tokenised(&mut self, expected: u64, read: u64, lengths: &[u32]) {
         self.chunks_out = self.chunks_out.saturating_sub(1);
         self.out_tokens = self.out_tokens.saturating_sub(expected);
         let mut tokens = 0;

@@ -67,7 +67,7 @@ pub(super) fn amount(span: u128) -> u64 {
 impl Fluid {
     /// A request that came at `start` is known to be `amount` in all: its virtual finish. `former` is the one that it had
     /// before.
-    pub(super) fn expect(&mut self, job: JobId, (start, amount): (u128, u64), former: Option<u128>) -> u128 {
+    pub(super) fn expect(&mut self, job: JobId, start: u128, amount: u64, former: Option<u128>) -> u128 {
         let finish = start + span(amount.max(1));
         self.place(job, finish, former);
         finish

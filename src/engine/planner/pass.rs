@@ -79,7 +79,7 @@ impl Pass {
 }
 
 /// Whether so many encodings of so many tokens fill a pass: waiting for more would not make it larger.
-pub(super) fn fills(policy: BatchingPolicy, budget: u64, (sequences, tokens): (u64, u64)) -> bool {
+pub(super) fn fills(policy: BatchingPolicy, budget: u64, sequences: u64, tokens: u64) -> bool {
     match policy {
         BatchingPolicy::Alone => sequences > 0,
         BatchingPolicy::Packed { slots: Some(slots) } if sequences >= u64::from(slots) => true,

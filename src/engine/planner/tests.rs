@@ -126,7 +126,7 @@ proptest! {
         requests in proptest::collection::vec((0u64..40, proptest::collection::vec(1u32..60, 1..30)), 1..8),
     ) {
         let requests: Vec<_> = requests.into_iter().map(|(at, lengths)| Shared::known(at, lengths)).collect();
-        keeps_to_equal_sharing((policy, budget), &requests)?;
+        keeps_to_equal_sharing(policy, budget, &requests)?;
     }
 
     /// Case A5. The same with estimates that are wrong in both directions, by request and by document, and requests so
@@ -136,8 +136,8 @@ proptest! {
         (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec((0u64..400, request_with_wrong_estimates()), 1..8),
     ) {
-        let requests: Vec<_> = requests.into_iter().map(|(at, texts)| Shared::of(at, texts)).collect();
-        keeps_to_equal_sharing((policy, budget), &requests)?;
+        let requests: Vec<_> = requests.into_iter().map(|(at, (lengths, estimates))| Shared::of(at, lengths, estimates)).collect();
+        keeps_to_equal_sharing(policy, budget, &requests)?;
     }
 
     /// Cases A4 and A5. The same while texts of some take long to read, for as long as many passes take.
@@ -146,9 +146,9 @@ proptest! {
         (policy, budget) in (policy(), 60usize..400),
         requests in proptest::collection::vec((0u64..400, request_with_wrong_estimates(), 0u64..60), 1..8),
     ) {
-        let slow = |(at, texts, reading)| Shared { reading, ..Shared::of(at, texts) };
+        let slow = |(at, (lengths, estimates), reading)| Shared { reading, ..Shared::of(at, lengths, estimates) };
         let requests: Vec<_> = requests.into_iter().map(slow).collect();
-        keeps_to_equal_sharing((policy, budget), &requests)?;
+        keeps_to_equal_sharing(policy, budget, &requests)?;
     }
 
     /// Case A6. The same while most of some is given up.
@@ -160,9 +160,9 @@ proptest! {
             1..8,
         ),
     ) {
-        let leaving = |(at, texts, reading, leaves)| Shared { reading, leaves, ..Shared::of(at, texts) };
+        let leaving = |(at, (lengths, estimates), reading, leaves)| Shared { reading, leaves, ..Shared::of(at, lengths, estimates) };
         let requests: Vec<_> = requests.into_iter().map(leaving).collect();
-        keeps_to_equal_sharing((policy, budget), &requests)?;
+        keeps_to_equal_sharing(policy, budget, &requests)?;
     }
 }
 
@@ -182,10 +182,10 @@ struct Shared {
 
 impl Shared {
     fn known(at: u64, lengths: Vec<u32>) -> Self {
-        Self::of(at, (lengths.clone(), lengths))
+        Self::of(at, lengths.clone(), lengths)
     }
 
-    fn of(at: u64, (lengths, estimates): (Vec<u32>, Vec<u32>)) -> Self {
+    fn of(at: u64, lengths: Vec<u32>, estimates: Vec<u32>) -> Self {
         Self { at, lengths, estimates, reading: 0, leaves: None }
     }
 }
@@ -211,7 +211,7 @@ fn request_with_wrong_estimates() -> impl Strategy<Value = (Vec<u32>, Vec<u32>)>
 }
 
 /// Runs requests through a planner with one worker and holds the bound.
-fn keeps_to_equal_sharing((policy, budget): (BatchingPolicy, usize), requests: &[Shared]) -> Result<(), TestCaseError> {
+fn keeps_to_equal_sharing(policy: BatchingPolicy, budget: usize, requests: &[Shared]) -> Result<(), TestCaseError> {
     let mut run = Run::new(planner(policy, budget, 1), requests);
     while !run.is_over() {
         run.pass();

@@ -7,7 +7,6 @@
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    clippy::too_many_arguments,
     missing_debug_implementations,
     reason = "the simulator looks at few of the states, and passes its clock, its numbers and its counts of faults on"
 )]
@@ -207,11 +206,12 @@ impl Engine {
     pub fn simulated(
         options: &Options,
         cards: &[&ModelCard],
-        (context, fault_profile): (&EngineContext, FaultProfile),
+        context: &EngineContext,
+        fault_profile: FaultProfile,
         now: Instant,
     ) -> (Self, Simulated) {
         let workers = options.workers.unwrap();
-        let (submitter, callers) = Submitter::open((options, workers), cards, context);
+        let (submitter, callers) = Submitter::open(options, workers, cards, context);
         let batching = |quota: &super::Quota| Batching {
             policy: if workers.is_multiple_of(2) {
                 BatchingPolicy::SameLength
@@ -227,7 +227,7 @@ impl Engine {
         let waits = Waits { longest: vec![options.batch_wait.unwrap_or_default(); cards.len()], whatever: false };
         let threads = Threads { readers: options.tokenisers, workers };
         let supervisor =
-            Arc::new(WorkerSupervisor::new((workers, options.stuck_after), cards, &submitter.admission, context));
+            Arc::new(WorkerSupervisor::new(workers, options.stuck_after, cards, &submitter.admission, context));
         let worker = |number| {
             supervisor.worker_up(number);
             let runner = Runner::new(Arc::clone(&supervisor), number, 0);
@@ -285,7 +285,7 @@ impl Simulated {
             let mut zombie = self.zombies.swap_remove(zombie);
             if let State::Runs { begun, .. } = &zombie.state {
                 let size = Size { tokens: 1, padding: 0 };
-                let came_back = zombie.runner.end(begun, (Outcome::Panicked, size), now);
+                let came_back = zombie.runner.end(begun, Outcome::Panicked, size, now);
                 if came_back != Err(Replaced) {
                     return Err("a worker that was left behind touched its former slot".into());
                 }
@@ -444,7 +444,7 @@ impl Simulated {
                     tokens: begun.micro_batch.sequences.iter().map(|sequence| sequence.encoding.len() as u64).sum(),
                     padding: 0,
                 };
-                match worker.runner.end(&begun, (worker.outcome(&begun, fate), size), now) {
+                match worker.runner.end(&begun, worker.outcome(&begun, fate), size, now) {
                     Ok(cost) => spent = cost,
                     Err(Replaced) => return Ok(()),
                 }

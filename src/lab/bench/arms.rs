@@ -128,7 +128,7 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
         .map(|(cost, arm_run)| if arm_run.failure.is_none() { *cost } else { 0.0 })
         .collect();
     let asked = durations(arms, &alive, |arm| arm.each);
-    let (rounds, share) = fit(effort, (asked.iter().sum(), durations(arms, &alive, least).iter().sum()), arms.len());
+    let (rounds, share) = fit(effort, asked.iter().sum(), durations(arms, &alive, least).iter().sum(), arms.len());
     let longest = level(&asked, share * asked.iter().sum::<f64>());
     let shares: Vec<f64> = asked.iter().map(|asked| (longest / asked.max(1e-9)).min(1.0)).collect();
     for (((arm_run, arm), each), share) in arm_runs.iter_mut().zip(arms).zip(&wanted).zip(&shares) {
@@ -147,7 +147,7 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
             if arm_run.failure.is_some() {
                 continue;
             }
-            watch.step((round * arms.len() + done, rounds * arms.len()), &arm.name);
+            watch.step(round * arms.len() + done, rounds * arms.len(), &arm.name);
             std::thread::sleep(PAUSE);
             let some = Arm { each: arm_run.each, ..arm.clone() };
             let measured = measure(&some, (round + 1) * stride, accelerators.as_ref());
@@ -188,7 +188,7 @@ fn durations(arms: &[Arm<'_>], costs: &[f64], requests: impl Fn(&Arm<'_>) -> usi
 
 /// Rounds, and the share of each round's requests, that the time allows. `asked` and `least` are what a round takes with
 /// all requests and with as few as make sense.
-fn fit(effort: Effort, (asked, least): (f64, f64), arms: usize) -> (usize, f64) {
+fn fit(effort: Effort, asked: f64, least: f64, arms: usize) -> (usize, f64) {
     let Some(within) = effort.within else { return (effort.rounds, 1.0) };
     let pauses = PAUSE.as_secs_f64() * arms as f64;
     // Rather short rounds than few: spread is what tells noise from difference.
@@ -292,7 +292,7 @@ mod tests {
 
     impl Watch for Nobody {
         fn say(&self, _: &str) {}
-        fn step(&self, _: (usize, usize), _: &str) {}
+        fn step(&self, _: usize, _: usize, _: &str) {}
     }
 
     fn requests(count: usize) -> Vec<Request> {
@@ -352,11 +352,11 @@ mod tests {
     #[test]
     fn little_time_leaves_rounds_enough_to_see_their_spread() {
         let effort = Effort { rounds: 10, within: Some(Duration::from_secs(10)) };
-        let (rounds, share) = fit(effort, (120.0, 12.0), 2);
+        let (rounds, share) = fit(effort, 120.0, 12.0, 2);
         assert_eq!(rounds, LEAST_ROUNDS);
         assert!(share > 0.0 && share < 0.1, "{share}");
-        assert_eq!(fit(Effort { within: None, ..effort }, (60.0, 1.0), 1), (10, 1.0));
-        let (rounds, share) = fit(effort, (1.4, 1.0), 2);
+        assert_eq!(fit(Effort { within: None, ..effort }, 60.0, 1.0, 1), (10, 1.0));
+        let (rounds, share) = fit(effort, 1.4, 1.0, 2);
         assert_eq!(rounds, 7, "as many as fit with the least that makes sense");
         assert!(share > 0.7, "{share}");
     }

@@ -81,7 +81,7 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, super::Bench
     });
     let rows: Vec<verdict::Row<'_>> = verdict::rows(candidates.iter().zip(rows));
     let mut section = verdict::section(&rows);
-    section.setup = facts(setup, options, (done, each, share));
+    section.setup = facts(setup, options, done, each, share);
     Ok(section)
 }
 
@@ -98,7 +98,7 @@ fn others(setup: &Setup<'_>, peers: &Peers) -> Vec<Candidate> {
     candidates
 }
 
-fn facts(setup: &Setup<'_>, options: &Options, (rounds, each, share): (usize, usize, f64)) -> Vec<Fact> {
+fn facts(setup: &Setup<'_>, options: &Options, rounds: usize, each: usize, share: f64) -> Vec<Fact> {
     let load = match options.rate {
         Some(rate) => format!("open: {rate} requests/s at random times; latencies count from when a request was due"),
         None => format!("closed: {} client(s), each sends when it was answered", options.concurrency),

@@ -57,10 +57,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
     let by_size = by_size?;
     let mut arms: Vec<Arm<'_>> = Vec::new();
     for (budget, server) in options.budgets.iter().zip(&servers) {
-        arms.push(arm(format!("{budget} tokens"), (server, &requests), (options.batch, options.concurrency)));
+        arms.push(arm(format!("{budget} tokens"), server, &requests, options.batch, options.concurrency));
     }
     for (size, requests) in sizes.iter().zip(&by_size) {
-        arms.push(arm(format!("{size} documents"), (&plain, requests), (*size, options.concurrency)));
+        arms.push(arm(format!("{size} documents"), &plain, requests, *size, options.concurrency));
     }
     let done = race(&arms, setup.effort, setup.watch);
     let (budgets, documents) = done.arm_runs.split_at(options.budgets.len());
@@ -77,7 +77,7 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
 }
 
 /// Requests of so many documents, from so many clients.
-fn arm<'t>(name: String, (target, requests): (&'t Served, &'t [Request]), (size, clients): (usize, usize)) -> Arm<'t> {
+fn arm<'t>(name: String, target: &'t Served, requests: &'t [Request], size: usize, clients: usize) -> Arm<'t> {
     let each = (PAIRS / size.max(1)).max(clients);
     Arm { name, target, process: Some(target.process()), load: Load::Closed { clients }, requests, each }
 }
@@ -124,12 +124,12 @@ fn summarise(budgets: &[(usize, &ArmRun)], documents: &[(usize, &ArmRun)]) -> Se
         findings,
         settings,
         tables: vec![
-            table("Token budgets of a forward pass", "tokens", (budgets, best.map(|(budget, _)| budget))),
-            table("Documents of a request", "documents", (documents, None)),
+            table("Token budgets of a forward pass", "tokens", budgets, best.map(|(budget, _)| budget)),
+            table("Documents of a request", "documents", documents, None),
         ],
         charts: vec![
-            chart("batch-tokens", ("Throughput by token budget", "tokens of a pass"), budgets),
-            chart("batch-documents", ("Throughput by request size", "documents of a request"), documents),
+            chart("batch-tokens", "Throughput by token budget", "tokens of a pass", budgets),
+            chart("batch-documents", "Throughput by request size", "documents of a request", documents),
         ],
         notes: vec![
             "a single pair that is longer than the budget goes alone; padding does not enter where the graph packs"
@@ -140,7 +140,7 @@ fn summarise(budgets: &[(usize, &ArmRun)], documents: &[(usize, &ArmRun)]) -> Se
     }
 }
 
-fn table(title: &str, first: &str, (all, best): (&[(usize, &ArmRun)], Option<usize>)) -> Table {
+fn table(title: &str, first: &str, all: &[(usize, &ArmRun)], best: Option<usize>) -> Table {
     let mut table = Table::new(title, &[first, "pairs/s", "least to most", "latency avg ms", "p99 ms", "note"]);
     for (size, arm_run) in all {
         let Some(Spread { least, middle, most }) = Spread::of(&rates(arm_run)) else {
@@ -167,7 +167,7 @@ fn table(title: &str, first: &str, (all, best): (&[(usize, &ArmRun)], Option<usi
     table
 }
 
-fn chart(name: &str, (title, x): (&str, &str), all: &[(usize, &ArmRun)]) -> Chart {
+fn chart(name: &str, title: &str, x: &str, all: &[(usize, &ArmRun)]) -> Chart {
     let points = all.iter().filter_map(|(size, arm_run)| {
         let Spread { least, middle, most } = Spread::of(&rates(arm_run))?;
         Some(Point { x: *size as f64, y: middle, least, most })

@@ -187,7 +187,7 @@ fn summarise(section: &mut Section, provider: &str, seen: &Seen<'_>) {
             Some(Point { x: share * 100.0, y: middle, least, most })
         });
         lines.push(Series { name: mode.name.clone(), tone: Tone::Plain, points: points.collect() });
-        section.measures.extend(measures(provider, mode, (full, open)));
+        section.measures.extend(measures(provider, mode, full, open));
     }
     section.charts.push(Chart {
         name: format!("batching-{provider}"),
@@ -201,7 +201,7 @@ fn summarise(section: &mut Section, provider: &str, seen: &Seen<'_>) {
     findings(section, provider, seen);
 }
 
-fn measures(provider: &str, mode: &Mode, (full, open): (&ArmRun, &[ArmRun])) -> Vec<Measure> {
+fn measures(provider: &str, mode: &Mode, full: &ArmRun, open: &[ArmRun]) -> Vec<Measure> {
     let measure = |name: String, (unit, better): (&str, Better), rounds: Vec<f64>| Measure {
         name: format!("{provider}, {}/{name}", mode.name),
         unit: unit.to_owned(),

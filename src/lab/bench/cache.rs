@@ -97,11 +97,11 @@ fn serve(setup: &Setup<'_>, settings: &[Setting]) -> Result<Served, String> {
 /// [`BenchError`].
 pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Vec<Section>, BenchError> {
     let answered = BenchError::Answer;
-    setup.watch.step((0, 3), "a request that is all hits");
+    setup.watch.step(0, 3, "a request that is all hits");
     let hot = hot::run(setup, options).map_err(answered)?;
-    setup.watch.step((1, 3), "searches through the tiers");
+    setup.watch.step(1, 3, "searches through the tiers");
     let replay = replay::run(setup, options).map_err(answered)?;
-    setup.watch.step((2, 3), "searches beside a warm-up job");
+    setup.watch.step(2, 3, "searches beside a warm-up job");
     let beside = beside::run(setup, options).map_err(answered)?;
     Ok(vec![hot, replay, beside])
 }

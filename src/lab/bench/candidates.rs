@@ -129,13 +129,14 @@ impl Candidate {
 
 /// This program in every arrangement that this host can run; a provider that does not run here at all has one row.
 pub fn ours(program: &Program, model: &str, watch: &dyn Watch) -> Vec<Candidate> {
-    PROVIDERS.iter().flat_map(|&(provider, device)| of_provider(program, model, (provider, device), watch)).collect()
+    PROVIDERS.iter().flat_map(|&(provider, device)| of_provider(program, model, provider, device, watch)).collect()
 }
 
 fn of_provider(
     program: &Program,
     model: &str,
-    (provider, device): (&'static str, Device),
+    provider: &'static str,
+    device: Device,
     watch: &dyn Watch,
 ) -> Vec<Candidate> {
     let mut rows: Vec<Candidate> = Vec::new();
@@ -160,9 +161,9 @@ fn of_provider(
             if let Err(why) = &who
                 && why.contains("RESCORED_PROVIDER")
             {
-                return vec![row(format!("rescored, {provider}"), (arithmetic, device), settings, Err(why.clone()))];
+                return vec![row(format!("rescored, {provider}"), arithmetic, device, settings, Err(why.clone()))];
             }
-            rows.push(row(format!("rescored, {provider}, {what}"), (arithmetic, device), settings, who));
+            rows.push(row(format!("rescored, {provider}, {what}"), arithmetic, device, settings, who));
         }
     }
     // Nothing ran: one reason says it.
@@ -187,7 +188,8 @@ fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: Arithmetic) ->
 
 fn row(
     name: String,
-    (arithmetic, device): (Arithmetic, Device),
+    arithmetic: Arithmetic,
+    device: Device,
     settings: Vec<Setting>,
     who: Result<Served, String>,
 ) -> Candidate {

@@ -94,7 +94,7 @@ impl Comparison {
             .into_iter()
             .zip(&both)
             .zip(tests)
-            .filter_map(|((name, (old, new)), likelihood)| change((name, old, new), (likelihood, both.len()), terms))
+            .filter_map(|((name, (old, new)), likelihood)| change(name, old, new, likelihood, both.len(), terms))
             .collect();
         let in_both = |name: &String, others: &[(String, &Measure)]| others.iter().any(|(other, _)| other == name);
         let alone = olds.iter().filter(|(name, _)| !in_both(name, &news));
@@ -164,11 +164,7 @@ impl Comparison {
     }
 }
 
-fn change(
-    (name, old, new): (&str, &Measure, &Measure),
-    (likelihood, tests): (f64, usize),
-    terms: &Terms,
-) -> Option<Change> {
+fn change(name: &str, old: &Measure, new: &Measure, likelihood: f64, tests: usize, terms: &Terms) -> Option<Change> {
     let medians = (median(&old.rounds)?, median(&new.rounds)?);
     let ratio = ratio_interval(&old.rounds, &new.rounds, 0.95)?;
     // With rounds this few, no difference however large could pass the adjusted test.

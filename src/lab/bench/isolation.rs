@@ -122,10 +122,10 @@ pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> 
     for round in 0..setup.effort.rounds {
         random.shuffle(&mut order);
         for (done, &at) in order.iter().enumerate() {
-            setup.watch.step((round * SCENES.len() + done, setup.effort.rounds * SCENES.len()), SCENES[at].name());
+            setup.watch.step(round * SCENES.len() + done, setup.effort.rounds * SCENES.len(), SCENES[at].name());
             let requests: Vec<Request> = small.iter().cycle().skip(round * each).take(each).cloned().collect();
             let load = Load::Open { rate, clients: POOL };
-            let (own, beside) = scene((&target, &requests, load), burst(SCENES[at]), (&large, *clients));
+            let (own, beside) = scene(&target, &requests, load, burst(SCENES[at]), &large, *clients);
             seen[at].take(&own, beside.as_ref());
         }
     }
@@ -156,15 +156,18 @@ fn within(setup: &Setup<'_>, rate: f64) -> usize {
 }
 
 fn scene(
-    (target, requests, load): (&dyn Target, &[Request], Load),
+    target: &dyn Target,
+    requests: &[Request],
+    load: Load,
     burst: Option<One<'_>>,
-    (large, clients): (&[Request], usize),
+    large: &[Request],
+    clients: usize,
 ) -> (Outcome, Option<Outcome>) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let beside = burst.map(|burst| {
             let stop = &stop;
-            scope.spawn(move || load::run_until(stop, &burst, (large, clients)))
+            scope.spawn(move || load::run_until(stop, &burst, large, clients))
         });
         if beside.is_some() {
             std::thread::sleep(HEAD_START);

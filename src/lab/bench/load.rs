@@ -136,7 +136,7 @@ impl Outcome {
         self.pairs as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
-    fn take(&mut self, at: usize, (latency, answer): (Duration, Result<Vec<f64>, String>)) {
+    fn take(&mut self, at: usize, latency: Duration, answer: Result<Vec<f64>, String>) {
         match answer {
             Ok(logits) => {
                 self.latencies.record(latency);
@@ -176,7 +176,7 @@ pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
             let spent = answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
             let latency = began.elapsed().saturating_sub(spent);
             *lock(&aside) += spent;
-            lock(&outcome).take(at, (latency, answer.map(|reply| reply.logits)));
+            lock(&outcome).take(at, latency, answer.map(|reply| reply.logits));
         }
     };
     std::thread::scope(|scope| {
@@ -193,7 +193,7 @@ pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
 }
 
 /// Sends requests over and over, from this many clients, until asked to stop.
-pub fn run_until(stop: &AtomicBool, target: &dyn Target, (requests, clients): (&[Request], usize)) -> Outcome {
+pub fn run_until(stop: &AtomicBool, target: &dyn Target, requests: &[Request], clients: usize) -> Outcome {
     let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(0)));
     let started = Instant::now();
     let client = || {
@@ -202,7 +202,7 @@ pub fn run_until(stop: &AtomicBool, target: &dyn Target, (requests, clients): (&
             let Some(request) = requests.get(at) else { return };
             let began = Instant::now();
             let answer = target.send(request);
-            lock(&outcome).take(at, (began.elapsed(), answer.map(|reply| reply.logits)));
+            lock(&outcome).take(at, began.elapsed(), answer.map(|reply| reply.logits));
         }
     };
     std::thread::scope(|scope| {
@@ -300,7 +300,7 @@ mod tests {
     fn a_load_without_end_stops_when_it_is_told() {
         let stop = AtomicBool::new(false);
         let outcome = std::thread::scope(|scope| {
-            let running = scope.spawn(|| run_until(&stop, &slow(1), (&requests(2), 2)));
+            let running = scope.spawn(|| run_until(&stop, &slow(1), &requests(2), 2));
             std::thread::sleep(Duration::from_millis(100));
             stop.store(true, Ordering::Relaxed);
             running.join().unwrap()

@@ -90,12 +90,13 @@ pub struct Ground<'a> {
 pub fn start(ground: &Ground<'_>, watch: &dyn Watch) -> Vec<Candidate> {
     let weights = weights(ground, watch);
     let accelerated = super::accelerator::Accelerators::find().is_some();
-    PEERS.iter().map(|peer| one(peer, (ground, &weights), accelerated, watch)).collect()
+    PEERS.iter().map(|peer| one(peer, ground, &weights, accelerated, watch)).collect()
 }
 
 fn one(
     peer: &Peer,
-    (ground, weights): (&Ground<'_>, &Result<(), String>),
+    ground: &Ground<'_>,
+    weights: &Result<(), String>,
     accelerated: bool,
     watch: &dyn Watch,
 ) -> Candidate {

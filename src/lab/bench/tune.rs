@@ -51,7 +51,8 @@ pub type OnMeasured<'a> = &'a mut dyn FnMut(&TuningPoint, &Result<f64, String>);
 /// [`TuneError`].
 pub fn tune(
     program: &Program,
-    (own, others): (PrecisionName, &[PrecisionName]),
+    own: PrecisionName,
+    others: &[PrecisionName],
     on_measured: OnMeasured<'_>,
 ) -> Result<(Measured, Vec<Measured>), TuneError> {
     let started = Instant::now();
@@ -116,7 +117,7 @@ fn load_for(served: &Served, requests: &[Request], time: Duration) -> Outcome {
             std::thread::sleep(time);
             stop.store(true, Ordering::Relaxed);
         });
-        run_until(&stop, served, (requests, 2 * cores()))
+        run_until(&stop, served, requests, 2 * cores())
     })
 }
 

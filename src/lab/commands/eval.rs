@@ -171,7 +171,7 @@ fn evaluate(flags: &Flags, config: &Config) -> Result<Report, EvalError> {
         workers: config.engine.workers.unwrap_or(config.engine.tokenisers),
     };
     let draws = Draws { count: flags.draws, seed: flags.seed };
-    Ok(Report::new(command(), machine, (&data, &outcomes), draws))
+    Ok(Report::new(command(), machine, &data, &outcomes, draws))
 }
 
 /// The command as it was given, its program without a path.

@@ -119,7 +119,7 @@ pub struct PerQuery {
 
 impl Report {
     /// Puts the figures of an evaluation together; `outcomes` begin with the first stage.
-    pub fn new(command: String, machine: Machine, (data, outcomes): (&Dataset, &[Outcome]), draws: Draws) -> Self {
+    pub fn new(command: String, machine: Machine, data: &Dataset, outcomes: &[Outcome], draws: Draws) -> Self {
         let systems = rows(data, outcomes, draws);
         let findings = findings(&systems);
         let candidates: usize = data.queries.iter().map(|query| query.candidates.len()).sum();
@@ -259,7 +259,7 @@ pub(super) fn fixture() -> Report {
         outcome("small", 0.6, 5),
     ];
     let machine = Machine { os: "linux", arch: "x86_64", cores: 2, workers: 2 };
-    Report::new("rescored eval".into(), machine, (&data, &outcomes), Draws { count: 500, seed: 1 })
+    Report::new("rescored eval".into(), machine, &data, &outcomes, Draws { count: 500, seed: 1 })
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl Start {
         let (reranker, health) = (Arc::clone(&core.reranker), Arc::clone(&core.health));
         let started = Instant::now();
         let wait = move || {
-            self.wait_for_models((&reranker, &health), started)?;
+            self.wait_for_models(&reranker, &health, started)?;
             // So that the first request is answered from what the process before this one knew.
             if snapshot_writer.is_some_and(|snapshot_writer| !snapshot_writer.wait_until_loaded(PATIENCE_TO_LOAD)) {
                 tracing::warn!("the snapshot is still being read; ready without it");
@@ -63,7 +63,7 @@ impl Start {
         std::future::pending().await
     }
 
-    fn wait_for_models(&self, (reranker, health): (&Reranker, &Health), started: Instant) -> Result<(), AppError> {
+    fn wait_for_models(&self, reranker: &Reranker, health: &Health, started: Instant) -> Result<(), AppError> {
         let now = reranker.now();
         // New files may have taken the place of those that were loaded first; they have proved themselves.
         let replaced = || !Arc::ptr_eq(&now, &reranker.now());
@@ -93,7 +93,7 @@ pub(super) fn prove(now: &Generation, options: &model::Options, wanted: &dyn Fn(
     for card in now.models() {
         let golden = options.golden(&card.id)?;
         let unproved = |source| AppError::Unproved { id: card.id.clone(), source };
-        proof::prove((now, &card.id), &golden, wanted).map_err(unproved)?;
+        proof::prove(now, &card.id, &golden, wanted).map_err(unproved)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! what `RESCORED_ALLOWED_HOSTS` lists; all other names can be made to point here by whoever owns them (DNS rebinding).
 //! Ports are not looked at, for they are mapped often. An `Origin`, which browsers send with whatever changes something,
 //! must be the server that the request goes to or one that `RESCORED_ALLOWED_ORIGINS` lists, whatever the key; only those
-//! in the list are told by CORS headers that they may read answers.
+//! in the list get the CORS headers that let them read answers.
 //!
 //! It must not know keys, nor what a request asks for. `X-Forwarded-Host` is the caller's word and means nothing.
 
@@ -34,7 +34,7 @@ const PRIVATE: [&str; 5] = ["localhost", "internal", "home.arpa", "svc", "cluste
 pub(super) enum Arrival {
     /// Through a UNIX socket, whose file says who may.
     Unix,
-    /// Over TCP, to this address of ours, where the system tells it.
+    /// Over TCP, to this address of ours, where the system knows it.
     Tcp(Option<IpAddr>),
 }
 
@@ -70,18 +70,20 @@ impl Access {
     /// Whether a request may go on that changes something or costs something.
     pub(super) fn admit(
         &self,
-        (headers, target): (&HeaderMap, &Uri),
+        headers: &HeaderMap,
+        target: &Uri,
         is_known: bool,
         arrival: Arrival,
     ) -> Result<(), Foreign> {
-        let host = self.host((headers, target), is_known || arrival == Arrival::Unix, arrival)?;
+        let host = self.host(headers, target, is_known || arrival == Arrival::Unix, arrival)?;
         self.origin(headers, host.as_ref())
     }
 
     /// The host that the request is for, once it is ours; `is_trusted` when it need not be.
     fn host(
         &self,
-        (headers, target): (&HeaderMap, &Uri),
+        headers: &HeaderMap,
+        target: &Uri,
         is_trusted: bool,
         arrival: Arrival,
     ) -> Result<Option<Authority>, Foreign> {
@@ -190,7 +192,7 @@ mod tests {
                 headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
             }
         }
-        access.admit((&headers, &target), known, arrival).map_err(|foreign| foreign.header)
+        access.admit(&headers, &target, known, arrival).map_err(|foreign| foreign.header)
     }
 
     const HERE: Arrival = Arrival::Tcp(Some(IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7))));

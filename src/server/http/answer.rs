@@ -39,13 +39,14 @@ pub(super) async fn dialect(dialect: &'static Dialect, request: HttpRequest, mut
     let begun = record.laps.begun;
     let response = record.finish(outcome, &state.metrics);
     state.live.count(response.status(), begun.elapsed());
-    outgoing::after((response, &request), payload).await
+    outgoing::after(response, &request, payload).await
 }
 
 /// Answers a request that no dialect is asked for: an operation, or a refusal.
 pub(super) async fn plain(
     name: &'static str,
-    (request, payload): (HttpRequest, Payload),
+    request: HttpRequest,
+    payload: Payload,
     outcome: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError>,
 ) -> HttpResponse {
     let Some(state) = request.app_data::<web::Data<AppState>>() else {
@@ -54,12 +55,12 @@ pub(super) async fn plain(
     let record = Record::new(name, request.headers());
     let outcome = caught(async { outcome(state, &request) }).await.unwrap_or(Err(ApiError::Internal));
     let response = record.finish(outcome, &state.metrics);
-    outgoing::after((response, &request), payload).await
+    outgoing::after(response, &request, payload).await
 }
 
 /// Answers that a path has other methods.
-pub(super) async fn wrong_method(request: (HttpRequest, Payload), allowed: &'static str) -> HttpResponse {
-    plain("none", request, |_, request| {
+pub(super) async fn wrong_method(request: HttpRequest, payload: Payload, allowed: &'static str) -> HttpResponse {
+    plain("none", request, payload, |_, request| {
         Err(RequestError::Method { method: printable(request.method().as_str()), allowed }.into())
     })
     .await
@@ -99,7 +100,7 @@ async fn scored(
     let work = cost::of_work(&rerank_request.texts);
     cost::settle(&mut memory, small.len() as u64 + work + cost::of_answer(&rerank_request), deadline).await?;
     let engines = Arc::new(memory.split(work));
-    let (answer, card) = score(&mut rerank_request, (state, engines), record).await?;
+    let (answer, card) = score(&mut rerank_request, state, engines, record).await?;
     let id = record.id.clone();
     let begun = Instant::now();
     let body = if large {
@@ -150,7 +151,8 @@ async fn read_elsewhere(
 
 async fn score(
     rerank_request: &mut RerankRequest<'_>,
-    (state, memory): (&AppState, Arc<Reservation>),
+    state: &AppState,
+    memory: Arc<Reservation>,
     record: &mut Record,
 ) -> Result<(Answer, ModelCard), ApiError> {
     record.dialect = rerank_request.format.name;

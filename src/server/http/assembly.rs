@@ -82,7 +82,7 @@ struct Dispatch {
 }
 
 impl Assembly {
-    pub(super) fn new(terms: Terms, connections: Arc<Connections>, (metrics, budget): (Arc<Metrics>, Budget)) -> Self {
+    pub(super) fn new(terms: Terms, connections: Arc<Connections>, metrics: Arc<Metrics>, budget: Budget) -> Self {
         let builder = ServerBuilder::new()
             .workers(terms.threads)
             .worker_max_blocking_threads(terms.blocking_threads)

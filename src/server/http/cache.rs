@@ -128,9 +128,9 @@ struct Gone {
 /// Adds the routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let reading = guard::Any(guard::Get()).or(guard::Head());
-    let tell = web::route().guard(reading).to(|request, payload| answer::plain("cache", (request, payload), tell));
-    let forget = web::delete().to(|request, payload| answer::plain("cache", (request, payload), forget));
-    let wrong = |allowed: &'static str| web::to(move |request, payload| wrong_method((request, payload), allowed));
+    let tell = web::route().guard(reading).to(|request, payload| answer::plain("cache", request, payload, tell));
+    let forget = web::delete().to(|request, payload| answer::plain("cache", request, payload, forget));
+    let wrong = |allowed: &'static str| web::to(move |request, payload| wrong_method(request, payload, allowed));
     config.service(web::resource("/v1/cache").route(tell).route(forget).default_service(wrong("GET, HEAD, DELETE")));
     let warm = web::post().to(warm::warm);
     config.service(web::resource("/v1/cache/warm").route(warm).default_service(wrong("POST")));

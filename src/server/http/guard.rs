@@ -45,7 +45,7 @@ pub(super) async fn check(
     } else {
         let arrival = request.conn_data::<Arrival>().copied().unwrap_or(Arrival::Tcp(None));
         let is_known = state.keys.are_asked_for() && state.keys.admit(headers).is_ok();
-        access.admit((headers, request.uri()), is_known, arrival)
+        access.admit(headers, request.uri(), is_known, arrival)
     };
     let mut response = match outcome {
         Err(foreign) => {
@@ -74,7 +74,7 @@ async fn refused(request: &mut ServiceRequest, refusal: ApiError) -> ServiceResp
     let (parts, payload) = request.parts_mut();
     let parts = parts.clone();
     let response = match web::Payload::from_request(&parts, payload).await {
-        Ok(payload) => answer::plain("none", (parts.clone(), payload), move |_, _| Err(refusal.clone())).await,
+        Ok(payload) => answer::plain("none", parts.clone(), payload, move |_, _| Err(refusal.clone())).await,
         Err(_) => refusal.response(),
     };
     ServiceResponse::new(parts, response)

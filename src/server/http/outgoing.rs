@@ -66,7 +66,7 @@ pub(super) fn body(bytes: Vec<u8>, mut memory: Reservation) -> BoxBody {
 pub(super) struct NothingFollows;
 
 /// The answer to a request, after which the rest of the request's body is forgotten, within reason.
-pub(super) async fn after((response, request): (HttpResponse, &HttpRequest), payload: Payload) -> HttpResponse {
+pub(super) async fn after(response: HttpResponse, request: &HttpRequest, payload: Payload) -> HttpResponse {
     if response.extensions().contains::<NothingFollows>() {
         return response;
     }

@@ -43,7 +43,7 @@ const ROUTES: [(&str, Asked); 3] = [
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     for (path, asked) in ROUTES {
         let handler = web::post().to(move |request, payload| answer(asked, request, payload));
-        let wrong = web::to(|request, payload| wrong_method((request, payload), "POST"));
+        let wrong = web::to(|request, payload| wrong_method(request, payload, "POST"));
         config.service(web::resource(path).route(handler).default_service(wrong));
     }
 }
@@ -94,7 +94,7 @@ async fn answer(asked: Asked, request: HttpRequest, payload: Payload) -> HttpRes
     let record = Record::new(NAME, request.headers());
     let outcome = caught(changed(asked, &request, &state)).await.unwrap_or(Err(ApiError::Internal));
     let response = record.finish(outcome, &state.metrics);
-    outgoing::after((response, &request), payload).await
+    outgoing::after(response, &request, payload).await
 }
 
 async fn changed(asked: Asked, request: &HttpRequest, state: &AppState) -> Result<HttpResponse, ApiError> {

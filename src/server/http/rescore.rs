@@ -80,7 +80,7 @@ pub(super) async fn rescore(route: &'static Route, request: HttpRequest, mut pay
     let begun = record.laps.begun;
     let response = record.finish(outcome, &state.metrics);
     state.live.count(response.status(), begun.elapsed());
-    outgoing::after((response, &request), payload).await
+    outgoing::after(response, &request, payload).await
 }
 
 impl RescoreHandler {
@@ -170,8 +170,7 @@ impl RescoreHandler {
             let card = now.model(stage.model.as_deref())?;
             model.clone_from(&card.id);
             let cut = answer::within(job.terms().cut, card.max_length);
-            let (activation, part) =
-                (card.activation, self.stage((&now, &stage, engines), &job, (cut, deadline)).await?);
+            let (activation, part) = (card.activation, self.stage(&now, &stage, engines, &job, cut, deadline).await?);
             stats += part.1;
             job.settle(&part.0, activation).map_err(|_| ApiError::Internal)?;
         }
@@ -191,9 +190,12 @@ impl RescoreHandler {
 
     async fn stage(
         &self,
-        (now, stage, memory): (&Generation, &StageRequest<'_>, Arc<Reservation>),
+        now: &Generation,
+        stage: &StageRequest<'_>,
+        memory: Arc<Reservation>,
         job: &Job<'_>,
-        (cut, deadline): (Truncation, Instant),
+        cut: Truncation,
+        deadline: Instant,
     ) -> Result<(Vec<Option<Scored>>, Stats), ApiError> {
         let request = Request {
             model: stage.model.as_deref(),

@@ -41,15 +41,14 @@ fn scores(config: &mut web::ServiceConfig) {
         for path in dialect.paths {
             let handler = move |request, payload| answer::dialect(dialect, request, payload);
             let resource = web::resource(*path).route(web::post().to(handler));
-            config.service(
-                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))),
-            );
+            config
+                .service(resource.default_service(web::to(|request, payload| wrong_method(request, payload, "POST"))));
         }
     }
     for route in rescore::ROUTES {
         let handler = move |request, payload| rescore::rescore(route, request, payload);
         let resource = web::resource(route.path).route(web::post().to(handler));
-        config.service(resource.default_service(web::to(|request, payload| wrong_method((request, payload), "POST"))));
+        config.service(resource.default_service(web::to(|request, payload| wrong_method(request, payload, "POST"))));
     }
     cache::routes(config);
     repository::routes(config);
@@ -59,18 +58,18 @@ fn operations(config: &mut web::ServiceConfig, served: Served) {
     let here = |operation: &&Operation| served != Served::AllButFigures || operation.name != "metrics";
     for operation in openapi::operations().filter(here) {
         for path in operation.paths {
-            let handler = move |request, payload| answer::plain(operation.name, (request, payload), operation.answer);
+            let handler = move |request, payload| answer::plain(operation.name, request, payload, operation.answer);
             let reading = guard::Any(guard::Get()).or(guard::Method(Method::HEAD));
             let resource = web::resource(*path).route(web::route().guard(reading).to(handler));
             config.service(
-                resource.default_service(web::to(|request, payload| wrong_method((request, payload), "GET, HEAD"))),
+                resource.default_service(web::to(|request, payload| wrong_method(request, payload, "GET, HEAD"))),
             );
         }
     }
 }
 
 async fn unknown_path(request: HttpRequest, payload: web::Payload) -> actix_web::HttpResponse {
-    answer::plain("none", (request, payload), |_, request| {
+    answer::plain("none", request, payload, |_, request| {
         Err(RequestError::Path { path: printable(request.path()) }.into())
     })
     .await

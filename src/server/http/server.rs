@@ -245,7 +245,8 @@ impl Binding<'_> {
         let mut assembly = Assembly::new(
             terms,
             Arc::clone(&self.connections),
-            (Arc::clone(&self.state.metrics), self.state.budget.clone()),
+            Arc::clone(&self.state.metrics),
+            self.state.budget.clone(),
         );
         for listen in listen {
             assembly = match listen {

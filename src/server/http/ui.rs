@@ -78,8 +78,8 @@ fn reading(
     tell: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError> + Copy + 'static,
 ) {
     let read = guard::Any(guard::Get()).or(guard::Head());
-    let tell = web::route().guard(read).to(move |request, payload| answer::plain("ui", (request, payload), tell));
-    let wrong = web::to(|request, payload| wrong_method((request, payload), "GET, HEAD"));
+    let tell = web::route().guard(read).to(move |request, payload| answer::plain("ui", request, payload, tell));
+    let wrong = web::to(|request, payload| wrong_method(request, payload, "GET, HEAD"));
     config.service(web::resource(path).route(tell).default_service(wrong));
 }
 

@@ -69,9 +69,12 @@ struct Attempt {
 
 impl Changer {
     pub(super) fn new(
-        (reranker, models): (Arc<Reranker>, Vec<Arc<Model>>),
+        reranker: Arc<Reranker>,
+        models: Vec<Arc<Model>>,
         opener: Arc<dyn Opener>,
-        (options, context, give_back): (Options, EngineContext, fn()),
+        options: Options,
+        context: EngineContext,
+        give_back: fn(),
         queue: Arc<Queue>,
     ) -> Self {
         let loaded = models.into_iter().map(Some).collect();
@@ -257,7 +260,7 @@ impl Shared {
             *place = Some(Arc::new(model));
         }
         let next = self.start(&models, attempt)?;
-        let proof = proof::prove((&next, &attempt.id), &golden, &attempt.wanted());
+        let proof = proof::prove(&next, &attempt.id, &golden, &attempt.wanted());
         proof.map_err(|source| ChangeError::Unproved { id: id(), source })?;
         Ok(Prepared::Next { models, generation: Box::new(next), outcome: Changed::Loaded })
     }
@@ -281,7 +284,7 @@ impl Shared {
         for (card, golden, _) in &proofs {
             let unproved = |source| ChangeError::Unproved { id: card.id.clone(), source };
             // Golden logits are those of the files; their bounds hold whatever computes.
-            proof::prove((&next, &card.id), golden, &attempt.wanted()).map_err(unproved)?;
+            proof::prove(&next, &card.id, golden, &attempt.wanted()).map_err(unproved)?;
         }
         for (card, _, precision) in &proofs {
             let (model, from) = (card.id.as_str(), card.provider.as_str());

@@ -114,7 +114,8 @@ impl Trial<'_> {
 /// # Errors
 /// The first check that it fails.
 pub fn prove(
-    (generation, model): (&Generation, &str),
+    generation: &Generation,
+    model: &str,
     golden: &[Golden],
     wanted: &dyn Fn() -> bool,
 ) -> Result<(), Unproved> {

@@ -37,9 +37,11 @@ struct Tried {
 
 impl Generation {
     pub(super) fn new(
-        (models, places): (Vec<ModelCard>, Vec<usize>),
+        models: Vec<ModelCard>,
+        places: Vec<usize>,
         engine: Engine,
-        (stores, metrics): (Arc<SharedStores>, Arc<Metrics>),
+        stores: Arc<SharedStores>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let identities = scopes(&models).into_iter().map(|scope| scope.identity).collect();
         Self { models, identities, scopes: places, engine, stores, metrics }

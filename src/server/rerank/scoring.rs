@@ -91,7 +91,7 @@ impl Generation {
         stats.moved_from = self.models.get(model).and_then(|card| card.execution.moved_from);
         let pairs = request.texts.pairs.len();
         let begun = Instant::now();
-        let mut task = RerankTask::new(self, model, (request, late));
+        let mut task = RerankTask::new(self, model, request, late);
         self.metrics.pairs.inc_by(pairs as u64);
         task.look_up().await;
         stats.looked_up = Some((begun, Instant::now()));

@@ -95,18 +95,18 @@ impl World {
             stuck_after: Duration::from_millis(300),
         };
         let bytes = if random.one_in(2) { 0 } else { 8 << 20 };
-        Self::of((fault_profile, options), bytes, random)
+        Self::of(fault_profile, options, bytes, random)
     }
 
     /// One with a score cache of so many bytes.
-    fn of((fault_profile, options): (FaultProfile, Options), bytes: u64, random: Random) -> Self {
+    fn of(fault_profile: FaultProfile, options: Options, bytes: u64, random: Random) -> Self {
         let now = Instant::now();
         let context = EngineContext { metrics: Arc::new(Metrics::new()), health: Arc::new(Health::default()) };
         let cards = vec![card("a", 0), card("b", 0)];
         let cache = cache::Options { bytes, weights: Vec::new(), ttl: None };
         let cache = ScoreCache::new(&cache, scopes(&cards), Arc::clone(&context.metrics));
         let (engine, simulated) =
-            Engine::simulated(&options, &cards.iter().collect::<Vec<_>>(), (&context, fault_profile), now);
+            Engine::simulated(&options, &cards.iter().collect::<Vec<_>>(), &context, fault_profile, now);
         let reranker = Reranker::new(cards, engine, cache, Arc::clone(&context.metrics));
         let running = vec![Running { generation: Arc::downgrade(&reranker.now()), simulated }];
         Self {
@@ -236,9 +236,9 @@ impl World {
                 *self.faults.entry("models swapped").or_default() += 1;
                 let version = self.random.below(3);
                 let cards = [card("a", version), card("b", 0)];
-                let context = (&self.context, self.fault_profile);
+                let borrowed = cards.iter().collect::<Vec<_>>();
                 let (engine, simulated) =
-                    Engine::simulated(&self.options, &cards.iter().collect::<Vec<_>>(), context, self.now);
+                    Engine::simulated(&self.options, &borrowed, &self.context, self.fault_profile, self.now);
                 let models = cards.into_iter().enumerate().map(|(place, card)| (card, place)).collect();
                 let next = self.reranker.prepare(models, engine);
                 drop(self.reranker.switch(next));
@@ -265,7 +265,7 @@ impl World {
             return Ok(());
         }
         self.names += 1;
-        let client = Client::new(self.reranker.now(), (self.names, self.fault_profile, self.now), &mut self.random);
+        let client = Client::new(self.reranker.now(), self.names, self.fault_profile, self.now, &mut self.random);
         self.clients.push(client);
         self.begin(self.clients.len() - 1)
     }
@@ -313,7 +313,7 @@ impl World {
         };
         self.answered_pairs += if fault.is_none() { client.pairs() } else { 0 };
         *self.endings.entry(ending).or_default() += 1;
-        client.judge(fault, self.now, (self.fault_profile, short, losses))
+        client.judge(fault, self.now, self.fault_profile, short, losses)
     }
 }
 

@@ -82,7 +82,7 @@ fn scored_as(identity: &str, empty: EmptyDocuments) -> Cow<'_, str> {
 
 impl<'r> RerankTask<'r> {
     /// Hashes every pair of the request.
-    pub(super) fn new(generation: &'r Generation, model: usize, (request, late): (&'r Request<'r>, Late)) -> Self {
+    pub(super) fn new(generation: &'r Generation, model: usize, request: &'r Request<'r>, late: Late) -> Self {
         let (identity, scope) = (scored_as(&generation.identities[model], request.empty), generation.scopes[model]);
         let texts = request.texts;
         let queries: Vec<QueryKey> =

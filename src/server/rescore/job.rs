@@ -206,7 +206,7 @@ impl<'a> Job<'a> {
         let outweighed = stage.window.is_outweighed(&self.standings, &seconds, activation.spread());
         self.counters.outweighed += usize::from(outweighed);
         for (place, scored) in scored.iter().enumerate() {
-            self.record(place, (*scored, seconds.get(place).copied().flatten(), outweighed));
+            self.record(place, *scored, seconds.get(place).copied().flatten(), outweighed);
         }
         self.standings = after;
         self.stage += 1;
@@ -251,7 +251,7 @@ impl<'a> Job<'a> {
     }
 
     /// Counts and explains one hit of the stage that is being settled, at its place before the stage.
-    fn record(&mut self, place: usize, (scored, second, outweighed): (Option<Scored>, Option<f32>, bool)) {
+    fn record(&mut self, place: usize, scored: Option<Scored>, second: Option<f32>, outweighed: bool) {
         let (Some(scored), Some(second)) = (scored, second) else {
             // One without text was not forgotten: there is nothing to score.
             self.counters.unsettled += usize::from(scored.is_none());

@@ -104,7 +104,7 @@ impl<'a> Members<'a> {
 
     /// A boolean, or a string that spells one.
     pub(super) fn flag(&self, path: Path<'_>, name: &'static str) -> Result<Option<bool>, Malformed> {
-        self.read(path, (name, "true or false"), |given| match given.kind {
+        self.read(path, name, "true or false", |given| match given.kind {
             Kind::Boolean => Some(given.raw == "true"),
             Kind::String => choice(&given.text()?, &[("true", true), ("false", false)]),
             Kind::Null | Kind::Number | Kind::Array | Kind::Object => None,
@@ -114,7 +114,7 @@ impl<'a> Members<'a> {
     /// An integer of at least 1; what is larger than a count can be is the largest count.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a positive integer")]
     pub(super) fn count(&self, path: Path<'_>, name: &'static str) -> Result<Option<u32>, Malformed> {
-        self.read(path, (name, "an integer of at least 1"), |given| {
+        self.read(path, name, "an integer of at least 1", |given| {
             let number = given.number()?;
             // Casts from floats saturate.
             (number >= 1.0 && number.fract().abs() < f64::EPSILON).then_some(number as u32)
@@ -124,31 +124,39 @@ impl<'a> Members<'a> {
     /// A finite 32-bit float.
     #[expect(clippy::cast_possible_truncation, reason = "read in 64 bits, checked, then rounded as Java's floatValue")]
     pub(super) fn weight(&self, path: Path<'_>, name: &'static str) -> Result<Option<f32>, Malformed> {
-        self.read(path, (name, "a number within 32-bit floats"), |given| {
+        self.read(path, name, "a number within 32-bit floats", |given| {
             Some(given.number()? as f32).filter(|weight| weight.is_finite())
         })
     }
 
-    /// One of some words, in any letter case; `expected` lists them.
+    /// One of some words, in any letter case.
     pub(super) fn word<T: Copy>(
         &self,
         path: Path<'_>,
         name: &'static str,
-        (words, expected): (&[(&str, T)], &'static str),
+        words: &Words<T>,
     ) -> Result<Option<T>, Malformed> {
-        self.read(path, (name, expected), |given| choice(&given.text()?, words))
+        self.read(path, name, words.expected, |given| choice(&given.text()?, words.meanings))
     }
 
     /// A value of any shape that `read` understands.
     pub(super) fn read<T>(
         &self,
         path: Path<'_>,
-        (name, expected): (&'static str, &'static str),
+        name: &'static str,
+        expected: &'static str,
         read: impl FnOnce(Given<'a>) -> Option<T>,
     ) -> Result<Option<T>, Malformed> {
         let Some(given) = self.get(name) else { return Ok(None) };
         read(given).map(Some).ok_or_else(|| Malformed::found(path.key(name), given.described(), expected))
     }
+}
+
+/// Words that mean something, and how an error lists them.
+#[derive(Debug)]
+pub(super) struct Words<T: 'static> {
+    pub(super) meanings: &'static [(&'static str, T)],
+    pub(super) expected: &'static str,
 }
 
 /// The meaning of a word in any letter case, surrounded by white space or not.

@@ -11,7 +11,7 @@ use rescored_core::domain::{CutSide, LongDocuments, Truncation};
 use rescored_core::json::unread::Unread;
 
 use super::malformed::{Malformed, Path};
-use super::members::{Given, Members, choice};
+use super::members::{Given, Members, Words, choice};
 use super::scan::Kind;
 use super::text::Fields;
 
@@ -48,14 +48,14 @@ const STAGE_KEYS: &[&str] = &["window_size", "query", "model", "raw_scores", "ta
 /// The last is the second query, which is the model.
 const QUERY_KEYS: &[&str] = &["query_weight", "rescore_query_weight", "score_mode", "rescore_query"];
 
-const TAILS: (&[(&str, Tail)], &str) = (
-    &[("below", Tail::Below), ("opensearch", Tail::MayOvertake), ("vespa", Tail::KeptBelow)],
-    "\"below\", \"opensearch\" or \"vespa\"",
-);
-const SIDES: (&[(&str, CutSide)], &str) =
-    (&[("left", CutSide::Left), ("right", CutSide::Right)], "\"left\" or \"right\"");
-const SCORE_MODES: (&[(&str, ScoreMode)], &str) =
-    (&ScoreMode::NAMES, "\"total\", \"multiply\", \"avg\", \"max\" or \"min\"");
+const TAILS: Words<Tail> = Words {
+    meanings: &[("below", Tail::Below), ("opensearch", Tail::MayOvertake), ("vespa", Tail::KeptBelow)],
+    expected: "\"below\", \"opensearch\" or \"vespa\"",
+};
+const SIDES: Words<CutSide> =
+    Words { meanings: &[("left", CutSide::Left), ("right", CutSide::Right)], expected: "\"left\" or \"right\"" };
+const SCORE_MODES: Words<ScoreMode> =
+    Words { meanings: &ScoreMode::NAMES, expected: "\"total\", \"multiply\", \"avg\", \"max\" or \"min\"" };
 
 /// The terms of a request that concern whoever runs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
 fn terms(body: &Members<'_>, cut: Truncation) -> Result<Terms, Malformed> {
     let timeout = body.count(Path::Body, "timeout_ms")?.map(|ms| Duration::from_millis(ms.into()));
     let (refuse_cut, side) = truncation(body)?;
-    let side = body.word(Path::Body, "truncation_direction", SIDES)?.or(side).unwrap_or(cut.side);
+    let side = body.word(Path::Body, "truncation_direction", &SIDES)?.or(side).unwrap_or(cut.side);
     let long_documents = match body.count(Path::Body, "max_chunks_per_doc")? {
         None => cut.long_documents,
         Some(1) => LongDocuments::Truncate,
@@ -144,7 +144,7 @@ fn truncation(body: &Members<'_>) -> Result<(bool, Option<CutSide>), Malformed> 
         Kind::Null | Kind::Number | Kind::Array | Kind::Object => None,
     };
     let expected = "true, false, \"NONE\", \"START\" or \"END\"";
-    Ok(body.read(Path::Body, ("truncate", expected), read)?.unwrap_or((false, None)))
+    Ok(body.read(Path::Body, "truncate", expected, read)?.unwrap_or((false, None)))
 }
 
 /// One name or an array of names.
@@ -185,10 +185,10 @@ fn fields<'a>(body: &Members<'a>) -> Result<Fields<'a>, Malformed> {
 fn stages<'a>(body: &Members<'a>, tail: Tail) -> Result<Vec<Stage<'a>>, Malformed> {
     let path = Path::Body.key("rescore");
     let Some(given) = body.get("rescore") else {
-        return Ok(vec![stage(body, &Members::default(), (path, tail))?]);
+        return Ok(vec![stage(body, &Members::default(), path, tail)?]);
     };
     if given.kind != Kind::Array {
-        return Ok(vec![stage(body, &object(path, given, STAGE_KEYS)?, (path, tail))?]);
+        return Ok(vec![stage(body, &object(path, given, STAGE_KEYS)?, path, tail)?]);
     }
     let mut stages = Vec::new();
     given.cursor().array(|cursor, index| {
@@ -196,14 +196,14 @@ fn stages<'a>(body: &Members<'a>, tail: Tail) -> Result<Vec<Stage<'a>>, Malforme
             return Err(too_many(path, "stages", MAX_STAGES));
         }
         let path = path.item(index);
-        stages.push(stage(body, &object(path, Given::read(cursor)?, STAGE_KEYS)?, (path, tail))?);
+        stages.push(stage(body, &object(path, Given::read(cursor)?, STAGE_KEYS)?, path, tail)?);
         Ok(())
     })?;
     Ok(stages)
 }
 
 /// A stage: its own options first, then the body's, then the defaults.
-fn stage<'a>(body: &Members<'a>, own: &Members<'a>, (path, tail): (Path<'_>, Tail)) -> Result<Stage<'a>, Malformed> {
+fn stage<'a>(body: &Members<'a>, own: &Members<'a>, path: Path<'_>, tail: Tail) -> Result<Stage<'a>, Malformed> {
     let query = match own.get("query") {
         Some(given) => object(path.key("query"), given, QUERY_KEYS)?,
         None => Members::default(),
@@ -211,7 +211,7 @@ fn stage<'a>(body: &Members<'a>, own: &Members<'a>, (path, tail): (Path<'_>, Tai
     let asked = own.flag(path, "replace")?.or(body.flag(Path::Body, "replace")?);
     let query_weight = query.weight(path.key("query"), "query_weight")?;
     let rescore_query_weight = query.weight(path.key("query"), "rescore_query_weight")?;
-    let mode = query.word(path.key("query"), "score_mode", SCORE_MODES)?;
+    let mode = query.word(path.key("query"), "score_mode", &SCORE_MODES)?;
     // Who weighs the two scores wants both; who says nothing wants hits in the model's order.
     let weighs = query_weight.is_some() || rescore_query_weight.is_some() || mode.is_some();
     let replace = asked.unwrap_or(!weighs);
@@ -225,7 +225,7 @@ fn stage<'a>(body: &Members<'a>, own: &Members<'a>, (path, tail): (Path<'_>, Tai
         query_weight,
         rescore_query_weight: rescore_query_weight.unwrap_or(1.0),
         mode,
-        tail: own.word(path, "tail", TAILS)?.or(body.word(Path::Body, "tail", TAILS)?).unwrap_or(tail),
+        tail: own.word(path, "tail", &TAILS)?.or(body.word(Path::Body, "tail", &TAILS)?).unwrap_or(tail),
     };
     let replace = asked == Some(true);
     if replace && window.query_weight.abs() > 0.0 {

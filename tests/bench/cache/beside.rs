@@ -59,7 +59,7 @@ fn core() -> Core {
         stuck_after: Duration::from_secs(5),
     };
     let shared = SharedOptions { url: None, timeout: Duration::ZERO };
-    let core = Core::sharing(vec![model], &engine, (&support::CACHE, &shared)).expect("threads");
+    let core = Core::sharing(vec![model], &engine, &support::CACHE, &shared).expect("threads");
     core.reranker.wait_until_warm().expect("warm");
     core
 }
@@ -123,7 +123,7 @@ fn beside<T>(core: &Core, slice: usize, work: impl FnOnce() -> T) -> T {
                         return;
                     }
                     let documents = documents(&format!("{slice} {job} {number}"), DOCUMENTS);
-                    score_as(core, ("warm-up", &documents), Priority::WarmUp).expect("scored");
+                    score_as(core, "warm-up", &documents, Priority::WarmUp).expect("scored");
                 }
             });
         }

@@ -50,7 +50,7 @@ pub(crate) fn run(sizes: Sizes) -> bool {
     let redis = Redis::start(&[]);
     let patience = Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults");
     let patience = patience.shared.timeout;
-    let core = core_sharing(&CACHE, (Some(redis.url()), patience));
+    let core = core_sharing(&CACHE, Some(redis.url()), patience);
     let is_up = || core.reranker.cache().shared.is_some_and(|shared| shared.up);
     let alone = core_with(&CACHE, None);
     let servers = [Server::start(&core), Server::start(&alone)];

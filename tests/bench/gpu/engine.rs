@@ -21,19 +21,19 @@ pub(crate) fn run() {
     );
     for length in list("BENCH_LENGTH", "128,ragged") {
         for pairs in list("BENCH_PAIRS", "32,128,512") {
-            measure(&model, workers, (&length, pairs.parse().expect("pairs")), seconds);
+            measure(&model, workers, &length, pairs.parse().expect("pairs"), seconds);
         }
     }
     println!("nodes {:?}", execution.nodes.get());
 }
 
-fn measure(model: &Model, workers: usize, (length, pairs): (&str, usize), seconds: Duration) {
+fn measure(model: &Model, workers: usize, length: &str, pairs: usize, seconds: Duration) {
     let start = Barrier::new(workers + 1);
     let (tallies, elapsed) = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
             .map(|seed| {
                 let start = &start;
-                scope.spawn(move || work(model, (seed, length, pairs), start, seconds))
+                scope.spawn(move || work(model, seed, length, pairs, start, seconds))
             })
             .collect();
         start.wait();
@@ -56,7 +56,9 @@ fn measure(model: &Model, workers: usize, (length, pairs): (&str, usize), second
 /// Passes, tokens and times of one worker.
 fn work(
     model: &Model,
-    (seed, length, pairs): (usize, &str, usize),
+    seed: usize,
+    length: &str,
+    pairs: usize,
     start: &Barrier,
     seconds: Duration,
 ) -> (usize, usize, Vec<Duration>) {

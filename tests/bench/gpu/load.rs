@@ -22,7 +22,8 @@ pub(crate) fn run() {
         for clients in list("BENCH_CLIENTS", "1,16") {
             measure(
                 address,
-                (clients.parse().expect("clients"), documents.parse().expect("documents")),
+                clients.parse().expect("clients"),
+                documents.parse().expect("documents"),
                 &passages,
                 seconds,
             );
@@ -30,11 +31,11 @@ pub(crate) fn run() {
     }
 }
 
-fn measure(address: SocketAddr, (clients, documents): (usize, usize), passages: &[String], seconds: Duration) {
+fn measure(address: SocketAddr, clients: usize, documents: usize, passages: &[String], seconds: Duration) {
     let began = Instant::now();
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
-            .map(|number| scope.spawn(move || client(address, (number, documents), passages, began + seconds)))
+            .map(|number| scope.spawn(move || client(address, number, documents, passages, began + seconds)))
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
     });
@@ -52,12 +53,7 @@ fn measure(address: SocketAddr, (clients, documents): (usize, usize), passages: 
 }
 
 /// Times of one client's requests.
-fn client(
-    address: SocketAddr,
-    (number, documents): (usize, usize),
-    passages: &[String],
-    until: Instant,
-) -> Vec<Duration> {
+fn client(address: SocketAddr, number: usize, documents: usize, passages: &[String], until: Instant) -> Vec<Duration> {
     let mut connection = Connection::open(address);
     let lists: Vec<String> = (0..READY)
         .map(|at| {

@@ -54,7 +54,7 @@ pub(super) fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, Strin
         let least = if round == 0 { 1 } else { options.live.div_ceil(rounds) };
         for beside in [false, true] {
             settled(&served)?;
-            let (latencies, passes) = slice(&served, (&drawn, &lines), (beside, (options.length, least)))?;
+            let (latencies, passes) = slice(&served, &drawn, &lines, beside, options.length, least)?;
             if round == 0 {
                 continue;
             }
@@ -64,7 +64,7 @@ pub(super) fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, Strin
             all[slot].add(&latencies);
         }
     }
-    Ok(section(&slices, (&all, job.mean_ms())))
+    Ok(section(&slices, &all, job.mean_ms()))
 }
 
 /// Forward passes, and the seconds spent in them.
@@ -109,8 +109,11 @@ fn settled(served: &Served) -> Result<(), String> {
 /// Searches for so long, and so many at least, with the job beside them or not; and passes of the job before they came.
 fn slice(
     served: &Served,
-    (drawn, lines): (&[Request], &[Request]),
-    (beside, effort): (bool, (Duration, usize)),
+    drawn: &[Request],
+    lines: &[Request],
+    beside: bool,
+    length: Duration,
+    least: usize,
 ) -> Result<(Latencies, Passes), String> {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -119,7 +122,7 @@ fn slice(
                 scope.spawn(|| stream(served.url(), lines, &over));
             }
         }
-        let found = ahead(served, beside).and_then(|passes| Ok((search(served.url(), drawn, effort)?, passes)));
+        let found = ahead(served, beside).and_then(|passes| Ok((search(served.url(), drawn, length, least)?, passes)));
         over.store(true, Ordering::Relaxed);
         found
     })
@@ -136,7 +139,7 @@ fn ahead(served: &Served, beside: bool) -> Result<Passes, String> {
     Ok(Passes::so_far(served)?.since(&before))
 }
 
-fn search(url: &str, drawn: &[Request], (length, least): (Duration, usize)) -> Result<Latencies, String> {
+fn search(url: &str, drawn: &[Request], length: Duration, least: usize) -> Result<Latencies, String> {
     let mut wire = Wire::open(url)?;
     let mut latencies = Latencies::new();
     let (started, nonce) = (Instant::now(), nonce());
@@ -184,7 +187,7 @@ fn stream(url: &str, lines: &[Request], over: &AtomicBool) {
     }
 }
 
-fn section(slices: &[Vec<Slice>; 2], (all, pass_ms): (&[Latencies; 2], f64)) -> Section {
+fn section(slices: &[Vec<Slice>; 2], all: &[Latencies; 2], pass_ms: f64) -> Section {
     let mut table = Table::new("", &["", "searches", "p50 ms", "p99 ms", "p99 ms, median of slices", "longest ms"]);
     let middle = |slices: &[Slice]| {
         let values: Vec<f64> = slices.iter().map(|slice| slice.p99_ms).collect();

@@ -34,13 +34,13 @@ pub(super) fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, Strin
     Wire::open(served.url())?.send(&prepared)?;
     let mut rounds = Vec::new();
     for round in 0..=setup.effort.rounds.max(1) {
-        let measured = round_of(served.url(), served.process(), (&prepared, options))?;
+        let measured = round_of(served.url(), served.process(), &prepared, options)?;
         // The first one warms up.
         if round > 0 {
             rounds.push(measured);
         }
     }
-    Ok(section(&rounds, (&request, &prepared), options))
+    Ok(section(&rounds, &request, &prepared, options))
 }
 
 /// Passages of a length that search engines index, each told from the others by its number, however few texts there are.
@@ -54,7 +54,7 @@ fn request(setup: &Setup<'_>, options: &Options) -> Result<Request, String> {
     Ok(Request { query: format!("{query} {}", nonce()), documents: drawn.iter().enumerate().map(short).collect() })
 }
 
-fn round_of(url: &str, process: u32, (request, options): (&Prepared, &Options)) -> Result<Round, String> {
+fn round_of(url: &str, process: u32, request: &Prepared, options: &Options) -> Result<Round, String> {
     let all = Mutex::new(Latencies::new());
     let before = host::usage(process);
     let started = Instant::now();
@@ -89,7 +89,7 @@ fn round_of(url: &str, process: u32, (request, options): (&Prepared, &Options)) 
     })
 }
 
-fn section(rounds: &[Round], (request, prepared): (&Request, &Prepared), options: &Options) -> Section {
+fn section(rounds: &[Round], request: &Request, prepared: &Prepared, options: &Options) -> Section {
     let of = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Vec<f64>>();
     let rates = of(|round| round.pairs_per_second);
     let (p50, p99) = (of(|round| round.p50_ms), of(|round| round.p99_ms));

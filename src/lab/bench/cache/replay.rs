@@ -58,13 +58,13 @@ pub(super) fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, Strin
             }
         };
         let path = snapshot.then(|| folder.0.join(name.replace(", ", "-")));
-        let settings = settings(options, (redis.as_ref(), path.as_deref()));
-        ways.push(way(setup, (name, &settings), (&searches, options))?);
+        let settings = settings(options, redis.as_ref(), path.as_deref());
+        ways.push(way(setup, name, &settings, &searches, options)?);
     }
     Ok(section(&ways, notes, options))
 }
 
-fn settings(options: &Options, (redis, snapshot): (Option<&Redis>, Option<&Path>)) -> Vec<Setting> {
+fn settings(options: &Options, redis: Option<&Redis>, snapshot: Option<&Path>) -> Vec<Setting> {
     let bytes = options.queries * options.hits / SHARE * ENTRY;
     let mut settings = vec![("RESCORED_CACHE_BYTES", format!("{}KiB", bytes.div_ceil(1024)))];
     if let Some(redis) = redis {
@@ -81,8 +81,10 @@ fn settings(options: &Options, (redis, snapshot): (Option<&Redis>, Option<&Path>
 
 fn way(
     setup: &Setup<'_>,
-    (name, settings): (&'static str, &[Setting]),
-    (searches, options): (&[usize], &Options),
+    name: &'static str,
+    settings: &[Setting],
+    searches: &[usize],
+    options: &Options,
 ) -> Result<TierResult, String> {
     let requests = requests(setup, options)?;
     let (mut hits, mut took, mut latencies) = (0, Duration::ZERO, super::super::load::Latencies::new());

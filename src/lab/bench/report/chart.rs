@@ -90,13 +90,13 @@ fn style(size: i32, colour: RGBColor, across: HPos) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour).pos(Pos::new(across, VPos::Top))
 }
 
-fn write(area: &Area<'_>, text: String, (at, style): ((i32, i32), TextStyle<'static>)) -> Result<(), String> {
+fn write(area: &Area<'_>, text: String, at: (i32, i32), style: TextStyle<'static>) -> Result<(), String> {
     area.draw(&Text::new(text, at, style)).map_err(said)
 }
 
 fn bars(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
     area.fill(&WHITE).map_err(said)?;
-    write(area, chart.title.clone(), ((MARGIN, 8), style(20, INK, HPos::Left)))?;
+    write(area, chart.title.clone(), (MARGIN, 8), style(20, INK, HPos::Left))?;
     let longest = chart.series.iter().flat_map(|one| &one.points).map(|point| point.most.max(point.x));
     let longest = longest.fold(f64::MIN_POSITIVE, f64::max);
     let place = |value: f64| MARGIN + pixel(f64::from(WIDTH - 2 * MARGIN) * (value / longest).clamp(0.0, 1.0));
@@ -108,9 +108,8 @@ fn bars(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
             Tone::Plain => PLAIN,
             Tone::Aside => ASIDE,
         };
-        write(area, shortened(&series.name), ((MARGIN, top), style(17, INK, HPos::Left)))?;
-        let value = ((WIDTH - MARGIN, top), style(17, INK, HPos::Right));
-        write(area, figure(point.x), value)?;
+        write(area, shortened(&series.name), (MARGIN, top), style(17, INK, HPos::Left))?;
+        write(area, figure(point.x), (WIDTH - MARGIN, top), style(17, INK, HPos::Right))?;
         let bar = [(MARGIN, top + 22), (place(point.x).max(MARGIN + 1), top + 38)];
         area.draw(&Rectangle::new(bar, colour.filled())).map_err(said)?;
         let (least, most) = (place(point.least), place(point.most));
@@ -122,12 +121,12 @@ fn bars(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
         }
     }
     let below = 40 + BAR * units(chart.series.len());
-    write(area, chart.x.clone(), ((WIDTH - MARGIN, below), style(15, SOFT, HPos::Right)))
+    write(area, chart.x.clone(), (WIDTH - MARGIN, below), style(15, SOFT, HPos::Right))
 }
 
 fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
     area.fill(&WHITE).map_err(said)?;
-    write(area, chart.title.clone(), ((MARGIN, 8), style(20, INK, HPos::Left)))?;
+    write(area, chart.title.clone(), (MARGIN, 8), style(20, INK, HPos::Left))?;
     let mut top = 40;
     for line in legend_lines(chart) {
         let mut left = MARGIN;
@@ -137,7 +136,7 @@ fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
             area.draw(&Rectangle::new(square, colour.filled())).map_err(said)?;
             left += legend_width(&name);
             let from = left - legend_width(&name) + 18;
-            write(area, name, ((from, top), style(17, INK, HPos::Left)))?;
+            write(area, name, (from, top), style(17, INK, HPos::Left))?;
         }
         top += LEGEND;
     }
@@ -168,7 +167,7 @@ fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
         .draw()
         .map_err(said)?;
     for (at, series) in chart.series.iter().enumerate() {
-        line(&mut context, series, (COLOURS[at % COLOURS.len()], &x, &y))?;
+        line(&mut context, series, COLOURS[at % COLOURS.len()], &x, &y)?;
     }
     Ok(())
 }
@@ -176,7 +175,9 @@ fn lines(area: &Area<'_>, chart: &Chart) -> Result<(), String> {
 fn line(
     context: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<Scale, Scale>>,
     series: &Series,
-    (colour, x, y): (RGBColor, &Scale, &Scale),
+    colour: RGBColor,
+    x: &Scale,
+    y: &Scale,
 ) -> Result<(), String> {
     let place = |point: &Point| (x.place(point.x), y.place(point.y));
     let thick = if series.tone == Tone::Aside { 1 } else { 2 };

@@ -56,7 +56,7 @@ impl Watch for Shown {
         }
     }
 
-    fn step(&self, (done, all): (usize, usize), next: &str) {
+    fn step(&self, done: usize, all: usize, next: &str) {
         match &self.bar {
             Some(bar) => {
                 bar.set_length(all as u64);

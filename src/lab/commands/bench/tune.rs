@@ -52,7 +52,7 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
         stdout::tell(&format!("{}: {outcome}\n", shown(point)));
     };
     let program = Program::beside(vars)?;
-    let (best, measured) = tune(&program, (own, &others), &mut on_measured)?;
+    let (best, measured) = tune(&program, own, &others, &mut on_measured)?;
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let tuned = Tuned { host: tuned::host(), source_sha256, version, best: best.clone(), measured };
     let path = tuned::keep(&manifest.dir, &tuned)?;

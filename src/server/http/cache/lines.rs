@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn split(text: &[u8], (piece, limit): (usize, usize)) -> Vec<Split> {
+    fn split(text: &[u8], piece: usize, limit: usize) -> Vec<Split> {
         let mut splitter = Splitter::new(limit);
         let mut lines = Vec::new();
         for piece in text.chunks(piece) {
@@ -254,7 +254,7 @@ mod tests {
         let time = |breaks: usize| {
             let text = b"\n".repeat(breaks);
             let begun = Instant::now();
-            assert_eq!(split(&text, (breaks, 100)).len(), breaks);
+            assert_eq!(split(&text, breaks, 100).len(), breaks);
             begun.elapsed()
         };
         time(10_000);
@@ -271,7 +271,7 @@ mod tests {
                 .collect();
             // `str::lines` keeps a lone carriage return at the very end; a body's last line need not.
             prop_assume!(!text.ends_with('\r'));
-            prop_assert_eq!(split(text.as_bytes(), (piece, limit)), expected);
+            prop_assert_eq!(split(text.as_bytes(), piece, limit), expected);
         }
     }
 }

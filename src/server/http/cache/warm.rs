@@ -203,8 +203,8 @@ impl Stream {
             Line::Whole(bytes, memory) => {
                 self.progress.begin(number);
                 let state = self.state.clone();
-                let line = (bytes, memory);
-                tasks.spawn_local(async move { Done { line: number, outcome: scored(&state, line).await } });
+                let scoring = async move { Done { line: number, outcome: scored(&state, bytes, memory).await } };
+                tasks.spawn_local(scoring);
             }
         }
     }
@@ -226,7 +226,7 @@ impl Stream {
     }
 }
 
-async fn scored(state: &AppState, (line, mut memory): (Vec<u8>, Reservation)) -> Result<Answer, ApiError> {
+async fn scored(state: &AppState, line: Vec<u8>, mut memory: Reservation) -> Result<Answer, ApiError> {
     let limits = state.limits;
     let is_large = line.len() > INLINE_BYTES;
     let reading = if is_large { READING.acquire().await.ok() } else { None };

@@ -62,8 +62,7 @@ fn read(body: &[u8], limits: RequestLimits) -> Result<RerankRequest<'_>, Request
         return Err(RequestError::field("text_1", format!("one of the two sides is missing; {SPELLINGS}")));
     };
     let mut reading = Reading::default();
-    let (first, second) =
-        (side("text_1", (first, limits), &mut reading)?, side("text_2", (second, limits), &mut reading)?);
+    let (first, second) = (side("text_1", first, limits, &mut reading)?, side("text_2", second, limits, &mut reading)?);
     let pairs = match (first.len(), second.len()) {
         (1, _) => {
             let query = first.into_iter().next().unwrap_or_default();
@@ -90,7 +89,8 @@ fn request() -> serde_json::Value {
 /// The texts of a side. Content parts of one object are texts of their own, as vLLM counts.
 fn side<'a>(
     field: &'static str,
-    (side, limits): (OneOrMany<'a>, RequestLimits),
+    side: OneOrMany<'a>,
+    limits: RequestLimits,
     reading: &mut Reading<'_>,
 ) -> Result<Vec<Cow<'a, str>>, RequestError> {
     let list = match side {

@@ -99,8 +99,8 @@ impl Heads {
                     self.unfinished += rest.len();
                     return bytes.len();
                 }
-                Place::Body(left) => at += self.pass(left, rest.len(), (Place::Body, Place::Start)),
-                Place::Chunk(left) => at += self.pass(left, rest.len(), (Place::Chunk, Place::Size)),
+                Place::Body(left) => at += self.pass(left, rest.len(), Place::Body, Place::Start),
+                Place::Chunk(left) => at += self.pass(left, rest.len(), Place::Chunk, Place::Size),
                 Place::Start | Place::Line | Place::Head(_) | Place::Size | Place::Trailers => {
                     let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
                         let length = rest.len();
@@ -165,7 +165,7 @@ impl Heads {
     }
 
     /// Passes bytes of which `left` are still to come and `there` are there.
-    fn pass(&mut self, left: u64, there: usize, (same, next): (fn(u64) -> Place, Place)) -> usize {
+    fn pass(&mut self, left: u64, there: usize, same: fn(u64) -> Place, next: Place) -> usize {
         let passed = usize::try_from(left).unwrap_or(usize::MAX).min(there);
         let left = left - passed as u64;
         self.place = if left == 0 { next } else { same(left) };

@@ -120,7 +120,7 @@ impl<'f> Reading<'f> {
             Document::Fields(members) => members,
         };
         for (name, joint) in [("text", " "), ("content", "\n")] {
-            if let Some(text) = self.of_member(&members, (name, joint))? {
+            if let Some(text) = self.of_member(&members, name, joint)? {
                 return Ok(text);
             }
         }
@@ -177,7 +177,7 @@ impl<'f> Reading<'f> {
             if is_medium_part(&members) {
                 return Err(Unreadable::Medium);
             }
-            if let Some(text) = self.of_member(&members, ("text", " "))? {
+            if let Some(text) = self.of_member(&members, "text", " ")? {
                 return Ok(text);
             }
             match wrapped(&members)? {
@@ -192,7 +192,8 @@ impl<'f> Reading<'f> {
     fn of_member<'a>(
         &mut self,
         members: &[Member<'a>],
-        (name, joint): (&str, &str),
+        name: &str,
+        joint: &str,
     ) -> Result<Option<Cow<'a, str>>, Unreadable> {
         let Some((_, raw)) = members.iter().rfind(|(key, _)| key == name) else { return Ok(None) };
         let (text, left_out) = if let Some(text) = string(raw) {

@@ -183,7 +183,7 @@ impl<'a> RerankBody<'a> {
         ]);
         check_names(rank_fields.as_ref().map_or(&[], |names| &names.items))?;
         let (asked, left_out_fields) = query(asked)?;
-        let (top, least) = manner.choice(&mut unread, (top_n, top_k), (min_score, score_threshold));
+        let (top, least) = manner.choice(&mut unread, top_n, top_k, min_score, score_threshold);
         let echo = manner.echoes(&mut unread, return_documents, return_text);
         let terms = Terms {
             model,
@@ -270,15 +270,17 @@ impl Manner {
     fn choice(
         &self,
         unread: &mut Unread,
-        (top_n, top_k): (Option<Whole>, Option<Whole>),
-        (min_score, score_threshold): (Option<Real>, Option<Real>),
+        top_n: Option<Whole>,
+        top_k: Option<Whole>,
+        min_score: Option<Real>,
+        score_threshold: Option<Real>,
     ) -> (Option<usize>, Option<f64>) {
         let names = (
             if top_n.is_some() { "top_n" } else { "top_k" },
             if min_score.is_some() { "min_score" } else { "score_threshold" },
         );
-        let top = one_of(unread, ("top_n", top_n), ("top_k", top_k));
-        let least = one_of(unread, ("min_score", min_score), ("score_threshold", score_threshold));
+        let top = one_of(unread, top_n, "top_k", top_k);
+        let least = one_of(unread, min_score, "score_threshold", score_threshold);
         // -1 means all wherever numbers below zero mean something.
         let senseless = top.is_some_and(|Whole(top)| top < -1);
         let (top, least) = (top.and_then(positive), least.map(|Real(least)| least));
@@ -293,7 +295,7 @@ impl Manner {
     /// Whether documents are wanted back.
     fn echoes(&self, unread: &mut Unread, documents: Option<Flag>, text: Option<Flag>) -> bool {
         let name = if documents.is_some() { "return_documents" } else { "return_text" };
-        let asked = one_of(unread, ("return_documents", documents), ("return_text", text));
+        let asked = one_of(unread, documents, "return_text", text);
         let given = match self.echo {
             Echo::Asked => return asked == Some(Flag(true)),
             Echo::Always => true,

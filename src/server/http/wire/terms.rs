@@ -38,20 +38,18 @@ impl<'a> Terms<'a> {
         texts: Texts<'a>,
         mut unread: Unread,
     ) -> RerankRequest<'a> {
-        let fit = one_of(&mut unread, ("truncate", self.truncate), ("truncation", self.truncation));
+        let fit = one_of(&mut unread, self.truncate, "truncation", self.truncation);
         let (side, refuse_cut) = match fit {
             Some(Truncate::Refuse) => (None, true),
             Some(Truncate::At(side)) => (Some(side), false),
             Some(Truncate::Allow) | None => (None, false),
         };
-        let ends = (("truncation_direction", self.truncation_direction), ("truncation_side", self.truncation_side));
-        let side = one_of(&mut unread, ends.0, ends.1).map(|Side(side)| side).or(side).unwrap_or_default();
-        let raw = (
-            ("raw_scores", self.raw_scores.map(|Flag(raw)| raw)),
-            ("use_activation", self.use_activation.map(|Flag(activated)| !activated)),
-        );
-        let activated = if raw.0.1.is_some() { raw.0.0 } else { raw.1.0 };
-        let raw = one_of(&mut unread, raw.0, raw.1).unwrap_or(self.scores == Scores::Raw);
+        let end = one_of(&mut unread, self.truncation_direction, "truncation_side", self.truncation_side);
+        let side = end.map(|Side(side)| side).or(side).unwrap_or_default();
+        let raw = self.raw_scores.map(|Flag(raw)| raw);
+        let activated = if raw.is_some() { "raw_scores" } else { "use_activation" };
+        let not_activated = self.use_activation.map(|Flag(activated)| !activated);
+        let raw = one_of(&mut unread, raw, "use_activation", not_activated).unwrap_or(self.scores == Scores::Raw);
         let numbers = [self.truncate_prompt_tokens, self.max_tokens_per_doc, self.max_chunks_per_doc];
         let below = |number: Option<Whole>, least: i64| number.is_some_and(|Whole(number)| number < least);
         unread.note_any([
@@ -76,11 +74,12 @@ impl<'a> Terms<'a> {
 }
 
 /// The value of a key that has two names. Where both are there and say different things, the first one counts and the
-/// second is noted.
+/// second, which is `name`, is noted.
 pub(super) fn one_of<T: PartialEq>(
     unread: &mut Unread,
-    (_, first): (&str, Option<T>),
-    (name, second): (&'static str, Option<T>),
+    first: Option<T>,
+    name: &'static str,
+    second: Option<T>,
 ) -> Option<T> {
     match (first, second) {
         (Some(first), Some(second)) => {
@@ -136,7 +135,7 @@ mod tests {
             (Some(1), Some(2), Some(1), "b"),
         ] {
             let mut unread = Unread::default();
-            assert_eq!(one_of(&mut unread, ("a", first), ("b", second)), value);
+            assert_eq!(one_of(&mut unread, first, "b", second), value);
             assert_eq!(unread.header(), noted);
         }
     }

@@ -36,7 +36,9 @@ impl Client {
     /// One that asks the models of now.
     pub(super) fn new(
         generation: Arc<Generation>,
-        (name, fault_profile, now): (u64, FaultProfile, Instant),
+        name: u64,
+        fault_profile: FaultProfile,
+        now: Instant,
         random: &mut Random,
     ) -> Self {
         let texts = match fault_profile {
@@ -52,15 +54,17 @@ impl Client {
         let priority = if random.one_in(7) { Priority::WarmUp } else { Priority::Live };
         let refuse_cut = !faultless && random.one_in(20);
         let leaves_at = leaves.then(|| now + random.micros(60_000));
-        let patient = Self::patient(generation, (model, texts), (late, deadline));
+        let patient = Self::patient(generation, model, texts, late, deadline);
         Self { priority, refuse_cut, leaves_at, ..patient }
     }
 
     /// One that waits for these texts' scores until its deadline.
     pub(super) fn patient(
         generation: Arc<Generation>,
-        (model, texts): (usize, Texts<'static>),
-        (late, deadline): (Late, Instant),
+        model: usize,
+        texts: Texts<'static>,
+        late: Late,
+        deadline: Instant,
     ) -> Self {
         let pairs = texts.pairs.len();
         Self {
@@ -118,7 +122,7 @@ impl Client {
             memory: None,
             empty: EmptyDocuments::Score,
         };
-        let mut task = RerankTask::new(generation, self.model, (&request, self.late));
+        let mut task = RerankTask::new(generation, self.model, &request, self.late);
         if let Some(found) = found {
             task.remember(found.clone());
         } else {
@@ -147,7 +151,9 @@ impl Client {
         self,
         fault: Option<RerankError>,
         now: Instant,
-        (fault_profile, short, losses): (FaultProfile, bool, bool),
+        fault_profile: FaultProfile,
+        short: bool,
+        losses: bool,
     ) -> Result<(), String> {
         let right = match &fault {
             None => true,

@@ -63,7 +63,7 @@ impl Load {
             weights: Vec::new(),
             stuck_after: Duration::from_secs(5),
         };
-        let mut world = World::of((FaultProfile::NoFaults, options), 0, Random(seed));
+        let mut world = World::of(FaultProfile::NoFaults, options, 0, Random(seed));
         // Refusals and expiries are right here.
         world.fault_profile = FaultProfile::WithFaults;
         Self { world, density, names: 0 }
@@ -91,14 +91,14 @@ impl Load {
         let texts = self.texts(documents);
         let deadline = self.world.now + patience;
         let generation = self.world.reranker.now();
-        self.world.clients.push(Client::patient(generation, (0, texts), (Late::IsAFault, deadline)));
+        self.world.clients.push(Client::patient(generation, 0, texts, Late::IsAFault, deadline));
         self.world.begin(self.world.clients.len() - 1)?;
         self.world.hand_out();
         Ok(())
     }
 
     /// Pairs a second when so many clients ask one request of so many documents after the other.
-    fn closed(&mut self, (clients, documents): (usize, usize), time: Duration) -> Result<f64, String> {
+    fn closed(&mut self, clients: usize, documents: usize, time: Duration) -> Result<f64, String> {
         let (from, before) = (self.world.now, self.world.answered_pairs);
         while self.world.now < from + time {
             while self.world.clients.len() < clients {
@@ -159,8 +159,8 @@ fn at_twice_the_capacity_nine_tenths_of_it_answer_in_time_whatever_the_texts() {
     ]
     .map(|(density, workers, sentence)| {
         let mut load = Load::new(density, workers, 7);
-        load.closed((8, 25), Duration::from_secs(2)).unwrap();
-        let capacity = load.closed((8, 25), Duration::from_secs(5)).unwrap();
+        load.closed(8, 25, Duration::from_secs(2)).unwrap();
+        let capacity = load.closed(8, 25, Duration::from_secs(5)).unwrap();
         let outcome = load.open(capacity).unwrap();
         let share = outcome.goodput / capacity;
         println!("{sentence}: capacity {capacity:.0} pairs/s, goodput {share:.3} of it, {outcome:?}");
