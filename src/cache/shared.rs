@@ -16,6 +16,7 @@ mod breaker;
 mod cluster;
 mod connection;
 mod link;
+mod login;
 mod parameters;
 mod reader;
 mod resp;
@@ -41,7 +42,7 @@ use address::Address;
 use breaker::Breaker;
 use link::Link;
 
-pub use address::UrlError;
+pub use login::UrlError;
 pub use resp::Broken;
 
 /// Requests that may wait for the asking thread; more means that it does not keep up.

@@ -41,6 +41,7 @@ pub mod simulated;
 mod start;
 mod submit;
 mod supervisor;
+mod time_span;
 mod timeline;
 mod tokenise;
 mod watchdog;

@@ -15,6 +15,7 @@ use rescored_runtime::{Encoding, PairTokenizer};
 
 use super::admission::{Admission, EntryId, Pending};
 use super::mutation::{self, Mutation};
+use super::time_span::{TimeSpan, nanos};
 use super::work::Text;
 use super::{PairError, Sink, Timeline, Times, Work};
 
@@ -39,14 +40,6 @@ pub(super) struct Job {
     tokenised: TimeSpan,
     inferred: TimeSpan,
     forwards: AtomicU32,
-}
-
-/// From the first beginning to the last end of something, in nanoseconds after the admission. Empty while the beginning
-/// is not below the end.
-#[derive(Debug)]
-struct TimeSpan {
-    begin: AtomicU64,
-    end: AtomicU64,
 }
 
 /// What [`Job::new`] is told of the admission.
@@ -174,24 +167,6 @@ impl Job {
 
     fn estimate(&self, slot: u32) -> u64 {
         self.texts.get(slot as usize).map_or(0, |text| text.tokens.into())
-    }
-}
-
-impl TimeSpan {
-    const fn empty() -> Self {
-        Self { begin: AtomicU64::new(u64::MAX), end: AtomicU64::new(0) }
-    }
-
-    /// Takes in what went on from one instant to the other.
-    fn cover(&self, admitted: Instant, begun: Instant, now: Instant) {
-        self.begin.fetch_min(nanos(begun.saturating_duration_since(admitted)), Ordering::Relaxed);
-        self.end.fetch_max(nanos(now.saturating_duration_since(admitted)), Ordering::Relaxed);
-    }
-
-    fn since(&self, admitted: Instant) -> Option<(Instant, Instant)> {
-        let at = |nanos: &AtomicU64| nanos.load(Ordering::Relaxed);
-        let (begin, end) = (at(&self.begin), at(&self.end));
-        (begin < end).then(|| (admitted + Duration::from_nanos(begin), admitted + Duration::from_nanos(end)))
     }
 }
 
@@ -384,10 +359,6 @@ const fn ordered(value: f32) -> u32 {
 /// Inverse of [`ordered`].
 const fn unordered(key: u32) -> f32 {
     f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::address::{Host, Login};
+use super::address::Host;
+use super::login::Login;
 use super::resp::{self, Broken, Limits, Reader, Reply};
 use super::stream::Stream;
 use super::tls::ClientConfig;

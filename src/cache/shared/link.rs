@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::address::{Address, Host, Login, Place};
+use super::address::{Address, Host, Place};
 use super::cluster::{self, Cluster};
 use super::connection::{Connection, Greeting, within};
+use super::login::Login;
 use super::resp::{self, Broken, Limits, Reply};
 use super::tls;
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::address::{Login, UrlError, decoded};
+use super::login::{Login, UrlError, decoded};
 use super::tls::Certificates;
 
 /// Where parameters stand.

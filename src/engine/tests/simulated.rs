@@ -20,18 +20,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored_core::domain::{ModelCard, Priority};
+use rescored_core::domain::ModelCard;
 use rescored_runtime::tokenizer::{EncodeError, Fitted};
-use rescored_runtime::{BatchingPolicy, CancelHandle, Encoding, ScorerError};
+use rescored_runtime::{BatchingPolicy, Encoding};
+
+#[path = "simulated/random.rs"]
+mod random;
+#[path = "simulated/sharing.rs"]
+mod sharing;
+#[path = "simulated/workers.rs"]
+mod workers;
+
+pub use random::Random;
+
+use sharing::Sharing;
+use workers::{State, TICK, Worker};
 
 use super::dispatcher::Callers;
-use super::mutation::{self, Mutation};
 use super::pair_ticket::PairTicket;
 use super::planner::{Batching, Planner, Spent};
-use super::runner::{Begun, Outcome, Runner, Size};
+use super::runner::{Outcome, Runner, Size};
 use super::scheduler::{Action, Event, Scheduler, Threads, Waits};
 use super::supervisor::WorkerSupervisor;
 use super::tokenise::{Reading, Texts, Tokenised};
@@ -44,49 +54,8 @@ pub const PASS: usize = 256;
 /// Bytes that a tokenizer thread is given at most, unless it is one document.
 const CHUNK: usize = 16 << 10;
 
-/// How often the watchdog looks.
-const TICK: Duration = Duration::from_millis(50);
-
 /// What reading a byte takes: a tenth of what it takes for the dearest texts.
 const READ: Duration = Duration::from_nanos(300);
-
-/// What a token of a forward pass takes.
-const TOKEN: Duration = Duration::from_micros(100);
-
-/// Numbers from a seed (`SplitMix64`), the same every time.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below the limit.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-
-    /// True once in so many times.
-    pub fn one_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    /// A short while.
-    pub fn micros(&mut self, most: u64) -> Duration {
-        Duration::from_micros(1 + self.below(most))
-    }
-
-    /// A place in a list.
-    pub fn index(&mut self, length: usize) -> usize {
-        usize::try_from(self.below(length as u64)).unwrap()
-    }
-}
 
 /// Faults injected so far, by kind.
 pub type Faults = BTreeMap<&'static str, u64>;
@@ -125,63 +94,6 @@ struct Reader {
     reading: Reading,
     ticket: Option<PairTicket>,
     at: Instant,
-}
-
-struct Worker {
-    runner: Runner,
-    state: State,
-    cancel_handle: Arc<Flag>,
-}
-
-enum State {
-    /// It has said that it is free.
-    Free,
-    /// It looks at its slot.
-    Turns {
-        at: Instant,
-    },
-    Runs {
-        begun: Begun,
-        at: Instant,
-        fate: Fate,
-    },
-    Rebuilds {
-        at: Instant,
-        offered: bool,
-    },
-    /// Its thread has ended by itself.
-    Dead,
-    /// Its slot is another's, or its engine is gone.
-    Gone,
-}
-
-/// What a forward pass will come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Scores,
-    Fails,
-    Panics,
-    TooFew,
-    NotFinite,
-    /// Until it is asked to stop.
-    Hangs,
-    /// Whatever it is told.
-    Deaf,
-    /// The worker's own code panics.
-    Dies,
-}
-
-#[derive(Debug, Default)]
-struct Flag(AtomicBool);
-
-impl CancelHandle for Flag {
-    fn stop(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    fn release(&self) {
-        self.0.store(false, Ordering::Release);
-    }
 }
 
 /// What a text says of itself: its tokens, and whether it is bad for whoever scores it.
@@ -364,7 +276,7 @@ impl Simulated {
             for worker in &self.workers {
                 if let State::Runs { begun, .. } = &worker.state
                     && !begun.micro_batch.sequences.iter().any(|sequence| sequence.ticket.is_live(now))
-                    && !worker.cancel_handle.0.load(Ordering::Acquire)
+                    && !worker.is_stopped()
                 {
                     return Err("invariant 4: a pass that nobody waits for is not stopped".into());
                 }
@@ -431,167 +343,6 @@ impl Simulated {
         }
     }
 
-    fn work(&mut self, number: usize, now: Instant, random: &mut Random, faults: &mut Faults) -> Result<(), String> {
-        let worker = &mut self.workers[number];
-        let mut spent = None;
-        match std::mem::replace(&mut worker.state, State::Gone) {
-            State::Runs { begun, fate, .. } => {
-                if fate == Fate::Dies {
-                    worker.state = State::Dead;
-                    return Ok(());
-                }
-                let size = Size {
-                    tokens: begun.micro_batch.sequences.iter().map(|sequence| sequence.encoding.len() as u64).sum(),
-                    padding: 0,
-                };
-                match worker.runner.end(&begun, worker.outcome(&begun, fate), size, now) {
-                    Ok(cost) => spent = cost,
-                    Err(Replaced) => return Ok(()),
-                }
-                if worker.runner.is_broken() {
-                    worker.runner.mark_down();
-                    worker.state = State::Rebuilds { at: now + worker.runner.pause(), offered: false };
-                    return Ok(());
-                }
-            }
-            State::Rebuilds { offered, .. } => {
-                if self.fault_profile == FaultProfile::WithFaults && random.one_in(4) {
-                    *faults.entry("scorer that cannot be built").or_default() += 1;
-                    self.losses += 1;
-                    worker.runner.not_rebuilt(&ScorerError::Runtime { message: "told to fail".into() });
-                    if worker.runner.refuses() && !offered {
-                        self.free.push_back(None);
-                    }
-                    let offered = offered || worker.runner.refuses();
-                    worker.state = State::Rebuilds { at: now + worker.runner.pause(), offered };
-                    return Ok(());
-                }
-                worker.runner.mark_up();
-                if offered {
-                    worker.state = State::Free;
-                    return Ok(());
-                }
-            }
-            State::Turns { .. } => {}
-            state @ (State::Free | State::Dead | State::Gone) => {
-                worker.state = state;
-                return Ok(());
-            }
-        }
-        self.take_turn(number, spent, now, random, faults)
-    }
-
-    fn take_turn(
-        &mut self,
-        number: usize,
-        spent: Option<Spent>,
-        now: Instant,
-        random: &mut Random,
-        faults: &mut Faults,
-    ) -> Result<(), String> {
-        let Ok(taken) = self.workers[number].runner.take() else { return Ok(()) };
-        let Some(micro_batch) = taken else {
-            self.workers[number].state = State::Free;
-            self.free.push_back(spent);
-            return Ok(());
-        };
-        let Some(micro_batch) = self.workers[number].runner.drop_unwanted(micro_batch, now) else {
-            self.workers[number].state = State::Turns { at: now + random.micros(5) };
-            return Ok(());
-        };
-        self.look_at(&micro_batch, now)?;
-        let fate = self.fate(&micro_batch, random, faults);
-        let tokens: u32 =
-            micro_batch.sequences.iter().map(|sequence| u32::try_from(sequence.encoding.len()).unwrap()).sum();
-        let time = match fate {
-            Fate::Hangs => Duration::from_hours(1),
-            Fate::Deaf => Duration::from_secs(20),
-            _ => TOKEN * tokens,
-        };
-        let worker = &mut self.workers[number];
-        let cancel_handle = Arc::clone(&worker.cancel_handle) as Arc<dyn CancelHandle>;
-        if let Ok(begun) = worker.runner.begin(micro_batch, Some(cancel_handle), now) {
-            worker.state = State::Runs { begun, at: now + time, fate };
-        }
-        Ok(())
-    }
-
-    /// Invariants 4 and 5, when a pass begins.
-    fn look_at(&self, micro_batch: &MicroBatch, now: Instant) -> Result<(), String> {
-        for sequence in &micro_batch.sequences {
-            if sequence.ticket.wanted_until().is_none_or(|until| until <= now) {
-                return Err("invariant 4: a pair that nobody waits for is scored".into());
-            }
-            let text = |ticket: &PairTicket| {
-                let work = &ticket.job().work;
-                let (query, document) = &work.documents[ticket.slot() as usize];
-                (work.model, work.refuse_cut, work.queries[*query as usize].clone(), document.clone())
-            };
-            let live = |ticket: &PairTicket| ticket.job().work.priority == Priority::Live;
-            let running = self.workers.iter().filter_map(|worker| match &worker.state {
-                State::Runs { begun, .. } => Some(&begun.micro_batch.sequences),
-                _ => None,
-            });
-            let twin = running.flatten().find(|other| {
-                live(&other.ticket)
-                    && live(&sequence.ticket)
-                    && other.ticket.wanted_until().is_some_and(|until| until > now)
-                    && !other.ticket.is_answered()
-                    && text(&other.ticket) == text(&sequence.ticket)
-            });
-            if twin.is_some() {
-                return Err("invariant 5: a pair in flight is computed again".into());
-            }
-        }
-        Ok(())
-    }
-
-    fn fate(&mut self, micro_batch: &MicroBatch, random: &mut Random, faults: &mut Faults) -> Fate {
-        if self.fault_profile == FaultProfile::NoFaults {
-            return Fate::Scores;
-        }
-        let poisoned = micro_batch.sequences.iter().any(|sequence| {
-            sequence.ticket.job().work.documents[sequence.ticket.slot() as usize].1.ends_with("poison")
-        });
-        let (fate, kind) = match random.below(1000) {
-            _ if poisoned => (Fate::Panics, "pass that panics on a document"),
-            0..30 => (Fate::Fails, "pass that fails"),
-            30..40 => (Fate::Panics, "pass that panics"),
-            40..45 => (Fate::TooFew, "pass that gives too few logits"),
-            45..50 => (Fate::NotFinite, "pass that gives no numbers"),
-            50..56 => (Fate::Hangs, "pass that hangs until it is told to stop"),
-            56..59 => (Fate::Deaf, "pass that hangs whatever it is told"),
-            59..62 => (Fate::Dies, "worker that dies"),
-            _ => return Fate::Scores,
-        };
-        *faults.entry(kind).or_default() += 1;
-        fate
-    }
-
-    fn watch(&mut self, now: Instant, random: &mut Random, faults: &mut Faults) {
-        self.watch_at = now + TICK;
-        if mutation::is(Mutation::NobodyWatches) {
-            return;
-        }
-        for number in 0..self.workers.len() {
-            let generation = match self.supervisor.check_worker(number, now) {
-                Some(generation) => {
-                    *faults.entry("worker left behind").or_default() += 1;
-                    Some(generation)
-                }
-                None if matches!(self.workers[number].state, State::Dead) => Some(self.supervisor.replace_dead(number)),
-                None => None,
-            };
-            if let Some(generation) = generation {
-                let runner = Runner::new(Arc::clone(&self.supervisor), number, generation);
-                let state = State::Rebuilds { at: now + random.micros(1000), offered: false };
-                let next = Worker { runner, state, cancel_handle: Arc::default() };
-                let former = std::mem::replace(&mut self.workers[number], next);
-                self.zombies.push(former);
-            }
-        }
-    }
-
     /// Invariant 8, and that the admission state is right.
     fn check(&self, _now: Instant) -> Result<(), String> {
         let sizes = [
@@ -617,131 +368,6 @@ impl Simulated {
         if self.callers.as_ref().is_some_and(|callers| callers.arrivals.is_empty()) {
             self.callers = None;
             self.supervisor.close();
-        }
-    }
-}
-
-impl Worker {
-    fn at(&self) -> Option<Instant> {
-        match &self.state {
-            // Asked to stop, it fails at once, if it hears.
-            State::Runs { at, fate, begun } if *fate != Fate::Deaf && self.cancel_handle.0.load(Ordering::Acquire) => {
-                Some((*at).min(begun.started()))
-            }
-            State::Turns { at } | State::Rebuilds { at, .. } | State::Runs { at, .. } => Some(*at),
-            State::Free | State::Dead | State::Gone => None,
-        }
-    }
-
-    fn outcome(&self, begun: &Begun, fate: Fate) -> Outcome {
-        let logits = || begun.micro_batch.sequences.iter().map(|sequence| logit(sequence.encoding.ids()));
-        let failed = || Outcome::Failed(ScorerError::Runtime { message: "told to fail".into() });
-        match fate {
-            _ if self.cancel_handle.0.load(Ordering::Acquire) => failed(),
-            Fate::Scores | Fate::Deaf | Fate::Dies => Outcome::Logits(logits().collect()),
-            Fate::Fails | Fate::Hangs => failed(),
-            Fate::Panics => Outcome::Panicked,
-            Fate::TooFew => Outcome::Logits(logits().skip(1).collect()),
-            Fate::NotFinite => Outcome::Logits(logits().map(|_| f32::NAN).collect()),
-        }
-    }
-}
-
-/// Invariant 6: every request against equal sharing of what was read of its class and model, counted in tokens that were
-/// handed to workers.
-#[derive(Debug, Default)]
-struct Sharing {
-    /// By class and model.
-    clocks: BTreeMap<(bool, usize), Clock>,
-}
-
-#[derive(Debug, Default)]
-struct Clock {
-    served: f64,
-    /// By the request's address, which is its own while it lives.
-    requests: BTreeMap<usize, Served>,
-    /// What equal sharing has still to give to requests that are done.
-    ahead: Vec<f64>,
-}
-
-#[derive(Debug)]
-struct Served {
-    /// Tokens that are ready and that equal sharing has not served.
-    ideal: f64,
-    /// On the clock: when it had served all that was ready.
-    done: f64,
-    /// Pairs that were not handed out yet.
-    left: usize,
-}
-
-impl Sharing {
-    fn arrive(&mut self, arrival: &super::pair_ticket::Arrival) {
-        let Some(job) = arrival.job() else { return };
-        let clock = self.clocks.entry((job.work.priority == Priority::WarmUp, job.work.model)).or_default();
-        let served = Served { ideal: 0.0, done: clock.served, left: job.work.documents.len() };
-        clock.requests.insert(Arc::as_ptr(job).addr(), served);
-    }
-
-    fn ready(&mut self, done: &Tokenised) {
-        for sequence in &done.sequences {
-            let job = Arc::as_ptr(sequence.ticket.job()).addr();
-            for clock in self.clocks.values_mut() {
-                if let Some(request) = clock.requests.get_mut(&job) {
-                    request.ideal += sequence.encoding.len() as f64;
-                }
-            }
-        }
-    }
-
-    fn run(&mut self, micro_batch: &MicroBatch) -> Result<(), String> {
-        let Some(first) = micro_batch.sequences.first() else { return Ok(()) };
-        let warm_up = first.ticket.job().work.priority == Priority::WarmUp;
-        let clock = self.clocks.entry((warm_up, micro_batch.model)).or_default();
-        clock.serve(micro_batch.sequences.iter().map(|sequence| sequence.encoding.len() as f64).sum());
-        for sequence in &micro_batch.sequences {
-            let job = Arc::as_ptr(sequence.ticket.job()).addr();
-            let Some(request) = clock.requests.get_mut(&job) else { continue };
-            request.left -= 1;
-            if request.left > 0 {
-                continue;
-            }
-            let late = if request.ideal > 0.0 { 0.0 } else { clock.served - request.done };
-            // The rest of the pass that it ends in, and what fixed-point numbers lose.
-            if late > PASS as f64 + 1.0 {
-                let pairs = sequence.ticket.job().texts().len();
-                return Err(format!(
-                    "invariant 6: a request of {pairs} pairs is {late:.0} tokens later than under equal sharing, at most {PASS}"
-                ));
-            }
-            let ahead = clock.requests.remove(&job).map(|request| request.ideal);
-            clock.ahead.extend(ahead.filter(|ideal| *ideal > 0.0));
-        }
-        Ok(())
-    }
-}
-
-impl Clock {
-    /// All that is ready is served at once in equal shares.
-    fn serve(&mut self, mut work: f64) {
-        while work > 1e-9 {
-            let active = self.requests.values().map(|request| request.ideal).chain(self.ahead.iter().copied());
-            let active = active.filter(|ideal| *ideal > 0.0);
-            let (count, least) = active.fold((0.0, f64::INFINITY), |(n, least), ideal| (n + 1.0, ideal.min(least)));
-            if count == 0.0 {
-                self.served += work;
-                return;
-            }
-            let step = (least * count).min(work);
-            (self.served, work) = (self.served + step, work - step);
-            self.ahead.iter_mut().for_each(|ideal| *ideal -= step / count);
-            self.ahead.retain(|ideal| *ideal > 1e-9);
-            for request in self.requests.values_mut().filter(|request| request.ideal > 0.0) {
-                request.ideal -= step / count;
-                request.done = self.served;
-                if request.ideal <= 1e-9 {
-                    request.ideal = 0.0;
-                }
-            }
         }
     }
 }

@@ -7,6 +7,7 @@ pub(super) mod document;
 pub(super) mod lenient;
 pub(super) mod pairs;
 pub(super) mod property;
+pub(super) mod reading;
 pub(super) mod rerank;
 pub(super) mod schema;
 mod shape;

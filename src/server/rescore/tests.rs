@@ -4,6 +4,7 @@ mod faithful;
 mod malformed;
 mod speed;
 mod stories;
+mod vespa;
 
 use rescored_core::domain::{Activation, Logit, Scored};
 

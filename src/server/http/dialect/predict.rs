@@ -14,8 +14,9 @@ use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, Respons
 use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
 use crate::http::wire;
-use crate::http::wire::document::{Document, Reading, Unreadable};
+use crate::http::wire::document::{Document, Unreadable};
 use crate::http::wire::pairs::{Entry, Inputs, Item, PairsBody, texts};
+use crate::http::wire::reading::Reading;
 use crate::http::wire::watched::Seen;
 
 pub(super) const DIALECT: Dialect = Dialect {

@@ -11,7 +11,7 @@ use super::{Dialect, Docs, RequestLimits, RerankRequest, RerankResponse, Respons
 use crate::http::describe::{of, reduced};
 use crate::http::error::RequestError;
 use crate::http::wire::pairs::{OneOrMany, PairsBody, texts};
-use crate::http::wire::{self, document::Reading};
+use crate::http::wire::{self, reading::Reading};
 
 pub(super) const DIALECT: Dialect = Dialect {
     name: "score",

@@ -10,9 +10,10 @@ use rescored_core::json::unread::Unread;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::document::{Document, Documents, Reading};
+use super::document::{Document, Documents};
 use super::lenient::{Flag, Millis, Real, Side, Truncate, Whole};
 use super::property::{MOST_FIELDS, Property};
+use super::reading::Reading;
 use super::terms::{Terms, one_of, positive};
 use super::text::{List, Text};
 use crate::http::describe::reduced;

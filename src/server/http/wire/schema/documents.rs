@@ -1,4 +1,4 @@
-//! What a document, a query and a list of documents may be, as JSON Schema: what `wire/document.rs` reads, and nothing else.
+//! What a document, a query and a list of documents may be, as JSON Schema: what `wire/reading.rs` reads, and nothing else.
 //!
 //! Owns the named schemas that all requests refer to. What holds a text is told by recursion, which `utoipa`'s types cannot
 //! spell, so these are plain JSON. Two things they do not say: that every object has a field that `rank_fields` name, for
