@@ -1,4 +1,4 @@
-//! The house rules that no compiler holds: arrows between modules, homes of crates, sizes, and pages that tell the truth.
+//! The house rules that no compiler holds: arrows between modules, homes of crates, sizes, and pages that are true.
 //!
 //! Each rule is one test that names the offender and the remedy; each rule's checker is itself tested on a small bad
 //! example, beside it in `tests/tidy/`.
@@ -211,7 +211,7 @@ const LONGEST_FILE: usize = 400;
 /// and with them, or of tests alone.
 const LONGEST_WITH_TESTS: usize = 460;
 
-/// The page that tells of the past: it may name what is gone, and so may superseded decisions.
+/// The page about the past: it may name what is gone, and so may superseded decisions.
 const HISTORY: &str = "CHANGELOG.md";
 
 /// Variables that tests read and the program does not.
@@ -236,7 +236,7 @@ fn pages() -> Vec<prose::Page> {
     pages
 }
 
-/// Pages that tell of the present, accepted decisions among them.
+/// Pages about the present, accepted decisions among them.
 fn present_pages() -> Vec<prose::Page> {
     let mut pages = pages();
     pages.retain(|page| page.path != HISTORY && !decisions::is_superseded(page));
@@ -397,7 +397,7 @@ fn no_source_outgrows_a_reader() {
 fn config_md_is_what_the_table_says() {
     let path = root().join("CONFIG.md");
     let fresh = reference::markdown();
-    #[expect(clippy::disallowed_methods, reason = "`make bless` tells tests to rewrite what they compare")]
+    #[expect(clippy::disallowed_methods, reason = "`make bless` has tests rewrite what they compare")]
     if std::env::var_os("RESCORED_BLESS").is_some_and(|value| value == "1") {
         fs::write(&path, &fresh).expect("CONFIG.md is writable");
     }

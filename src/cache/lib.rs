@@ -281,7 +281,7 @@ impl ScoreCache {
         report::snapshot(&self.inner)
     }
 
-    /// What there is to tell.
+    /// What there is to report.
     pub fn report(&self) -> Report {
         report::of(&self.inner)
     }

@@ -120,7 +120,7 @@ mod tests {
             );
             restoring.take_over(|scope, _, _| {
                 taken.borrow_mut().push(scope);
-                // The receiver is gone once it has been told.
+                // The receiver is gone once it has its answer.
                 let _ = begun.send(());
                 if taken.borrow().len() == STEP {
                     std::thread::sleep(std::time::Duration::from_millis(1));

@@ -238,7 +238,7 @@ impl SharedTier {
 impl Drop for SharedTier {
     fn drop(&mut self) {
         let over = Instant::now() + LAST_WRITES;
-        // Told once; a second end there is none.
+        // Sent once; a second end there is none.
         let _ = self.around.over.set(over);
         self.asks = None;
         self.writes = None;

@@ -2,7 +2,7 @@
 //!
 //! Half of the entries are read out, 32 bytes each, and found there by key; the tables are dropped whole; the allocator is
 //! asked for what is free now; then the half goes into new tables. So there is never more memory in use than before, by
-//! more than those 32 bytes, and a score that is kept is found at every moment. Which half is chance: moka does not tell
+//! more than those 32 bytes, and a score that is kept is found at every moment. Which half is chance: moka does not say
 //! how often an entry was hit. Owns this order. It must not know why memory is wanted, nor the allocator.
 
 use std::sync::Arc;

@@ -98,7 +98,7 @@ impl SnapshotWriter {
             // Before it is read: from now on what lies there is ours to replace, or another process's.
             let lock = Right::new(&cache, path.clone());
             load(&cache, &path);
-            progress.tell(|state| state.loaded = true);
+            progress.change(|state| state.loaded = true);
             let started = Instant::now();
             cache.take_over();
             tracing::debug!(took_ms = started.elapsed().as_millis(), "snapshot taken over");
@@ -141,7 +141,7 @@ impl SnapshotWriter {
         let _ = self.orders.send(Order::End);
         let ended = self.progress.wait(patience, |state| state.ended.is_some()).ended;
         ended.unwrap_or_else(|| {
-            self.progress.tell(|state| state.left = true);
+            self.progress.change(|state| state.left = true);
             Ending::Late
         })
     }
@@ -157,7 +157,7 @@ impl Drop for SnapshotWriter {
     }
 }
 
-/// Tells at the thread's end how it ended.
+/// Reports at the thread's end how it ended.
 struct Ended {
     progress: Arc<Progress>,
     ending: Ending,
@@ -166,12 +166,12 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         let ending = self.ending.clone();
-        self.progress.tell(|state| state.ended = Some(ending));
+        self.progress.change(|state| state.ended = Some(ending));
     }
 }
 
 impl Progress {
-    fn tell(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }

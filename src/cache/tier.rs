@@ -76,12 +76,12 @@ pub(super) struct Former(Option<Arc<Counted>>);
 /// written.
 #[derive(Debug)]
 pub(super) struct Counted {
-    // Above what tells of it: fields are dropped in this order.
+    // Above what reports it: fields are dropped in this order.
     table: Table,
     freed: Freed,
 }
 
-/// Tells at its end how many bytes were given up.
+/// Reports at its end how many bytes were given up.
 #[derive(Debug)]
 struct Freed {
     bytes: AtomicU64,

@@ -8,5 +8,5 @@
 pub mod domain;
 pub mod json;
 
-/// The program's name, as callers, operators and collectors of logs, figures and traces are told it.
+/// The program's name, as callers, operators and collectors of logs, figures and traces see it.
 pub const NAME: &str = "rescored";

@@ -54,10 +54,10 @@ const MEMORY: Duration = Duration::from_secs(2);
 /// last one: what is added to every prediction. Every other model that has work may have a pass out before, too.
 const GRAINS: usize = 2;
 
-/// The longest time that a refused caller is told to wait: past it the estimate says nothing.
+/// The longest time that a refused caller is asked to wait: past it the estimate says nothing.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
-/// What a caller who is refused before any rate is known is told to wait.
+/// What a caller who is refused before any rate is known is asked to wait.
 const BLIND_RETRY: Duration = Duration::from_secs(1);
 
 /// Estimated tokens of read texts over which a model's estimates are held against what they turned out to be.
@@ -270,7 +270,7 @@ impl AdmissionState {
     }
 }
 
-/// Never negative, never beyond what a caller can be told.
+/// Never negative, never beyond what an answer can carry.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
@@ -294,7 +294,7 @@ impl Admission {
         Self { state: Mutex::new(state), served, levels, metrics }
     }
 
-    /// Admits a request, or counts and tells why not.
+    /// Admits a request, or counts and says why not.
     pub(super) fn admit(&self, asked: &Asked, now: Instant) -> Result<EntryId, Rejection> {
         let mut state = self.state();
         let admitted = state.admit(asked, now);

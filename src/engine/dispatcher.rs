@@ -1,6 +1,6 @@
 //! The planner thread: the one place where requests, tokenizer threads and workers meet.
 //!
-//! Owns nothing but the channels' ends: it tells the [`Scheduler`] what happened and when, and does what that decides. It
+//! Owns nothing but the channels' ends: it reports to the [`Scheduler`] what happened and when, and does what that decides. It
 //! ends when the engine's handle is gone and nothing is left to hand out.
 
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl Dispatcher {
     fn wait(&self) -> Woken {
         let mut select = Select::new();
         let arrivals = self.arrivals.as_ref().map(|arrivals| select.recv(arrivals));
-        // Its other end lives as long as that of the arrivals: without them it is always ready and tells nothing.
+        // Its other end lives as long as that of the arrivals: without them it is always ready and says nothing.
         let cancelled = self.arrivals.as_ref().map(|_| select.recv(&self.cancelled));
         let tokenised = select.recv(&self.handles.tokenisers.tokenised);
         let free = select.recv(&self.handles.workers.free);

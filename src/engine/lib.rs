@@ -195,12 +195,12 @@ impl WorkHandle {
     }
 }
 
-/// Tells the engine that somebody who waited has gone, so that it drops at once what nobody waits for.
+/// Notifies the engine that somebody who waited has gone, so that it drops at once what nobody waits for.
 #[derive(Clone, Debug)]
 pub struct CancelNotifier(Sender<()>);
 
 impl CancelNotifier {
-    /// Tells it. Never waits.
+    /// Notifies it. Never waits.
     pub fn notify(&self) {
         // Full: it is about to look anyway. Disconnected: it is gone, and with it all work.
         let _ = self.0.try_send(());
@@ -319,7 +319,7 @@ impl Engine {
         self.submitter.submit(work, sink, now)
     }
 
-    /// What tells this engine that somebody who waited has gone.
+    /// What notifies this engine that somebody who waited has gone.
     pub fn cancel_notifier(&self) -> CancelNotifier {
         self.submitter.cancel_notifier.clone()
     }

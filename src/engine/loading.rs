@@ -116,7 +116,7 @@ fn first_passes(model: &Model, scorer: &mut Box<dyn Scorer>, batch: &mut Batch) 
         model.batching_policy.arrange(&vec![&pair; pairs], batch);
         scorer.score(batch).map(drop)
     };
-    // A model that takes shorter pairs only than it says runs, and is told so when it proves itself.
+    // A model that takes shorter pairs only than it says runs, and fails when it proves itself.
     run(WARM_UP_TOKENS, 1).or_else(|error| run(SHORT_TOKENS, 1).map_err(|_| error))?;
     if model.batching_policy != BatchingPolicy::Alone {
         // Passes that fail because they hold several pairs would be halved later, and only be slow.

@@ -42,7 +42,7 @@ pub(super) struct Job {
     forwards: AtomicU32,
 }
 
-/// What [`Job::new`] is told of the admission.
+/// What [`Job::new`] needs of the admission.
 pub(super) struct Admitted {
     pub(super) at: Instant,
     pub(super) texts: Vec<Text>,

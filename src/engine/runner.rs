@@ -127,7 +127,7 @@ impl Runner {
         let Begun { micro_batch, started, tokens } = begun;
         let stopped = self.worker_slot().end(self.generation)?;
         if stopped == Some(Stopped::Stuck) {
-            // It came back: told to, or late. Either way the worker is well again.
+            // It came back: stopped, or late. Either way the worker is well again.
             self.supervisor.worker_returned();
         }
         match outcome {

@@ -1,8 +1,8 @@
-//! Passes that workers are at, as far as the planner thread can tell.
+//! Passes that workers are at, as far as the planner thread knows.
 //!
 //! Owns how much of them is left: workers that are free share what waits with those that are busy, so that all finish
 //! together, and for this a pass that has just begun counts whole and one that is nearly over counts nothing. Pure: the
-//! time is told. It must not know what a pass holds, or which worker is at it.
+//! time is given. It must not know what a pass holds, or which worker is at it.
 
 use std::time::{Duration, Instant};
 

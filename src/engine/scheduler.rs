@@ -163,7 +163,7 @@ impl Scheduler {
         self.next_micro_batch(now).map(Action::Run)
     }
 
-    /// When to tell that [`Event::TimePassed`], at the latest.
+    /// When to handle [`Event::TimePassed`], at the latest.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(deadline, _)| deadline).into_iter().chain(self.ripens).min()
     }

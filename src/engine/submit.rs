@@ -30,7 +30,7 @@ pub(super) struct Submitter {
 }
 
 impl Submitter {
-    /// One for so many workers, and what the planner thread is told through it.
+    /// One for so many workers, and what the planner thread receives through it.
     pub(super) fn open(
         options: &Options,
         workers: usize,

@@ -37,7 +37,7 @@ pub(super) struct WorkerSupervisor {
     left_behind: AtomicU32,
     /// The engine's handle is gone: nothing is worth waiting for.
     closing: AtomicBool,
-    /// Workers that readiness has been told of as dead, below zero while one has returned before the watchdog could tell of
+    /// Workers that readiness counts as dead, below zero while one has returned before the watchdog could report
     /// it; `None` once that does not matter any more.
     dead: Mutex<Option<isize>>,
 }

@@ -13,7 +13,7 @@
 //! - `compare`: two reports against each other; pure.
 //!
 //! Owns experiments. It must not know the server's insides: this program is measured as everybody uses it, as a process
-//! that is told settings and asked over HTTP.
+//! that gets settings and is asked over HTTP.
 
 pub mod accelerator;
 pub mod arms;

@@ -7,7 +7,7 @@
 //! - [`data`]: data sets on disk; [`bm25`]: a first stage where they bring none.
 //! - [`system`]: ways to order candidates; [`local`]: scores of this process.
 //! - [`metrics`], [`significance`]: pure figures.
-//! - [`report`], [`chart`]: what is told.
+//! - [`report`], [`chart`]: what is reported.
 //!
 //! It must not know flags, terminals or HTTP.
 

@@ -35,7 +35,7 @@ struct Inner {
 #[derive(Debug)]
 struct State {
     accounting: Accounting,
-    /// Whom to tell that it has its bytes.
+    /// Who waits to hear that it has its bytes.
     asleep: HashMap<WaitId, oneshot::Sender<()>>,
 }
 
@@ -152,7 +152,7 @@ impl Budget {
         self.wake(state, &served);
     }
 
-    /// What there is to tell.
+    /// What there is to report.
     pub fn report(&self) -> Report {
         let state = self.state();
         let accounting = &state.accounting;
@@ -172,7 +172,7 @@ impl Budget {
         }
     }
 
-    /// Tells those who have their bytes, once the lock is free.
+    /// Wakes those who have their bytes, once the lock is free.
     fn wake(&self, mut state: MutexGuard<'_, State>, served: &[WaitId]) {
         let woken: Vec<_> = served.iter().filter_map(|wait_id| state.asleep.remove(wait_id)).collect();
         self.show(&state);
@@ -221,8 +221,8 @@ impl Reservation {
             let mut state = self.budget.state();
             let outcome = state.accounting.ask(ask);
             let heard = if let AskOutcome::Wait(wait_id) = outcome {
-                let (tell, heard) = oneshot::channel();
-                state.asleep.insert(wait_id, tell);
+                let (wake, heard) = oneshot::channel();
+                state.asleep.insert(wait_id, wake);
                 Some((wait_id, heard))
             } else {
                 None

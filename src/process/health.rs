@@ -28,7 +28,7 @@ struct Devices {
     reported: Condvar,
 }
 
-/// What a readiness probe is told.
+/// What a readiness probe gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Takes work.
@@ -108,7 +108,7 @@ impl Health {
         self.devices.guarded.load(Ordering::Acquire)
     }
 
-    /// Waits for a device to be lost, so long at most; tells whether one was since the last time.
+    /// Waits for a device to be lost, so long at most; whether one was since the last time.
     pub fn wait_for_loss(&self, at_most: Duration) -> bool {
         let lost = self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.devices.reported.wait_timeout_while(lost, at_most, |lost| !*lost);
@@ -131,7 +131,7 @@ impl Health {
         self.short_of_memory.load(Ordering::Acquire)
     }
 
-    /// What a readiness probe is told now.
+    /// What a readiness probe gets now.
     pub fn readiness(&self) -> Readiness {
         if self.draining.load(Ordering::Acquire) {
             Readiness::Draining

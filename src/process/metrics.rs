@@ -93,7 +93,7 @@ pub struct Metrics {
     pub documents_cut: Count,
     /// Documents without text, which rank last and were not scored.
     pub documents_empty: Count,
-    /// Requests that asked for something that is not served, and were told so.
+    /// Requests that asked for something that is not served, and got a warning.
     pub requests_warned: Count,
     /// Forward passes.
     pub forwards: Count,

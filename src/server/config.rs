@@ -44,7 +44,7 @@ const AUTO_QUEUE_TOKENS: u64 = 8_000_000;
 /// Bytes of the score cache under `auto`, at most.
 const AUTO_CACHE_BYTES: u64 = 256 << 20;
 
-/// Everything that the process was told.
+/// Every setting of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The HTTP server.
@@ -94,7 +94,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host that this process runs on; one core when the system does not tell.
+    /// The host that this process runs on; one core when the system does not say.
     pub fn detect() -> Self {
         Self { cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get) }
     }

@@ -76,7 +76,7 @@ pub struct Listed {
     pub id: String,
     /// Whether it answers.
     pub state: State,
-    /// What is being done with it, or why the last change failed; empty when there is nothing to tell.
+    /// What is being done with it, or why the last change failed; empty when there is nothing to report.
     pub reason: String,
 }
 
@@ -242,7 +242,7 @@ impl Repository {
         self.queue.list()
     }
 
-    /// Asks for a change and returns at once; `done` is told what it came to, from another thread. An unload gives loads of
+    /// Asks for a change and returns at once; `done` gets the outcome, on another thread. An unload gives loads of
     /// the same model up.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl Repository {
     /// Loads every model that answers anew, as its files are now. Failures are reported in the log and in the list.
     pub fn reload(&self) {
         for name in self.queue.served() {
-            // Told by the change itself.
+            // The change itself reports it.
             let _ = self.load(&name);
         }
     }

@@ -20,7 +20,7 @@
 //!
 //! A stage that names neither a weight nor a mode reranks: the second score replaces the first, over all hits unless it
 //! names a window. One that names any of them combines, and what it leaves out is what OpenSearch takes: weights of 1,
-//! `total`, a window of 10 where the first score counts. A sum in which the first scores alone make the order is told
+//! `total`, a window of 10 where the first score counts. A sum in which the first scores alone make the order is reported
 //! (`outweighed` in the counters and in `explain`): a sigmoid moves no hit past a gap of more than 1.
 //!
 //! These may stand in the body or in a stage, whose own wins:
@@ -40,7 +40,7 @@
 //! # The hits
 //! OpenSearch's are taken in the order of the response, which is by score: one sorted by anything else is refused, as the
 //! engine refuses `rescore` with `sort`. Hits with a `sort` are taken when its first value is their score, whatever decides
-//! between equal ones, or when `sorted_by_score` says so; [`Output::search_after`] tells where the engine's next page
+//! between equal ones, or when `sorted_by_score` says so; [`Output::search_after`] says where the engine's next page
 //! begins, for the last hit of the rewritten response is not its last. Vespa's are first sorted by `relevance`. A hit
 //! whose score is absent, null, `"NaN"` or `"-Infinity"` is unscored: rescored, it gets its weighted second score alone;
 //! else it goes last with its score as it was. Scores are 32-bit floats; one that is absent is added to a rescored hit,

@@ -104,7 +104,7 @@ fn a_key_is_leave_for_any_host_and_for_no_page() {
 
 // Case C1.
 #[test]
-fn settings_let_hosts_and_pages_in_and_browsers_are_told() {
+fn settings_let_hosts_and_pages_in_and_browsers_learn_it() {
     let exposure = Exposure {
         hosts: vec![HostName::parse("rerank.example").expect("a host")],
         origins: vec![Origin::parse("https://search.example").expect("an origin")],
@@ -392,7 +392,7 @@ fn figures_come_in_the_format_that_is_asked_for() {
     assert!(page.text().ends_with("# EOF\n"));
 }
 
-// Cases C2 and C3, over the socket: told by /info and by a figure.
+// Cases C2 and C3, over the socket: shown by /info and by a figure.
 #[test]
 fn keys_that_are_taken_back_let_nobody_in_any_more() {
     let folder = tempfile::tempdir().expect("a folder");

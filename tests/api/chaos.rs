@@ -1,4 +1,4 @@
-//! A model that panics, fails, answers nonsense or hangs, as documents tell it to: what others and probes see of that.
+//! A model that panics, fails, answers nonsense or hangs, as documents ask it to: what others and probes see of that.
 
 use std::time::{Duration, Instant};
 

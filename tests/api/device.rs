@@ -1,4 +1,4 @@
-//! A device that runs out of memory or is lost, as documents tell the fake model to: what callers and probes see of that.
+//! A device that runs out of memory or is lost, as documents ask of the fake model: what callers and probes see of that.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ fn models_of_a_lost_device_move_to_the_cpu_where_that_is_wanted_and_nothing_is_m
 
 #[test]
 fn models_of_a_lost_device_stay_where_that_is_wanted_or_there_is_nowhere_to_go() {
-    for (sentence, guarded, has_cpu_graph) in [("told to fail", false, true), ("no graph for the cpu", true, false)] {
+    for (sentence, guarded, has_cpu_graph) in [("meant to fail", false, true), ("no graph for the cpu", true, false)] {
         let app = accelerated(guarded, has_cpu_graph);
         assert_eq!(app.post("/v1/rerank", body("loss", &["=dead"])).status, 424, "{sentence}");
         let until = Instant::now() + Duration::from_secs(30);

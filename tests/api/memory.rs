@@ -309,7 +309,7 @@ fn long_heads_are_paid_for_as_they_come_and_refused_where_nothing_is_left() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(app.figure("rescored_memory_budget_used_bytes") <= MIB);
-    // More than a megabyte has room for: of so many, some were refused, and those were told so.
+    // More than a megabyte has room for: of so many, some were refused, and those got an answer that says so.
     let mut refused = 0;
     for stream in open.iter_mut().skip(1) {
         stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
@@ -339,7 +339,7 @@ fn long_heads_are_paid_for_as_they_come_and_refused_where_nothing_is_left() {
 }
 
 #[test]
-fn the_budget_is_told() {
+fn the_budget_is_reported() {
     let app = with(100 * MIB);
     let info = app.get("/info").ok();
     assert_eq!(info["memory_budget"]["bytes"], 100 * MIB, "{info}");

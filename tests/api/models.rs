@@ -96,7 +96,7 @@ fn beside(nature: Nature) -> Core {
 // Case B16.
 #[test]
 fn a_model_that_cannot_start_beside_others_is_named() {
-    for (nature, cause) in [(Nature::Unloadable, "told to be broken"), (Nature::Explosive, "panicked")] {
+    for (nature, cause) in [(Nature::Unloadable, "made to be broken"), (Nature::Explosive, "panicked")] {
         let error = beside(nature).reranker.wait_until_warm().expect_err("it cannot start");
         let reported = format!("{error}: {}", error.source().expect("a cause"));
         assert!(reported.contains("model `peculiar`") && !reported.contains("sound"), "{nature:?}: {reported}");
@@ -106,7 +106,7 @@ fn a_model_that_cannot_start_beside_others_is_named() {
 
 // Case A7.
 #[test]
-fn whoever_waits_for_a_first_pass_that_does_not_end_can_give_up_and_is_told_which_it_is() {
+fn whoever_waits_for_a_first_pass_that_does_not_end_can_give_up_and_learns_which_it_is() {
     for nature in [Nature::Endless, Nature::Deaf] {
         let core = beside(nature);
         let begun = Instant::now();

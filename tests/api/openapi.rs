@@ -100,7 +100,7 @@ fn the_repository_refuses_as_described() {
     for path in ["/v2/repository/index", "/v2/repository/models/{model}/load", "/v2/repository/models/{model}/unload"] {
         let described = &document["paths"][path]["post"]["responses"];
         let answer = app.post(&path.replace("{model}", "fake"), "");
-        assert_eq!(answer.status, 403, "{path}: nobody was told that models may be changed");
+        assert_eq!(answer.status, 403, "{path}: no setting lets models be changed");
         let schema = &described["403"]["content"]["application/json"]["schema"];
         assert_eq!(schema["$ref"], "#/components/schemas/Error", "{path}");
         assert_eq!(misfit(&answer.json(), &document["components"]["schemas"]["Error"], &document), None, "{path}");

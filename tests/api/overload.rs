@@ -94,7 +94,7 @@ fn a_deadline_ends_a_request_and_a_part_is_given_to_who_takes_it() {
         assert_eq!(answer.status, status, "{name}: {answer:?}");
         assert!(took >= Duration::from_millis(395) && took < Duration::from_millis(500), "{name}: {took:?}");
         if partial {
-            let reported = answer.header("x-rescored-partial").expect("told").to_owned();
+            let reported = answer.header("x-rescored-partial").expect("the header").to_owned();
             let scored: usize = reported.strip_suffix("/400").expect("of 400").parse().expect("a number");
             assert!((20..300).contains(&scored), "{reported}");
             let answer = answer.ok();

@@ -158,7 +158,7 @@ fn files_that_are_broken_leave_the_old_ones_serving() {
         (Nature::NonFinite, "a pair could not be scored"),
         (Nature::Constant, "score the same"),
         (Nature::Sociable, "must depend on its pair only"),
-        (Nature::Unloadable, "told to be broken"),
+        (Nature::Unloadable, "made to be broken"),
         (Nature::Explosive, "cannot be run"),
     ];
     for (nature, hint) in cases {
@@ -255,15 +255,15 @@ fn wait_until(what: &str, happened: impl Fn() -> bool) {
     }
 }
 
-/// Whether a change of this model is being made, as the index tells it.
+/// Whether a change of this model is being made, as the index says.
 fn is_loading(app: &App, model: &str) -> bool {
     index(app).iter().any(|(name, _, reason)| name == model && reason.starts_with("loading for "))
 }
 
 // Case A7.
 #[test]
-fn a_load_that_does_not_end_is_given_up_told_and_leaves_the_next_one_alone() {
-    for (nature, ends) in [(Nature::Endless, "told to stop"), (Nature::Deaf, "left behind")] {
+fn a_load_that_does_not_end_is_given_up_reported_and_leaves_the_next_one_alone() {
+    for (nature, ends) in [(Nature::Endless, "asked to stop"), (Nature::Deaf, "left behind")] {
         let (app, files) = within(Duration::from_secs(5));
         files.put(nature);
         let refused = app.post("/v2/repository/models/other/load", "");

@@ -75,7 +75,7 @@ fn opensearch_scores_follow_its_formulas_in_every_mode_and_window() {
 
 // Case B3.
 #[test]
-fn without_weights_the_model_makes_the_order_and_a_sum_that_cannot_is_told() {
+fn without_weights_the_model_makes_the_order_and_a_sum_that_cannot_is_reported() {
     let app = App::start();
     let logits = [-4.0_f32, 3.0, -2.0, 7.5];
     let plain = json!({"query": "q", "fields": ["body"], "response": response(&logits)});
@@ -112,7 +112,7 @@ fn unscored_hits_stay_below_scored_ones_and_max_score_is_the_best_one() {
 
 // Case B5.
 #[test]
-fn hits_with_a_tie_breaker_are_served_and_the_next_page_is_told() {
+fn hits_with_a_tie_breaker_are_served_and_the_next_page_is_named() {
     let app = App::start();
     let mut sorted = response(&[-4.0, 3.0]);
     for (n, hit) in sorted["hits"]["hits"].as_array_mut().unwrap().iter_mut().enumerate() {
@@ -160,7 +160,7 @@ fn vespa_hits_outside_the_window_stay_below_it() {
 }
 
 #[test]
-fn what_is_late_stays_below_in_first_stage_order_and_is_told() {
+fn what_is_late_stays_below_in_first_stage_order_and_is_counted() {
     let app = App::start();
     let mut slow = response(&[1.0; 12]);
     for (n, hit) in slow["hits"]["hits"].as_array_mut().unwrap().iter_mut().enumerate() {

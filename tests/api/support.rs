@@ -1,5 +1,5 @@
 //! A server on a port of its own, with a model that the tests can predict, and a client that sends exactly the bytes it
-//! is told to.
+//! is asked to.
 
 mod client;
 mod fake;

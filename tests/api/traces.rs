@@ -242,7 +242,7 @@ fn refusals_name_their_kind_and_only_ours_are_errors() {
     assert_eq!((attributes(of("504"))["error.type"].as_str(), code(of("504"))), ("Timeout", 2));
     let stages: Vec<&str> =
         spans.iter().filter(|span| span.parent_span_id == of("504").span_id).map(|span| span.name.as_str()).collect();
-    assert!(stages.contains(&"queue"), "how far it came is told: {stages:?}");
+    assert!(stages.contains(&"queue"), "how far it came is recorded: {stages:?}");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn figures_of_the_last_minutes_count_scores_and_refusals_only() {
     assert!(value("p50_ms") > 0.0 && value("workers") >= 2.0, "{reported}");
     assert_eq!(reported["queue_limit_tokens"], 50_000_000);
     let later = app.get(&format!("/ui/live?after={}", reported["last"])).ok();
-    assert!(later["rows"].as_array().expect("rows").len() <= 1, "what is known is not told again: {later}");
+    assert!(later["rows"].as_array().expect("rows").len() <= 1, "what is known is not sent again: {later}");
     assert_eq!(app.get("/ui/live?after=x").status, 400);
 }
 
@@ -126,7 +126,7 @@ fn an_answer_tells_where_its_time_went() {
     let followed: f64 = parts.iter().filter(|(name, _)| name != "tokenise").map(|(_, spent)| spent).sum();
     assert!(followed <= total.1 + 0.01, "stages follow each other: {fresh:?}");
     let cached = stages(app.post("/v1/rerank", body).header("server-timing").expect("timings"));
-    assert_eq!(names(&cached), ["parse", "cache", "print", "total"], "what did not happen is not told");
+    assert_eq!(names(&cached), ["parse", "cache", "print", "total"], "what did not happen is not reported");
     let rescored = app.post(
         "/rescore/opensearch",
         r#"{"query":"q","fields":["t"],"response":{"hits":{"hits":[{"_score":1.0,"_source":{"t":"three"}}]}}}"#,

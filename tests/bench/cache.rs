@@ -16,7 +16,7 @@
 )]
 
 /// Prints a line and keeps it for the report.
-macro_rules! tell {
+macro_rules! report {
     ($($text:tt)*) => { $crate::Printed::line(&format!($($text)*)) };
 }
 
@@ -116,7 +116,7 @@ impl Printed {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bench is told its sizes by the environment")]
+#[expect(clippy::disallowed_methods, reason = "a bench gets its sizes from the environment")]
 fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
     assert!(unknown.is_none(), "`{}` is no part", unknown.map_or("", String::as_str));
     let mut kept = true;
     for (name, part) in parts.into_iter().filter(|(name, _)| wanted(name)) {
-        tell!("\n## {name}\n");
+        report!("\n## {name}\n");
         kept &= part(sizes);
     }
     if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -146,17 +146,17 @@ fn main() -> ExitCode {
 fn heading(words: &[String], short: bool) {
     let part = if words.is_empty() { String::new() } else { format!(" PART='{}'", words.join(" ")) };
     let build = if cfg!(debug_assertions) { "; a debug build: its times say nothing" } else { "" };
-    tell!("# The score cache\n");
-    tell!("- command: `{}make bench-cache{part}`{build}", if short { "BENCH_SHORT=1 " } else { "" });
+    report!("# The score cache\n");
+    report!("- command: `{}make bench-cache{part}`{build}", if short { "BENCH_SHORT=1 " } else { "" });
     for fact in host::facts() {
-        tell!("- {}: {}", fact.name, fact.value);
+        report!("- {}: {}", fact.name, fact.value);
     }
 }
 
 /// Says whether a bound was kept; in a run too short to judge it counts as kept.
 pub(crate) fn verdict(sizes: Sizes, kept: bool, what: &str) -> bool {
     let word = if kept { "kept:" } else { "NOT KEPT:" };
-    tell!("- {word} {what}{}", if sizes.judged { "" } else { " (a short run: not judged)" });
+    report!("- {word} {what}{}", if sizes.judged { "" } else { " (a short run: not judged)" });
     kept || !sizes.judged
 }
 
@@ -168,7 +168,7 @@ fn scopes() -> Vec<Scope> {
     vec![Scope { model: "m".into(), identity: "the model".into() }]
 }
 
-/// Resident bytes of the process, where the system tells.
+/// Resident bytes of the process, where the system reports them.
 fn resident() -> Option<u64> {
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096)
@@ -192,7 +192,7 @@ fn entries(sizes: Sizes) -> bool {
         std::thread::sleep(Duration::from_millis(500));
         let report = cache.report();
         let each = resident().zip(before).map_or(0, |(now, before)| now.saturating_sub(before) / u64::from(count));
-        tell!(
+        report!(
             "- {count} entries, ttl {ttl:?}: {each} resident bytes each, {} estimated; {:.0} ns to insert one",
             report.models[0].bytes / report.models[0].entries.max(1),
             took.as_nanos() as f64 / f64::from(count)
@@ -217,7 +217,7 @@ fn halve(cache: &ScoreCache) {
     });
     let (took, after) = (started.elapsed(), figures());
     let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    tell!(
+    report!(
         "- half of them given up: accounted {:.0} to {:.0} MiB, resident {:.0} to {:.0} MiB; memory was back after {:.2?}, the other half in new tables after {took:.2?}",
         megabytes(before.1),
         megabytes(after.1),
@@ -240,7 +240,7 @@ fn snapshot(cache: &ScoreCache) {
     fresh.announce(snapshot).expect("read");
     let found = started.elapsed();
     fresh.take_over();
-    tell!(
+    report!(
         "- a snapshot of {entries} entries: {} bytes, written in {wrote:.2?}, checked in {checked:.2?}, found after {found:.2?}, in the first tier after {:.2?}",
         std::fs::metadata(&path).map_or(0, |file| file.len()),
         started.elapsed()
@@ -276,7 +276,7 @@ fn hot(sizes: Sizes) -> bool {
     });
     times.sort();
     let (rate, p99) = ((times.len() * DOCUMENTS) as f64 / length.as_secs_f64(), times[times.len() * 99 / 100]);
-    tell!(
+    report!(
         "- a hot request of {DOCUMENTS} documents ({} bytes), {CONNECTIONS} connections: {:.0} pairs/s, median {:.2?}, p99 {:.2?}",
         body.len(),
         rate,
@@ -327,7 +327,7 @@ fn parts(core: &Core, body: &str, documents: &[String], whole: f64) {
         black_box((request.query, request.documents.len()));
     });
     let whole = whole * 1e6;
-    tell!(
+    report!(
         "- of {whole:.0} µs of both cores: reading JSON {read:.0} µs ({:.0} %), hashing {hash:.0} µs ({:.0} %), look-ups {look_up:.0} µs ({:.0} %); \
          the rest is HTTP, the system, printing, and the load generator",
         100.0 * read / whole,
@@ -369,10 +369,10 @@ fn replay(sizes: Sizes) -> bool {
     let searches = searches(count);
     let small = Options { bytes: (QUERIES * HITS / 10) as u64 * 288, weights: Vec::new(), ttl: None };
     let folder = tempfile::tempdir().expect("a folder");
-    tell!(
+    report!(
         "{count} searches over {QUERIES} queries of {HITS} hits, Zipf with exponent {EXPONENT}; a restart in the middle\n"
     );
-    tell!("| tiers | hit share | pairs/s |\n|---|---|---|");
+    report!("| tiers | hit share | pairs/s |\n|---|---|---|");
     for (name, redis, snapshot) in [
         ("memory", false, false),
         ("memory, shared", true, false),
@@ -401,7 +401,7 @@ fn replay(sizes: Sizes) -> bool {
             took += started.elapsed();
         }
         let pairs = count * HITS;
-        tell!("| {name} | {:.3} | {:.0} |", hits as f64 / pairs as f64, pairs as f64 / took.as_secs_f64());
+        report!("| {name} | {:.3} | {:.0} |", hits as f64 / pairs as f64, pairs as f64 / took.as_secs_f64());
     }
     true
 }

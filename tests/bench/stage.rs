@@ -44,7 +44,7 @@ impl Shape {
         self.layers == LAYERS
     }
 
-    /// What a server needs to be told to serve it.
+    /// The settings with which a server serves it.
     pub(crate) fn served(&self, precision: &'static str) -> [(&'static str, String); 4] {
         let id = if self.is_whole() { MODEL.to_owned() } else { format!("{MODEL}-{}-layers-{precision}", self.layers) };
         let [cache, shapes] = ["0", "served"].map(str::to_owned);

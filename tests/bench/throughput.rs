@@ -54,7 +54,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// What ratios are given to.
 const BASE: &str = "sentence-transformers, PyTorch";
 
-/// Peers: name, arithmetic, script, what it is told between the model's folder and the threads.
+/// Peers: name, arithmetic, script, what it gets between the model's folder and the threads.
 const PEERS: [(&str, Precision, &str, &str); 13] = [
     (BASE, Precision::Fp32, "sentence_transformers_.py", "torch"),
     ("sentence-transformers, torch.compile", Precision::Fp32, "sentence_transformers_.py", "torch-compile"),

@@ -164,7 +164,7 @@ fn a_search_engine_that_asks_for_credentials_gets_those_of_the_file() {
         assert_eq!(*asked.lock().expect("nobody panicked") - before, 1, "no other query would fare better");
     }
     let ran = warm(&["--url", &url, "--search-auth-file", &right], &requests(1));
-    assert_eq!(ran.code, Some(64), "there is no search engine to tell it to: {}", ran.said);
+    assert_eq!(ran.code, Some(64), "there is no search engine to send it to: {}", ran.said);
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn whoever_has_read_enough_may_close_the_pipe() {
             assert_eq!(ended.status.code(), whole.status.code(), "{arguments:?}: {said}");
         }
     }
-    // What cannot be printed for another reason is told: a device that is always full.
+    // What cannot be printed for another reason is reported: a device that is always full.
     if let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") {
         let run = Command::new(env!("CARGO_BIN_EXE_rescored")).args(["cache", "export", &file]).stdout(full).output();
         assert_eq!(run.expect("the program ends").status.code(), Some(1));

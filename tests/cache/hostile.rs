@@ -176,7 +176,7 @@ fn slowly(stream: &mut TcpStream, over: &AtomicBool, pause: Duration) -> std::io
     Ok(())
 }
 
-/// Resident bytes of this process, where the system tells.
+/// Resident bytes of this process, where the system reports them.
 fn resident() -> Option<u64> {
     let pages: u64 = std::fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * 4096)
@@ -363,7 +363,7 @@ fn an_encoded_password_opens_every_kind_of_tier() {
         score(&core, "q", &documents(&format!("kept {number}"), 5)).expect("scored");
         eventually("written", || core.metrics.cache_shared_writes.get() == 5);
     }
-    // A wrong one is told without the password.
+    // A wrong one is reported without the password.
     let wrong = rescored_cache::SharedOptions {
         url: Some(format!("redis://:secret@127.0.0.1:{}", redis.port)),
         timeout: Duration::from_secs(1),

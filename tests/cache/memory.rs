@@ -11,7 +11,7 @@ use rescored_server::app::give_back;
 
 use crate::support::eventually;
 
-/// Tells the child which story it is.
+/// Names to the child its story.
 const STORY: &str = "CACHE_MEMORY_STORY";
 const ENTRIES: u32 = 600_000;
 const THREADS: u32 = 4;
@@ -19,7 +19,7 @@ const THREADS: u32 = 4;
 /// allocates again (about 4 MiB where the system makes pages huge, 1 MiB where not), and tables begin with room.
 const SLACK: u64 = 40 << 20;
 
-/// Resident bytes of this process, where the system tells.
+/// Resident bytes of this process, where the system reports them.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|text| text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()));
@@ -53,7 +53,7 @@ fn fill(cache: &ScoreCache) -> Arc<Barrier> {
 /// The other process of the tests below.
 #[test]
 #[ignore = "run by the tests of this file, in a process of its own"]
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
+#[expect(clippy::disallowed_methods, reason = "how a test gives its child its work")]
 fn tells_what_is_resident() {
     let story = std::env::var(STORY).expect("run by the tests of this file");
     let cache = cache((story == "age").then(|| Duration::from_secs(6)));
@@ -71,11 +71,11 @@ fn tells_what_is_resident() {
     eventually("all of it is freed", || cache.freed() >= due && cache.report().models[0].bytes <= kept);
     give_back();
     let left = cache.report().models[0].bytes;
-    println!("told {empty} {full} {accounted} {} {left}", resident());
+    println!("figures {empty} {full} {accounted} {} {left}", resident());
     gate.wait();
 }
 
-/// Resident bytes before, resident and accounted bytes when full, and both after what the story tells.
+/// Resident bytes before, resident and accounted bytes when full, and both after the story.
 fn reported(story: &str) -> [u64; 5] {
     let run = Command::new(std::env::current_exe().expect("this test"))
         .args(["--ignored", "--exact", "--nocapture", "memory::tells_what_is_resident"])
@@ -85,11 +85,11 @@ fn reported(story: &str) -> [u64; 5] {
         .expect("a process");
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(run.status.success(), "{said}");
-    let line = said.lines().find_map(|line| line.split_once("told ")).expect("figures").1.to_owned();
+    let line = said.lines().find_map(|line| line.split_once("figures ")).expect("figures").1.to_owned();
     let figures: Vec<u64> = line.split_whitespace().map(|figure| figure.parse().expect("a number")).collect();
     let figures: [u64; 5] = figures.try_into().expect("five");
     println!("{story}: resident before, when full, accounted, resident after, accounted after: {figures:?}");
-    assert!(figures[0] > 0, "the system does not tell resident memory");
+    assert!(figures[0] > 0, "the system does not report resident memory");
     figures
 }
 

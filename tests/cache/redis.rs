@@ -111,7 +111,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
 }
 
-/// Makes a cluster of masters that share the slots: each with the port that others are told, and that of its bus.
+/// Makes a cluster of masters that share the slots: each with the port that others use, and that of its bus.
 pub(crate) fn join(nodes: &[(&Redis, u16, u16)]) {
     let each = 16_384 / nodes.len();
     for (place, (node, ..)) in nodes.iter().enumerate() {

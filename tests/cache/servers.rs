@@ -164,7 +164,7 @@ fn settings(rules: &str) -> (tempfile::TempDir, PathBuf) {
 
 // Case C8.
 #[test]
-fn sentinels_with_a_login_of_their_own_are_told_it_and_the_master_its_own() {
+fn sentinels_with_a_login_of_their_own_get_it_and_the_master_its_own() {
     let redis = Redis::start(&["--requirepass", "of-the-master"]);
     let monitor = format!("sentinel monitor main 127.0.0.1 {} 1\nsentinel auth-pass main of-the-master\n", redis.port);
     let (_password, path) = settings(&format!("{monitor}requirepass of@the/sentinel\n"));

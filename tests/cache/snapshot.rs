@@ -13,7 +13,7 @@ use rescored_core::domain::{Logit, Scored, Truncation};
 
 use crate::support::{CACHE, core, documents, score};
 
-/// Tells the child where to write.
+/// Names to the child where to write.
 const TARGET: &str = "SNAPSHOT_TO_WRITE";
 const ENTRIES: u16 = 20_000;
 
@@ -42,7 +42,7 @@ fn drafts(folder: &Path) -> usize {
 /// The other process of the test below: writes the same snapshot again and again.
 #[test]
 #[ignore = "run by a_writer_killed_at_any_moment_leaves_a_whole_snapshot"]
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
+#[expect(clippy::disallowed_methods, reason = "how a test gives its child its work")]
 fn writes_until_it_is_killed() {
     let path = std::env::var_os(TARGET).expect("run by the test that this names");
     let keys = QueryKey::new("the model", &Truncation::MODEL, "q");

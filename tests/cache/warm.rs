@@ -120,7 +120,7 @@ fn the_cache_tells_of_itself_and_forgets_on_demand() {
         assert!(answer.status == 400 && answer.text().contains("?model="), "{answer:?}");
     }
     let asked = server.connect().send("GET /v1/cache?model=other HTTP/1.1\r\nhost: x\r\n\r\n");
-    assert_eq!(asked.status, 400, "nor are figures of all told as those of one");
+    assert_eq!(asked.status, 400, "nor are figures of all given as those of one");
     assert_eq!(delete("/v1/cache?model=other").ok()["forgotten"], 10);
     assert_eq!(delete("/v1/cache").ok()["forgotten"], 10);
     assert_eq!(connection.send("GET /v1/cache HTTP/1.1\r\nhost: x\r\n\r\n").ok()["entries"], 0);

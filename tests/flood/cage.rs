@@ -54,7 +54,7 @@ impl Cage {
         }
     }
 
-    /// What the program has to be told of the limit.
+    /// The settings by which the program learns the limit.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         match self.group {
             Some(_) => Vec::new(),
@@ -122,7 +122,7 @@ impl Group {
 
     fn kills(&self) -> u64 {
         let file = if self.version == Version::Second { "memory.events" } else { "memory.oom_control" };
-        let text = fs::read_to_string(self.folder.join(file)).expect("the cgroup tells");
+        let text = fs::read_to_string(self.folder.join(file)).expect("the cgroup's file");
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
     }

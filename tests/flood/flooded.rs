@@ -71,8 +71,8 @@ impl Server {
         thread(move || {
             let lines = log.lines().map_while(Result::ok);
             // How short memory was, and what went wrong, is part of the report.
-            let telling = |line: &String| line.contains("\"memory\"") || line.contains("ERROR");
-            lines.filter(telling).for_each(|line| println!("the server: {line}"));
+            let matters = |line: &String| line.contains("\"memory\"") || line.contains("ERROR");
+            lines.filter(matters).for_each(|line| println!("the server: {line}"));
         });
         while client::post(server.address, "/v1/rerank", SMALL).status() != Some(200) {
             std::thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! Floods: each sends what it has, all at once, and says what it was told.
+//! Floods: each sends what it has, all at once, and reports its answers.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::client::{ClientOutcome, connect, head, post, read, write_until};
 use crate::flooded::thread;
 use crate::tier;
 
-/// Sends it all to a server, and says what it was told.
+/// Sends it all to a server, and reports its answers.
 type Flood = fn(SocketAddr) -> Vec<ClientOutcome>;
 
 /// Name and flood. Whoever bounds something new adds a row.
@@ -31,7 +31,7 @@ pub(crate) const ALL: &[(&str, Flood)] = &[
 
 const MIB: usize = 1 << 20;
 
-/// Runs these at once and gathers what they were told.
+/// Runs these at once and gathers their answers.
 fn at_once(clients: impl IntoIterator<Item = Box<dyn FnOnce() -> Vec<ClientOutcome> + Send>>) -> Vec<ClientOutcome> {
     let running: Vec<_> = clients.into_iter().map(thread).collect();
     running.into_iter().flat_map(|one| one.join().expect("a client")).collect()
@@ -52,7 +52,7 @@ fn unfinished(address: SocketAddr) -> Vec<ClientOutcome> {
             };
             drop(stream.write_all(head("/v1/rerank", 60 * MIB).as_bytes()));
             write_until(&mut stream, body.as_bytes(), Instant::now() + Duration::from_secs(2));
-            // It stands still until it is told what is thought of it.
+            // It stands still until it has its answer.
             vec![read(&mut stream)]
         })
     };
@@ -246,7 +246,7 @@ fn results(address: SocketAddr) -> Vec<ClientOutcome> {
     at_once((0..60).map(client))
 }
 
-/// Holds so many connections open, each with what it sends of a request, for some seconds; they are told nothing.
+/// Holds so many connections open, each with what it sends of a request, for some seconds; they get no answer.
 fn held(address: SocketAddr, count: usize, sent: &str) -> Vec<ClientOutcome> {
     let mut open = Vec::new();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The second tier of the cache that the flooded server asks: a Redis in this process that behaves, until it is told not to.
+//! The second tier of the cache that the flooded server asks: a Redis in this process that behaves, until it is asked not to.
 //!
 //! It says of every name that nothing lies there, until [`turn`]: then every connection is answered in another hostile
 //! way. The server's memory must not grow by it, nor its answers wait for it.

@@ -87,7 +87,7 @@ fn place(path: &[&str]) -> String {
     path.iter().take(2).copied().collect::<Vec<_>>().join("/")
 }
 
-/// The arrows between crates of one part each, told by the crate alone; Cargo proves those among them.
+/// The arrows between crates of one part each, named by the crate alone; Cargo proves those among them.
 pub(crate) fn between(arrows: &[Arrow], whole: &[&str]) -> Vec<Arrow> {
     let krate = |place: &str| place.split('/').next().filter(|name| whole.contains(name)).map(str::to_owned);
     let mut reported: Vec<Arrow> = arrows
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_told_once_with_its_way() {
+    fn a_cycle_is_reported_once_with_its_way() {
         assert_eq!(cycles(&arrows(&small())), Vec::<String>::new());
         let mut sources = small();
         sources.push(Source::new("x/c/back.rs", "use crate::a;"));
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_or_a_module_without_a_row_is_told_and_so_is_a_row_without_an_arrow() {
+    fn an_arrow_or_a_module_without_a_row_is_reported_and_so_is_a_row_without_an_arrow() {
         let arrows = within(&arrows(&small()));
         let all: &[(&str, &[&str])] = &[("x/a", &["x/b", "x/c", "x/d"]), ("x/b", &["x/c"]), ("y/e", &["y/i"])];
         assert_eq!(strays(&arrows, all), Vec::<String>::new());
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn reaching_past_the_opened_part_is_told() {
+    fn reaching_past_the_opened_part_is_reported() {
         let arrows = arrows(&small());
         assert_eq!(intrusions(&arrows, &[("x/b", "x/c", &["D"])]), Vec::<String>::new());
         let reported = intrusions(&arrows, &[("x/b", "*", &["Options"])]);

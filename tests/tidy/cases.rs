@@ -77,7 +77,7 @@ fn defined(sources: &[Source]) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_case_without_row_or_test_is_told() {
+fn a_case_without_row_or_test_is_reported() {
     let sources = [Source::new("a.rs", "#[test]\nfn is_there() {}\n\n\n\n\n\n\nfn is_gone() {}\n")];
     let all: Vec<String> = CASES
         .iter()

@@ -146,7 +146,7 @@ mod tests {
                             [dev-dependencies]\nproptest.workspace = true\n";
 
     #[test]
-    fn a_dependency_without_a_reason_or_beside_the_workspace_is_told() {
+    fn a_dependency_without_a_reason_or_beside_the_workspace_is_reported() {
         let reported = without_reason(MANIFEST);
         assert_eq!(reported.len(), 2, "{reported:?}");
         assert!(
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_without_a_row_and_a_row_without_a_dependency_are_told() {
+    fn a_dependency_without_a_row_and_a_row_without_a_dependency_are_reported() {
         let reported = without_row(MANIFEST, &[("serde", &["*"]), ("ort", &["model*"]), ("moka", &["cache"])]);
         assert_eq!(reported.len(), 2, "{reported:?}");
         assert!(
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_crate_where_only_std_may_be_is_told() {
+    fn a_foreign_crate_where_only_std_may_be_is_reported() {
         let sources =
             [Source::new("domain/score.rs", "use serde::Serialize;"), Source::new("http.rs", "use serde::de;")];
         let reported = foreigners(&sources, MANIFEST, "domain*");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_outside_its_home_is_told() {
+    fn a_crate_outside_its_home_is_reported() {
         let homes: &[(&str, &[&str])] = &[("actix-web", &["http*", "app"]), ("ort", &["model/session"])];
         let good = [
             Source::new("http.rs", "use actix_web::App;"),

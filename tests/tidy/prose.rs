@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_link_is_told() {
+    fn a_dead_link_is_reported() {
         let text = "# Big title, here\n[a](Cargo.toml) [b](https://x.y/z) [c](#big-title-here) `[d](code)`\n\
                     ```sh\n# no title\n[e](fenced)\n```\n[f](gone.md) [g](#no-title)";
         let reported = dead_links(&page(text), root());
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_path_is_told() {
+    fn a_dead_path_is_reported() {
         let files = ["src/http/wire.rs".to_owned()];
         let text = "`src/main.rs` `http/wire.rs` `wire.rs` `/v1/rerank` `tests/` `models/some-model/` `score.f32` `*.md` \
                     `src/gone.rs` `gone.rs` `models/GONE.md`";
@@ -220,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_is_none_is_told() {
+    fn a_setting_that_is_none_is_reported() {
         let text = "RESCORED_LOG, RESCORED_* and `RESCORED_LOGS=1`";
         let reported = unknown_settings(&page(text), &["RESCORED_LOG"]);
         assert!(matches!(reported.as_slice(), [one] if one.contains("names RESCORED_LOGS")), "{reported:?}");
     }
 
     #[test]
-    fn a_verb_that_the_makefile_lacks_is_told() {
+    fn a_verb_that_the_makefile_lacks_is_reported() {
         let text = "`make run` and `make gone`\n```sh\nmake test -j2 V=1\nmake lost\n```";
         let reported = unknown_verbs(&page(text), "run: build ## Runs.\n\tcargo run\ntest:\n");
         assert_eq!(reported.len(), 2, "{reported:?}");

@@ -84,7 +84,7 @@ mod tests {
         assert!(breaker.pause().unwrap() <= Duration::from_millis(1), "due for a probe at once");
         breaker.close();
         assert!(breaker.is_closed() && breaker.pause().is_none());
-        assert_eq!(breaker.open(), Some(FIRST), "the first failure is told");
+        assert_eq!(breaker.open(), Some(FIRST), "the first failure is reported");
         let mut longest = Duration::ZERO;
         for _ in 0..40 {
             breaker.close();

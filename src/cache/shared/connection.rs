@@ -58,7 +58,7 @@ impl Connection {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
             words.extend(user.as_deref());
             words.push(password);
-            // Its words may repeat the password: the first one alone is told.
+            // Its words may repeat the password: the first one alone is repeated.
             connection.ask(&words, until).map_err(|error| {
                 let Broken::Refused(words) = error else { return error };
                 Broken::Refused(words.split(' ').take(1).collect::<String>() + " to AUTH")

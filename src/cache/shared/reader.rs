@@ -59,7 +59,7 @@ fn gather(first: Ask, asks: &Receiver<Ask>) -> Vec<Ask> {
     all
 }
 
-/// Dropping a question unanswered tells its request that nothing is there.
+/// Dropping a question unanswered means for its request that nothing is there.
 fn answer(around: &Around, link: &mut Option<Link>, asks: Vec<Ask>) {
     if !around.breaker.is_closed() {
         return;

@@ -1,4 +1,4 @@
-//! What may be told of a model that runs on something other than the CPU: plain data for `/info` and `/metrics`.
+//! What may be reported of a model that runs on something other than the CPU: plain data for `/info` and `/metrics`.
 //!
 //! It must not know what the thing is.
 

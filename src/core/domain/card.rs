@@ -39,7 +39,7 @@ pub type Nodes = Arc<OnceLock<Vec<(String, usize)>>>;
 /// Where a model runs.
 #[derive(Clone, Debug, Default)]
 pub struct Execution {
-    /// Numbers of the devices, where the provider tells them apart.
+    /// Numbers of the devices, where the provider distinguishes them.
     pub devices: Vec<u32>,
     /// Providers that would have come first and were not taken.
     pub passed_over: Vec<PassedOver>,
@@ -49,7 +49,7 @@ pub struct Execution {
     pub graph: Graph,
     /// What runs its graph; known after the first forward pass.
     pub nodes: Nodes,
-    /// Tells what runs where while it serves, when that may change.
+    /// Says what runs where while it serves, when that may change.
     pub accelerator: Option<Arc<dyn Accelerator>>,
     /// How large and how many its forward passes are.
     pub sizing: Sizing,

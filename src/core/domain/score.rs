@@ -19,7 +19,7 @@ impl Logit {
     /// Outputs below are drawn up towards it, so that the lowest is still above a document without text.
     const DRAWN_UP_BELOW: f32 = -400.0;
 
-    /// Takes a logit as it was told before; `None` when it is NaN or infinite.
+    /// Takes a logit as it was given out before; `None` when it is NaN or infinite.
     pub fn new(value: f32) -> Option<Self> {
         // Adding zero turns -0.0 into 0.0, so that equal numbers are equal under the total order too.
         value.is_finite().then_some(Self(value.max(Self::LOWEST) + 0.0))
@@ -127,7 +127,7 @@ mod tests {
         let logits = outputs.map(|output| Logit::of_output(output).unwrap());
         assert!(logits.is_sorted_by(|a, b| a < b), "{logits:?}");
         for logit in logits {
-            assert_eq!(Logit::new(logit.get()), Some(logit), "what was told is read back as it is");
+            assert_eq!(Logit::new(logit.get()), Some(logit), "what was given out is read back as it is");
         }
         assert_eq!(Logit::of_output(-400.0).unwrap().get().to_bits(), (-400.0_f32).to_bits(), "these are as they are");
     }

@@ -79,7 +79,7 @@ impl<'a> Cursor<'a> {
         self.text.get(span.clone()).unwrap_or_default()
     }
 
-    /// Passes white space and tells what the next value is, by its first byte.
+    /// Passes white space and says what the next value is, by its first byte.
     ///
     /// # Errors
     /// When no value begins there.
@@ -196,7 +196,7 @@ impl<'a> Cursor<'a> {
         if self.at == self.text.len() { Ok(()) } else { self.fail("the end of the body") }
     }
 
-    /// Passes an opening bracket, and its partner when nothing stands between them; tells whether something does.
+    /// Passes an opening bracket, and its partner when nothing stands between them; says whether something does.
     fn opens(&mut self, close: u8) -> Result<bool, Syntax> {
         self.at += 1;
         self.space();

@@ -1,12 +1,12 @@
-//! Names of what a request asks for and nobody reads, so that it can be told.
+//! Names of what a request asks for and nobody reads, so that it can be reported.
 //!
-//! Owns what may be told of them: a name is a caller's text, so only short ones of plain characters are, and few. It must
-//! not know where the names stood or whom they are told to.
+//! Owns what may be repeated of them: a name is a caller's text, so only short ones of plain characters are, and few. It must
+//! not know where the names stood or who reads them.
 
-/// Names that are told; the others are counted.
+/// Names that are repeated; the others are counted.
 const TOLD: usize = 16;
 
-/// Characters of a name that is told.
+/// Characters of a name that is repeated.
 const LONGEST: usize = 64;
 
 /// Keys that were not read, each once.
@@ -45,12 +45,12 @@ impl Unread {
         self.names.is_empty() && self.others == 0
     }
 
-    /// The first name that may be told.
+    /// The first name that may be repeated.
     pub fn first(&self) -> Option<&str> {
         self.names.first().map(String::as_str)
     }
 
-    /// The names as a header tells them: ASCII, 17 entries at most.
+    /// The names as a header lists them: ASCII, 17 entries at most.
     pub fn header(&self) -> String {
         let others = (self.others > 0).then(|| format!("+{}", self.others));
         self.names.iter().cloned().chain(others).collect::<Vec<_>>().join(", ")

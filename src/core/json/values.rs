@@ -167,7 +167,7 @@ pub fn is_text(kind: &str) -> bool {
     TEXTS.contains(&kind)
 }
 
-/// Whether a key tells of a picture, a film or a sound.
+/// Whether a key names a picture, a film or a sound.
 pub fn is_medium(name: &str) -> bool {
     MEDIA.contains(&name)
 }
@@ -254,6 +254,6 @@ mod tests {
         assert_eq!(values(&deep(32), "", Take::All).0, ["x"]);
         assert_eq!(values(&deep(33), "", Take::All), (vec![], 0, 1));
         let nested = format!("{}\"x\"{}", "{\"a\":".repeat(900), "}".repeat(900));
-        assert_eq!(values(&nested, "", Take::All), (vec![], 0, 1), "and it is told");
+        assert_eq!(values(&nested, "", Take::All), (vec![], 0, 1), "and it is counted");
     }
 }

@@ -166,7 +166,7 @@ fn a_small_request_never_waits_for_one_that_was_underestimated() {
 fn a_request_that_is_smaller_than_estimated_is_not_pushed_back() {
     let mut planner = planner(BatchingPolicy::Alone, 512, 1);
     planner.arrive(estimated(0, &[100; 400]));
-    // White space, say: the first documents are read while the other request's are, and tell of the rest.
+    // White space, say: the first documents are read while the other request's are, and show what the rest is.
     planner.arrive(estimated(1, &[500; 400]));
     while let Some(chunk) = planner.next_chunk() {
         let length = if chunk.job == 0 { 100 } else { 3 };
@@ -379,7 +379,7 @@ fn the_last_passes_are_as_large_as_it_takes_to_finish_together() {
 }
 
 #[test]
-fn what_a_pass_will_take_is_told_once_passes_were_measured() {
+fn what_a_pass_will_take_is_known_once_passes_were_measured() {
     let mut planner = planner(BatchingPolicy::Packed { slots: Some(4) }, 512, 1);
     admit(&mut planner, 0, &[100; 8]);
     assert_eq!(next(&mut planner, 0).unwrap().expected, None);

@@ -86,7 +86,7 @@ pub struct Simulated {
     zombies: Vec<Worker>,
     watch_at: Instant,
     sharing: Sharing,
-    /// What may have cost somebody its pair: then being told so is right.
+    /// What may have cost somebody its pair: then a refusal is right.
     pub losses: u64,
 }
 
@@ -285,7 +285,7 @@ impl Simulated {
         Ok(())
     }
 
-    /// One of the things that the planner thread might be told next.
+    /// One of the things that might happen to the planner thread next.
     fn event(&mut self, random: &mut Random) -> Event {
         let callers = self.callers.as_ref();
         let mut there = Vec::with_capacity(4);

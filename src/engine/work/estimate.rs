@@ -1,7 +1,7 @@
 //! Tokens of a text, estimated from its bytes without a vocabulary.
 //!
 //! English words are mostly one token each, while identifiers, numbers, base64 and punctuation fall into pieces, and
-//! scripts without Latin letters often into characters. One look at each byte tells these apart well enough to admit work
+//! scripts without Latin letters often into characters. One look at each byte distinguishes these well enough to admit work
 //! by; what is wrong is corrected when the text is read. It must not know tokenizers.
 
 /// Letters of a word that are one token; of what is longer, so many more letters make another.

@@ -1,6 +1,6 @@
 //! Accelerators of this host, and how busy they are, by NVML.
 //!
-//! Owns every use of nvml-wrapper. Without NVIDIA's library there are none; what other makers' systems tell needs rights
+//! Owns every use of nvml-wrapper. Without NVIDIA's library there are none; what other makers' systems report needs rights
 //! that a bench does not ask for. It must not know who keeps them busy.
 
 use std::sync::Arc;

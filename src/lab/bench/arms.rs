@@ -1,7 +1,7 @@
 //! Arms of an experiment, measured in turn, round after round.
 //!
 //! Owns fairness: every round gives each arm its share in another order, so that whatever else the machine does meets
-//! all of them alike; a first round only warms up, and tells what a request costs, so that a run can be made to fit a
+//! all of them alike; a first round only warms up, and shows what a request costs, so that a run can be made to fit a
 //! time, which arms share evenly rather than by requests. It must not know what the arms are.
 
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::texts::Request;
 /// Between arms, so that one's threads have stopped spinning when the next one starts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Rounds that a short time may leave: fewer tell nothing of their spread.
+/// Rounds that a short time may leave: fewer show nothing of their spread.
 const LEAST_ROUNDS: usize = 3;
 
 /// The share of its requests that a round keeps before there are fewer rounds.
 const SHORTEST: f64 = 0.1;
 
-/// Clients that warm an arm up, at most: enough to tell what a request costs.
+/// Clients that warm an arm up, at most: enough to know what a request costs.
 const WARM_UP: usize = 16;
 
 /// Something that is measured.
@@ -160,7 +160,7 @@ pub fn race(arms: &[Arm<'_>], effort: Effort, watch: &dyn Watch) -> Race {
 }
 
 /// The most seconds that an arm may take, so that all of them, each of which takes what it asked for or this, take so
-/// many together: slow arms send fewer requests, fast ones all of theirs, whose few would tell nothing.
+/// many together: slow arms send fewer requests, fast ones all of theirs, whose few would show nothing.
 fn level(asked: &[f64], together: f64) -> f64 {
     let mut ascending = asked.to_vec();
     ascending.sort_by(f64::total_cmp);
@@ -191,7 +191,7 @@ fn durations(arms: &[Arm<'_>], costs: &[f64], requests: impl Fn(&Arm<'_>) -> usi
 fn fit(effort: Effort, asked: f64, least: f64, arms: usize) -> (usize, f64) {
     let Some(within) = effort.within else { return (effort.rounds, 1.0) };
     let pauses = PAUSE.as_secs_f64() * arms as f64;
-    // Rather short rounds than few: spread is what tells noise from difference.
+    // Rather short rounds than few: spread is what separates noise from difference.
     let shortest = least.max(SHORTEST * asked) + pauses;
     let rounds = scaled(1, within.as_secs_f64() / shortest.max(1e-9));
     let rounds = rounds.clamp(LEAST_ROUNDS.min(effort.rounds), effort.rounds);

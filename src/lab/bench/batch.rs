@@ -94,7 +94,7 @@ fn summarise(budgets: &[(usize, &ArmRun)], documents: &[(usize, &ArmRun)]) -> Se
         let default = budgets.iter().find(|(budget, _)| *budget == DEFAULT);
         let same = default.is_some_and(|(_, default)| rank_test(&rates(arm_run), &rates(default)) > ALPHA);
         findings.push(format!("Best budget: {budget} tokens a pass, {} pairs/s.", figure(middle(arm_run))));
-        // What cannot be told from the default is no reason to leave it.
+        // What cannot be distinguished from the default is no reason to leave it.
         let keep = if same { DEFAULT } else { budget };
         if same && budget != DEFAULT {
             findings.push(format!(

@@ -80,7 +80,7 @@ impl Options {
     }
 }
 
-/// A round shorter than this tells nothing.
+/// A round shorter than this shows nothing.
 const LEAST_LENGTH: Duration = Duration::from_millis(500);
 
 /// A server with a cache, and whatever else an experiment sets.

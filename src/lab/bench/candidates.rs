@@ -1,6 +1,6 @@
 //! What `bench backends` compares: this program in every arrangement, and others.
 //!
-//! Owns which arrangements of ours there are. It must not know how a race is run or told.
+//! Owns which arrangements of ours there are. It must not know how a race is run or reported.
 
 use super::Watch;
 use super::load::Target;
@@ -39,7 +39,7 @@ pub struct Candidate {
     pub arithmetic: Arithmetic,
     /// What it runs on.
     pub device: Device,
-    /// What this program is told to run like that; `None` for other programs.
+    /// The settings with which this program runs like that; `None` for other programs.
     pub settings: Option<Vec<Setting>>,
     /// Its version, or that of what it stands on.
     pub version: String,

@@ -29,9 +29,9 @@ pub enum Verdict {
     Better,
     /// Worse by more than noise.
     Worse,
-    /// No change that can be told from noise.
+    /// No change beyond noise.
     Same,
-    /// Too few rounds to tell.
+    /// Too few rounds to say.
     Unknown,
 }
 

@@ -1,6 +1,6 @@
 //! What a figure was measured on, and what a process has used of it.
 //!
-//! Owns the reading of `/proc` and, where there is none, of `ps`. What the system does not tell is left out, never guessed.
+//! Owns the reading of `/proc` and, where there is none, of `ps`. What the system does not report is left out, never guessed.
 
 use std::fs::read_to_string;
 use std::process::Command;

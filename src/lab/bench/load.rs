@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_without_end_stops_when_it_is_told() {
+    fn a_load_without_end_stops_when_it_is_asked_to() {
         let stop = AtomicBool::new(false);
         let outcome = std::thread::scope(|scope| {
             let running = scope.spawn(|| run_until(&stop, &slow(1), &requests(2), 2));

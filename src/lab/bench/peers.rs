@@ -176,7 +176,7 @@ struct Rank {
 }
 
 impl Tei {
-    /// A server that nobody asks, for tests of what is told.
+    /// A server that nobody asks, for tests of reports.
     #[cfg(test)]
     pub(super) fn nowhere() -> Self {
         Self { agent: Agent::new_with_defaults(), url: String::new() }

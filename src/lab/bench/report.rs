@@ -205,7 +205,7 @@ impl Section {
     }
 }
 
-/// Digits enough to tell figures apart, and no more: `0.123`, `12.3`, `1234`.
+/// Digits enough to distinguish figures, and no more: `0.123`, `12.3`, `1234`.
 pub fn figure(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 99.95 => 0,

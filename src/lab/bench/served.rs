@@ -1,4 +1,4 @@
-//! The sidecar as it is used: a process of its own that is told settings and asked over HTTP.
+//! The sidecar as it is used: a process of its own that gets settings and is asked over HTTP.
 //!
 //! Owns its start, its end, and the wire. Every candidate so has its own runtime library, memory and CPU time, and what
 //! is measured is exactly what the settings in the report make. It must not know experiments.
@@ -249,7 +249,7 @@ fn follow(log: ChildStderr) -> Result<Receiver<String>, String> {
     Ok(read)
 }
 
-/// The address that a log tells, once it says that the server is ready.
+/// The address in a log, once it says that the server is ready.
 fn address(log: &Receiver<String>) -> Result<String, String> {
     let until = Instant::now() + PATIENCE;
     let (mut address, mut last) = (None, String::new());

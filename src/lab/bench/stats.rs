@@ -94,7 +94,7 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> f64 {
     if ranks.len() <= EXACT { exact(&ranks, a.len()) } else { approximate(&ranks, a.len()) }
 }
 
-/// The least that [`rank_test`] can give for lots of these sizes: fewer values cannot tell more.
+/// The least that [`rank_test`] can give for lots of these sizes: fewer values cannot show more.
 pub fn least_rank_test(a: usize, b: usize) -> f64 {
     let ways = (1..=a).fold(1.0, |ways, n| ways * (b + n) as f64 / n as f64);
     (2.0 / ways).min(1.0)

@@ -69,7 +69,7 @@ pub fn tune(
                 measured.push(line(&one, rate));
             }
             Err(why) if measured.is_empty() => return Err(TuneError::First(why)),
-            // A way that does not serve is no candidate; it was told.
+            // A way that does not serve is no candidate; it was reported.
             Err(_) => {}
         }
         let each = started.elapsed() / u32::try_from(measured.len()).unwrap_or(1).max(1);

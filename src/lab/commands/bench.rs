@@ -130,7 +130,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     }
 }
 
-/// Prepares what all experiments start from, runs them, and tells what they found.
+/// Prepares what all experiments start from, runs them, and reports what they found.
 fn measure(
     verb: &str,
     common: &Common,

@@ -199,7 +199,7 @@ fn verdict(report: &Report, max_loss: Option<f64>) -> ExitCode {
     let Some(most) = max_loss else { return ExitCode::SUCCESS };
     let lost = report.losses_above(most / 100.0);
     for (name, share) in &lost {
-        // With standard error closed there is nobody to tell; the exit code still says it.
+        // With standard error closed nobody reads it; the exit code still says it.
         let _ = writeln!(io::stderr(), "rescored: `{name}` loses {:.2} %, --max-loss is {most} %", 100.0 * share);
     }
     if lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(LOST) }
@@ -226,7 +226,7 @@ impl Shown {
         self.bar.inc(1);
         if self.bar.is_hidden() && self.last.get().elapsed() > Duration::from_secs(10) {
             self.last.set(Instant::now());
-            // With standard error closed there is nobody to tell.
+            // With standard error closed nobody reads it.
             let _ = writeln!(io::stderr(), "{} of {} queries", self.bar.position(), self.bar.length().unwrap_or(0));
         }
     }

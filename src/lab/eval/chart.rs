@@ -6,7 +6,7 @@ use super::CUT;
 use super::report::Report;
 use crate::bench::report::{Chart, Kind, Point, Series, Tone};
 
-/// One point a system; the first stage, which takes no time, is told in the title.
+/// One point a system; the first stage, which takes no time, stands in the title.
 pub fn chart(report: &Report) -> Chart {
     let best = report.systems.iter().map(|row| row.ndcg_at_10).fold(f64::MIN_POSITIVE, f64::max);
     let loss = |ndcg: f64| 100.0 * (1.0 - ndcg / best);

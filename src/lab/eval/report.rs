@@ -1,4 +1,4 @@
-//! What an evaluation tells: figures, findings that follow from them, and the same as JSON.
+//! What an evaluation reports: figures, findings that follow from them, and the same as JSON.
 //!
 //! Owns the report's shape; `page` renders it for people. It must not know files or flags.
 

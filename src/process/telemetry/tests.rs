@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// Tells the copy of this test binary which test plays the child.
+/// Names to the copy of this test binary the test that plays the child.
 const CHILD: &str = "TELEMETRY_TEST_CHILD";
 
 #[derive(Clone, Default)]

@@ -5,7 +5,7 @@
 //! Owns the tracer, the reading of W3C trace context, and the rule of who is traced: a caller that decided already is
 //! obeyed, of the others a share is taken. Spans are made when their times are known, from instants that threads noted,
 //! so nothing is entered or held across threads; while traces are off, a request costs one look at an `Option`. What is
-//! told must hold no text of a caller. It must not know what the stages are.
+//! noted must hold no text of a caller. It must not know what the stages are.
 
 mod export;
 
@@ -153,8 +153,8 @@ impl Trace {
         format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8())
     }
 
-    /// Tells something of the request. Never a text of the caller's.
-    pub fn tell(&mut self, name: &'static str, value: impl Into<Value>) {
+    /// Notes something of the request. Never a text of the caller's.
+    pub fn note(&mut self, name: &'static str, value: impl Into<Value>) {
         self.root.set_attribute(KeyValue::new(name, value));
     }
 

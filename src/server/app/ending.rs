@@ -13,7 +13,7 @@ use crate::http::{self, Stop};
 const LAST_OF_DRAIN: Duration = Duration::from_secs(1);
 
 /// Finishes what was accepted within the grace period but for the part of it that the end of everything else takes, and
-/// tells what was given up, if anything was. A client that does not read its answer is not waited for any longer.
+/// reports what was given up, if anything was. A client that does not read its answer is not waited for any longer.
 pub(super) async fn requests(server: &Stop, drain: Duration) -> Option<http::Interrupted> {
     let patience = drain.saturating_sub((drain / 10).min(LAST_OF_DRAIN));
     if tokio::time::timeout(patience, server.gracefully()).await.is_ok() {
@@ -38,7 +38,7 @@ pub(super) fn snapshot(snapshot_writer: Option<&SnapshotWriter>, until: Instant)
     let patience = until.saturating_duration_since(Instant::now()).max(LEAST_FOR_SNAPSHOT);
     let Some(snapshot_writer) = snapshot_writer else { return Ok(()) };
     let why = match snapshot_writer.finish(patience) {
-        // That another process keeps the file was told when it was found out, and is told in `/info`.
+        // That another process keeps the file was logged when it was found out, and stands in `/info`.
         Ending::Written | Ending::Locked => return Ok(()),
         Ending::Failed { why } => why,
         Ending::Late => "its file system took longer than was left of RESCORED_DRAIN".to_owned(),

@@ -29,7 +29,7 @@ const PATIENCE_TO_LOAD: Duration = Duration::from_secs(2);
 pub(super) struct Start {
     /// Where the models' golden pairs lie.
     pub(super) model: model::Options,
-    /// Past it, readiness tells which model is not ready yet.
+    /// Past it, readiness says which model is not ready yet.
     pub(super) time_limit: Duration,
 }
 

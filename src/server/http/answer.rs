@@ -25,8 +25,8 @@ use crate::rerank::{Answer, Request};
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
 pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// Cut documents whose indexes a header tells; `X-Rescored-Truncated` counts all.
-const CUT_TOLD: usize = 100;
+/// Cut documents whose indexes a header lists; `X-Rescored-Truncated` counts all.
+const CUT_LISTED: usize = 100;
 
 /// Answers a request to one of the dialects.
 pub(super) async fn dialect(dialect: &'static Dialect, request: HttpRequest, mut payload: Payload) -> HttpResponse {
@@ -193,13 +193,13 @@ pub(super) fn within(cut: Truncation, max_length: u32) -> Truncation {
     Truncation { max_length: cut.max_length.filter(below), max_document: cut.max_document.filter(below), ..cut }
 }
 
-/// Which documents were cut, as far as a header tells.
+/// Which documents were cut, as far as a header lists them.
 fn cut_ones(answer: &Answer) -> Vec<usize> {
     if answer.stats.cut == 0 {
         return Vec::new();
     }
     let all = answer.scored.iter().enumerate().filter(|(_, scored)| scored.cut);
-    all.map(|(index, _)| index).take(CUT_TOLD).collect()
+    all.map(|(index, _)| index).take(CUT_LISTED).collect()
 }
 
 fn print(rerank_request: &RerankRequest<'_>, answer: &Answer, card: &ModelCard, id: &str) -> Option<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! The HTTP library's parts put together by hand, where its own server has no place for a [`Transport`].
 //!
-//! Owns what each connection's dispatcher is told. It must not know what is served, nor which addresses there are.
+//! Owns the configuration of each connection's dispatcher. It must not know what is served, nor which addresses there are.
 
 use std::any::Any;
 use std::io;
@@ -92,7 +92,7 @@ impl Assembly {
         Self { builder, dispatch: Dispatch { terms, connections, metrics, budget, stopping } }
     }
 
-    /// Serves an application on a listener, in TLS when it is told with what.
+    /// Serves an application on a listener, in TLS when a configuration is given.
     pub(super) fn tcp<A, F>(self, listener: TcpListener, app: F, tls: Option<ServerConfig>) -> io::Result<Self>
     where
         A: Application,

@@ -280,7 +280,7 @@ pub(super) fn admit_encoding(headers: &HeaderMap) -> Result<(), RequestError> {
     }
 }
 
-/// Whether a body follows these headers, as far as they tell.
+/// Whether a body follows these headers, as far as they say.
 pub(super) fn is_announced(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
         || text(headers, &header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0")

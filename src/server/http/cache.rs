@@ -1,6 +1,6 @@
 //! The score cache's operations: `GET /v1/cache`, `DELETE /v1/cache`, `POST /v1/cache/warm`.
 //!
-//! Owns their routes and the form of what they tell. It must not know how scores are kept.
+//! Owns their routes and the form of their answers. It must not know how scores are kept.
 
 #![expect(single_use_lifetimes, reason = "the derive of `ToSchema` repeats them")]
 
@@ -32,7 +32,7 @@ struct Chosen {
     model: Option<String>,
 }
 
-/// The cache, as `GET /v1/cache` tells of it.
+/// The cache, as `GET /v1/cache` reports it.
 #[derive(Serialize, ToSchema)]
 struct Body<'r> {
     /// Scores held.
@@ -128,15 +128,15 @@ struct Gone {
 /// Adds the routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let reading = guard::Any(guard::Get()).or(guard::Head());
-    let tell = web::route().guard(reading).to(|request, payload| answer::plain("cache", request, payload, tell));
+    let show = web::route().guard(reading).to(|request, payload| answer::plain("cache", request, payload, show));
     let forget = web::delete().to(|request, payload| answer::plain("cache", request, payload, forget));
     let wrong = |allowed: &'static str| web::to(move |request, payload| wrong_method(request, payload, allowed));
-    config.service(web::resource("/v1/cache").route(tell).route(forget).default_service(wrong("GET, HEAD, DELETE")));
+    config.service(web::resource("/v1/cache").route(show).route(forget).default_service(wrong("GET, HEAD, DELETE")));
     let warm = web::post().to(warm::warm);
     config.service(web::resource("/v1/cache/warm").route(warm).default_service(wrong("POST")));
 }
 
-fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+fn show(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     state.keys.admit(request.headers())?;
     if !request.query_string().is_empty() {
         return Err(RequestError::field("query string", "not understood; send nothing: every model is told").into());

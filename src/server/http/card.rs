@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::rerank::{Generation, Quota};
 
-/// Stands beside everything that is told of CoreML, until a run of the workflow on an Apple machine has been published.
+/// Stands beside everything that is reported of CoreML, until a run of the workflow on an Apple machine has been published.
 const UNMEASURED: &str = "no figures of Apple hardware are published: .github/workflows/macos.yml has not run yet";
 
 /// What `/info` says of a model.

@@ -118,7 +118,7 @@ impl Connections {
         true
     }
 
-    /// What there is to tell.
+    /// What there is to report.
     pub(super) fn report(&self) -> Report {
         let open = self.open().len();
         Report { open, limit: self.limit, planned_bytes: open as u64 * PLANNED_BYTES }

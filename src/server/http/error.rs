@@ -1,4 +1,4 @@
-//! What a caller is told when there is no answer: one body, one map from cause to status.
+//! What a caller gets when there is no answer: one body, one map from cause to status.
 //!
 //! Owns [`ApiError`], the status of every cause, and the body that all dialects share. It must not know how a request
 //! was read or scored. No query or document text ever appears in it.
@@ -88,7 +88,7 @@ pub(super) enum ApiError {
     Internal,
 }
 
-/// Why a change of the models was not made, as far as a caller has to tell reasons apart.
+/// Why a change of the models was not made, as far as a caller has to distinguish reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unchanged {
     /// There is no such model.
@@ -173,7 +173,7 @@ impl ApiError {
         if let Self::RequestError(RequestError::Method { allowed, .. }) = self {
             response.insert_header((header::ALLOW, *allowed));
         }
-        // What is left of the body cannot be told from the next request.
+        // What is left of the body cannot be distinguished from the next request.
         if matches!(self, Self::RequestError(RequestError::BodyUnread { .. } | RequestError::BodyBroken)) {
             response.force_close();
         }

@@ -16,7 +16,7 @@ pub(super) const FORMATS: [Offer; 2] = [
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of every operation")]
-pub(super) fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) fn show(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = state.reranker.now();
     let states = || now.models().iter().filter_map(|card| Some(card.execution.accelerator.as_ref()?.state()));
     let level = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);

@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     rescored_process::files::read(path, LARGEST)
 }
 
-/// What tells one reading from another: the content, or why there is none.
+/// What distinguishes one reading from another: the content, or why there is none.
 pub(super) fn sign(readings: &[&io::Result<Vec<u8>>]) -> Sign {
     let mut hasher = blake3::Hasher::new();
     for reading in readings {

@@ -1,6 +1,6 @@
 //! API keys: who may ask for scores.
 //!
-//! Owns the keys' file, which is read again when it changes, and the comparison, whose time tells nothing of the keys:
+//! Owns the keys' file, which is read again when it changes, and the comparison, whose time says nothing of the keys:
 //! hashes are compared, in constant time, with every key. Without a usable file nobody is admitted: a file that is
 //! emptied or deleted takes its keys back. It must not know what is asked for.
 
@@ -84,7 +84,7 @@ impl Keys {
             known.looked = Instant::now();
             known.look_again(&guarded.path);
         }
-        // No early end: the time of a comparison must not tell which key came close.
+        // No early end: the time of a comparison must not show which key came close.
         let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
         if fitting > 0 { Ok(()) } else { Err(ApiError::Unauthorized) }
     }
@@ -248,7 +248,7 @@ mod tests {
         assert!(admits(&keys, Some("Bearer new")) && !admits(&keys, Some("Bearer old")));
         write("two", time);
         keys.look_again();
-        assert!(admits(&keys, Some("Bearer two")), "at once when told to");
+        assert!(admits(&keys, Some("Bearer two")), "at once when asked to");
     }
 
     // Case C3: how Kubernetes swaps a mounted secret.

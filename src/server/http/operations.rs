@@ -106,7 +106,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         paths: &["/metrics"],
         summary: "figures for Prometheus",
         gives: Gives::Text(&[FORMATS[0].kind, FORMATS[1].kind]),
-        answer: figures::tell,
+        answer: figures::show,
     },
 ];
 

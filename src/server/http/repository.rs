@@ -1,7 +1,7 @@
 //! The models' repository over HTTP, in the words of KServe's and Triton's repository extension:
 //! `POST /v2/repository/index`, `POST /v2/repository/models/{model}/load` and `…/unload`.
 //!
-//! Owns the routes and who may use them: nobody unless the process was told so; then holders of a key, and where there
+//! Owns the routes and who may use them: nobody unless a setting allows it; then holders of a key, and where there
 //! are no keys, this host alone. It must not know how a model is loaded.
 
 use std::sync::Arc;

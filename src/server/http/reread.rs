@@ -1,4 +1,4 @@
-//! The files that are read again while a server runs, by time and when it is told to.
+//! The files that are read again while a server runs, by time and on request.
 //!
 //! Owns when they are looked at; `keys` and `tls` own what they mean.
 

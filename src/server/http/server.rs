@@ -1,6 +1,6 @@
 //! The servers on their addresses, and the stop.
 //!
-//! Owns what actix-web is told. Binding and serving are two steps, so that a caller learns the real addresses (port 0)
+//! Owns the configuration of actix-web. Binding and serving are two steps, so that a caller learns the real addresses (port 0)
 //! before the first request. It must not know signals: whoever runs the process catches them and uses [`Stop`].
 
 use std::fmt;
@@ -53,7 +53,7 @@ const LONGEST_STOP_SECONDS: u64 = 3600;
 pub struct AppServices {
     /// Scores.
     pub reranker: Arc<Reranker>,
-    /// What probes are told.
+    /// What probes read.
     pub health: Arc<Health>,
     /// What is counted.
     pub metrics: Arc<Metrics>,

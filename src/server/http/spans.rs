@@ -1,4 +1,4 @@
-//! What a trace tells of a request: one span for the whole, one for each stage.
+//! What a trace says of a request: one span for the whole, one for each stage.
 //!
 //! Owns the names of spans and attributes, and the cut between the stages: `parse`, `cache`, `queue` (until a tokenizer
 //! thread takes the first text), `batch` (until the first forward pass begins), `forward`, `reply`. Counts and words of
@@ -43,7 +43,7 @@ pub(super) fn begin(traces: &Traces, headers: &HeaderMap, begun: Instant) -> Opt
     traces.begin(begun, Carried { parent: text("traceparent"), state: state.as_deref() })
 }
 
-/// Tells the whole request, which is over.
+/// Ends the trace of a request that is over.
 pub(super) fn finish(mut trace: Trace, record: &Outline<'_>, status: u16, refusal: Option<&ApiError>) {
     stages(&trace, record);
     let work = record.work;
@@ -61,10 +61,10 @@ pub(super) fn finish(mut trace: Trace, record: &Outline<'_>, status: u16, refusa
         ("rescored.cut", count(work.cut)),
         ("rescored.partial", Value::from(record.is_partial)),
     ] {
-        trace.tell(name, value);
+        trace.note(name, value);
     }
     if let Some(refusal) = refusal {
-        trace.tell("error.type", refusal.status().1);
+        trace.note("error.type", refusal.status().1);
     }
     // What the caller did wrong is no failure of ours.
     let failure = refusal.filter(|_| status >= 500).map(ToString::to_string);

@@ -1,6 +1,6 @@
 //! The stop of a server: asked for from anywhere, with or without patience.
 //!
-//! Owns what a stop is told and what it tells. It must not know signals, nor why it is asked for.
+//! Owns what a stop does, and what it reports. It must not know signals, nor why it is asked for.
 
 use std::fmt;
 use std::sync::Arc;

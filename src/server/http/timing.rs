@@ -1,4 +1,4 @@
-//! Where one request's time went, as `Server-Timing` tells it.
+//! Where one request's time went, as `Server-Timing` reports it.
 //!
 //! Owns the stages' names and the cut between them: by the clock on the wall, one after the other, whatever number of
 //! threads was at work. It must not know how a stage does what it does.
@@ -82,7 +82,7 @@ mod tests {
     use crate::rerank::Timeline;
 
     #[test]
-    fn only_stages_that_happened_are_told() {
+    fn only_stages_that_happened_are_reported() {
         let begun = Instant::now();
         let at = |millis| begun + Duration::from_millis(millis);
         let laps = Laps { begun, parsed: Some(at(2)), printed: None };

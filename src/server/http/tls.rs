@@ -114,7 +114,7 @@ impl Known {
     }
 }
 
-/// The pair, if the files hold one, and what tells this reading from others.
+/// The pair, if the files hold one, and what distinguishes this reading from others.
 fn read(files: &Tls) -> (Sign, io::Result<CertifiedKey>) {
     let readings = [files::read(&files.certificates), files::read(&files.key)];
     let sign = files::sign(&[&readings[0], &readings[1]]);

@@ -1,4 +1,4 @@
-//! A connection's bytes between the socket and the HTTP library, where that has no way to be told otherwise.
+//! A connection's bytes between the socket and the HTTP library, where that has no setting for it.
 //!
 //! - `heads`: where requests begin, and offers to change the protocol, which are ignored.
 //!

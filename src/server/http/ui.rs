@@ -59,15 +59,15 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| FILES.iter().map(|file| ta
 /// Adds the routes; figures only where this server has them.
 pub(super) fn routes(config: &mut web::ServiceConfig, with_figures: bool) {
     for (position, file) in FILES.iter().enumerate() {
-        let tell = move |_: &AppState, request: &HttpRequest| Ok(serve(file, &TAGS[position], request));
-        reading(config, file.path, tell);
+        let file_of = move |_: &AppState, request: &HttpRequest| Ok(serve(file, &TAGS[position], request));
+        reading(config, file.path, file_of);
     }
     // A trailing slash would break the page's relative addresses.
     reading(config, "/ui/", |_, _| {
         Ok(HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "../ui")).finish())
     });
     if with_figures {
-        reading(config, "/ui/live", live::tell);
+        reading(config, "/ui/live", live::show);
     }
 }
 
@@ -75,12 +75,12 @@ pub(super) fn routes(config: &mut web::ServiceConfig, with_figures: bool) {
 fn reading(
     config: &mut web::ServiceConfig,
     path: &'static str,
-    tell: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError> + Copy + 'static,
+    read: impl Fn(&AppState, &HttpRequest) -> Result<HttpResponse, ApiError> + Copy + 'static,
 ) {
-    let read = guard::Any(guard::Get()).or(guard::Head());
-    let tell = web::route().guard(read).to(move |request, payload| answer::plain("ui", request, payload, tell));
+    let reads = guard::Any(guard::Get()).or(guard::Head());
+    let handler = web::route().guard(reads).to(move |request, payload| answer::plain("ui", request, payload, read));
     let wrong = web::to(|request, payload| wrong_method(request, payload, "GET, HEAD"));
-    config.service(web::resource(path).route(tell).default_service(wrong));
+    config.service(web::resource(path).route(handler).default_service(wrong));
 }
 
 /// The file, or word that the caller's copy is still right.

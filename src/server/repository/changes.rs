@@ -127,7 +127,7 @@ impl Changer {
 
     /// Has a thread prepare a change, and waits for it, but not for ever.
     fn wait_for(&mut self, attempt: Attempt, limit: Duration) -> Result<Prepared, ChangeError> {
-        let (tell, reported) = mpsc::channel();
+        let (sender, reported) = mpsc::channel();
         let (id, flag) = (attempt.id.clone(), Arc::clone(&attempt.flag));
         let start = |source: Box<dyn Error + Send + Sync>| ChangeError::Start { id: id.clone(), source };
         let shared = Arc::clone(&self.shared);
@@ -135,7 +135,7 @@ impl Changer {
             let prepared = catch_unwind(AssertUnwindSafe(|| shared.prepare(&attempt)));
             let panicked = |_| Err(ChangeError::Start { id: attempt.id.clone(), source: "loading panicked".into() });
             // Nobody waits any more for what was given up: it goes with the message.
-            drop(tell.send(prepared.unwrap_or_else(panicked)));
+            drop(sender.send(prepared.unwrap_or_else(panicked)));
         };
         let thread = std::thread::Builder::new().name("model-load".to_owned()).spawn(work);
         let thread = thread.map_err(|error| start(error.into()))?;

@@ -23,7 +23,7 @@ const CPU: &str = "cpu";
 /// How far sharing a pass may move a logit elsewhere: twice what `compile` lets pass on its own samples.
 const COMPANY_ON_DEVICES: f32 = 0.04;
 
-/// A pass that fails sooner than this fails for the size of its input, and tells as much when it is tried with another.
+/// A pass that fails sooner than this fails for the size of its input, and says so when it is tried with another.
 const FAILS_AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Pairs of any subject and length, for checks that need no known score.

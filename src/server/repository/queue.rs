@@ -17,7 +17,7 @@ const MOST_WAITING: usize = 4;
 /// Changes that were given up and whose threads have not ended, at most: each may hold a model's memory.
 const MOST_LEFT_BEHIND: usize = 4;
 
-/// Is told what became of a change.
+/// Gets the outcome of a change.
 pub(super) type Done = Box<dyn FnOnce(Result<Changed, ChangeError>) + Send>;
 
 /// A change that can be made. Models are named by their place among the configured ones.

@@ -37,7 +37,7 @@ pub enum RerankError {
         /// When room is expected.
         retry_after: Duration,
     },
-    /// It would not be answered in time, or would make others late that were told they would be.
+    /// It would not be answered in time, or would make others late that were admitted before.
     #[error("queue: {}; retry in {} s", why_late(*predicted, *queued), retry_after.as_secs().max(1))]
     Crowded {
         /// Tokens waiting.
@@ -86,7 +86,7 @@ impl From<AdmissionError> for RerankError {
 }
 
 impl RerankError {
-    /// What the caller is told of a pair's fault; `index` is its document.
+    /// What the caller learns of a pair's fault; `index` is its document.
     pub(super) const fn of(fault: PairError, index: usize) -> Self {
         match fault {
             PairError::TooLong { tokens, limit } => Self::TooLong { index, tokens, limit },
@@ -106,7 +106,7 @@ pub(super) const fn is_the_leaders(fault: PairError) -> bool {
     matches!(fault, PairError::Expired | PairError::Abandoned | PairError::Lost)
 }
 
-/// Whether a pair is worth another try of whoever is told its fault: not when its own work was lost.
+/// Whether a pair is worth another try of whoever learns its fault: not when its own work was lost.
 pub(super) const fn is_anothers(fault: PairError) -> bool {
     matches!(fault, PairError::Expired | PairError::Abandoned)
 }

@@ -1,7 +1,7 @@
 //! How far one request has come: attempt after attempt, until every pair is scored or the time is up.
 //!
 //! Owns the choice between trying again, giving a part, and failing. Pure but for the attempts that it begins: the time is
-//! told. It must not know how somebody waits for an attempt.
+//! given. It must not know how somebody waits for an attempt.
 
 use std::time::Instant;
 

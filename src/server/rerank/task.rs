@@ -29,7 +29,7 @@ pub(super) struct RerankTask<'r> {
     late: Late,
 }
 
-/// One attempt at the pairs that have no score yet. Dropping it, however the request ended, tells the collector that
+/// One attempt at the pairs that have no score yet. Dropping it, however the request ended, reports to the collector that
 /// nobody waits there any more.
 pub(super) struct Attempt {
     waiting: Waiting,
@@ -165,7 +165,7 @@ impl<'r> RerankTask<'r> {
         !(self.request.refuse_cut && scored.cut)
     }
 
-    /// Brings pairs through the engine; when it refuses, everybody who followed is told to try for themselves.
+    /// Brings pairs through the engine; when it refuses, everybody who followed tries for themselves.
     fn lead(&self, mine: &[usize], name: LeaderId, now: Instant) -> Result<WorkHandle, RerankError> {
         let Request { texts, cut, refuse_cut, deadline, priority, empty, .. } = *self.request;
         let document = |&index: &usize| {

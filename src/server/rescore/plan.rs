@@ -68,7 +68,7 @@ pub struct Terms {
     pub cut: Truncation,
     /// `truncate: false`: an over-long passage is an error.
     pub refuse_cut: bool,
-    /// `explain`: every hit tells how its score came about.
+    /// `explain`: every hit says how its score came about.
     pub explain: bool,
 }
 

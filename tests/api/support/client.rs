@@ -40,7 +40,7 @@ impl Connection {
     }
 
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        // The server may have answered and hung up already; the reading side tells.
+        // The server may have answered and hung up already; the reading side shows it.
         drop(self.writer.write_all(bytes.as_ref()));
     }
 

@@ -43,9 +43,9 @@ pub(crate) enum Nature {
     Unloadable,
     /// Loading it panics.
     Explosive,
-    /// Its first forward pass ends when it is told to, and not before.
+    /// Its first forward pass ends when it is asked to, and not before.
     Endless,
-    /// Its first forward pass never ends, whatever it is told.
+    /// Its first forward pass never ends, even when it is asked to.
     Deaf,
     /// It runs on an accelerator, in another arithmetic: scores are higher by [`ACCELERATED`]. A document may end the
     /// device for good (`=dead`), or fill its memory for good (`=full`).
@@ -104,7 +104,7 @@ struct Fake {
     /// Like a device that is gone: nothing succeeds any more.
     lost: bool,
     device: Arc<Device>,
-    told_to_stop: Arc<Flag>,
+    asked_to_stop: Arc<Flag>,
 }
 
 #[derive(Debug, Default)]
@@ -124,8 +124,8 @@ impl ScorerFactory for Factory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
         let &Self { pace, nature, ref device } = self;
         match nature {
-            Nature::Unloadable => Err(ScorerError::Graph { message: "told to be broken".into() }),
-            Nature::Explosive => panic!("told to by a test"),
+            Nature::Unloadable => Err(ScorerError::Graph { message: "made to be broken".into() }),
+            Nature::Explosive => panic!("asked to by a test"),
             Nature::Accelerated if device.dead.load(Ordering::Acquire) => {
                 Err(ScorerError::Runtime { message: "no such device".into() })
             }
@@ -139,7 +139,7 @@ impl ScorerFactory for Factory {
             | Nature::Accelerated
             | Nature::Moved => {
                 let device = Arc::clone(device);
-                Ok(Box::new(Fake { pace, nature, lost: false, device, told_to_stop: Arc::default() }))
+                Ok(Box::new(Fake { pace, nature, lost: false, device, asked_to_stop: Arc::default() }))
             }
         }
     }
@@ -178,16 +178,16 @@ impl Scorer for Fake {
             let (query, document) = texts(&ids);
             match wanted(&document) {
                 Some("slow") => std::thread::sleep(Duration::from_millis(400)),
-                Some("panic") => panic!("told to by a document"),
-                Some("error") => return Err(ScorerError::Runtime { message: "told to by a document".into() }),
+                Some("panic") => panic!("asked to by a document"),
+                Some("error") => return Err(ScorerError::Runtime { message: "asked to by a document".into() }),
                 Some("short") => return Ok(logits),
                 Some("lost") => self.lost = true,
                 Some("greedy") if pairs > 1 => {
-                    return Err(ScorerError::Runtime { message: "out of memory, as told by a document".into() });
+                    return Err(ScorerError::Runtime { message: "out of memory, as asked by a document".into() });
                 }
                 // Until it is asked to stop.
                 Some("hang") => self.spend(Duration::from_mins(1))?,
-                // Whatever it is told.
+                // Even when it is asked to.
                 Some("deaf") => std::thread::sleep(Duration::from_secs(4)),
                 _ => {}
             }
@@ -196,7 +196,7 @@ impl Scorer for Fake {
                 self.device.full.fetch_or(wanted(&document) == Some("full"), Ordering::AcqRel);
                 // The pass that warms a worker up fits into what is left.
                 if self.device.full.load(Ordering::Acquire) && !document.is_empty() {
-                    return Err(ScorerError::Runtime { message: "out of memory, as told by a document".into() });
+                    return Err(ScorerError::Runtime { message: "out of memory, as asked by a document".into() });
                 }
                 if self.device.dead.load(Ordering::Acquire) {
                     return Err(ScorerError::Runtime { message: "the device is lost".into() });
@@ -224,7 +224,7 @@ impl Scorer for Fake {
     }
 
     fn cancel_handle(&self) -> Option<Arc<dyn CancelHandle>> {
-        Some(Arc::clone(&self.told_to_stop) as Arc<dyn CancelHandle>)
+        Some(Arc::clone(&self.asked_to_stop) as Arc<dyn CancelHandle>)
     }
 }
 
@@ -233,8 +233,8 @@ impl Fake {
     fn spend(&self, time: Duration) -> Result<(), ScorerError> {
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            if self.told_to_stop.0.load(Ordering::Acquire) {
-                return Err(ScorerError::Runtime { message: "told to stop".into() });
+            if self.asked_to_stop.0.load(Ordering::Acquire) {
+                return Err(ScorerError::Runtime { message: "asked to stop".into() });
             }
             std::thread::sleep(left.min(Duration::from_millis(1)));
         }

@@ -82,12 +82,12 @@ pub(crate) fn run(sizes: Sizes) -> bool {
         let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
         (times.len(), median, p99, times[times.len() - 1])
     });
-    tell!(
+    report!(
         "searches of {PAIRS} cold pairs in {SLICES} slices without and {SLICES} with a warm-up job at full speed, in turn\n"
     );
-    tell!("| | searches | median | p99 | longest |\n|---|---|---|---|---|");
+    report!("| | searches | median | p99 | longest |\n|---|---|---|---|---|");
     for (name, (count, median, p99, longest)) in [("alone", alone), ("beside a job", beside)] {
-        tell!("| {name} | {count} | {median:.1?} | {p99:.1?} | {longest:.1?} |");
+        report!("| {name} | {count} | {median:.1?} | {p99:.1?} | {longest:.1?} |");
     }
     let pass = Duration::from_secs_f64(seconds / passes);
     let rise = beside.2.as_secs_f64() - alone.2.as_secs_f64();
@@ -97,7 +97,7 @@ pub(crate) fn run(sizes: Sizes) -> bool {
         rise * 1000.0,
         allowed * 1000.0
     );
-    tell!("");
+    report!("");
     verdict(sizes, rise < allowed, &what)
 }
 

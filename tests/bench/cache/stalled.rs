@@ -72,18 +72,18 @@ pub(crate) fn run(sizes: Sizes) -> bool {
             }
         }
     }
-    tell!(
+    report!(
         "{CLIENTS} clients, searches of {PAIRS} cold pairs in turn to a sidecar with a tier and to one without; the tier stood still \
          for {:?} each time; a request waits {patience:?} for it at most\n",
         sizes.time(STALL)
     );
-    tell!("| tier | sidecar | searches | failed | median | p99 | longest |\n|---|---|---|---|---|---|---|");
+    report!("| tier | sidecar | searches | failed | median | p99 | longest |\n|---|---|---|---|---|---|---|");
     for (state, kinds) in ["answers", "stands still"].into_iter().zip(&mut all) {
         for (name, searches) in ["with a tier", "without"].into_iter().zip(kinds) {
             searches.times.sort();
             let (p99, Searches { times, failed }) = (searches.p99(), searches);
             let (count, median, longest) = (times.len(), times[times.len() / 2], times[times.len() - 1]);
-            tell!("| {state} | {name} | {count} | {failed} | {median:.1?} | {p99:.1?} | {longest:.1?} |");
+            report!("| {state} | {name} | {count} | {failed} | {median:.1?} | {p99:.1?} | {longest:.1?} |");
         }
     }
     let rise = |server: usize| all[1][server].p99().as_secs_f64() - all[0][server].p99().as_secs_f64();
@@ -94,7 +94,7 @@ pub(crate) fn run(sizes: Sizes) -> bool {
         rise(0) * 1000.0,
         rise(1) * 1000.0
     );
-    tell!("");
+    report!("");
     let bounds = [
         verdict(sizes, rise(0) < ALLOWED.as_secs_f64(), &what),
         verdict(sizes, failed == 0, &format!("{failed} requests failed; none may")),

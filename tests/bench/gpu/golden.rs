@@ -28,9 +28,9 @@ pub(crate) fn run() {
     };
     let alone: Vec<f64> = encodings.chunks(1).flat_map(&mut score).collect();
     let batched: Vec<f64> = encodings.chunks(COMPANY).flat_map(&mut score).collect();
-    tell("golden fp32, alone", &alone, &wanted);
-    tell(&format!("golden fp32, {COMPANY} a pass"), &batched, &wanted);
-    tell("alone against company", &alone, &batched);
+    report("golden fp32, alone", &alone, &wanted);
+    report(&format!("golden fp32, {COMPANY} a pass"), &batched, &wanted);
+    report("alone against company", &alone, &batched);
     println!("ranking: {:.4} % of all pairs of logits are in the golden order", agreement(&alone, &wanted) * 100.0);
 }
 
@@ -42,7 +42,7 @@ fn encoding(line: &Value) -> Encoding {
     Encoding::new(ids, u32::try_from(starts).expect("a short pair"), 1)
 }
 
-fn tell(what: &str, a: &[f64], b: &[f64]) {
+fn report(what: &str, a: &[f64], b: &[f64]) {
     assert_eq!(a.len(), b.len());
     let gaps: Vec<f64> = a.iter().zip(b).map(|(a, b)| (a - b).abs()).collect();
     let max = gaps.iter().copied().fold(0.0, f64::max);

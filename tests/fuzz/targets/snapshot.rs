@@ -1,4 +1,4 @@
-//! Snapshots of the score cache: a damaged file is told, and read no further.
+//! Snapshots of the score cache: a damaged file is reported, and read no further.
 #![no_main]
 
 use std::path::PathBuf;

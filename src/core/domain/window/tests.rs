@@ -99,7 +99,7 @@ fn the_default_tail_keeps_its_scores_where_they_are_below_and_is_moved_where_the
 
 // Case B3.
 #[test]
-fn a_combination_in_which_the_first_scores_decide_is_told() {
+fn a_combination_in_which_the_first_scores_decide_is_reported() {
     type Case<'a> = (&'a str, Window, Vec<Standing>, Vec<Option<f32>>, Option<f32>, bool);
     let sum = plain(Tail::Below, 3);
     let bm25 = standings(&[12.5, 9.0, 7.25]);

@@ -103,7 +103,7 @@ impl Cursor<'_> {
         Ok(())
     }
 
-    /// Python's serializer writes such words unless told not to.
+    /// Python's serializer writes such words unless asked not to.
     pub(super) fn no_value<T>(&self) -> Result<T, Syntax> {
         match self.peek() {
             b'N' | b'I' => self.fail("a value; JSON has no NaN or Infinity, send null or a string"),

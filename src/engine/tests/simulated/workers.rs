@@ -60,7 +60,7 @@ pub(super) enum Fate {
     NotFinite,
     /// Until it is asked to stop.
     Hangs,
-    /// Whatever it is told.
+    /// Even when it is asked to stop.
     Deaf,
     /// The worker's own code panics.
     Dies,
@@ -114,7 +114,7 @@ impl Simulated {
                 if self.fault_profile == FaultProfile::WithFaults && random.one_in(4) {
                     *faults.entry("scorer that cannot be built").or_default() += 1;
                     self.losses += 1;
-                    worker.runner.not_rebuilt(&ScorerError::Runtime { message: "told to fail".into() });
+                    worker.runner.not_rebuilt(&ScorerError::Runtime { message: "failed by the simulator".into() });
                     if worker.runner.refuses() && !offered {
                         self.free.push_back(None);
                     }
@@ -215,8 +215,8 @@ impl Simulated {
             30..40 => (Fate::Panics, "pass that panics"),
             40..45 => (Fate::TooFew, "pass that gives too few logits"),
             45..50 => (Fate::NotFinite, "pass that gives no numbers"),
-            50..56 => (Fate::Hangs, "pass that hangs until it is told to stop"),
-            56..59 => (Fate::Deaf, "pass that hangs whatever it is told"),
+            50..56 => (Fate::Hangs, "pass that hangs until it is asked to stop"),
+            56..59 => (Fate::Deaf, "pass that never stops"),
             59..62 => (Fate::Dies, "worker that dies"),
             _ => return Fate::Scores,
         };
@@ -270,7 +270,7 @@ impl Worker {
 
     fn outcome(&self, begun: &Begun, fate: Fate) -> Outcome {
         let logits = || begun.micro_batch.sequences.iter().map(|sequence| logit(sequence.encoding.ids()));
-        let failed = || Outcome::Failed(ScorerError::Runtime { message: "told to fail".into() });
+        let failed = || Outcome::Failed(ScorerError::Runtime { message: "failed by the simulator".into() });
         match fate {
             _ if self.is_stopped() => failed(),
             Fate::Scores | Fate::Deaf | Fate::Dies => Outcome::Logits(logits().collect()),

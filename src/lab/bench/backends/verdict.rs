@@ -160,7 +160,7 @@ const COLUMNS: [&str; 12] = [
     "note",
 ];
 
-/// Everything that there is to tell, but for what was asked.
+/// Everything that there is to report, but for what was asked.
 pub(super) fn section(rows: &[Row<'_>]) -> Section {
     let mut order: Vec<&Row<'_>> = rows.iter().collect();
     let middle = |row: &Row<'_>| row.throughput().map_or(-1.0, |spread| spread.middle);

@@ -43,7 +43,7 @@ pub(super) fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, Strin
     Ok(section(&rounds, &request, &prepared, options))
 }
 
-/// Passages of a length that search engines index, each told from the others by its number, however few texts there are.
+/// Passages of a length that search engines index, each distinguished from the others by its number, however few texts there are.
 fn request(setup: &Setup<'_>, options: &Options) -> Result<Request, String> {
     let drawn = setup.texts.requests(options.documents, 1).map_err(|error| error.to_string())?;
     let short = |(number, request): (usize, &Request)| {

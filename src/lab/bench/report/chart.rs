@@ -36,7 +36,7 @@ const BEST: RGBColor = RGBColor(0x0b, 0x7a, 0x5b);
 const PLAIN: RGBColor = RGBColor(0x7d, 0x9a, 0xb5);
 const ASIDE: RGBColor = RGBColor(0xc9, 0xd1, 0xd8);
 
-/// Colours that people who see few colours can tell apart (Okabe and Ito).
+/// Colours that people who see few colours can distinguish (Okabe and Ito).
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),

@@ -1,6 +1,6 @@
 //! A report as one page that needs nothing else: no script, no other file, wide or narrow, light on paper.
 //!
-//! Pure. It must not know what is told.
+//! Pure. It must not know what is reported.
 
 use std::fmt::Write;
 

@@ -58,7 +58,7 @@ fn markdown_holds_everything_and_no_cell_breaks_its_row() {
     {
         assert!(page.contains(part), "{part}: {page}");
     }
-    assert!(page.contains("**ours"), "the best is told apart");
+    assert!(page.contains("**ours"), "the best is marked");
 }
 
 #[test]

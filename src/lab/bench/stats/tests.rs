@@ -33,7 +33,7 @@ fn the_rank_test_gives_what_tables_print() {
     assert!((rank_test(&low, &high) - 2.0 / 252.0).abs() < 1e-12);
     assert!((least_rank_test(5, 5) - 2.0 / 252.0).abs() < 1e-12);
     assert!((rank_test(&low, &low) - 1.0).abs() < 1e-12, "the same values");
-    assert!((least_rank_test(1, 1) - 1.0).abs() < 1e-12, "one value each tells nothing");
+    assert!((least_rank_test(1, 1) - 1.0).abs() < 1e-12, "one value each shows nothing");
 }
 
 #[test]

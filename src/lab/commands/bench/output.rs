@@ -104,7 +104,7 @@ fn write(report: &Report, folder: &Path) -> Result<(), OutputError> {
         keep(&format!("{}.svg", one.name), chart::svg(one)?)?;
     }
     let page = folder.join("report.html");
-    // With the handle closed there is nobody to tell.
+    // With the handle closed nobody reads it.
     let _ = writeln!(std::io::stderr(), "the report is in {}", page.display());
     Ok(())
 }

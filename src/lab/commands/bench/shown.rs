@@ -33,7 +33,7 @@ impl Shown {
     }
 
     fn line(line: &str) {
-        // With the handle closed there is nobody to tell.
+        // With the handle closed nobody reads it.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 

@@ -25,7 +25,7 @@ fn large_requests_leave_room_for_small_ones() {
 }
 
 #[test]
-fn what_can_never_fit_is_told_so() {
+fn what_can_never_fit_is_refused() {
     let mut accounting = Accounting::new(100);
     assert_eq!(accounting.ask(ask(Class::Large, 70, 6)), AskOutcome::Never { limit: 75 });
     assert_eq!(accounting.ask(ask(Class::Small, 0, 101)), AskOutcome::Never { limit: 100 });

@@ -1,7 +1,7 @@
 //! The way of spans out of the process: a bounded queue, a thread, protobuf over HTTP.
 //!
 //! Owns the bound and the counting. A full queue drops, a receiver that fails loses a batch, a slow one is given up; no
-//! request waits for any of it, and each span is counted once: sent, failed or dropped. It must not know what spans tell.
+//! request waits for any of it, and each span is counted once: sent, failed or dropped. It must not know what spans say.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -9,13 +9,13 @@ use crate::http::describe::{content, of, refusal};
 
 /// Each path and its operations.
 pub(in crate::http) fn paths() -> [(&'static str, Value); 2] {
-    [("/v1/cache", json!({"get": tell(), "delete": forget()})), ("/v1/cache/warm", json!({"post": warm()}))]
+    [("/v1/cache", json!({"get": report(), "delete": forget()})), ("/v1/cache/warm", json!({"post": warm()}))]
 }
 
 const FOREIGN: &str = "the request is for a host, or comes from a page, that is not ours";
 const NO_KEY: &str = "keys are set and none of them was sent";
 
-fn tell() -> Value {
+fn report() -> Value {
     json!({
         "tags": ["cache"],
         "summary": "entries, bytes, hits, age and tiers of the score cache",

@@ -1,4 +1,4 @@
-//! What a warm-up stream tells of itself: one JSON object a line.
+//! What a warm-up stream reports of itself: one JSON object a line.
 //!
 //! Owns the counting and the forms. It must not know connections.
 
@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use serde_json::json;
 
-/// Lines at fault that are told one by one; further ones are only counted, for a caller that does not read while it sends
-/// must not be stopped by what it is told.
-const TOLD: u64 = 100;
+/// Lines at fault that are reported one by one; further ones are only counted, for a caller that does not read while it sends
+/// must not be stopped by reports.
+const REPORTED: u64 = 100;
 
 /// How far a stream has come.
 #[derive(Debug)]
@@ -53,12 +53,12 @@ impl Progress {
         self.hits += hits as u64;
     }
 
-    /// A line could not be scored; what is reported about it, unless too many were told of already.
+    /// A line could not be scored; what is reported about it, unless too many were reported already.
     pub(super) fn fail(&mut self, line: u64, error: &str) -> Option<Vec<u8>> {
         self.under_way.remove(&line);
         self.begun = self.begun.max(line);
         self.failed += 1;
-        (self.failed <= TOLD).then(|| printed(&json!({"line": line, "error": error})))
+        (self.failed <= REPORTED).then(|| printed(&json!({"line": line, "error": error})))
     }
 
     /// Lines from the first on that are all finished: where a stream that breaks off may be taken up again.
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn faults_are_told_up_to_a_limit_and_counted_beyond() {
         let mut progress = Progress::new();
-        let reported = (1..=2 * TOLD).filter(|line| progress.fail(*line, "wrong").is_some()).count();
-        assert_eq!((reported as u64, progress.counts().2), (TOLD, 2 * TOLD));
+        let reported = (1..=2 * REPORTED).filter(|line| progress.fail(*line, "wrong").is_some()).count();
+        assert_eq!((reported as u64, progress.counts().2), (REPORTED, 2 * REPORTED));
     }
 }

@@ -39,7 +39,7 @@ use crate::rerank::{Answer, Generation, Request, RerankError};
 /// Lines of one stream in work: enough that workers do not wait for the next one.
 const LINES: usize = 8;
 
-/// How often progress is told.
+/// How often progress is reported.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// How long one line may take: it waits for as long as live work leaves it no room.
@@ -101,12 +101,12 @@ fn begin(state: &web::Data<AppState>, request: &HttpRequest, payload: Payload) -
     let Terms { skip } = terms.map_err(wrong)?.into_inner();
     let busy = ApiError::Busy { what: "warm-up streams", limit: STREAMS };
     let place = state.warm_ups.take().ok_or(busy)?;
-    let (tell, reported) = mpsc::channel(16);
+    let (reports, reported) = mpsc::channel(16);
     let stream = Stream {
         state: state.clone(),
         lines: Lines::new(payload, state),
         progress: Progress::new(),
-        tell,
+        reports,
         skip,
         _place: place,
         _busy: Busy::with(request),
@@ -133,7 +133,7 @@ struct Stream {
     state: web::Data<AppState>,
     lines: Lines,
     progress: Progress,
-    tell: mpsc::Sender<Vec<u8>>,
+    reports: mpsc::Sender<Vec<u8>>,
     skip: u64,
     _place: Place,
     _busy: Option<Busy>,
@@ -147,15 +147,15 @@ struct Done {
 
 impl Stream {
     async fn run(mut self) {
-        let tell = self.tell.clone();
+        let reports = self.reports.clone();
         tokio::select! {
             // The caller went away: what was left to do for it is given up with its tasks.
-            () = tell.closed() => tracing::info!(lines = self.progress.through(), "warm-up given up by its caller"),
+            () = reports.closed() => tracing::info!(lines = self.progress.through(), "warm-up given up by its caller"),
             complete = self.work() => {
                 let (pairs, hits, failed) = self.progress.counts();
                 tracing::info!(lines = self.progress.through(), pairs, hits, failed, complete, "warm-up over");
                 // A caller that is gone now has missed nothing but this.
-                let _ = self.tell.send(self.progress.summary(complete)).await;
+                let _ = self.reports.send(self.progress.summary(complete)).await;
             }
         }
     }
@@ -180,7 +180,7 @@ impl Stream {
                 Some(done) = tasks.join_next(), if !tasks.is_empty() => self.settle(done.ok()).await,
                 _ = tick.tick() => {
                     // Progress that is not read now is not worth waiting for.
-                    let _ = self.tell.try_send(self.progress.line());
+                    let _ = self.reports.try_send(self.progress.line());
                     if self.state.health.readiness() == Readiness::Draining {
                         end.get_or_insert(End::Broken);
                     }
@@ -220,8 +220,8 @@ impl Stream {
 
     async fn fail(&mut self, line: u64, refusal: &ApiError) {
         if let Some(reported) = self.progress.fail(line, &refusal.to_string()) {
-            // Nobody to tell: `run` notices.
-            let _ = self.tell.send(reported).await;
+            // Nobody reads: `run` notices.
+            let _ = self.reports.send(reported).await;
         }
     }
 }

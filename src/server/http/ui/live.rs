@@ -38,7 +38,7 @@ struct Body<'r> {
 }
 
 /// `GET /ui/live`.
-pub(super) fn tell(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+pub(super) fn show(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     state.keys.admit(request.headers())?;
     let wanted = web::Query::<Wanted>::from_query(request.query_string())
         .map_err(|_| RequestError::field("after", "expected the number of a sample, and nothing beside it"))?;

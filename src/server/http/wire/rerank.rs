@@ -1,7 +1,7 @@
 //! The request that all rerank dialects share: every key any of them sends, all optional.
 //!
 //! Owns the reading of those keys into the common [`RerankRequest`]. It must not know how an answer looks. One reader
-//! for all dialects is what lets `POST /rerank` tell them apart in one pass over the body.
+//! for all dialects is what lets `POST /rerank` distinguish them in one pass over the body.
 
 use std::borrow::Cow;
 
@@ -80,7 +80,7 @@ pub(in crate::http) struct RerankBody<'a> {
     allow_partial: Option<Flag>,
 }
 
-/// Keys that every rerank dialect documents, beside the texts. The deadline is told in words.
+/// Keys that every rerank dialect documents, beside the texts. The deadline is described in words.
 const TERMS: [&str; 19] = [
     "query",
     "model",

@@ -91,7 +91,7 @@ fn two_strings() -> RefOr<Schema> {
 }
 
 /// A tensor of texts: without rows, in rows of one, or in one row. Longer rows are read where they are equally long, which
-/// no schema tells.
+/// no schema can say.
 fn cells() -> Schema {
     let rows =
         |row: ArrayBuilder| ArrayBuilder::new().items(row.items(RefOr::T(Schema::Object(string()))).min_items(Some(1)));

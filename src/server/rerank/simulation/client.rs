@@ -1,4 +1,4 @@
-//! A client of the simulator: what it asks, how long it waits, and whether what it is told is right.
+//! A client of the simulator: what it asks, how long it waits, and whether what it gets is right.
 
 use std::borrow::Cow;
 use std::pin::pin;
@@ -28,7 +28,7 @@ pub(super) struct Client {
     found: Option<Vec<Option<Scored>>>,
     stats: Stats,
     leaves_at: Option<Instant>,
-    /// It has been told that everything is there.
+    /// It knows that everything is there.
     wakes_at: Option<Instant>,
 }
 
@@ -93,7 +93,7 @@ impl Client {
         [self.leaves_at, self.wakes_at].into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
-    /// It is told of a full collector after a while.
+    /// It learns of a full collector after a while.
     pub(super) fn look(&mut self, now: Instant, random: &mut Random) {
         if self.wakes_at.is_none() && self.attempt.as_ref().is_some_and(|attempt| attempt.collector().is_full()) {
             self.wakes_at = Some(now + random.micros(100));
@@ -146,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Whether what it was told is right.
+    /// Whether what it got is right.
     pub(super) fn judge(
         self,
         fault: Option<RerankError>,
@@ -166,7 +166,7 @@ impl Client {
             Some(RerankError::UnknownModel { .. } | RerankError::TooLong { .. }) => false,
         };
         if let (false, Some(fault)) = (right, fault) {
-            return Err(format!("invariant 3: told without cause: {fault}"));
+            return Err(format!("invariant 3: refused without cause: {fault}"));
         }
         let scored = self.progress.into_scored();
         for (pair, scored) in self.texts.pairs.iter().zip(scored) {

@@ -272,7 +272,7 @@ fn hits_without_text_change_nothing_for_the_others() {
 
 // Case B5.
 #[test]
-fn hits_sorted_by_their_scores_and_a_tie_breaker_are_rescored_and_tell_where_the_next_page_begins() {
+fn hits_sorted_by_their_scores_and_a_tie_breaker_are_rescored_and_say_where_the_next_page_begins() {
     let list = r#"{"max_score":null,"hits":[
         {"_id":"1","_score":7.25,"sort":[7.25,"1"],"_source":{"t":"-3"}},
         {"_id":"2","sort":[7.25,"2"],"_score":7.25,"_source":{"t":"2"}},
@@ -320,7 +320,7 @@ fn a_job_may_be_finished_before_its_stages_are_settled() {
 }
 
 #[test]
-fn explain_tells_how_a_score_came_about() {
+fn explain_says_how_a_score_came_about() {
     let given = body(
         r#""explain":"TRUE","rescore":{"window_size":2},"#,
         r#"{"hits":[{"_score":3},{"_rescored":"old","_score":null},{"_score":1}]}"#,

@@ -1,6 +1,6 @@
 //! What a document, a query and a list of documents may be, as JSON Schema: what `wire/reading.rs` reads, and nothing else.
 //!
-//! Owns the named schemas that all requests refer to. What holds a text is told by recursion, which `utoipa`'s types cannot
+//! Owns the named schemas that all requests refer to. What holds a text is described by recursion, which `utoipa`'s types cannot
 //! spell, so these are plain JSON. Two things they do not say: that every object has a field that `rank_fields` name, for
 //! no schema compares two places; and that 32 levels are the deepest that are read.
 
