@@ -58,7 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lab/main", &["lab/commands"]),
     ("lab/commands", &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "core/domain"]),
     ("lab/eval", &["lab/bench", "server/app", "server/rerank", "engine", "cache", "runtime", "core/domain"]),
-    ("lab/bench", &["cli/companion", "runtime", "core"]),
+    ("lab/bench", &["cli/companion", "runtime", "core", "core/random"]),
     (
         "server/app",
         &[

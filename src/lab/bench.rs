@@ -7,7 +7,7 @@
 //! - `batch`, `concurrency`, `batching`, `isolation`: what this program's settings and its callers do.
 //! - `cache`: what the score cache is worth.
 //! - `served`: this program, serving; `host`: what it runs on.
-//! - `stats`, `random`: the arithmetic; pure.
+//! - `stats`: the arithmetic; pure.
 //! - `report`: what was found, and the ways to print it; pure.
 //! - `tune`: which settings score most on this host.
 //! - `compare`: two reports against each other; pure.
@@ -30,7 +30,6 @@ pub mod load;
 pub mod peers;
 pub mod pipe;
 pub mod python;
-pub mod random;
 pub mod report;
 pub mod served;
 pub mod stats;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rescored_core::random::Seeded;
+
 use crate::support::{App, Setup};
 
 fn app() -> App {
@@ -108,11 +110,10 @@ fn a_thousand_random_faults_leave_no_request_hanging_and_no_score_wrong() {
             let app = &app;
             scope.spawn(move || {
                 let mut connection = app.connect();
-                let mut random = 0x9e37_79b9_7f4a_7c15_u64 ^ client;
+                let mut random = Seeded::new(client);
                 for number in 0..FAULTS / clients {
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    let kind = kinds[usize::try_from(random >> 33).expect("small") % kinds.len()];
-                    let place = usize::try_from(random >> 40).expect("small") % 5;
+                    let kind = kinds[random.below(kinds.len())];
+                    let place = random.below(5);
                     let mut documents: Vec<String> = (0..4).map(|n| format!("={n} {client} {number}")).collect();
                     documents.insert(place, format!("={kind} {client} {number}"));
                     let started = Instant::now();

@@ -48,6 +48,7 @@ use rescored_cache::snapshot::Snapshot;
 use rescored_cache::snapshot_writer::SnapshotWriter;
 use rescored_cache::{Options, QueryKey, Scope, ScoreCache, SnapshotOptions};
 use rescored_core::domain::{Logit, Scored, Truncation};
+use rescored_core::random::Seeded;
 use rescored_lab::bench::host;
 use rescored_server::app::Core;
 use serde_json::json;
@@ -336,20 +337,6 @@ fn parts(core: &Core, body: &str, documents: &[String], whole: f64) {
     );
 }
 
-/// Numbers from a seed (`SplitMix64`), so that every run replays the same searches.
-struct Seeded(u64);
-
-impl Seeded {
-    /// Evenly from 0 to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 /// Searches whose query of rank `r` comes with a frequency of `1 / r^EXPONENT` (Zipf's law, by inversion of the summed
 /// frequencies).
 fn searches(count: usize) -> Vec<usize> {
@@ -358,8 +345,8 @@ fn searches(count: usize) -> Vec<usize> {
         sums.push(sums.last().copied().unwrap_or(0.0) + (rank as f64).powf(-EXPONENT));
     }
     let all = sums.last().copied().unwrap_or(1.0);
-    let mut random = Seeded(42);
-    (0..count).map(|_| sums.partition_point(|sum| *sum < random.next() * all).min(QUERIES - 1)).collect()
+    let mut random = Seeded::new(42);
+    (0..count).map(|_| sums.partition_point(|sum| *sum < random.share() * all).min(QUERIES - 1)).collect()
 }
 
 /// The same searches through one, two and three tiers. The first tier holds a tenth of all pairs; in the middle the

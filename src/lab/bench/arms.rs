@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use rescored_core::random::Seeded;
+
 use super::Watch;
 use super::accelerator::Accelerators;
 use super::host;
 use super::load::{self, Load, Outcome, Target};
-use super::random::Seeded;
 use super::stats::Spread;
 use super::texts::Request;
 

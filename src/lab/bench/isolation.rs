@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rescored_core::random::Seeded;
+
 use super::load::{self, Load, Outcome, Reply, Target};
-use super::random::Seeded;
 use super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
 use super::served::Served;
 use super::stats::{Spread, rank_test};

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rescored_core::random::Seeded;
 use hdrhistogram::Histogram;
 
-use super::random::Seeded;
 use super::texts::Request;
 
 /// The longest latency that is distinguished, in microseconds: an hour.

@@ -4,7 +4,8 @@
 
 use std::cmp::Ordering;
 
-use super::random::Seeded;
+use rescored_core::random::Seeded;
+
 
 /// Values of both lots up to which the distribution of rank sums is counted out; beyond, it is as good as normal.
 const EXACT: usize = 60;

@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use rescored_core::random::Seeded;
 use rescored_runtime::checksum::Sha256;
 use serde::Deserialize;
 
-use super::random::Seeded;
 
 /// Abstracts of `PubMedQA` (MIT), and a few pairs by hand: those on which `compile` proves its graphs.
 const BUILT_IN: &str = include_str!("../../../models/samples.jsonl");

@@ -78,7 +78,7 @@ fn card(id: &str, version: u64) -> ModelCard {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let fault_profile = if random.one_in(2) { FaultProfile::NoFaults } else { FaultProfile::WithFaults };
         let options = Options {
             workers: Some(1 + random.index(3)),
@@ -331,7 +331,7 @@ fn simulate(first: u64, steps: u64) -> Result<Report, Failure> {
             *report.faults.entry(kind).or_default() += count;
         }
         let took = u64::try_from((world.now - begun).as_nanos()).unwrap();
-        for part in [took, world.admitted, world.served, world.random.0] {
+        for part in [took, world.admitted, world.served, world.random.clone().next()] {
             report.digest = report.digest.wrapping_mul(0x0100_0000_01b3) ^ part;
         }
         seed += 1;

@@ -3,6 +3,7 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use rescored_core::random::Seeded;
 use rescored_runtime::{Batch, Encoding, Model};
 
 use super::{list, number, opened};
@@ -63,7 +64,7 @@ fn work(
     seconds: Duration,
 ) -> (usize, usize, Vec<Duration>) {
     let mut scorer = model.scorers.build().expect("a session");
-    let mut random = Random(seed as u64 + 1);
+    let mut random = Seeded::new(seed as u64 + 1);
     let batches: Vec<Vec<Encoding>> =
         (0..4).map(|_| (0..pairs).map(|_| encoding(&mut random, length)).collect()).collect();
     let mut batch = Batch::default();
@@ -89,24 +90,14 @@ fn work(
 }
 
 /// A pair of random tokens; ragged ones are about 76 tokens long on average, 16 at least and 256 at most.
-fn encoding(random: &mut Random, length: &str) -> Encoding {
+fn encoding(random: &mut Seeded, length: &str) -> Encoding {
     let length: u32 = if length == "ragged" {
         // The product of uniform numbers is near a lognormal one; its mean is 76 within a token.
-        let spread: f64 = (0..4).map(|_| 0.5 + random.unit()).product();
+        let spread: f64 = (0..4).map(|_| 0.5 + random.share()).product();
         ((76.0 * spread) as u32).clamp(16, 256)
     } else {
         length.parse().expect("a length")
     };
-    let ids: Vec<u32> = (0..length).map(|_| 1000 + (random.unit() * 28_000.0) as u32).collect();
+    let ids: Vec<u32> = (0..length).map(|_| 1000 + (random.share() * 28_000.0) as u32).collect();
     Encoding::new(ids, 12.min(length), 1)
-}
-
-/// A small generator, so that every run sees the same tokens.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as f64 / f64::from(1_u32 << 31)
-    }
 }

@@ -1,5 +1,7 @@
 //! No request finishes later than under equal sharing of what was read, but for the rest of a pass.
 
+use rescored_core::random::Seeded;
+
 use super::*;
 
 proptest! {
@@ -78,11 +80,8 @@ impl Shared {
 fn request_with_wrong_estimates() -> impl Strategy<Value = (Vec<u32>, Vec<u32>)> {
     let documents = prop_oneof![4 => 1usize..30, 1 => 1000usize..4000];
     (documents, 1u32..60, 1u32..20, any::<bool>(), any::<u64>()).prop_map(|(count, most, wrong, over, seed)| {
-        let mut random = seed | 1;
-        let mut next = move |below: u32| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            u32::try_from((random >> 33) % u64::from(below)).unwrap()
-        };
+        let mut random = Seeded::new(seed);
+        let mut next = move |below: u32| u32::try_from(random.below(below as usize)).unwrap();
         (0..count)
             .map(|_| {
                 let length = 1 + next(most);

@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-/// Numbers from a seed (`SplitMix64`), the same every time.
+use rescored_core::random::Seeded;
+
+/// The simulator's draws.
 #[derive(Clone, Debug)]
-pub struct Random(pub u64);
+pub struct Random(Seeded);
 
 impl Random {
+    /// From a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(Seeded::new(seed))
+    }
+
     /// The next number.
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.bits()
     }
 
     /// A number below the limit.

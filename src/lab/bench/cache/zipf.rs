@@ -3,7 +3,8 @@
 //! Pure. The query of rank `r` (from 1) comes with a frequency of `1 / r^exponent`, by inversion: a number spread evenly
 //! over the sum of all frequencies falls into one query's part of it. Search logs have exponents from 0.7 to 1.
 
-use super::super::random::Seeded;
+use rescored_core::random::Seeded;
+
 
 /// Ranks, from 0, of so many searches; the same for the same arguments, on every machine.
 pub(super) fn searches(searches: usize, queries: usize, exponent: f64) -> Vec<usize> {

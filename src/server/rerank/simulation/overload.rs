@@ -63,7 +63,7 @@ impl Load {
             weights: Vec::new(),
             stuck_after: Duration::from_secs(5),
         };
-        let mut world = World::of(FaultProfile::NoFaults, options, 0, Random(seed));
+        let mut world = World::of(FaultProfile::NoFaults, options, 0, Random::new(seed));
         // Refusals and expiries are right here.
         world.fault_profile = FaultProfile::WithFaults;
         Self { world, density, names: 0 }

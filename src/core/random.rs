@@ -1,7 +1,7 @@
-//! Numbers from a seed, so that every run sends the same texts at the same times.
+//! Numbers from a seed, the same in every run: for benches, the simulator and tests, never for secrets.
 //!
 //! Pure. `SplitMix64`: a few lines, the same on every machine and for all time, which no library's default generator
-//! promises.
+//! promises. It must not know what is drawn.
 
 /// A generator.
 #[derive(Clone, Debug)]
