@@ -58,7 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lab/main", &["lab/commands"]),
     ("lab/commands", &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "core/domain"]),
     ("lab/eval", &["lab/bench", "server/app", "server/rerank", "engine", "cache", "runtime", "core/domain"]),
-    ("lab/bench", &["cli/companion", "runtime", "core", "core/random"]),
+    ("lab/bench", &["cli/companion", "runtime", "process/sync", "core", "core/random"]),
     (
         "server/app",
         &[
@@ -88,19 +88,27 @@ const ARROWS: &[(&str, &[&str])] = &[
             "process/files",
             "process/metrics",
             "process/health",
+            "process/sync",
             "core/json",
             "core/domain",
             "core",
         ],
     ),
-    ("server/repository", &["server/rerank", "engine", "runtime", "process/metrics", "process/health", "core/domain"]),
+    (
+        "server/repository",
+        &["server/rerank", "engine", "runtime", "process/metrics", "process/health", "process/sync", "core/domain"],
+    ),
     ("server/rescore", &["core/json", "core/domain"]),
-    ("server/rerank", &["engine", "cache", "process/budget", "process/metrics", "process/health", "core/domain"]),
-    ("engine", &["process/metrics", "process/health", "core/domain"]),
-    ("cache", &["process/budget", "process/files", "process/metrics", "core/domain"]),
+    (
+        "server/rerank",
+        &["engine", "cache", "process/budget", "process/metrics", "process/health", "process/sync", "core/domain"],
+    ),
+    ("engine", &["process/metrics", "process/health", "process/sync", "core/domain"]),
+    ("cache", &["process/budget", "process/files", "process/metrics", "process/sync", "core/domain"]),
     ("runtime", &["process/files", "core/domain"]),
     ("process/telemetry", &["process/metrics", "core"]),
-    ("process/budget", &["process/metrics"]),
+    ("process/budget", &["process/metrics", "process/sync"]),
+    ("process/health", &["process/sync"]),
 ];
 
 /// Crates that are one module each: between them Cargo's own table of dependencies holds.

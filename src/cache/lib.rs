@@ -29,13 +29,14 @@ mod tier;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rescored_core::domain::Scored;
 use rescored_process::budget::Budget;
 use rescored_process::metrics::Metrics;
+use rescored_process::sync::lock;
 
 pub use key::{Key, QueryKey};
 pub use options::{Options, SharedOptions, SnapshotOptions};
@@ -257,11 +258,11 @@ impl ScoreCache {
     }
 
     fn moving(&self) -> MutexGuard<'_, ()> {
-        self.inner.moving.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.moving)
     }
 
     fn forgotten(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.forgotten)
     }
 
     /// Brings the gauges up to date.

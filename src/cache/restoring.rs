@@ -3,8 +3,10 @@
 //!
 //! Owns their order, and that what is forgotten meanwhile does not come back. It must not know files.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use rescored_process::sync::lock;
 
 use super::cached_score::CachedScore;
 use super::key::Key;
@@ -50,7 +52,7 @@ impl RestoringScores {
     pub(super) fn take_over(&self, take: impl Fn(usize, Key, CachedScore)) {
         for (scope, of_scope) in self.0.iter().enumerate() {
             for step in of_scope.entries.chunks(STEP) {
-                let mut taken = of_scope.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut taken = lock(&of_scope.taken);
                 if of_scope.forgotten.load(Ordering::Acquire) {
                     break;
                 }
@@ -65,7 +67,7 @@ impl RestoringScores {
     /// Gives up a scope's entries: from now on none is found or taken over. Says how many were not taken over before.
     pub(super) fn forget(&self, scope: usize) -> u64 {
         let Some(of_scope) = self.0.get(scope) else { return 0 };
-        let taken = of_scope.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock(&of_scope.taken);
         let before = of_scope.forgotten.swap(true, Ordering::AcqRel);
         if before { 0 } else { (of_scope.entries.len() - *taken) as u64 }
     }

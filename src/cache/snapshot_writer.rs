@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rescored_process::files::{self, Lock};
 use rescored_process::metrics::Reason;
+use rescored_process::sync::{held, lock};
 
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{ScoreCache, SnapshotOptions};
@@ -172,14 +173,14 @@ impl Drop for Ended {
 
 impl Progress {
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.state));
         self.changed.notify_all();
     }
 
     fn wait(&self, patience: Duration, enough: impl Fn(&State) -> bool) -> State {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         let waited = self.changed.wait_timeout_while(state, patience, |state| !enough(state));
-        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+        held(waited).0.clone()
     }
 }
 

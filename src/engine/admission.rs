@@ -25,11 +25,12 @@ mod shares;
 mod speed;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rescored_core::domain::Priority;
 use rescored_process::metrics::{Level, Metrics, Reason, Refused, Served};
+use rescored_process::sync::lock;
 
 use super::options::Quota;
 
@@ -361,7 +362,7 @@ impl Admission {
 
     fn state(&self) -> MutexGuard<'_, AdmissionState> {
         // No code that can panic runs under this lock; a poisoned state is whole all the same.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -4,9 +4,10 @@
 //! pass that goes on for ever can, mostly. It must not know scheduling, or who gives up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rescored_process::sync::lock;
 use rescored_runtime::{Batch, BatchingPolicy, CancelHandle, Encoding, Model, Scorer, ScorerError};
 
 use super::StartError;
@@ -71,7 +72,7 @@ impl Loading {
 
     fn current(&self) -> MutexGuard<'_, Option<CurrentLoad>> {
         // No code that can panic runs under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rescored_process::sync::lock;
 use rescored_runtime::Encoding;
 
 /// How often an encoding may take a worker down before it is refused.
@@ -65,7 +66,7 @@ impl Quarantine {
 
     fn struck(&self) -> MutexGuard<'_, HashMap<u64, Strikes>> {
         // No code that can panic runs under this lock; a poisoned table is whole all the same.
-        self.struck.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.struck)
     }
 }
 

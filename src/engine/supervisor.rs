@@ -5,11 +5,12 @@
 //! and the simulator runs none.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rescored_core::domain::ModelCard;
 use rescored_process::metrics::{Metrics, Reason};
+use rescored_process::sync::lock;
 
 use super::admission::Admission;
 use super::quarantine::Quarantine;
@@ -237,9 +238,4 @@ impl WorkerSupervisor {
             self.context.health.worker_died();
         }
     }
-}
-
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under this lock.
-    what.lock().unwrap_or_else(PoisonError::into_inner)
 }

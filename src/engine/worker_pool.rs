@@ -3,11 +3,12 @@
 //! Owns their handles and their ends of the channels, and the wait for their end; `watchdog` starts and replaces them. It
 //! must not know scheduling, nor what a worker does.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
+use rescored_process::sync::lock;
 use rescored_runtime::Model;
 
 use super::loading::{self, Loading};
@@ -97,6 +98,6 @@ impl WorkerPool {
     /// A worker's thread.
     pub(super) fn thread(&self, number: usize) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         // No code that can panic runs under this lock.
-        self.threads[number].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.threads[number])
     }
 }

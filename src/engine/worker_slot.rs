@@ -4,9 +4,10 @@
 //! not come back. Work is kept here and not on the worker's stack, so a worker that hangs takes nothing along. It must
 //! not know scheduling or scorers beyond their [`CancelHandle`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rescored_process::sync::lock;
 use rescored_runtime::CancelHandle;
 
 use super::pair_ticket::Sequence;
@@ -215,6 +216,6 @@ impl WorkerSlot {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // What can panic under this lock is a sink; the state is whole between any two statements here.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

@@ -8,8 +8,10 @@
 mod accounting;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use super::sync::lock;
 
 use tokio::sync::oneshot;
 
@@ -193,7 +195,7 @@ impl Budget {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock; a poisoned one is whole all the same.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 }
 

@@ -3,8 +3,10 @@
 //! Owns a few facts that several threads set and probes read. It must not know HTTP status codes.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
+
+use super::sync::{held, lock};
 
 /// Shared state of the process, read by probes.
 #[derive(Debug, Default)]
@@ -62,12 +64,12 @@ impl Health {
     /// Says why the process is not ready yet, for whoever asks.
     pub fn set_trouble(&self, why: impl Into<String>) {
         // A text is whole whoever held it.
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.into();
+        *lock(&self.trouble) = why.into();
     }
 
     /// Why the process is not ready yet; empty while nothing is wrong.
     pub fn trouble(&self) -> String {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trouble).clone()
     }
 
     /// Whether a stop was asked for.
@@ -103,16 +105,16 @@ impl Health {
     /// An accelerator gives no scores any more. Whether somebody is there to move its models away.
     pub fn device_lost(&self) -> bool {
         // A flag is whole whoever held it.
-        *self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.devices.lost) = true;
         self.devices.reported.notify_all();
         self.devices.guarded.load(Ordering::Acquire)
     }
 
     /// Waits for a device to be lost, so long at most; whether one was since the last time.
     pub fn wait_for_loss(&self, at_most: Duration) -> bool {
-        let lost = self.devices.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = lock(&self.devices.lost);
         let waited = self.devices.reported.wait_timeout_while(lost, at_most, |lost| !*lost);
-        let (mut lost, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut lost, _) = held(waited);
         std::mem::take(&mut *lost)
     }
 

@@ -5,12 +5,13 @@
 //! latency counts from the time at which its request was due, not from when it could be sent (no coordinated omission).
 //! It must not know what is measured or why.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rescored_core::random::Seeded;
 use hdrhistogram::Histogram;
+use rescored_core::random::Seeded;
+use rescored_process::sync::{held, lock};
 
 use super::texts::Request;
 
@@ -185,7 +186,7 @@ pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
         }
     });
     let took = started.elapsed();
-    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut outcome = held(outcome.into_inner());
     // With one client the target stood still while the driver worked; with several it did not.
     let idle = if clients == 1 { *lock(&aside) } else { Duration::ZERO };
     outcome.took = took.saturating_sub(idle);
@@ -210,7 +211,7 @@ pub fn run_until(stop: &AtomicBool, target: &dyn Target, requests: &[Request], c
             scope.spawn(client);
         }
     });
-    let mut outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut outcome = held(outcome.into_inner());
     outcome.took = started.elapsed();
     outcome
 }
@@ -225,10 +226,6 @@ fn arrivals(count: usize, rate: f64) -> Vec<Duration> {
             Duration::try_from_secs_f64(at).unwrap_or(Duration::MAX)
         })
         .collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

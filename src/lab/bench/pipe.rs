@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rescored_process::sync::lock;
 use serde_json::{Value, json};
 
 use super::load::{Reply, Target};
@@ -69,7 +70,7 @@ impl Pipe {
     /// # Errors
     /// Why it cannot run here.
     pub fn ready(&mut self) -> Result<(), String> {
-        let message = self.line(&self.ends.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let message = self.line(&lock(&self.ends))?;
         match (message["ready"].as_str(), message["missing"].as_str()) {
             (Some(version), _) => version.clone_into(&mut self.version),
             (None, why) => return Err(why.unwrap_or("no reason given").to_owned()),
@@ -101,7 +102,7 @@ impl Target for Pipe {
         let pairs: Vec<[&str; 2]> =
             request.documents.iter().map(|document| [request.query.as_str(), document.as_str()]).collect();
         let question = json!({"pairs": pairs});
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = lock(&self.ends);
         let started = Instant::now();
         writeln!(ends.questions, "{question}").map_err(|_| self.last_words())?;
         let message = self.line(&ends)?;

@@ -6,7 +6,6 @@ use std::cmp::Ordering;
 
 use rescored_core::random::Seeded;
 
-
 /// Values of both lots up to which the distribution of rank sums is counted out; beyond, it is as good as normal.
 const EXACT: usize = 60;
 

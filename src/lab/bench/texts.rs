@@ -10,7 +10,6 @@ use rescored_core::random::Seeded;
 use rescored_runtime::checksum::Sha256;
 use serde::Deserialize;
 
-
 /// Abstracts of `PubMedQA` (MIT), and a few pairs by hand: those on which `compile` proves its graphs.
 const BUILT_IN: &str = include_str!("../../../models/samples.jsonl");
 

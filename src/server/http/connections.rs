@@ -11,13 +11,14 @@ use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
 use actix_web::rt::net;
 use rescored_process::metrics::{Metrics, Reason};
+use rescored_process::sync::lock;
 
 use super::access::Arrival;
 use super::tls;
@@ -155,7 +156,7 @@ impl Connections {
 
     fn open(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         // No code that can panic runs under this lock; a poisoned table is whole all the same.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use rescored_process::sync::lock;
 
 use super::error::ApiError;
 use super::files::{self, LOOK_EVERY, Sign};
@@ -60,13 +61,13 @@ impl Keys {
     /// How many keys are in force; `None` where none is asked for.
     pub(super) fn count(&self) -> Option<usize> {
         let guarded = self.0.as_ref()?;
-        Some(guarded.known.lock().unwrap_or_else(PoisonError::into_inner).hashes.len())
+        Some(lock(&guarded.known).hashes.len())
     }
 
     /// Looks at the file now, whenever it was looked at before.
     pub(super) fn look_again(&self) {
         if let Some(guarded) = &self.0 {
-            guarded.known.lock().unwrap_or_else(PoisonError::into_inner).look_again(&guarded.path);
+            lock(&guarded.known).look_again(&guarded.path);
         }
     }
 
@@ -78,7 +79,7 @@ impl Keys {
         let given = values.next().filter(|given| values.all(|other| other == *given));
         let given = given.and_then(|value| bearer(value.as_bytes()));
         let given = blake3::hash(given.ok_or(ApiError::Unauthorized)?);
-        let mut known = guarded.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&guarded.known);
         // Looks by time do not count here: a change is seen by the next request a second after the last that looked.
         if known.looked.elapsed() >= LOOK_EVERY {
             known.looked = Instant::now();

@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::StatusCode;
 use rescored_process::metrics::{Metrics, Worker};
+use rescored_process::sync::lock;
 use serde::Serialize;
 
 /// How often a sample is taken.
@@ -140,7 +141,7 @@ impl Live {
     fn take(&self) {
         let now = Totals::now(&self.metrics, &self.answered, Instant::now());
         let workers = self.metrics.workers_alive.get();
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         let before = std::mem::replace(&mut ring.before, now.clone());
         keep(&mut ring.latencies, SMOOTHED, std::array::from_fn(|at| now.buckets[at] - before.buckets[at]));
         let recent: [u64; BUCKETS] = std::array::from_fn(|at| ring.latencies.iter().map(|one| one[at]).sum());
@@ -170,7 +171,7 @@ impl Live {
 
     /// The samples after one that the caller has, and the last one's number. A caller from before a restart gets all.
     pub(super) fn after(&self, known: u64) -> (Vec<Row>, u64) {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let last = ring.next - 1;
         let wanted = if known > last { KEPT } else { usize::try_from(last - known).unwrap_or(KEPT) };
         let skipped = ring.rows.len().saturating_sub(wanted);

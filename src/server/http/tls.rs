@@ -5,11 +5,12 @@
 
 use std::any::Any;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::rt::net::TcpStream;
+use rescored_process::sync::lock;
 pub(super) use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -78,13 +79,13 @@ pub(super) fn socket(connection: &dyn Any) -> Option<&TcpStream> {
 impl Certificates {
     /// Looks at the files now, whenever they were looked at before.
     pub(super) fn look_again(&self) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).look_again(&self.files);
+        lock(&self.known).look_again(&self.files);
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         // Looks by time do not count here: a change is seen by the next handshake a second after the last that looked.
         if known.looked.elapsed() >= LOOK_EVERY {
             known.looked = Instant::now();

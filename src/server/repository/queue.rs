@@ -4,10 +4,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rescored_process::health::{Health, Readiness};
+use rescored_process::sync::{held, lock};
 
 use super::{ChangeError, Changed, GivenUp, Listed, State};
 
@@ -215,7 +216,7 @@ impl Queue {
             if room == Room::Refuse {
                 return Err(ChangeError::Busy { waiting: state.turns.len() });
             }
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = held(self.moved.wait(state));
         }
         state.next += 1;
         let number = state.next;
@@ -239,7 +240,7 @@ impl Queue {
                 self.moved.notify_all();
                 return Some(turn);
             }
-            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = held(self.moved.wait(state));
         }
     }
 
@@ -293,7 +294,7 @@ impl Queue {
 
     fn state(&self) -> MutexGuard<'_, Waiting> {
         // What a panicking holder left is whole: every change is made by one assignment.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -13,13 +13,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use rescored_cache::Key;
 use rescored_core::domain::Priority;
 use rescored_engine::PairError;
 use rescored_engine::mutation::{self, Mutation};
+use rescored_process::sync::lock;
 
 use super::collector::{Outcome, ResultCollector};
 use super::error;
@@ -141,7 +142,7 @@ impl InFlightTable {
         #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the number of shards")]
         let shard = (key.spread() % SHARDS as u64) as usize;
         // No code that can panic runs under this lock; a poisoned table is whole all the same.
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[shard])
     }
 
     #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use rescored_process::sync::{held, lock};
+
 use super::super::Setup;
 use super::super::host;
 use super::super::load::Latencies;
@@ -69,7 +71,7 @@ fn round_of(url: &str, process: u32, request: &Prepared, options: &Options) -> R
                 return Err(format!("{hits} of {} pairs were hits", request.pairs));
             }
         }
-        all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(&mine);
+        lock(&all).add(&mine);
         Ok(())
     };
     std::thread::scope(|scope| {
@@ -78,7 +80,7 @@ fn round_of(url: &str, process: u32, request: &Prepared, options: &Options) -> R
     })?;
     let took = started.elapsed().as_secs_f64();
     let after = host::usage(process);
-    let latencies = all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let latencies = held(all.into_inner());
     let requests = latencies.count() as f64;
     let cpu = after.cpu_s.zip(before.cpu_s).map(|(after, before)| after - before);
     Ok(Round {

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rescored_process::sync::lock;
 use serde_json::Value;
 
 use super::super::Setup;
@@ -101,7 +102,7 @@ fn way(
             {
                 let sent = Instant::now();
                 hits += wire.send(request)?;
-                all.lock().unwrap_or_else(std::sync::PoisonError::into_inner).record(sent.elapsed());
+                lock(&all).record(sent.elapsed());
             }
             Ok(hits)
         };

@@ -5,7 +5,6 @@
 
 use rescored_core::random::Seeded;
 
-
 /// Ranks, from 0, of so many searches; the same for the same arguments, on every machine.
 pub(super) fn searches(searches: usize, queries: usize, exponent: f64) -> Vec<usize> {
     let mut all = 0.0;
