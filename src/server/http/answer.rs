@@ -22,7 +22,7 @@ use super::error::{ApiError, RequestError};
 use super::server::AppState;
 use super::timing::{Laps, Parts};
 use super::wire::lenient::Millis;
-use super::{body, cost, outgoing, request_id, spans, wire};
+use super::{body, cost, named, outgoing, request_id, spans, wire};
 use crate::rerank::{Answer, Request, Stats};
 
 /// Bodies up to this size are read and answered on the connection's own thread: that takes less than the way to another
@@ -125,8 +125,8 @@ async fn scored(
     } else {
         wire::forgiving(&small, &mut spare, |body| (dialect.read)(body, state.limits))?
     };
-    if let Some(model) = request.match_info().get("model") {
-        rerank_request.model = Some(model.to_owned().into());
+    if let Some(model) = named::model(request) {
+        rerank_request.model = Some(model.into_owned().into());
     }
     rerank_request.timeout = header_timeout.or(rerank_request.timeout);
     record.laps.parsed = Some(Instant::now());

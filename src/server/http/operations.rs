@@ -13,7 +13,7 @@ use super::card::Card;
 use super::error::ApiError;
 use super::figures::{self, FORMATS};
 use super::server::AppState;
-use super::{json, openapi};
+use super::{json, named, openapi};
 
 /// Every operation served.
 pub(super) static OPERATIONS: &[Operation] = &[
@@ -229,7 +229,7 @@ fn kserve_ready(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiEr
 
 fn kserve_model_ready(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = state.reranker.now();
-    let card = now.model(request.match_info().get("model"))?;
+    let card = now.model(named::model(request).as_deref())?;
     require_ready(state)?;
     body(&json!({"name": card.id, "ready": true}))
 }
@@ -240,7 +240,7 @@ fn kserve_server(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError
 
 fn kserve_model(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = state.reranker.now();
-    let card = now.model(request.match_info().get("model"))?;
+    let card = now.model(named::model(request).as_deref())?;
     let texts = |name| json!({"name": name, "datatype": "BYTES", "shape": [-1, 1]});
     body(&json!({
         "name": card.id,
