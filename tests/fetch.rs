@@ -13,11 +13,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use rescored_cli::fetch::{FetchError, Options, Outcome, Silent, fetch};
+use rescored_cli::fetch::{FetchError, Options, Outcome, Silent, Wish, fetch};
 use rescored_runtime::Manifest;
 use rescored_runtime::catalogue::{Kind, installed_runtime};
 use rescored_runtime::checksum::Sha256;
 use rescored_runtime::options::Provider;
+
+#[path = "fetch/hub.rs"]
+mod hub;
+#[path = "fetch/repository.rs"]
+mod repository;
 
 const LIBRARY: &[u8] = b"a library";
 const TOKENIZER: &[u8] = b"{\"a\":\"tokenizer\"}";
@@ -58,6 +63,9 @@ impl World {
             models: models.iter().map(|&id| id.to_owned()).collect(),
             python: self.root.path().join("python3"),
             hub: "http://127.0.0.1:9".into(),
+            token: None,
+            hub_cache: None,
+            wish: Wish::default(),
         }
     }
 

@@ -10,18 +10,25 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use rescored_runtime::catalogue::{Catalogue, CatalogueError, Kind, Runtime, RuntimeError};
-use rescored_runtime::checksum::Sha256;
+use rescored_runtime::catalogue::{Catalogue, Entry, Kind, PrecisionName, Runtime};
 
+mod cache;
+mod choice;
+mod error;
 mod hub;
 mod lock;
 mod models;
 mod pip;
 mod place;
 pub mod progress;
+mod repository;
 mod wheel;
 
+pub use error::FetchError;
+pub use hub::{DEFAULT_HUB, Token};
 pub use progress::{Progress, Silent};
+
+use repository::Wanted;
 
 /// What to bring, whence and whereto.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +41,23 @@ pub struct Options {
     pub models: Vec<String>,
     /// The Python whose pip downloads wheels.
     pub python: PathBuf,
-    /// Address of the model hub, without a slash at its end.
+    /// Address of the model hub.
     pub hub: String,
+    /// What the hub is shown to be let in; no other host is.
+    pub token: Option<Token>,
+    /// The folder in which the hub's own clients keep files, which are taken from there; `None` takes none.
+    pub hub_cache: Option<PathBuf>,
+    /// The graph to take of a repository.
+    pub wish: Wish,
+}
+
+/// Which of a repository's weights are taken, where it has several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// An ONNX graph also where there are safetensors.
+    pub onnx: bool,
+    /// The graph's arithmetic; `None` takes fp32 before int8 before fp16.
+    pub precision: Option<PrecisionName>,
 }
 
 /// What a fetch did.
@@ -67,120 +89,18 @@ pub enum Outcome {
     Fetched,
 }
 
-/// Why a fetch ended early. Every message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The catalogue cannot be used.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
-    /// There is no library for this system.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// The model is not in the catalogue.
-    #[error("model: `{name}` is not in the catalogue (known: {known}); add it to {}, or put an ONNX file and tokenizer.json into {}", catalogue.display(), folder.display())]
-    UnknownModel {
-        /// The name as given.
-        name: String,
-        /// Ids in the catalogue.
-        known: String,
-        /// Where entries can be added.
-        catalogue: PathBuf,
-        /// Where a model can be put by hand.
-        folder: PathBuf,
-    },
-    /// A file cannot be read or written.
-    #[error("`{}` cannot be written or read; check permissions and free space, or choose another --model-dir", path.display())]
-    Disk {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The Python that was named cannot be started.
-    #[error("python: `{}` cannot be started; install Python 3 with pip, or name another by --python", python.display())]
-    NoPython {
-        /// The program.
-        python: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Python has no pip.
-    #[error("pip: `{} -m pip` does not run; install it: `{0} -m ensurepip --upgrade`, or the package python3-pip of your system", python.display())]
-    NoPip {
-        /// The Python.
-        python: PathBuf,
-    },
-    /// pip ended with a failure.
-    #[error("pip: {package} was not downloaded: {reason}; check the network and pip's index, or put {file} into {} by hand", folder.display())]
-    Pip {
-        /// Name and version.
-        package: String,
-        /// pip's last word.
-        reason: String,
-        /// The wheel.
-        file: String,
-        /// Where it can be put.
-        folder: PathBuf,
-    },
-    /// The wheel is not what was asked for.
-    #[error("wheel: `{}` holds no `{member}`; delete it and run this again", path.display())]
-    Wheel {
-        /// The wheel.
-        path: PathBuf,
-        /// The member.
-        member: String,
-        /// Why.
-        #[source]
-        source: zip::result::ZipError,
-    },
-    /// Bytes are not what the catalogue or the lock says.
-    #[error("sha256: `{}` is {found}, expected {expected}; the source changed or the download was altered: delete it if it is there and run this again, and do not use it until they agree", path.display())]
-    WrongHash {
-        /// The file.
-        path: PathBuf,
-        /// What it must be.
-        expected: Sha256,
-        /// What it is.
-        found: Sha256,
-    },
-    /// The hub does not answer.
-    #[error("hub: `{url}` does not answer; check the network and HTTPS_PROXY, name a mirror by --hub, or put {} there by hand and run this again", path.display())]
-    HubUnreachable {
-        /// The address.
-        url: String,
-        /// Where the file can be put.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The hub answers, but not with the file.
-    #[error("hub: `{url}` answers {status}; check the catalogue's repo, revision and file names, or put {} there by hand and run this again", path.display())]
-    HubRefused {
-        /// The address.
-        url: String,
-        /// Its status.
-        status: u16,
-        /// Where the file can be put.
-        path: PathBuf,
-    },
-    /// The lock file is damaged.
-    #[error("lock: `{}` is not understood; restore it, or delete it to trust the hub anew", path.display())]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
 /// The folders of one run.
 pub(crate) struct Place<'a> {
     options: &'a Options,
     downloads: PathBuf,
+}
+
+/// A model that was asked for.
+enum Model<'a> {
+    /// One of the catalogue.
+    Known(&'a Entry),
+    /// A repository that the catalogue does not know.
+    Other(Wanted),
 }
 
 /// Brings what `options` names; what is there and whole stays untouched.
@@ -190,7 +110,9 @@ pub(crate) struct Place<'a> {
 pub fn fetch(options: &Options, progress: &mut dyn Progress) -> Result<Report, FetchError> {
     let catalogue = Catalogue::load(&options.dir)?;
     let wanted = options.models.iter().map(|name| {
-        catalogue.model(name).ok_or_else(|| FetchError::UnknownModel {
+        let known = catalogue.model(name).map(Model::Known);
+        let other = || Wanted::parse(name).or_else(|| Wanted::of_folder(&options.dir, name));
+        known.or_else(|| other().map(Model::Other)).ok_or_else(|| FetchError::UnknownModel {
             name: name.clone(),
             known: catalogue.ids(),
             catalogue: options.dir.join("catalogue.toml"),
@@ -203,8 +125,11 @@ pub fn fetch(options: &Options, progress: &mut dyn Progress) -> Result<Report, F
     let _lock = alone(&place.downloads, progress)?;
     let runtime = bring_runtime(&place, &catalogue, progress)?;
     let mut models = Vec::new();
-    for entry in wanted {
-        models.push(models::bring(&place, entry, progress)?);
+    for model in wanted {
+        models.push(match model {
+            Model::Known(entry) => models::bring(&place, entry, progress)?,
+            Model::Other(wanted) => repository::bring(&place, &wanted, progress)?,
+        });
     }
     Ok(Report { runtime, models })
 }

@@ -17,7 +17,8 @@ mod entry;
 
 pub(super) use entry::is_plain_name;
 pub use entry::{
-    ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_weights,
+    ActivationName, Entry, Hub, Member, PrecisionName, Runtime, Source, SourceFile, Tags, Wheel, is_inner_path,
+    is_weights,
 };
 
 /// Bytes of a catalogue at most.

@@ -9,12 +9,18 @@ use rescored_core::domain::Activation;
 use rescored_process::files;
 use serde::{Deserialize, Serialize};
 
-use super::catalogue::{ActivationName, Catalogue, CatalogueError, PrecisionName, is_plain_name};
+use super::catalogue::{ActivationName, Catalogue, PrecisionName, is_plain_name};
 use super::checksum::Sha256;
-use super::options::Precision;
+use super::options::{Precision, hub_repository};
 
+mod error;
+pub mod graphs;
+mod lacking;
 mod library;
 mod local;
+
+pub use super::catalogue::is_inner_path;
+pub use error::ManifestError;
 
 /// Name of the file that `fetch` leaves in a model's folder.
 pub const FILE: &str = "manifest.json";
@@ -33,7 +39,8 @@ pub struct Manifest {
     pub id: String,
     /// The model's folder.
     pub dir: PathBuf,
-    /// The ONNX graph, or the weights that `compile` makes one of: `*.safetensors`, with `config.json` beside it.
+    /// The ONNX graph, or the weights that `compile` makes one of, with `config.json` beside them: `*.safetensors`, or the
+    /// index of several such files (`*.safetensors.index.json`).
     pub graph: PathBuf,
     /// The `tokenizer.json`.
     pub tokenizer: PathBuf,
@@ -56,7 +63,7 @@ pub struct Manifest {
 /// One file as it was when it was put here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// Its name in the model's folder.
+    /// Its path in the model's folder.
     pub name: String,
     /// Its checksum.
     pub sha256: Sha256,
@@ -82,146 +89,77 @@ pub struct Written {
     pub activation: ActivationName,
     /// The arithmetic of the graph.
     pub precision: PrecisionName,
-    /// Name of the graph's file.
+    /// Path of the graph's file in the folder.
     pub graph: String,
-    /// Name of the tokenizer's file.
+    /// Path of the tokenizer's file in the folder.
     pub tokenizer: String,
     /// Every file.
     pub files: Vec<Recorded>,
 }
 
-/// Why a model's folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ManifestError {
-    /// There is no such folder, and `fetch` can bring the model.
-    #[error("model `{id}`: `{}` does not exist; run: rescored fetch {known}", path.display())]
-    NotFetched {
-        /// The id as configured.
-        id: String,
-        /// The folder.
-        path: PathBuf,
-        /// The id in the catalogue.
-        known: String,
-    },
-    /// There is no such folder, and `fetch` does not know the model.
-    #[error(
-        "model `{id}`: `{}` does not exist and no model of this id is in the catalogue; put an ONNX file and tokenizer.json there, or name one that `rescored fetch` knows: {known}",
-        path.display()
-    )]
-    Unknown {
-        /// The id as configured.
-        id: String,
-        /// The folder.
-        path: PathBuf,
-        /// Ids in the catalogue.
-        known: String,
-    },
-    /// A file of the model is not there.
-    #[error("model `{id}`: `{}` is missing; {}", path.display(), hint(id, *.fetched))]
-    Missing {
-        /// The model.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// Whether `fetch` can bring it.
-        fetched: bool,
-    },
-    /// The folder holds several graphs and none has a usual name.
-    #[error("model `{id}`: `{}` holds several ONNX files ({names}); name one of them model.onnx", path.display())]
-    Ambiguous {
-        /// The model.
-        id: String,
-        /// The folder.
-        path: PathBuf,
-        /// The graphs found.
-        names: String,
-    },
-    /// A file cannot be read.
-    #[error("model `{id}`: `{}` cannot be read; check its permissions", path.display())]
-    Unreadable {
-        /// The model.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A description is no JSON, or lacks something.
-    #[error("model `{id}`: `{}` is not understood; {}", path.display(), hint(id, *.fetched))]
-    Malformed {
-        /// The model.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// Whether `fetch` can bring it.
-        fetched: bool,
-        /// Where and why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// A value in a description cannot be served.
-    #[error("model `{id}`: `{}`: {field}: `{value}` is not supported; {expected}", path.display())]
-    Unsupported {
-        /// The model.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// A file's bytes are not those that were put here.
-    #[error("model `{id}`: `{}` is damaged (sha256 {found}, expected {expected}); run: rescored fetch {id}", path.display())]
-    Altered {
-        /// The model.
-        id: String,
-        /// The file.
-        path: PathBuf,
-        /// What was recorded.
-        expected: Sha256,
-        /// What was found.
-        found: Sha256,
-    },
-    /// The model folder's own catalogue cannot be used.
-    #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+/// `manifest.json` as it is read, and as `fetch` writes it of a repository: [`Written`], with what a catalogue does not tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The model's id.
+    pub id: String,
+    /// Where the weights come from.
+    pub source: String,
+    /// The commit of the repository that they are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// SPDX licence of the weights.
+    pub licence: String,
+    /// Names of the graph's inputs; empty when unknown.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// Tokens of a pair at most.
+    pub max_length: u32,
+    /// What turns logits into scores.
+    pub activation: ActivationName,
+    /// The arithmetic of the graph; `None` leaves it to the graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<PrecisionName>,
+    /// Path of the graph's file in the folder.
+    pub graph: String,
+    /// Path of the tokenizer's file in the folder.
+    pub tokenizer: String,
+    /// Every file.
+    pub files: Vec<Recorded>,
 }
 
 impl Manifest {
     /// Reads what is known of the model `id`, which names a folder under `dir` or is itself the path of one.
     ///
-    /// `manifest.json` decides where it exists. Elsewhere the graph is `model.onnx`, `onnx/model.onnx`,
-    /// `model_quantized.onnx` or the only `*.onnx`, without any of them `model.safetensors`; and `config.json` and
-    /// `tokenizer_config.json` are asked.
+    /// `manifest.json` decides where it exists. Elsewhere the graph is [`graphs::best`] of the folder, without any
+    /// `model.safetensors`; and `config.json` and `tokenizer_config.json` are asked. A path into the model hub's cache is
+    /// that of a snapshot or of its repository, whose name is the model's id then.
     ///
     /// # Errors
     /// When the folder, a file or a description is missing or not understood; the message says what to run.
     pub fn open(dir: &Path, id: &str) -> Result<Self, ManifestError> {
         let catalogue = Catalogue::load(dir)?;
         let folder = locate(dir, id, &catalogue)?;
-        let name = if is_plain_name(id) { Some(id.to_owned()) } else { None };
+        let name = (is_plain_name(id) && hub_repository(&folder).is_none()).then(|| id.to_owned());
         let fetched = |id: &str| catalogue.model(id).is_some();
         let path = folder.join(FILE);
         match files::read_text(&path, DESCRIPTION_BYTES) {
             Ok(text) => {
                 let id = name.unwrap_or_else(|| folder_name(&folder));
                 let fetched = fetched(&id);
-                let written = serde_json::from_str(&text).map_err(|source| ManifestError::Malformed {
+                let written: Pinned = serde_json::from_str(&text).map_err(|source| ManifestError::Malformed {
                     id: id.clone(),
                     path: path.clone(),
                     fetched,
                     source,
                 })?;
+                // A repository is brought again by the folder's name too.
+                let fetched = fetched || written.revision.is_some();
                 Self::from_written(written, folder, id)?.with_room_for_pairs(FILE)?.with_files_present(fetched)
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let id = name.unwrap_or_else(|| folder_name(&folder));
                 let known = catalogue.model(&id).filter(|model| model.id == id);
-                local::describe(folder, id, known)?.with_room_for_pairs(local::LENGTHS)
+                local::describe((folder, id), known, None)?.with_room_for_pairs(local::LENGTHS)
             }
             Err(source) => Err(ManifestError::Unreadable { id: id.into(), path, source }),
         }
@@ -248,12 +186,31 @@ impl Manifest {
         Ok(self.files.len())
     }
 
-    fn from_written(written: Written, dir: PathBuf, id: String) -> Result<Self, ManifestError> {
+    /// Describes what was put into a folder, whose graph is `graph`, by its files alone; a manifest is not looked at.
+    ///
+    /// # Errors
+    /// As [`Manifest::open`].
+    pub fn describe(dir: &Path, id: &str, graph: &str) -> Result<Self, ManifestError> {
+        local::describe((dir.to_owned(), id.to_owned()), None, Some(graph))?.with_room_for_pairs(local::LENGTHS)
+    }
+
+    /// The same model by another of its graphs, that of this precision; `None` where it has none.
+    pub(super) fn of_precision(&self, precision: Precision) -> Option<Self> {
+        let asked = PrecisionName::of(precision)?;
+        let here: Vec<String> = match self.files.as_slice() {
+            [] => local::graphs(&self.dir),
+            recorded => recorded.iter().map(|file| file.name.clone()).collect(),
+        };
+        let graph = self.dir.join(graphs::best(&here, Some(asked)).ok()??);
+        (graph != self.graph).then(|| Self { graph, precision: Some(precision), ..self.clone() })
+    }
+
+    fn from_written(written: Pinned, dir: PathBuf, id: String) -> Result<Self, ManifestError> {
         let names = written.files.iter().map(|file| &file.name).chain([&written.graph, &written.tokenizer]);
         for name in names {
-            if !is_plain_name(name) {
+            if !is_inner_path(name) {
                 let (path, value) = (dir.join(FILE), name.clone());
-                let expected = "files are named by plain names inside the model's folder";
+                let expected = "files are named by their paths inside the model's folder, without `..` or hidden parts";
                 return Err(ManifestError::Unsupported { id, path, field: "files", value, expected });
             }
         }
@@ -267,7 +224,7 @@ impl Manifest {
             inputs: written.inputs,
             max_length: written.max_length,
             activation: written.activation.into(),
-            precision: Some(written.precision.into()),
+            precision: written.precision.map(Into::into),
             files: written.files,
         })
     }
@@ -289,8 +246,13 @@ impl Manifest {
     fn with_files_present(self, fetched: bool) -> Result<Self, ManifestError> {
         for path in [&self.graph, &self.tokenizer] {
             if !path.is_file() {
-                return Err(ManifestError::Missing { id: self.id.clone(), path: path.clone(), fetched });
+                return Err(if path == &self.tokenizer {
+                    lacking::no_tokenizer(&self.dir, &self.id, fetched)
+                } else {
+                    ManifestError::Missing { id: self.id.clone(), path: path.clone(), fetched }
+                });
             }
+            lacking::refuse_pointer(path, &self.id)?;
         }
         Ok(self)
     }
@@ -300,10 +262,11 @@ impl Manifest {
 fn locate(dir: &Path, id: &str, catalogue: &Catalogue) -> Result<PathBuf, ManifestError> {
     let under = dir.join(id);
     if under.is_dir() && !id.is_empty() {
-        return Ok(under);
+        return Ok(lacking::snapshot(&under).filter(|_| hub_repository(&under).is_some()).unwrap_or(under));
     }
     if !is_plain_name(id) && !id.is_empty() && Path::new(id).is_dir() {
-        return Ok(PathBuf::from(id));
+        let path = PathBuf::from(id);
+        return Ok(lacking::snapshot(&path).filter(|_| hub_repository(&path).is_some()).unwrap_or(path));
     }
     Err(match catalogue.model(id) {
         Some(model) => ManifestError::NotFetched { id: id.into(), path: under, known: model.id.clone() },
@@ -311,18 +274,13 @@ fn locate(dir: &Path, id: &str, catalogue: &Catalogue) -> Result<PathBuf, Manife
     })
 }
 
-/// The last part of a folder's path, also for `.` and `..`.
+/// The last part of a folder's path, also for `.` and `..`; of a snapshot in the hub's cache, the repository's name.
 fn folder_name(folder: &Path) -> String {
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    whole.file_name().map_or_else(|| whole.to_string_lossy().into_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn hint(id: &str, fetched: bool) -> String {
-    if fetched {
-        format!("run: rescored fetch {id}")
-    } else {
-        "put it there, or take it from the model's source".into()
+    if let Some((_, name)) = hub_repository(&whole) {
+        return name.to_owned();
     }
+    whole.file_name().map_or_else(|| whole.to_string_lossy().into_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -94,9 +94,7 @@ pub enum OpenError {
     #[error(transparent)]
     Weights(#[from] ScorerError),
     /// The model has another precision than the one asked for.
-    #[error(
-        "RESCORED_PRECISION: `{asked}` is asked for, but model `{id}` is {found}; run: rescored compile {id} --precision {asked}"
-    )]
+    #[error("RESCORED_PRECISION: `{asked}` is asked for, but model `{id}` is {found}; {run}")]
     Precision {
         /// The model.
         id: String,
@@ -104,6 +102,8 @@ pub enum OpenError {
         asked: &'static str,
         /// What the files hold.
         found: &'static str,
+        /// What to do.
+        run: String,
     },
     /// The tokenizer is another model's.
     #[error(

@@ -1,6 +1,7 @@
 //! Options of the models.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 pub use super::coreml::options::{ComputeUnits, Options as CoreMl};
 pub use super::provider::options::{OpenVino, Options as ProviderOptions};
@@ -136,6 +137,48 @@ impl Precision {
             Self::Fp32 => "fp32",
             Self::Fp16 => "fp16",
             Self::Int8 => "int8",
+        }
+    }
+}
+
+/// What requests call a model that is configured by this text: the last part of a path, and of a path into the model hub's
+/// cache the repository's name, since a snapshot's folder is called after its commit.
+pub fn model_id(text: &str) -> &str {
+    let path = Path::new(text);
+    let name = hub_repository(path).map(|(_, name)| name).or_else(|| path.file_name()?.to_str());
+    name.unwrap_or(text)
+}
+
+/// Owner and name of the repository that a path into the model hub's cache is of: `…/models--OWNER--NAME`, or
+/// `…/models--OWNER--NAME/snapshots/COMMIT`. The owner is empty where a repository has none.
+pub fn hub_repository(path: &Path) -> Option<(&str, &str)> {
+    let is_snapshot = path.parent().and_then(Path::file_name) == Some(OsStr::new("snapshots"));
+    let folder = path.ancestors().nth(if is_snapshot { 2 } else { 0 })?.file_name()?.to_str()?;
+    let repository = folder.strip_prefix("models--")?;
+    let (owner, name) = repository.split_once("--").unwrap_or(("", repository));
+    (!name.is_empty()).then_some((owner, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Case D7.
+    #[test]
+    fn a_model_of_the_hubs_cache_is_called_after_its_repository() {
+        for (text, id, repository) in [
+            ("mine", "mine", None),
+            ("/opt/models/mine/", "mine", None),
+            ("/hub/models--us--ours/snapshots/0123abc", "ours", Some(("us", "ours"))),
+            ("/hub/models--us--ours/snapshots/0123abc/", "ours", Some(("us", "ours"))),
+            ("/hub/models--us--ours", "ours", Some(("us", "ours"))),
+            ("/hub/models--ours", "ours", Some(("", "ours"))),
+            ("/snapshots/0123abc", "0123abc", None),
+            ("/hub/models--/snapshots/0123abc", "0123abc", None),
+            ("..", "..", None),
+            ("", "", None),
+        ] {
+            assert_eq!((model_id(text), hub_repository(Path::new(text))), (id, repository), "{text}");
         }
     }
 }

@@ -9,6 +9,7 @@
 //! 6. send the last spans;
 //! 7. say what was cut, if anything was.
 
+mod connections;
 mod ending;
 mod guard;
 mod memory;
@@ -42,7 +43,7 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::http::{self, AppServices, BindError, Bound, Listen, Stop};
 use crate::repository::{self, Opener, Repository, Unproved};
-use crate::rerank::{self, Reranker};
+use crate::rerank::{self, Names, Reranker};
 
 pub use guard::Guard;
 pub use memory::give_back;
@@ -177,6 +178,20 @@ impl Core {
         cache: &cache::Options,
         shared: &cache::SharedOptions,
     ) -> io::Result<Self> {
+        Self::named(models, engine, cache, shared, Names::default())
+    }
+
+    /// As [`Core::sharing`], of models that have further names.
+    ///
+    /// # Errors
+    /// As [`Core::start`].
+    pub fn named(
+        models: Vec<Model>,
+        engine: &engine::Options,
+        cache: &cache::Options,
+        shared: &cache::SharedOptions,
+        names: Names,
+    ) -> io::Result<Self> {
         let metrics = Arc::new(Metrics::new());
         let budget = Budget::new(UNBOUNDED, Arc::clone(&metrics));
         let health = Arc::new(Health::default());
@@ -186,7 +201,7 @@ impl Core {
         let engine = Engine::start(engine, &models.clone().into(), &context)?;
         let scopes = rerank::scopes(&cards);
         let cache = ScoreCache::sharing(cache, scopes, shared, &budget, Arc::clone(&metrics))?;
-        let reranker = Arc::new(Reranker::new(cards, engine, cache.clone(), Arc::clone(&metrics)));
+        let reranker = Arc::new(Reranker::named(cards, engine, cache.clone(), names, Arc::clone(&metrics)));
         Ok(Self { reranker, health, metrics, budget, cache, models })
     }
 
@@ -240,7 +255,8 @@ impl App {
         engine: &engine::Options,
     ) -> Result<Self, AppError> {
         let cache = cache::Options { bytes: cache_bytes(config), ..config.cache.clone() };
-        let mut core = Core::sharing(models, engine, &cache, &config.shared)?;
+        let names = Names::new(config.aliases.clone());
+        let mut core = Core::named(models, engine, &cache, &config.shared, names)?;
         let accelerated: Vec<_> =
             core.models.iter().filter(|one| one.card.provider != Kind::Cpu.word()).cloned().collect();
         let changes = repository::Options { engine: engine.clone(), time_limit: config.load_timeout };
@@ -260,10 +276,10 @@ impl App {
         let over_http = config.model_control.then(|| Arc::clone(&repository));
         let traces = Traces::start(&config.traces, &metrics)?;
         let state = AppServices { reranker, health, metrics, repository: over_http, traces: traces.clone(), budget };
-        let connections = connections(config);
+        let connections = connections::allowed(config);
         let patience = http::Patience { connections, ..config.http.patience };
         let bound = http::bind(&http::Options { patience, ..config.http.clone() }, state)?;
-        raise_file_limit(connections);
+        connections::raise_file_limit(connections);
         let monitor = MemoryMonitor::new(config.memory_limit);
         let sizer = Sizer::new(&core, config, monitor.as_ref());
         let start = Start { model: model.clone(), time_limit: config.load_timeout };
@@ -377,23 +393,4 @@ async fn watch_memory(core: &Core, server: &Stop, monitor: Option<MemoryMonitor>
 pub fn cache_bytes(config: &Config) -> u64 {
     let limit = MemoryMonitor::new(config.memory_limit).map(|monitor| monitor.limit());
     config.cache_bytes.unwrap_or_else(|| sizing::cache(limit, config.cache.bytes))
-}
-
-/// Connections that there may be: as set, or what the memory limit allows.
-fn connections(config: &Config) -> usize {
-    let limit = MemoryMonitor::new(config.memory_limit).map(|monitor| monitor.limit());
-    config.max_connections.unwrap_or_else(|| sizing::connections(limit, config.http.patience.connections))
-}
-
-/// Files that the process holds beside its connections: models, logs, threads' own.
-const OTHER_FILES: u64 = 512;
-
-/// Every connection has two handles, see `http::connections`. Shells commonly allow 1,024 where the system allows more.
-fn raise_file_limit(connections: usize) {
-    let wanted = connections as u64 * 2 + OTHER_FILES;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(allowed) if allowed >= wanted => {}
-        Ok(allowed) => tracing::warn!(wanted, allowed, "open files: the limit is lower than connections may need"),
-        Err(error) => tracing::warn!(wanted, %error, "open files: the limit is lower than connections may need"),
-    }
 }

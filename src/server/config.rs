@@ -24,8 +24,8 @@ mod raw;
 mod reader;
 pub mod reference;
 pub mod settings;
+mod together;
 
-use error::Shown;
 pub use error::{ConfigError, SettingError};
 pub use reader::{Effective, Origin};
 
@@ -51,6 +51,8 @@ pub struct Config {
     pub http: http::Options,
     /// Models and runtime.
     pub model: model::Options,
+    /// Further names of models: each with the id of a model of [`Config::model`], or its path's last part.
+    pub aliases: Vec<(String, String)>,
     /// Workers, batches and queue.
     pub engine: engine::Options,
     /// Whether graphs that are missing are written before the start.
@@ -124,7 +126,7 @@ impl Config {
             RawConfig::default()
         });
         let mut config = assemble(&mut read, raw, host);
-        check_together(&mut read, &config);
+        together::check(&mut read, &config);
         config.effective = read.finish()?;
         Ok(config)
     }
@@ -158,8 +160,13 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
         ui: read.value(&settings::UI, raw.ui),
     };
+    let aliases;
     let model = model::Options {
-        ids: read.value(&settings::MODELS, raw.models),
+        ids: {
+            let ids = read.value(&settings::MODELS, raw.models);
+            aliases = read.value(&settings::ALIASES, raw.aliases).unwrap_or_default();
+            ids
+        },
         dir: read.value(&settings::MODEL_DIR, raw.model_dir),
         runtime: read.value(&settings::RUNTIME, raw.runtime),
         provider: read.value(&settings::PROVIDER, raw.provider),
@@ -193,6 +200,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
     Config {
         http,
         model,
+        aliases,
         engine,
         compile,
         load_timeout,
@@ -326,60 +334,6 @@ fn shared(read: &mut Reader, url: Option<String>, timeout: Option<String>) -> ca
 
 fn telemetry(read: &mut Reader, filter: Option<String>, format: Option<String>) -> telemetry::Options {
     telemetry::Options { filter: read.value(&settings::LOG, filter), format: read.value(&settings::LOG_FORMAT, format) }
-}
-
-/// A weight that is meant for nobody is a weight that somebody lacks.
-fn check_weights(read: &mut Reader, config: &Config) {
-    let models = settings::MODELS.name;
-    let ids: Vec<&str> = config.model.ids.iter().map(|id| kind::model_id(id)).collect();
-    let settings =
-        [(settings::MODEL_WEIGHTS.name, &config.engine.weights), (settings::CACHE_WEIGHTS.name, &config.cache.weights)];
-    for (name, weights) in settings {
-        if !read.understood(name) || !read.understood(models) {
-            continue;
-        }
-        for (stranger, _) in weights.iter().filter(|(id, _)| !ids.contains(&id.as_str())) {
-            let valid = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-            read.fault(SettingError::Stranger { name, given: Shown::open(stranger), other: models, valid });
-        }
-    }
-}
-
-/// Settings that are right alone and wrong together. A pair is checked only when each of the two was understood.
-fn check_together(read: &mut Reader, config: &Config) {
-    check_weights(read, config);
-    check_memory(read, config);
-    let queue = config.engine.queue_tokens;
-    let batch = u64::try_from(config.engine.batch_tokens.unwrap_or(0)).unwrap_or(u64::MAX);
-    let length = u64::from(config.model.max_length);
-    let documents = u64::try_from(config.http.max_documents).unwrap_or(u64::MAX);
-    let queue_holds = [
-        (settings::BATCH_TOKENS.name, batch, "a batch would never be admitted whole"),
-        (settings::MAX_LENGTH.name, length, "one longest pair would never be admitted"),
-        (settings::MAX_DOCUMENTS.name, documents, "a request of that many documents would never be admitted"),
-    ];
-    for (name, least, consequence) in queue_holds {
-        if queue < least && read.understood(settings::QUEUE_TOKENS.name) && read.understood(name) {
-            read.fault(SettingError::Conflict {
-                name: settings::QUEUE_TOKENS.name,
-                given: queue.to_string(),
-                other: name,
-                limit: least.to_string(),
-                consequence,
-            });
-        }
-    }
-}
-
-/// Requests that may hold more than the whole process may are bounded by nothing.
-fn check_memory(read: &mut Reader, config: &Config) {
-    let (name, other) = (settings::MEMORY_LIMIT.name, settings::MEMORY_BUDGET.name);
-    let (Some(limit), Some(budget)) = (config.memory_limit, config.memory_budget) else { return };
-    if limit < budget && read.understood(name) && read.understood(other) {
-        let (given, limit) = (format!("{limit}B"), format!("{budget}B"));
-        let consequence = "requests alone could take more than the whole process may";
-        read.fault(SettingError::Conflict { name, given, other, limit, consequence });
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! - `body`: requests' bodies as they arrive, `structure` and `cost`: the memory that they take; `outgoing`: answers until
 //!   they are read.
 //! - `timing`: where a request's time went; `spans`: the same for traces.
-//! - `dialect`: the table of dialects; one file each below it.
+//! - `dialect`: the table of dialects; one file each below it; `named`: the model that a path names.
 //! - `rescore`: engine results in and out.
 //! - `wire`: lenient readers of request bodies; `json`: the printing rules of answers.
 //! - `operations`: probes, models, metrics; `cache`: the score cache's own operations.
@@ -38,6 +38,7 @@ mod guard;
 mod json;
 mod keys;
 mod live;
+mod named;
 mod openapi;
 mod operations;
 pub mod options;

@@ -8,6 +8,7 @@ mod collector;
 mod error;
 pub mod generation;
 mod in_flight;
+mod names;
 mod progress;
 mod scoring;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use rescored_cache::{Forgotten, Report as CacheReport};
 pub use rescored_engine::{Quota, Timeline};
 
 pub use generation::Generation;
+pub use names::Names;
 pub use stats::Stats;
 
 use in_flight::InFlightTable;
@@ -37,7 +39,7 @@ use in_flight::InFlightTable;
 /// What a caller wants scored, and on which terms.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The model's id as the caller wrote it; `None`, an empty name or `default` mean the first configured one.
+    /// A name of the model as the caller wrote it; `None`, an empty name or `default` mean the first configured one.
     pub model: Option<&'a str>,
     /// Queries and documents.
     pub texts: &'a Texts<'a>,
@@ -96,11 +98,12 @@ pub struct Reranker {
     metrics: Arc<Metrics>,
 }
 
-/// What outlives a request: where finished scores go.
+/// What outlives a generation: where finished scores go, and what models are called.
 #[derive(Debug)]
 struct SharedStores {
     cache: ScoreCache,
     in_flight: InFlightTable,
+    names: Names,
 }
 
 /// Whose scores these models' are, in their order: what a score cache is made for.
@@ -151,7 +154,18 @@ fn host() -> String {
 impl Reranker {
     /// Puts the parts together. `models` are the engine's, in its order, and the cache's scopes.
     pub fn new(models: Vec<ModelCard>, engine: Engine, cache: ScoreCache, metrics: Arc<Metrics>) -> Self {
-        let stores = Arc::new(SharedStores { cache, in_flight: InFlightTable::default() });
+        Self::named(models, engine, cache, Names::default(), metrics)
+    }
+
+    /// As [`Reranker::new`], of models that have further names, whatever generation answers.
+    pub fn named(
+        models: Vec<ModelCard>,
+        engine: Engine,
+        cache: ScoreCache,
+        names: Names,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let stores = Arc::new(SharedStores { cache, in_flight: InFlightTable::default(), names });
         let scopes = (0..models.len()).collect();
         let first = Generation::new(models, scopes, engine, Arc::clone(&stores), Arc::clone(&metrics));
         first.show();

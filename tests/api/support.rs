@@ -19,6 +19,7 @@ use rescored_process::telemetry::traces::Traces;
 use rescored_server::app::{Core, Guard};
 use rescored_server::http::{self, Listen, Stop, Ui};
 use rescored_server::repository::{self, Opener};
+use rescored_server::rerank::Names;
 
 pub(crate) use client::{Connection, Response};
 pub(crate) use fake::{ACCELERATED, Nature, Pace, version};
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) warm: bool,
     pub(crate) sockets: Vec<PathBuf>,
     pub(crate) models: Vec<&'static str>,
+    pub(crate) aliases: Vec<(&'static str, &'static str)>,
     pub(crate) batch_wait: Option<Duration>,
     pub(crate) long_documents: LongDocuments,
     pub(crate) leniency: http::Leniency,
@@ -71,6 +73,7 @@ impl Default for Setup {
             warm: true,
             sockets: Vec::new(),
             models: vec!["fake", "other"],
+            aliases: Vec::new(),
             long_documents: LongDocuments::Truncate,
             leniency: http::Leniency::default(),
             api_keys: None,
@@ -132,7 +135,9 @@ impl App {
             ..two_workers()
         };
         let cache = cache::Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };
-        let core = Core::start(models, &engine, &cache).expect("threads");
+        let nothing = cache::SharedOptions { url: None, timeout: Duration::ZERO };
+        let aliases = setup.aliases.iter().map(|&(alias, id)| (alias.to_owned(), id.to_owned())).collect();
+        let core = Core::named(models, &engine, (&cache, &nothing), Names::new(aliases)).expect("threads");
         core.reranker.wait_until_warm().expect("the fake model warms up");
         if setup.warm {
             core.health.warmed();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::source::Source;
 
 /// Cases that must stand in the table, by their letter: the first and the last number.
-const CASES: [(char, u32, u32); 4] = [('A', 1, 13), ('B', 1, 21), ('C', 1, 9), ('E', 13, 13)];
+const CASES: [(char, u32, u32); 5] = [('A', 1, 13), ('B', 1, 21), ('C', 1, 9), ('D', 6, 9), ('E', 13, 13)];
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

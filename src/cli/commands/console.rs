@@ -3,7 +3,7 @@
 //! Owns indicatif and the one handle that everything is printed through. It must not know what is making progress.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +14,8 @@ use crate::fetch::Progress;
 pub(super) struct Console {
     out: Box<dyn Write>,
     terminal: bool,
+    /// Whether somebody can be asked, and is to be.
+    asks: bool,
     step: Option<Step>,
 }
 
@@ -29,7 +31,12 @@ impl Console {
     pub(super) fn stderr() -> Self {
         let out = std::io::stderr();
         let terminal = out.is_terminal();
-        Self { out: Box::new(out), terminal, step: None }
+        Self { out: Box::new(out), terminal, asks: terminal && std::io::stdin().is_terminal(), step: None }
+    }
+
+    /// The same, which takes every question for answered by yes.
+    pub(super) fn agreed(self, agreed: bool) -> Self {
+        Self { asks: self.asks && !agreed, ..self }
     }
 
     fn line(&mut self, line: &str) {
@@ -50,6 +57,17 @@ impl Progress for Console {
             Some(bar) => bar.suspend(|| self.line(line)),
             None => self.line(line),
         }
+    }
+
+    fn confirm(&mut self, question: &str) -> bool {
+        if !self.asks {
+            return true;
+        }
+        // With the handle closed there is nobody to tell.
+        let _ = write!(self.out, "{question} [y/N] ").and_then(|()| self.out.flush());
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
     fn begin(&mut self, what: &str, bytes: Option<u64>) {
@@ -118,7 +136,7 @@ mod tests {
     #[test]
     fn without_a_terminal_a_step_is_plain_lines() {
         let out = Shared::default();
-        let mut console = Console { out: Box::new(out.clone()), terminal: false, step: None };
+        let mut console = Console { out: Box::new(out.clone()), terminal: false, asks: false, step: None };
         console.begin("thing", Some(20_000_000));
         for bytes in [1, 1_000, 9_999_999, 10_000_000, 10_000_001, 20_000_000] {
             console.advance_to(bytes);

@@ -10,7 +10,7 @@ use rescored_cache as cache;
 use rescored_core::domain::{Graph, Logit, Priority, Texts, Truncation};
 use rescored_engine as engine;
 use rescored_runtime::Model;
-use rescored_runtime::manifest::Manifest;
+use rescored_runtime::manifest::{Manifest, ManifestError};
 use rescored_runtime::open::{self, OpenError};
 use rescored_runtime::options::Options;
 use rescored_server::app::Core;
@@ -107,7 +107,11 @@ fn remedy(id: &str, error: &OpenError) -> String {
         OpenError::NoGraph { run, .. } => run.clone(),
         OpenError::CoreMl(_) => format!("rescored compile {id} --provider coreml, or RESCORED_PROVIDER=cpu"),
         OpenError::Golden(_) => "mend the file of golden pairs, or take it away".to_owned(),
-        OpenError::Precision { asked, .. } => format!("rescored compile {id} --precision {asked}"),
+        OpenError::Precision { run, .. } => run.trim_start_matches("run: ").to_owned(),
+        OpenError::Manifest(ManifestError::Pointer { .. }) => "git lfs pull, in the model's folder".to_owned(),
+        OpenError::Manifest(ManifestError::OtherWeights { run, .. } | ManifestError::NoTokenizer { run, .. }) => {
+            run.clone()
+        }
         OpenError::ShapeOnly { .. } => {
             "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()
         }

@@ -1,43 +1,41 @@
 //! Downloads files of the model hub, going on where an earlier download broke off.
 //!
-//! Owns the hub's addresses, redirects and ranges. It must not know which files make a model.
+//! Owns half files and what a whole one must be; `connection` the requests, `listing` what the hub says of a repository. It
+//! must not know which files make a model.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rescored_runtime::catalogue::{Hub, SourceFile};
 use rescored_runtime::checksum::Sha256;
-use ureq::Agent;
 use ureq::http::{Response, StatusCode, header};
 
 use super::place::{check, digest, disk, folder, remove, rename};
 use super::{FetchError, Progress};
 
+mod connection;
+mod listing;
+
+pub(super) use connection::Connection;
+pub use connection::{DEFAULT_HUB, Token};
+pub(super) use listing::{Listing, RemoteFile};
+
+use connection::{Answer, Failed, text};
+
 /// Connections that may break during one file.
 const ATTEMPTS: u32 = 4;
 
-/// Hops from the hub's address to the store that holds the bytes; the hub takes two or three.
-const HOPS: u32 = 8;
-
-/// A file on the hub.
-pub(super) struct Remote {
-    url: String,
-}
-
 /// A download: from where, over which half file, to where.
-pub(super) struct Download {
-    pub(super) source: Remote,
+pub(super) struct Download<'a> {
+    pub(super) hub: &'a Connection,
+    /// Repository and revision.
+    pub(super) of: (&'a str, &'a str),
+    /// The file's address.
+    pub(super) url: String,
+    /// Bytes that it has, where that is known.
+    pub(super) size: Option<u64>,
     pub(super) part: PathBuf,
     pub(super) to: PathBuf,
-}
-
-/// The answer at the end of the redirects.
-struct Answer {
-    response: Response<ureq::Body>,
-    /// The checksum that the hub itself states for large files.
-    stated: Option<Sha256>,
 }
 
 /// Why one attempt did not bring the whole file.
@@ -54,14 +52,14 @@ impl Broken {
     }
 }
 
-impl Remote {
-    pub(super) fn new(hub: &str, repository: &Hub, file: &SourceFile) -> Self {
-        let hub = hub.trim_end_matches('/');
-        Self { url: format!("{hub}/{}/resolve/{}/{}", repository.repo, repository.revision, file.from) }
+impl Connection {
+    /// The address of a file at a revision of a repository.
+    pub(super) fn file(&self, repo: &str, revision: &str, path: &str) -> String {
+        format!("{}/{repo}/resolve/{}/{}", self.hub(), escaped(revision, false), escaped(path, true))
     }
 }
 
-impl Download {
+impl Download<'_> {
     /// Brings the file, and says what it is. Without an `expected` checksum the one that the hub states must hold.
     pub(super) fn run(
         self,
@@ -87,19 +85,14 @@ impl Download {
     }
 
     fn attempt_all(&self, expected: Option<Sha256>, progress: &mut dyn Progress) -> Result<(Sha256, u64), FetchError> {
-        let agent = agent();
         let mut attempt = 1;
         let stated = loop {
-            match self.attempt(&agent, progress) {
+            match self.attempt(progress) {
                 Ok(stated) => break stated,
                 Err(Broken::Final(error)) => return Err(*error),
                 Err(Broken::Connection(_)) if attempt < ATTEMPTS && self.has_part() => attempt += 1,
                 Err(Broken::Connection(source)) => {
-                    return Err(FetchError::HubUnreachable {
-                        url: self.source.url.clone(),
-                        path: self.to.clone(),
-                        source,
-                    });
+                    return Err(FetchError::HubUnreachable { url: self.url.clone(), path: self.to.clone(), source });
                 }
             }
         };
@@ -108,6 +101,10 @@ impl Download {
         if let Err(error) = check(&self.to, expected.or(stated), sha256) {
             remove(&self.part)?;
             return Err(error);
+        }
+        if let Some(expected) = self.size.filter(|&expected| expected != size) {
+            remove(&self.part)?;
+            return Err(FetchError::WrongSize { path: self.to.clone(), expected, found: size });
         }
         rename(&self.part, &self.to)?;
         Ok((sha256, size))
@@ -122,9 +119,9 @@ impl Download {
     }
 
     /// One connection: appends what the hub sends to the half file.
-    fn attempt(&self, agent: &Agent, progress: &mut dyn Progress) -> Result<Option<Sha256>, Broken> {
+    fn attempt(&self, progress: &mut dyn Progress) -> Result<Option<Sha256>, Broken> {
         let offset = self.length();
-        let Answer { response, stated } = self.ask(agent, offset)?;
+        let Answer { response, stated } = self.hub.ask(&self.url, offset)?;
         let status = response.status();
         let mut at = match status {
             StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(offset) => offset,
@@ -132,16 +129,18 @@ impl Download {
             // The half file is as long as the whole one, or longer: its checksum will tell.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => return Ok(stated),
             _ => {
-                return Err(Broken::last(FetchError::HubRefused {
-                    url: self.source.url.clone(),
+                // What is gated is often listed all the same.
+                let refusal = self.hub.refusal(&response, self.of).filter(|_| status != StatusCode::NOT_FOUND);
+                return Err(Broken::last(refusal.unwrap_or_else(|| FetchError::HubRefused {
+                    url: self.url.clone(),
                     status: status.as_u16(),
                     path: self.to.clone(),
-                }));
+                })));
             }
         };
         let total = response.body().content_length().map(|rest| at + rest);
         let mut part = self.open_part(at).map_err(Broken::last)?;
-        progress.begin(&self.source.url, total);
+        progress.begin(&self.url, total);
         let copied = copy(response.into_body().into_reader(), &mut part, |bytes| {
             at += bytes;
             progress.advance_to(at);
@@ -161,28 +160,19 @@ impl Download {
         let options = if at == 0 { options.write(true).truncate(true) } else { options.append(true) };
         options.open(&self.part).map_err(disk(&self.part))
     }
+}
 
-    /// Asks for the bytes from `offset` on, and follows redirects by hand: what the hub states about a file stands in
-    /// the headers of the redirect.
-    fn ask(&self, agent: &Agent, offset: u64) -> Result<Answer, Broken> {
-        let mut url = self.source.url.clone();
-        let mut stated = None;
-        for _ in 0..HOPS {
-            let mut request = agent.get(&url);
-            if offset > 0 {
-                request = request.header(header::RANGE, format!("bytes={offset}-"));
-            }
-            let response = request.call().map_err(|error| Broken::Connection(error.into()))?;
-            stated = stated.or_else(|| linked_checksum(&response));
-            if !response.status().is_redirection() {
-                return Ok(Answer { response, stated });
-            }
-            let Some(next) = text(&response, header::LOCATION.as_str()).and_then(|to| join(&url, to)) else { break };
-            url = next;
-        }
-        let source = "redirected too often, to nowhere, or from https to http".into();
-        Err(Broken::last(FetchError::HubUnreachable { url: self.source.url.clone(), path: self.to.clone(), source }))
+impl From<Failed> for Broken {
+    fn from(failed: Failed) -> Self {
+        Self::Connection(failed.cause())
     }
+}
+
+/// A part of an address: what would end or part it is written as its code. Slashes part paths, and no revisions.
+fn escaped(text: &str, is_path: bool) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/');
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(one).collect()
 }
 
 /// What stopped a copy: the side that sends or the disk.
@@ -212,60 +202,7 @@ fn copy(mut from: impl Read, to: &mut File, mut copied: impl FnMut(u64)) -> Resu
     }
 }
 
-fn agent() -> Agent {
-    Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(15)))
-        .timeout_recv_response(Some(Duration::from_secs(30)))
-        .timeout_per_read(Some(Duration::from_secs(30)))
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        // A compressed answer has no byte ranges of the file.
-        .accept_encoding("identity")
-        .user_agent(concat!("rescored/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
-}
-
-fn text<'a>(response: &'a Response<ureq::Body>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
-}
-
-/// Files in large-file storage carry their SHA-256 as the linked entity tag.
-fn linked_checksum(response: &Response<ureq::Body>) -> Option<Sha256> {
-    text(response, "x-linked-etag")?.trim_start_matches("W/").trim_matches('"').parse().ok()
-}
-
 /// Where a partial answer begins.
 fn range_start(response: &Response<ureq::Body>) -> Option<u64> {
     text(response, header::CONTENT_RANGE.as_str())?.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
-}
-
-/// The address that a redirect from `base` leads to; never from https to http.
-fn join(base: &str, to: &str) -> Option<String> {
-    let (scheme, rest) = base.split_once("://")?;
-    if to.starts_with("https://") || (to.starts_with("http://") && scheme == "http") {
-        return Some(to.into());
-    }
-    let host = rest.split('/').next()?;
-    (to.starts_with('/') && !to.starts_with("//")).then(|| format!("{scheme}://{host}{to}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_lead_on_but_never_out_of_encryption() {
-        for (base, to, expected) in [
-            ("https://hub/a/b", "/c/d", Some("https://hub/c/d")),
-            ("https://hub/a/b", "https://store/x?y=1", Some("https://store/x?y=1")),
-            ("https://hub/a/b", "http://store/x", None),
-            ("http://hub:80/a", "http://store/x", Some("http://store/x")),
-            ("https://hub/a", "//store/x", None),
-            ("https://hub/a", "ftp://store/x", None),
-        ] {
-            assert_eq!(join(base, to).as_deref(), expected, "{base} -> {to}");
-        }
-    }
 }

@@ -7,10 +7,12 @@ use std::path::Path;
 use rescored_runtime::catalogue::{Entry, Source, SourceFile, is_weights};
 use rescored_runtime::checksum::Sha256;
 use rescored_runtime::manifest::{self, Recorded, Written};
+use serde::Serialize;
 
+use super::hub::{Connection, Download};
 use super::lock::Lock;
 use super::place::{self, digest, write};
-use super::{FetchError, Item, Outcome, Place, Progress, hub, wheel};
+use super::{FetchError, Item, Outcome, Place, Progress, wheel};
 
 /// Brings the model of `entry` into its folder.
 pub(super) fn bring(place: &Place<'_>, entry: &Entry, progress: &mut dyn Progress) -> Result<Item, FetchError> {
@@ -39,12 +41,14 @@ pub(super) fn bring(place: &Place<'_>, entry: &Entry, progress: &mut dyn Progres
             wheel.discard()?;
         }
         Source::Hub(repository) => {
+            let hub = Connection::new(&place.options.hub, place.options.token.as_ref());
+            let of = (repository.repo.as_str(), repository.revision.as_str());
             for file in missing {
-                let source = hub::Remote::new(&place.options.hub, repository, file);
+                let url = hub.file(of.0, of.1, &file.from);
                 let expected = expected(file, &lock);
                 let part = place.downloads.join(format!("{}--{}.part", entry.id, file.name()));
-                let (sha256, size) =
-                    hub::Download { source, part, to: folder.join(file.name()) }.run(expected, progress)?;
+                let download = Download { hub: &hub, of, url, size: None, part, to: folder.join(file.name()) };
+                let (sha256, size) = download.run(expected, progress)?;
                 recorded.push(Recorded { name: file.name().into(), sha256, size });
                 lock.set(file.name(), sha256)?;
             }
@@ -96,9 +100,14 @@ fn write_manifest(folder: &Path, entry: &Entry, files: Vec<Recorded>) -> Result<
         tokenizer: "tokenizer.json".into(),
         files,
     };
+    keep(folder, &written)
+}
+
+/// Writes a manifest where it says something new.
+pub(super) fn keep(folder: &Path, written: &impl Serialize) -> Result<(), FetchError> {
     let path = folder.join(manifest::FILE);
     let mut text =
-        serde_json::to_vec_pretty(&written).map_err(|source| place::disk(&path)(std::io::Error::other(source)))?;
+        serde_json::to_vec_pretty(written).map_err(|source| place::disk(&path)(std::io::Error::other(source)))?;
     text.push(b'\n');
     if std::fs::read(&path).is_ok_and(|there| there == text) {
         return Ok(());

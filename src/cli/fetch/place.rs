@@ -13,7 +13,13 @@ use super::FetchError;
 /// Attaches the path to an error of the file system.
 pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> FetchError {
     let path = path.to_owned();
-    move |source| FetchError::Disk { path, source }
+    move |source| {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            FetchError::Full { path, source }
+        } else {
+            FetchError::Disk { path, source }
+        }
+    }
 }
 
 /// Creates a folder and those above it.
@@ -123,6 +129,14 @@ mod tests {
         let fault = write(&path, &mut &b"bad"[..], Some(Sha256::of(b"good"))).unwrap_err();
         assert!(matches!(fault, FetchError::WrongHash { .. }), "{fault}");
         assert_eq!((fs::read(&path).unwrap(), names(dir.path())), (b"good".to_vec(), vec!["file".to_owned()]));
+    }
+
+    // Case D8.
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let full = |kind: io::ErrorKind| disk(Path::new("m/model.onnx"))(kind.into()).to_string();
+        assert!(full(io::ErrorKind::StorageFull).contains("`m/model.onnx`: the disk is full; make room"));
+        assert!(full(io::ErrorKind::PermissionDenied).contains("cannot be written or read"));
     }
 
     #[test]

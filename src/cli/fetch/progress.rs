@@ -7,6 +7,9 @@ pub trait Progress {
     /// A line that stays.
     fn say(&mut self, line: &str);
 
+    /// Whether what the question says is wanted; yes, where nobody can be asked.
+    fn confirm(&mut self, question: &str) -> bool;
+
     /// A step begins; `bytes` is its length where it is known and counted.
     fn begin(&mut self, what: &str, bytes: Option<u64>);
 
@@ -23,6 +26,9 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn say(&mut self, _: &str) {}
+    fn confirm(&mut self, _: &str) -> bool {
+        true
+    }
     fn begin(&mut self, _: &str, _: Option<u64>) {}
     fn advance_to(&mut self, _: u64) {}
     fn end(&mut self) {}

@@ -260,6 +260,18 @@ impl From<ActivationName> for Activation {
     }
 }
 
+impl PrecisionName {
+    /// The name of a precision that a file can have.
+    pub(crate) const fn of(precision: Precision) -> Option<Self> {
+        match precision {
+            Precision::Auto => None,
+            Precision::Fp32 => Some(Self::Fp32),
+            Precision::Fp16 => Some(Self::Fp16),
+            Precision::Int8 => Some(Self::Int8),
+        }
+    }
+}
+
 impl From<PrecisionName> for Precision {
     fn from(name: PrecisionName) -> Self {
         match name {
@@ -277,6 +289,11 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
         && !name.contains(['/', '\\', '\0'])
         && matches!(parts.next(), Some(Component::Normal(_)))
         && parts.next().is_none()
+}
+
+/// Whether `path` is that of a file below a folder: relative, of plain parts, none hidden or leading elsewhere.
+pub fn is_inner_path(path: &str) -> bool {
+    path.split('/').all(is_plain_name)
 }
 
 /// Whether `name` is that of a model's weights: an ONNX graph, or what one is compiled from.

@@ -1,37 +1,45 @@
 //! A model's folder without a manifest: what its files tell.
 //!
-//! Owns the usual names of graphs, and of weights that `compile` makes graphs of, and the keys of `config.json` and
-//! `tokenizer_config.json`; those of sentence-transformers are `library`'s. It must not know the manifest's own format.
+//! Owns the names of weights that `compile` makes graphs of, and the keys of `config.json` and `tokenizer_config.json`; names
+//! of graphs are those of `graphs`, and sentence-transformers' files `library`'s. It must not know the manifest's own format.
 
 use std::path::{Path, PathBuf};
 
 use rescored_process::files;
 use serde_json::Value;
 
-use super::{DESCRIPTION_BYTES, Manifest, ManifestError, library};
-use crate::catalogue::Entry;
+use super::{DESCRIPTION_BYTES, Manifest, ManifestError, graphs, lacking, library};
+use crate::catalogue::{Entry, PrecisionName};
+use crate::options::hub_repository;
 use crate::tokenizer::TOKENIZER_BYTES;
-
-/// Where exporters put a graph, the likeliest first.
-const GRAPHS: [&str; 3] = ["model.onnx", "onnx/model.onnx", "model_quantized.onnx"];
 
 /// Files that say how long a pair may be, for messages.
 pub(super) const LENGTHS: &str = "{config,tokenizer_config,sentence_bert_config}.json";
 
-/// Where the model hub keeps weights without a graph, of which `config.json` tells the sizes.
-const WEIGHTS: &str = "model.safetensors";
+/// Where the model hub keeps weights without a graph, of which `config.json` tells the sizes: one file, or the index of
+/// several.
+const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 
 /// Tokens of a pair when nothing says how many.
 const USUAL_LENGTH: u32 = 512;
 
 /// Describes a folder that `fetch` did not fill; `known` is the catalogue's entry of the same id, whose facts go
 /// before those of `config.json`, so that a model placed by hand answers like a fetched one.
-pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Result<Manifest, ManifestError> {
+///
+/// The graph is `graph`, or else looked for.
+pub(super) fn describe(
+    (dir, id): (PathBuf, String),
+    known: Option<&Entry>,
+    graph: Option<&str>,
+) -> Result<Manifest, ManifestError> {
     let fetched = known.is_some();
-    let graph = find_graph(&dir, &id, fetched)?;
+    let graph = graph.map_or_else(|| find_graph(&dir, &id, fetched), |graph| Ok(dir.join(graph)))?;
     let tokenizer = dir.join("tokenizer.json");
     if !tokenizer.is_file() {
-        return Err(ManifestError::Missing { id, path: tokenizer, fetched });
+        return Err(lacking::no_tokenizer(&dir, &id, fetched));
+    }
+    for path in [&graph, &tokenizer] {
+        lacking::refuse_pointer(path, &id)?;
     }
     let config = Description::read(&dir.join("config.json"), &id)?;
     let tokenizer_config = Description::read(&dir.join("tokenizer_config.json"), &id)?;
@@ -49,18 +57,26 @@ pub(super) fn describe(dir: PathBuf, id: String, known: Option<&Entry>) -> Resul
         refuse_labels(&config, &id)?;
         (length(&config, (&tokenizer_config, &reader), &id)?, library::activation(&own, &config, &id)?)
     };
+    // A folder's name proves nothing about where its weights come from, but for those of the hub's own cache.
+    let source = match dir.canonicalize().as_deref().ok().and_then(hub_repository) {
+        Some(("", name)) => name.to_owned(),
+        Some((owner, name)) => format!("{owner}/{name}"),
+        None => String::new(),
+    };
+    // A name that tells none may be that of any.
+    let told = graph.to_str().filter(|path| graphs::is_onnx(path)).and_then(graphs::precision_of);
+    let precision = told.filter(|told| *told != PrecisionName::Fp32).map(Into::into);
     Ok(Manifest {
         id,
         dir,
         graph,
         tokenizer,
-        // A folder's name proves nothing about where its weights come from.
-        source: String::new(),
+        source,
         licence: String::new(),
         inputs: Vec::new(),
         max_length,
         activation,
-        precision: None,
+        precision,
         files: Vec::new(),
     })
 }
@@ -113,29 +129,33 @@ impl Description {
 }
 
 fn find_graph(dir: &Path, id: &str, fetched: bool) -> Result<PathBuf, ManifestError> {
-    if let Some(usual) = GRAPHS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
-        return Ok(usual);
-    }
-    let entries = std::fs::read_dir(dir).map_err(|source| ManifestError::Unreadable {
+    std::fs::read_dir(dir).map_err(|source| ManifestError::Unreadable {
         id: id.into(),
         path: dir.to_owned(),
         source,
     })?;
-    let mut graphs: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "onnx") && path.is_file())
-        .collect();
-    graphs.sort();
-    match graphs.as_slice() {
-        [] if dir.join(WEIGHTS).is_file() && dir.join("config.json").is_file() => Ok(dir.join(WEIGHTS)),
-        [] => Err(ManifestError::Missing { id: id.into(), path: dir.join("model.onnx"), fetched }),
-        [only] => Ok(only.clone()),
-        several => {
-            let names: Vec<_> = several.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    match graphs::best(&graphs(dir), None) {
+        Ok(Some(graph)) => Ok(dir.join(graph)),
+        Ok(None) => {
+            let weights = WEIGHTS.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+            let weights = weights.filter(|_| dir.join("config.json").is_file());
+            weights.ok_or_else(|| lacking::no_weights(dir, id, fetched))
+        }
+        Err(graphs::Several(names)) => {
             Err(ManifestError::Ambiguous { id: id.into(), path: dir.to_owned(), names: names.join(", ") })
         }
     }
+}
+
+/// Graphs at a folder's top and in its `onnx/`, by their paths in it.
+pub(super) fn graphs(dir: &Path) -> Vec<String> {
+    let within = |folder: &str| {
+        let entries = std::fs::read_dir(dir.join(folder)).ok().into_iter().flatten().filter_map(Result::ok);
+        let files = entries.filter(|entry| entry.path().is_file());
+        files.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>()
+    };
+    let below = within("onnx").into_iter().map(|name| format!("onnx/{name}"));
+    within("").into_iter().chain(below).filter(|path| graphs::is_onnx(path)).collect()
 }
 
 /// Refuses a model that says of itself that it has several labels. One that says nothing is believed: its graph is asked.
@@ -208,6 +228,9 @@ mod tests {
             (vec!["onnx/model.onnx", "other.onnx"], "onnx/model.onnx"),
             (vec!["model_quantized.onnx", "other.onnx"], "model_quantized.onnx"),
             (vec!["only.onnx"], "only.onnx"),
+            // Case D6.
+            (vec!["onnx/model_quantized.onnx"], "onnx/model_quantized.onnx"),
+            (vec!["onnx/model.onnx", "onnx/model_quantized.onnx"], "onnx/model.onnx"),
         ] {
             let mut folder = vec![("tokenizer.json", "{}")];
             folder.extend(files.iter().map(|&name| (name, "x")));
@@ -216,6 +239,25 @@ mod tests {
             assert_eq!((manifest.max_length, manifest.activation), (512, Activation::Sigmoid), "defaults");
             assert_eq!(manifest.verify().unwrap(), 0, "nothing was recorded, so nothing is checked");
         }
+    }
+
+    // Case D6.
+    #[test]
+    fn a_graph_of_another_precision_beside_the_usual_one_is_found() {
+        use crate::catalogue::PrecisionName;
+        let tokenizer = ("tokenizer.json", "{}");
+        let both = open(&[tokenizer, ("onnx/model.onnx", "x"), ("onnx/model_quantized.onnx", "x")]);
+        let alone = open(&[tokenizer, ("onnx/model_quantized.onnx", "x")]).unwrap();
+        assert_eq!(both.unwrap().precision, None, "a usual name may be that of any precision");
+        assert_eq!(alone.precision, Some(PrecisionName::Int8.into()));
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["tokenizer.json", "model.onnx", "model_quantized.onnx"] {
+            std::fs::write(dir.path().join(name), "{}").unwrap();
+        }
+        let manifest = Manifest::open(Path::new("models"), dir.path().to_str().unwrap()).unwrap();
+        let int8 = manifest.of_precision(PrecisionName::Int8.into()).unwrap();
+        assert_eq!(int8.graph.file_name().unwrap(), "model_quantized.onnx");
+        assert!(manifest.of_precision(PrecisionName::Fp16.into()).is_none());
     }
 
     #[test]

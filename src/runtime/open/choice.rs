@@ -67,7 +67,16 @@ pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Resu
         }
         // Never the model's own in another precision, whichever provider would run it.
         None if asked != own.precision && (options.graphs == Graphs::Source || runs_any(kind)) => {
-            Err(OpenError::Precision { id: manifest.id.clone(), asked: asked.word(), found: own.precision.word() })
+            // Exporters put graphs of several precisions side by side; the one that `compile` writes goes before them.
+            match manifest.of_precision(asked) {
+                Some(beside) => choose(&beside, options, kind),
+                None => Err(OpenError::Precision {
+                    id: manifest.id.clone(),
+                    asked: asked.word(),
+                    found: own.precision.word(),
+                    run: remedy(&manifest.id, (asked, own.precision)),
+                }),
+            }
         }
         None if fits => Ok(own),
         None => Err(OpenError::NoGraph {
@@ -106,6 +115,21 @@ fn written_from_weights(
         format!("`{weights}` is no graph, and no {} one for `{}` was written of it", asked.word(), kind.word())
     };
     Err(OpenError::NoGraph { id: manifest.id.clone(), reason, run })
+}
+
+/// What gives a model another precision: `compile` writes graphs of weights, and what was rounded to integers has none.
+fn remedy(id: &str, (asked, found): (Precision, Precision)) -> String {
+    match found {
+        Precision::Int8 => {
+            format!(
+                "set RESCORED_PRECISION=auto, or put its graph in fp32 beside it (model.onnx) and run: rescored compile {id} --precision {}",
+                asked.word()
+            )
+        }
+        Precision::Auto | Precision::Fp32 | Precision::Fp16 => {
+            format!("run: rescored compile {id} --precision {}", asked.word())
+        }
+    }
 }
 
 /// Whether a provider runs graphs that were not written for it.
@@ -148,6 +172,14 @@ mod tests {
             coreml: CoreMl::default(),
             threads: None,
         }
+    }
+
+    // Case D6.
+    #[test]
+    fn what_gives_a_model_another_precision_leads_in_no_circle() {
+        let int8 = remedy("m", (Precision::Fp32, Precision::Int8));
+        assert!(int8.starts_with("set RESCORED_PRECISION=auto, or put its graph in fp32 beside it"), "{int8}");
+        assert_eq!(remedy("m", (Precision::Int8, Precision::Fp32)), "run: rescored compile m --precision int8");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Sizer {
     pub(super) fn new(core: &Core, config: &Config, monitor: Option<&MemoryMonitor>) -> Self {
         let room =
             monitor.map(|monitor| Room::Limited(monitor.limit())).or_else(|| pressure::machine().map(Room::Machine));
-        let (cache, connections) = (super::cache_bytes(config), super::connections(config) as u64);
+        let (cache, connections) = (super::cache_bytes(config), super::connections::allowed(config) as u64);
         let half = |bytes: u64| Taken { resident: bytes / 2, cache, connections };
         let bytes = config.memory_budget.or_else(|| match room? {
             room @ (Room::Limited(bytes) | Room::Machine(bytes)) => Some(sizing::budget(room, half(bytes))),

@@ -81,6 +81,18 @@ pub enum SettingError {
         /// Models that it may name.
         valid: String,
     },
+    /// An alias that is a model's own name.
+    #[error(
+        "{name}: {given} is a model of {other} already, and names that model; leave it out, or choose another alias"
+    )]
+    Taken {
+        /// The variable's full name.
+        name: &'static str,
+        /// The alias.
+        given: Shown,
+        /// The full name of the variable that lists models.
+        other: &'static str,
+    },
     /// A variable that is of no use without another.
     #[error("{name}: is not set, and {other} is of no use without it; set both or neither")]
     Lacking {

@@ -4,6 +4,7 @@
 //! any variable's name.
 
 mod address;
+mod aliases;
 mod duration;
 mod mode;
 mod names;
@@ -14,6 +15,7 @@ mod weights;
 mod word;
 
 pub(super) use address::Addresses;
+pub(super) use aliases::Aliases;
 pub(super) use duration::Period;
 pub(super) use mode::Mode;
 pub(super) use names::{Hosts, Origins};
@@ -21,7 +23,7 @@ pub(super) use number::{Count, Numbers};
 pub(super) use size::Bytes;
 pub(super) use url::{Address, Endpoint};
 pub(super) use weights::Weights;
-pub(super) use word::{Filter, Ids, Or, Path, Words, model_id};
+pub(super) use word::{Filter, Ids, Or, Path, Words};
 
 /// A type of setting.
 pub(super) trait Kind: Sync {

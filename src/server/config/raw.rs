@@ -32,6 +32,7 @@ pub(super) struct RawConfig {
     pub(super) api_keys_file: Option<String>,
     pub(super) ui: Option<String>,
     pub(super) models: Option<String>,
+    pub(super) aliases: Option<String>,
     pub(super) model_control: Option<String>,
     pub(super) model_weights: Option<String>,
     pub(super) model_dir: Option<String>,

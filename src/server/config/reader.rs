@@ -72,6 +72,7 @@ impl Reader {
             | SettingError::Conflict { .. }
             | SettingError::Lacking { .. }
             | SettingError::Stranger { .. }
+            | SettingError::Taken { .. }
             | SettingError::Unreadable(_) => false,
         })
     }

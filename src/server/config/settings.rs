@@ -11,8 +11,8 @@ use rescored_runtime::options::{ComputeUnits, DeviceLoss, Graphs, Kind as Runs, 
 
 use super::error::{SettingError, Shown};
 use super::kind::{
-    Address, Addresses, Bytes, Count, Endpoint, Filter, Hosts, Ids, Kind, Mode, Numbers, Or, Origins, Path, Period,
-    Weights, Words, Wrong,
+    Address, Addresses, Aliases, Bytes, Count, Endpoint, Filter, Hosts, Ids, Kind, Mode, Numbers, Or, Origins, Path,
+    Period, Weights, Words, Wrong,
 };
 use crate::http::options::{Strict, Ui};
 
@@ -129,6 +129,9 @@ table! {
         "The page at `/ui`, a playground and a live view; where keys are set, what it shows needs one.";
     MODELS: Ids, Open, "ms-marco-MiniLM-L-12-v2", Ids { reserved: "default" },
         "Models served, the first being the default: each names a folder in `RESCORED_MODEL_DIR`, or is a path.";
+    ALIASES: Or<Aliases>, Open, "none", Or { word: "none", means: "models go by their own names", kind: Aliases },
+        "Further names by which requests may call a model, for clients whose model's name is fixed; a model's repository, as \
+         `/info` names it in `source`, is a name of it anyway, and answers name the model by its id.";
     MODEL_DIR: Path, Open, "models", Path,
         "The folder in which models lie, relative to the working directory unless absolute.";
     RUNTIME: Or<Path>, Open, "auto", Or { word: "auto", means: "the one that `rescored fetch` brought", kind: Path },

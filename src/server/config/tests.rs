@@ -35,6 +35,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_API_KEYS_FILE", "/run/keys"),
     ("RESCORED_UI", "off"),
     ("RESCORED_MODELS", "tiny,/opt/models/large"),
+    ("RESCORED_ALIASES", "rerank-v3.5=tiny,us/large=large"),
     ("RESCORED_MODEL_DIR", "/var/lib/models"),
     ("RESCORED_RUNTIME", "/opt/libonnxruntime.so"),
     ("RESCORED_PROVIDER", "cpu"),
@@ -131,7 +132,9 @@ fn every_variable_reaches_its_option_and_no_other() {
         // Of no use alone.
         let needs: &[(&str, &str)] = match *name {
             "RESCORED_TLS_KEY" => &[("RESCORED_TLS_CERT", "/run/tls/all.pem")],
-            "RESCORED_MODEL_WEIGHTS" | "RESCORED_CACHE_WEIGHTS" => &[("RESCORED_MODELS", "tiny,/opt/models/large")],
+            "RESCORED_MODEL_WEIGHTS" | "RESCORED_CACHE_WEIGHTS" | "RESCORED_ALIASES" => {
+                &[("RESCORED_MODELS", "tiny,/opt/models/large")]
+            }
             _ => &[],
         };
         let default = read(needs).expect("defaults");
@@ -204,6 +207,51 @@ fn weights_are_of_models_that_are_served_each_named_once() {
     assert_eq!(faults(&[models, ("RESCORED_CACHE_WEIGHTS", "b=2,c=2")]), [unknown]);
     // The queue left to us has room for each.
     assert_eq!(read(&[models]).expect("valid").engine.queue_tokens, 16_000_000);
+}
+
+// Case D9.
+#[test]
+fn aliases_are_of_models_that_are_served_and_no_models_themselves() {
+    let models = ("RESCORED_MODELS", "a,/opt/models/b,/hub/models--us--ours/snapshots/0123");
+    let aliases = |text| read(&[models, ("RESCORED_ALIASES", text)]).expect("valid").aliases;
+    let pair = |alias: &str, model: &str| (alias.to_owned(), model.to_owned());
+    assert_eq!(
+        aliases("rerank-v3.5 = a, cohere.rerank-v3-5:0=b,x=y=ours"),
+        [pair("rerank-v3.5", "a"), pair("cohere.rerank-v3-5:0", "b"), pair("x=y", "ours")]
+    );
+    assert_eq!(aliases("none"), []);
+    let name = "RESCORED_ALIASES";
+    let valid = "valid: `alias=model` pairs, comma-separated, models of `RESCORED_MODELS` by their ids, no alias twice, \
+                 or `none` (models go by their own names)";
+    let form = "write `rerank-v3.5=model`";
+    for (text, fault) in [
+        (
+            "x=c",
+            format!(
+                "{name}: `c` is none of RESCORED_MODELS; name one of `a`, `b`, `ours`, or add it to RESCORED_MODELS"
+            ),
+        ),
+        (
+            "b=a",
+            format!(
+                "{name}: `b` is a model of RESCORED_MODELS already, and names that model; leave it out, or choose another alias"
+            ),
+        ),
+        ("x=a,x=b", format!("{name}: `x=a,x=b` names `x` twice; {valid}; keep one")),
+        ("x", format!("{name}: `x` has an item without `=`; {valid}; {form}")),
+        ("=a", format!("{name}: `=a` has an item with an empty alias; {valid}; {form}")),
+        ("x=", format!("{name}: `x=` has an item with an empty model; {valid}; {form}")),
+        ("x=a,", format!("{name}: `x=a,` has an empty item; {valid}; remove the extra comma")),
+        (
+            "default=a",
+            format!(
+                "{name}: `default=a` names an alias `default`, which callers use for the first model; {valid}; put the model \
+                 first in RESCORED_MODELS"
+            ),
+        ),
+    ] {
+        assert_eq!(faults(&[models, (name, text)]), [fault]);
+    }
 }
 
 #[test]

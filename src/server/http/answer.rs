@@ -19,7 +19,7 @@ use super::error::{ApiError, RequestError, printable};
 use super::record::{InFlight, Record};
 use super::state::AppState;
 use super::wire::lenient::Millis;
-use super::{body, cost, outgoing, wire};
+use super::{body, cost, named, outgoing, wire};
 use crate::rerank::{Answer, Request};
 
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
@@ -87,8 +87,8 @@ async fn scored(
     } else {
         wire::forgiving(&small, &mut spare, |body| (dialect.read)(body, state.limits))?
     };
-    if let Some(model) = request.match_info().get("model") {
-        rerank_request.model = Some(model.to_owned().into());
+    if let Some(model) = named::model(request) {
+        rerank_request.model = Some(model.into_owned().into());
     }
     rerank_request.timeout = header_timeout.or(rerank_request.timeout);
     record.laps.parsed = Some(Instant::now());

@@ -19,6 +19,9 @@ const UNMEASURED: &str = "no figures of Apple hardware are published: .github/wo
 pub(super) struct Card<'s> {
     id: &'s str,
     source: &'s str,
+    /// Further names that requests may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    aliases: Vec<&'s str>,
     licence: &'s str,
     fingerprint: &'s str,
     precision: &'s str,
@@ -49,15 +52,16 @@ pub(super) struct Card<'s> {
 impl<'s> Card<'s> {
     /// Every model, the default first.
     pub(super) fn all(now: &'s Generation) -> impl Iterator<Item = Self> {
-        now.models().iter().zip(now.quotas()).map(|(card, quota)| Self::of(card, *quota))
+        now.models().iter().zip(now.quotas()).map(|(card, quota)| Self::of(card, now.aliases(&card.id), *quota))
     }
 
-    fn of(card: &'s ModelCard, quota: Quota) -> Self {
+    fn of(card: &'s ModelCard, aliases: Vec<&'s str>, quota: Quota) -> Self {
         let nodes = card.execution.nodes.get().into_iter().flatten();
         let passed_over = |one: &PassedOver| json!({"provider": one.provider, "reason": one.reason});
         Self {
             id: &card.id,
             source: &card.source,
+            aliases,
             licence: &card.licence,
             fingerprint: &card.fingerprint,
             precision: &card.precision,

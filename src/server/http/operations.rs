@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::card::Card;
 use super::error::ApiError;
 use super::figures::{self, FORMATS};
-use super::json;
 use super::state::AppState;
+use super::{json, named};
 
 /// Every operation served, but for those that describe the others.
 pub(super) static OPERATIONS: &[Operation] = &[
@@ -215,7 +215,7 @@ fn kserve_ready(state: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiEr
 
 fn kserve_model_ready(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = state.reranker.now();
-    let card = now.model(request.match_info().get("model"))?;
+    let card = now.model(named::model(request).as_deref())?;
     require_ready(state)?;
     body(&json!({"name": card.id, "ready": true}))
 }
@@ -226,7 +226,7 @@ fn kserve_server(_: &AppState, _: &HttpRequest) -> Result<HttpResponse, ApiError
 
 fn kserve_model(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     let now = state.reranker.now();
-    let card = now.model(request.match_info().get("model"))?;
+    let card = now.model(named::model(request).as_deref())?;
     let texts = |name| json!({"name": name, "datatype": "BYTES", "shape": [-1, 1]});
     body(&json!({
         "name": card.id,

@@ -10,7 +10,9 @@ use rescored_engine::{AdmissionError, PairError};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RerankError {
     /// The model is not served here.
-    #[error("model: `{name}` is not served here; served: {served} (leave `model` out for the first)")]
+    #[error(
+        "model: `{name}` is not served here; served: {served} (leave `model` out for the first; RESCORED_ALIASES gives models further names)"
+    )]
     UnknownModel {
         /// The name, shortened to what may be printed.
         name: String,

@@ -52,6 +52,11 @@ impl Generation {
         &self.models
     }
 
+    /// Further names by which requests may call a model, besides that of its repository.
+    pub fn aliases(&self, id: &str) -> Vec<&str> {
+        self.stores.names.aliases_of(id).collect()
+    }
+
     /// What each of them has of workers and queue, in their order.
     pub fn quotas(&self) -> &[Quota] {
         self.engine.quotas()
@@ -89,16 +94,10 @@ impl Generation {
     }
 
     pub(super) fn position(&self, name: Option<&str>) -> Result<usize, RerankError> {
-        match name {
-            // The last is what Infinity's own client writes when its caller names no model.
-            None | Some("" | "default" | "default/not-specified") => Ok(0),
-            Some(name) => {
-                self.models.iter().position(|model| model.id == name).ok_or_else(|| RerankError::UnknownModel {
-                    name: name.chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
-                    served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
-                })
-            }
-        }
+        self.stores.names.position(name, &self.models).ok_or_else(|| RerankError::UnknownModel {
+            name: name.unwrap_or_default().chars().filter(char::is_ascii_graphic).take(SHOWN_NAME).collect(),
+            served: self.models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// Blocks until every worker is warm.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rescored_process::telemetry::filter;
+use rescored_runtime::options::model_id;
 
 use super::{Kind, Wrong, items};
 
@@ -46,11 +47,6 @@ impl<T: Copy + PartialEq + Sync> Kind for Words<T> {
     fn values(&self) -> String {
         self.of.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// What requests call a model that is configured by this text: a path's last part.
-pub(in crate::config) fn model_id(text: &str) -> &str {
-    std::path::Path::new(text).file_name().and_then(std::ffi::OsStr::to_str).unwrap_or(text)
 }
 
 impl Kind for Ids {
