@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use rescored_server::config::{Config, Host};
+use rescored_server::http::Patience;
+
 use crate::support::{App, Connection, Setup};
 
 const BODY: &str = r#"{"query":"q","documents":["a"]}"#;
@@ -130,12 +133,22 @@ fn a_stop_knows_what_it_would_give_up() {
 }
 
 #[test]
-fn a_connection_that_was_idle_for_75_seconds_still_serves() {
-    let app = App::start();
+fn an_idle_connection_serves_for_as_long_as_the_setting_says_which_is_more_than_75_seconds_by_default() {
+    let usual = Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults").http.patience;
+    assert_eq!(usual, Patience::default());
+    assert!(usual.keep_alive >= Duration::from_secs(80), "balancers use connections again for 75 s: {usual:?}");
+    // Idle for longer than a head may take, and for three quarters of what it may be.
+    let patience = Patience { keep_alive: Duration::from_secs(4), client: Duration::from_secs(1), ..usual };
+    let app = App::with(Setup { patience, ..Setup::default() });
     let mut connection = app.connect();
     assert_eq!(connection.post("/v1/rerank", BODY, "").status, 200);
-    std::thread::sleep(Duration::from_millis(75_500));
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(connection.post("/v1/rerank", BODY, "").status, 200);
+    let (begun, mut line) = (Instant::now(), String::new());
+    connection.line(&mut line);
+    assert_eq!(line, "", "nothing is said at its end");
+    let idle = begun.elapsed();
+    assert!(idle > Duration::from_secs(3) && idle < Duration::from_secs(15), "it ended after {idle:?}");
 }
 
 #[test]

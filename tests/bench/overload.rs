@@ -1,7 +1,7 @@
 //! `make bench-overload`: what the server does when it is asked too much, by the wrong people, or to stop.
 //!
-//! Parts, all of them unless arguments name some: `overload` (twice the capacity for a minute, with documents of
-//! several kinds; `overload-words`, `overload-code`, `overload-chinese` or `overload-base64` for one), `disconnects`
+//! Parts, all of them unless arguments name some: `overload` (twice the capacity for a minute in three loads, with
+//! documents of several kinds; `overload-words`, `overload-code`, `overload-chinese` or `overload-base64` for one), `disconnects`
 //! (1,000 clients that go away), `loris` (500 connections that send a byte now and then), `stops` (SIGTERM under load,
 //! 50 times). Each runs against the real model in the program (`real`) and, where the size of requests matters, against
 //! a model that takes its time without computing (`timed`): on a small machine the real one is too slow for 1,000
@@ -19,7 +19,6 @@
 )]
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 #[path = "../api/support/client.rs"]
 #[expect(dead_code, reason = "shared with the black-box tests, which use all of it")]
@@ -67,14 +66,14 @@ fn main() -> ExitCode {
         }
     };
     if wanted("overload") {
-        tell("overload, timed model", goodput::run(&Target::timed(), goodput::TIMED, Duration::from_mins(1)));
+        tell("overload, timed model", goodput::run(&Target::timed(), goodput::TIMED));
     }
     for kind in Kind::ALL {
         let named = format!("overload-{}", kind.word());
         if wanted("overload") || words.contains(&named) {
             let target = Target::real(&[]);
             let part = format!("overload, real model, documents of {}", kind.word());
-            tell(&part, goodput::run(&target.of(kind), goodput::REAL, Duration::from_mins(1)));
+            tell(&part, goodput::run(&target.of(kind), goodput::REAL));
         }
     }
     // The former name of the part works, too.

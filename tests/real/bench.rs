@@ -71,7 +71,14 @@ fn the_cache_is_measured_with_a_verdict_on_searches_beside_a_job() {
     let kept = file.display().to_string();
     let small =
         ["--rounds", "1", "--seconds", "1", "--connections", "1", "--documents", "4", "--queries", "6", "--hits", "2"];
-    let more = ["--searches", "10", "--live", "6", "--report", &kept, "--format", "json"];
+    // Short texts: each slice waits until all lines of a job that was given up have been scored.
+    let lines = |what: &str, count: usize| -> String {
+        (0..count).map(|n| json!({"_id": n.to_string(), "text": format!("{what} {n}")}).to_string() + "\n").collect()
+    };
+    std::fs::write(folder.path().join("corpus.jsonl"), lines("a town with inhabitants", 60)).expect("written");
+    std::fs::write(folder.path().join("queries.jsonl"), lines("how many inhabitants has town", 8)).expect("written");
+    let data = folder.path().display().to_string();
+    let more = ["--searches", "10", "--live", "6", "--data", &data, "--report", &kept, "--format", "json"];
     let said = bench(&[&["cache"][..], &small, &more].concat());
     assert_eq!(code(&said), 0, "{}", String::from_utf8_lossy(&said.stderr));
     let report: Report = serde_json::from_slice(&said.stdout).expect("a report");

@@ -28,6 +28,8 @@ mod readme;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod shallow;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod swap;

@@ -10,6 +10,7 @@ use rescored_runtime::options::Graphs;
 use serde_json::json;
 
 use crate::program::{Server, program};
+use crate::shallow;
 use crate::support::{Connection, config, float, models};
 use crate::tiny::{Peculiar, folder, put};
 
@@ -313,12 +314,7 @@ fn a_model_opens_with_the_same_fingerprint_every_time() {
 // Case B17.
 #[test]
 fn serve_compiles_before_it_starts_when_it_is_told_to() {
-    let dir = folder();
-    let (real, own) = (models().join("ms-marco-MiniLM-L-12-v2"), dir.path().join("own"));
-    std::fs::create_dir(&own).expect("a folder");
-    for file in ["model.onnx", "tokenizer.json", "manifest.json"] {
-        std::fs::copy(real.join(file), own.join(file)).expect("a copy");
-    }
+    let dir = shallow::folder("own");
     put(dir.path(), "tiny", WEIGHT, Peculiar::Not);
     let server = serve(dir.path(), &[("RESCORED_MODELS", "own,tiny"), ("RESCORED_COMPILE", "on")]);
     let info = Connection::open(server.address).send("GET /info HTTP/1.1\r\nhost: x\r\n\r\n").ok();

@@ -16,9 +16,10 @@ use rescored_server::http::Listen;
 use rescored_server::repository::Repository;
 
 use crate::program::Server;
-use crate::support::{Connection, config, logits, models};
+use crate::shallow;
+use crate::support::{Connection, config, logits};
 
-const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
+const MODEL: &str = "shallow";
 const SWAPS: usize = 20;
 /// Swaps after which memory is compared: a former model that stayed would add its embeddings alone, 45 MiB in fp32, each time.
 const SETTLED: usize = 13;
@@ -37,9 +38,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
-        std::os::unix::fs::symlink(models().join(MODEL), folder.path().join(MODEL)).expect("a link");
+        let folder = shallow::folder(MODEL);
         let shape = |layers: usize| {
             let model = rescored_runtime::Options {
                 dir: folder.path().to_owned(),
@@ -56,7 +55,7 @@ impl Bench {
                 layers: Some(layers),
                 weights: Storage::of_host(),
             };
-            let done = compile(&options).expect("the real model compiles");
+            let done = compile(&options).expect("it compiles");
             let name = done.path.parent().and_then(Path::file_name).expect("a folder of its own");
             name.to_string_lossy().into_owned()
         };
