@@ -199,7 +199,7 @@ pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
     manifest.verify()?;
     let (source, source_sha256) = origin::read(&manifest)?;
     let provenance = provenance(source_sha256);
-    let bert = source.bert().map_err(Refused::from)?;
+    let bert = source.cross_encoder().map_err(Refused::from)?;
     let bert = match options.layers {
         Some(layers) => bert.with_first_layers(layers),
         None => bert,

@@ -6,7 +6,7 @@
 
 use std::error::Error as StdError;
 
-use super::{Activations, Bert, Layout, Origin, Precision, Provenance, Target, Unfit, Unread, target::Ranges};
+use super::{Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Target, Unfit, Unread, target::Ranges};
 
 /// The largest difference in logits that rounding in fp32 explains.
 pub const FP32_TOLERANCE: f32 = 1e-4;
@@ -59,7 +59,7 @@ pub struct Compiled {
     /// The graph.
     pub onnx: Vec<u8>,
     /// What was read from the source.
-    pub bert: Bert,
+    pub model: CrossEncoder,
     /// The target as written; observed ranges are filled in.
     pub target: Target,
     /// Distance of the fp32 graph's logits to the source's float arithmetic.
@@ -128,31 +128,31 @@ pub fn compile<R: Runner>(
     samples: &[Sample],
     runner: &mut R,
 ) -> Result<Compiled, Refused> {
-    let bert = source.bert()?;
-    check_samples(&bert, samples)?;
-    let samples = &with_padding_inside(&bert, samples);
+    let model = source.cross_encoder()?;
+    check_samples(&model, samples)?;
+    let samples = &with_padding_inside(&model, samples);
     let whole = Target { layers: None, ..target.clone() };
     let layout = if whole.layout == Layout::Ragged { PORTABLE } else { whole.layout };
     let exact = Target { precision: Precision::Fp32, layout, ..whole.clone() };
 
     let padded: Vec<Vec<Feed>> = samples.iter().map(padded).collect();
-    let wanted = run(runner, ("source", &source.floats(&bert)?), &padded)?;
+    let wanted = run(runner, ("source", &source.floats(&model)?), &padded)?;
     let mut bench = Bench { runner, samples };
-    let (floats, _) = bench.logits("fp32", &super::emit(&bert, &exact, provenance)?, exact.layout)?;
+    let (floats, _) = bench.logits("fp32", &super::emit(&model, &exact, provenance)?, exact.layout)?;
     let proof = distance(&wanted, &floats);
     within("fp32 against the source", proof.max, FP32_TOLERANCE)?;
 
-    let whole = bench.with_ranges(&bert, whole, provenance)?;
+    let whole = bench.with_ranges(&model, whole, provenance)?;
     let (logits, company) = if whole == exact {
         (floats.clone(), Distance::default())
     } else {
-        bench.logits("target", &super::emit(&bert, &whole, provenance)?, whole.layout)?
+        bench.logits("target", &super::emit(&model, &whole, provenance)?, whole.layout)?
     };
     let loss = distance(&floats, &logits);
     within("the target against fp32, on average", loss.mean, COARSE_TOLERANCE)?;
     let target = Target { layers: target.layers, ..whole };
-    let onnx = super::emit(&bert, &target, provenance)?;
-    Ok(Compiled { onnx, bert, target, proof, loss, company })
+    let onnx = super::emit(&model, &target, provenance)?;
+    Ok(Compiled { onnx, model, target, proof, loss, company })
 }
 
 /// Puts samples of one forward pass side by side as a layout wants them.
@@ -190,7 +190,12 @@ impl<R: Runner> Bench<'_, R> {
     }
 
     /// The target with ranges observed on the samples, where it wants some and has none.
-    fn with_ranges(&mut self, bert: &Bert, target: Target, provenance: &Provenance) -> Result<Target, Refused> {
+    fn with_ranges(
+        &mut self,
+        model: &CrossEncoder,
+        target: Target,
+        provenance: &Provenance,
+    ) -> Result<Target, Refused> {
         let Precision::Int8 { weights, activations: Activations::Static(ranges) } = &target.precision else {
             return Ok(target);
         };
@@ -199,7 +204,7 @@ impl<R: Runner> Bench<'_, R> {
         }
         let layout = Layout::Packed { slots: 1 };
         let observer = Target { layout, precision: Precision::Fp32, layers: None };
-        let observer = super::emit_observer(bert, &observer, provenance)?;
+        let observer = super::emit_observer(model, &observer, provenance)?;
         let runs: Vec<Vec<Feed>> = self.samples.iter().map(|sample| packed(&[sample], 1)).collect();
         let mut ranges = Ranges::default();
         for extremes in run_all(self.runner, ("observing", &observer), &runs, "ranges")? {
@@ -301,10 +306,10 @@ fn within(what: &'static str, distance: f32, limit: f32) -> Result<(), Refused> 
 }
 
 /// The samples, and the longest once more with padding in the middle where that moves what follows: a text may spell it.
-fn with_padding_inside(bert: &Bert, samples: &[Sample]) -> Vec<Sample> {
+fn with_padding_inside(model: &CrossEncoder, samples: &[Sample]) -> Vec<Sample> {
     let mut samples = samples.to_vec();
     if let (Some(padding), Some(longest)) =
-        (bert.embeddings.padding, samples.iter().max_by_key(|sample| sample.ids.len()))
+        (model.embeddings.padding, samples.iter().max_by_key(|sample| sample.ids.len()))
     {
         let mut spelled = longest.clone();
         let middle = spelled.ids.len() / 2;
@@ -314,9 +319,9 @@ fn with_padding_inside(bert: &Bert, samples: &[Sample]) -> Vec<Sample> {
     samples
 }
 
-fn check_samples(bert: &Bert, samples: &[Sample]) -> Result<(), Refused> {
-    let (words, limit) = (bert.embeddings.words.rows, bert.max_length());
-    let types = bert.embeddings.types.as_ref().map_or(usize::MAX, |table| table.rows);
+fn check_samples(model: &CrossEncoder, samples: &[Sample]) -> Result<(), Refused> {
+    let (words, limit) = (model.embeddings.words.rows, model.max_length());
+    let types = model.embeddings.types.as_ref().map_or(usize::MAX, |table| table.rows);
     let below = |values: &[i64], limit| values.iter().all(|&id| usize::try_from(id).is_ok_and(|id| id < limit));
     let fits = |sample: &Sample| {
         let length = sample.ids.len();

@@ -6,7 +6,7 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::{Bert, NotOnnx, Provenance, array::Array, bert::Table, decode, emit, proto};
+use super::{CrossEncoder, NotOnnx, Provenance, Unfit, array::Array, cross_encoder::Table, decode, emit, proto};
 
 mod table;
 
@@ -126,9 +126,9 @@ impl std::fmt::Display for Shape {
 
 /// What the embeddings are multiplied with before their norm, which does not see it: the power of two that brings their
 /// sums near 1. A norm in 16 bits has an epsilon that would drown what embeddings are by themselves, some hundredths.
-fn embedding_scale(bert: &Bert) -> f32 {
-    let embeddings = &bert.embeddings;
-    let tables = [Some(&embeddings.words), Some(&embeddings.positions), embeddings.types.as_ref()];
+fn embedding_scale(model: &CrossEncoder) -> f32 {
+    let embeddings = &model.embeddings;
+    let tables = [Some(&embeddings.words), embeddings.positions.table(), embeddings.types.as_ref()];
     let mean_square = |table: &Table| {
         table.values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>()
             / table.values.len().max(1) as f64
@@ -143,8 +143,14 @@ fn exp2(power: f64) -> f32 {
 }
 
 /// Writes the graph of a model, its last layer for the first tokens only.
-pub fn write(bert: &Bert, arithmetic: Arithmetic, provenance: &Provenance) -> Vec<u8> {
-    emit::coreml::emit(bert, (arithmetic, embedding_scale(bert)), provenance)
+///
+/// # Errors
+/// [`Unfit`] for a model with a part that BERT has not.
+pub fn write(model: &CrossEncoder, arithmetic: Arithmetic, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    if let Some(part) = model.beyond_bert() {
+        return Err(Unfit::Part { part, device: "coreml" });
+    }
+    Ok(emit::coreml::emit(model, (arithmetic, embedding_scale(model)), provenance))
 }
 
 /// The graph with every dimension fixed for one shape, and the key under which the provider keeps its compilation: the

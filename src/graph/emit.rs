@@ -13,7 +13,7 @@ use self::{
 };
 use super::{
     array::{Array, Data},
-    bert::{Activation, Bert, Norm, Table},
+    cross_encoder::{Activation, CrossEncoder, Layer, Norm, NormPlacement, Pooling, Table},
     half, own, proto,
     proto::kind,
     summary::PROVIDER,
@@ -24,6 +24,7 @@ mod absorbed;
 mod attention;
 pub(super) mod coreml;
 mod embeddings;
+mod padded;
 mod products;
 mod ragged;
 mod writer;
@@ -62,6 +63,14 @@ pub enum Unfit {
     /// The packed operators of GPUs take floats.
     #[error("precision: the graph for GPUs computes in fp16 or fp32; use one of them")]
     Integers,
+    /// What writes for this kind of device does not write this part of a model.
+    #[error("{part}: not written for {device}; use the cpu")]
+    Part {
+        /// The part.
+        part: &'static str,
+        /// The kind of device.
+        device: &'static str,
+    },
     /// The graph does not fit into one file.
     #[error("size: the graph takes {bytes} bytes, one ONNX file holds {MOST_BYTES}; such models are not written here")]
     TooLarge {
@@ -79,21 +88,21 @@ pub enum Unfit {
 /// What every part of a graph needs while it is written.
 struct Emitter<'a> {
     writer: Writer,
-    bert: &'a Bert,
+    model: &'a CrossEncoder,
     target: &'a Target,
     /// Values that hold observed extremes, when ranges are asked for instead of logits alone.
     observed: Option<Vec<String>>,
 }
 
 /// Writes the model for a target.
-pub(super) fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
-    write(bert, target, provenance, None)
+pub(super) fn emit(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    write(model, target, provenance, None)
 }
 
 /// Writes the model in fp32 with the extremes of everything that enters a product as outputs beside the logits:
 /// `ranges`, a row a product's input, `[4 · layers, 2]`.
-pub(super) fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
-    write(bert, &Target { precision: Precision::Fp32, ..target.clone() }, provenance, Some(Vec::new()))
+pub(super) fn emit_observer(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    write(model, &Target { precision: Precision::Fp32, ..target.clone() }, provenance, Some(Vec::new()))
 }
 
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether something runs.
@@ -108,15 +117,15 @@ pub(super) fn doubling() -> Vec<u8> {
 }
 
 fn write(
-    bert: &Bert,
+    model: &CrossEncoder,
     target: &Target,
     provenance: &Provenance,
     observed: Option<Vec<String>>,
 ) -> Result<Vec<u8>, Unfit> {
-    let layers = check(bert, target)?;
-    let mut emitter = Emitter { writer: Writer::default(), bert, target, observed };
+    let layers = check(model, target)?;
+    let mut emitter = Emitter { writer: Writer::default(), model, target, observed };
     emitter.graph(layers);
-    let shape_only = layers < bert.layers.len();
+    let shape_only = layers < model.layers.len();
     let mut entries = vec![
         ("rescored.source_sha256", provenance.source_sha256.clone()),
         ("rescored.tool", provenance.tool.clone()),
@@ -130,7 +139,7 @@ fn write(
     }
     let entry = |(key, value): (&str, String)| proto::StringEntry { key: key.into(), value };
     let mut sets = vec![("", OPSET), (writer::MICROSOFT, 1)];
-    if ragged::has_own(target) {
+    if ragged::has_own(target) || attention::has_own(model, target) {
         sets.push((own::DOMAIN, 1));
     }
     let set = |(domain, version): (&str, i64)| proto::OperatorSet { domain: domain.into(), version };
@@ -152,12 +161,18 @@ fn fitting(onnx: Vec<u8>) -> Result<Vec<u8>, Unfit> {
 }
 
 /// The layers that are kept, when the target suits the model.
-fn check(bert: &Bert, target: &Target) -> Result<usize, Unfit> {
-    let layers = target.layers.unwrap_or(bert.layers.len());
-    if layers == 0 || layers > bert.layers.len() {
+fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
+    let layers = target.layers.unwrap_or(model.layers.len());
+    if layers == 0 || layers > model.layers.len() {
         return Err(Unfit::Count { what: "layers" });
     }
+    if let (Layout::Ragged, Some(part)) = (target.layout, model.beyond_bert()) {
+        return Err(Unfit::Part { part, device: CUDA });
+    }
     match (&target.precision, target.layout) {
+        (Precision::Fp16, Layout::Packed { .. }) if model.beyond_bert().is_some() => {
+            Err(Unfit::Part { part: "16-bit floats", device: "cpu" })
+        }
         (_, Layout::Packed { slots: 0 }) => Err(Unfit::Count { what: "slots" }),
         (Precision::Int8 { activations: Activations::PerPair, .. }, Layout::Packed { slots }) if slots > 1 => {
             Err(Unfit::SharedRange { slots })
@@ -176,9 +191,12 @@ impl Emitter<'_> {
             Layout::Ragged => self.ragged(layers),
             Layout::Padded | Layout::Packed { .. } => self.rows_of(layers),
         };
-        let head = &self.bert.head;
+        let head = &self.model.head;
         let x = self.float_dense("head.dense", &head.dense, &rows);
-        let x = self.activation("head.activation", head.activation, &x);
+        let mut x = self.activation("head.activation", head.activation, &x);
+        if let Some(norm) = &head.norm {
+            x = self.norm("head.norm", &x, norm);
+        }
         let logits = self.float_dense("head.classifier", &head.classifier, &x);
         let to = [("to", Attribute::Int(i64::from(kind::FLOAT)))];
         self.writer.op("logits", &Op::plain("Cast").with(&to), &[&logits]);
@@ -191,31 +209,68 @@ impl Emitter<'_> {
         }
     }
 
-    /// The `[CLS]` rows after the last layer.
+    /// One row a pair after the last layer.
     fn rows_of(&mut self, layers: usize) -> String {
         let (mut rows, pairs) = self.embeddings();
+        let is_first = self.model.pooling == Pooling::First;
         for at in 0..layers {
-            rows = self.layer(at, &rows, &pairs.rows(at + 1 == layers));
+            rows = self.layer(at, &rows, &pairs.rows(is_first && at + 1 == layers));
         }
-        rows
+        if let Some(norm) = &self.model.final_norm {
+            rows = self.norm("final.norm", &rows, norm);
+        }
+        match self.model.pooling {
+            Pooling::First => rows,
+            Pooling::Mean => self.mean(&rows, &pairs),
+        }
     }
 
-    /// One encoder layer; the last one computes the `[CLS]` rows only.
+    /// One encoder layer; the last one computes the `[CLS]` rows only, where those alone are wanted.
     fn layer(&mut self, at: usize, rows: &str, pairs: &Pairs<'_>) -> String {
-        let layer = &self.bert.layers[at];
+        let layer = &self.model.layers[at];
         let name = |part: &str| format!("layer.{at}.{part}");
         let ranges = self.ranges(at);
-        let (context, residual) =
-            self.attention(&Place { name: name("attention"), layer, pairs, range: ranges.attention }, rows);
+        let input = match (self.model.norms, &layer.attention_norm) {
+            (NormPlacement::Before, Some(norm)) => self.norm(&name("attention.norm"), rows, norm),
+            (NormPlacement::Before | NormPlacement::After, _) => rows.to_owned(),
+        };
+        let place = Place { name: name("attention"), layer, pairs, range: ranges.attention };
+        let (context, mut residual) = self.attention(&place, &input);
+        if input != rows {
+            residual = self.wanted(&place, rows);
+        }
         let x = self.rows(&name("context"), &context, ranges.context);
         let x = self.dense(&Site::new(name("attention.output"), &layer.output), &x);
-        let middle = self.residual_norm(&name("attention.norm"), [&x, &residual], &layer.attention_norm);
-        let x = self.rows(&name("up"), &middle, ranges.up);
-        let x = self.dense(&Site::new(name("up"), &layer.up), &x);
-        let x = self.activation(&name("activation"), layer.activation, &x);
+        match self.model.norms {
+            NormPlacement::After => {
+                let middle = match &layer.attention_norm {
+                    Some(norm) => self.residual_norm(&name("attention.norm"), [&x, &residual], norm),
+                    None => self.writer.op(&name("attention.sum"), &Op::plain("Add"), &[&x, &residual]),
+                };
+                let x = self.feed_forward(at, layer, &middle);
+                self.residual_norm(&name("norm"), [&x, &middle], &layer.norm)
+            }
+            NormPlacement::Before => {
+                let middle = self.writer.op(&name("attention.sum"), &Op::plain("Add"), &[&x, &residual]);
+                let x = self.norm(&name("norm"), &middle, &layer.norm);
+                let x = self.feed_forward(at, layer, &x);
+                self.writer.op(&name("sum"), &Op::plain("Add"), &[&x, &middle])
+            }
+        }
+    }
+
+    fn feed_forward(&mut self, at: usize, layer: &Layer, x: &str) -> String {
+        let name = |part: &str| format!("layer.{at}.{part}");
+        let ranges = self.ranges(at);
+        let rows = self.rows(&name("up"), x, ranges.up);
+        let x = self.dense(&Site::new(name("up"), &layer.up), &rows);
+        let mut x = self.activation(&name("activation"), layer.activation, &x);
+        if let Some(gate) = &layer.gate {
+            let gate = self.dense(&Site::new(name("gate"), gate), &rows);
+            x = self.writer.op(&name("gated"), &Op::plain("Mul"), &[&x, &gate]);
+        }
         let x = self.rows(&name("down"), &x, ranges.down);
-        let x = self.dense(&Site::new(name("down"), &layer.down), &x);
-        self.residual_norm(&name("norm"), [&x, &middle], &layer.norm)
+        self.dense(&Site::new(name("down"), &layer.down), &x)
     }
 
     fn residual_norm(&mut self, name: &str, terms: [&str; 2], norm: &Norm) -> String {
@@ -225,9 +280,13 @@ impl Emitter<'_> {
 
     fn norm(&mut self, name: &str, x: &str, norm: &Norm) -> String {
         let scale = self.floats(&format!("{name}.scale"), &[norm.scale.len()], &norm.scale);
-        let bias = self.floats(&format!("{name}.bias"), &[norm.bias.len()], &norm.bias);
         let attributes = &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(norm.epsilon))];
-        self.writer.op(name, &Op::plain("LayerNormalization").with(attributes), &[x, &scale, &bias])
+        let op = Op::plain("LayerNormalization").with(attributes);
+        if norm.bias.is_empty() {
+            return self.writer.op(name, &op, &[x, &scale]);
+        }
+        let bias = self.floats(&format!("{name}.bias"), &[norm.bias.len()], &norm.bias);
+        self.writer.op(name, &op, &[x, &scale, &bias])
     }
 
     fn activation(&mut self, name: &str, activation: Activation, x: &str) -> String {
@@ -272,157 +331,4 @@ impl Emitter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::{tiny, tiny_quantised};
-    use crate::target::Weights;
-
-    fn written(bert: &Bert, layout: Layout, precision: Precision) -> proto::Model {
-        let target = Target { layout, precision, layers: None };
-        let provenance = Provenance { source_sha256: "abc".into(), tool: "test".into() };
-        proto::Model::decode(emit(bert, &target, &provenance).unwrap().as_slice()).unwrap()
-    }
-
-    fn count(graph: &proto::Graph, op: &str) -> usize {
-        graph.node.iter().filter(|node| node.op_type == op).count()
-    }
-
-    fn int8(activations: Activations) -> Precision {
-        Precision::Int8 { weights: Weights::Unsigned, activations }
-    }
-
-    #[test]
-    fn every_value_is_made_before_it_is_read_and_nothing_is_left_over() {
-        let precisions = [Precision::Fp32, Precision::Fp16, int8(Activations::PerToken), int8(Activations::PerPair)];
-        for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 3 }, Layout::Ragged] {
-            for precision in precisions.clone() {
-                let integers = matches!(precision, Precision::Int8 { .. });
-                if (layout, &precision) == (Layout::Packed { slots: 3 }, &precisions[3])
-                    || (layout == Layout::Ragged && integers)
-                {
-                    continue;
-                }
-                let case = format!("{layout:?} {precision:?}");
-                let graph = written(&tiny_quantised(2), layout, precision).graph.unwrap();
-                let mut known: Vec<&String> = graph.input.iter().map(|input| &input.name).collect();
-                known.extend(graph.initializer.iter().map(|tensor| &tensor.name));
-                let mut read: Vec<&String> = graph.output.iter().map(|output| &output.name).collect();
-                for node in &graph.node {
-                    for input in node.input.iter().filter(|name| !name.is_empty()) {
-                        assert!(known.contains(&input), "{case}: {} reads {input}", node.name);
-                        read.push(input);
-                    }
-                    known.extend(&node.output);
-                }
-                let unread = graph.initializer.iter().map(|tensor| &tensor.name).find(|name| !read.contains(name));
-                assert_eq!(unread, None, "{case}: a weight that nothing reads");
-            }
-        }
-    }
-
-    #[test]
-    fn the_last_layer_asks_for_the_first_rows_only() {
-        let graph = written(&tiny(2), Layout::Packed { slots: 3 }, Precision::Fp16).graph.unwrap();
-        let reads = |name: &str| graph.node.iter().find(|node| node.name == name).unwrap().input[0].clone();
-        assert_eq!(reads("layer.1.attention.query"), "layer.1.attention.first");
-        assert_eq!(reads("layer.1.attention.key"), "layer.0.norm", "keys are those of all tokens");
-        assert_eq!(reads("layer.0.attention.query"), "embeddings.norm");
-        assert_eq!(count(&graph, "Attention"), 2 * 3, "one a layer and slot");
-    }
-
-    #[test]
-    fn in_fp32_the_last_layer_computes_keys_and_values_of_no_token() {
-        for slots in [1, 3] {
-            let graph = written(&tiny(2), Layout::Packed { slots }, Precision::Fp32).graph.unwrap();
-            let products = |part: &str| {
-                let stem = format!("layer.1.attention.{part}");
-                graph.node.iter().filter(|node| node.op_type == "Gemm" && node.name.starts_with(&stem)).count()
-            };
-            assert_eq!((products("query"), products("key"), products("value")), (1, 0, 0));
-            let readers = graph.node.iter().filter(|node| node.input.iter().any(|input| input == "layer.0.norm"));
-            let readers: Vec<&str> = readers.map(|node| node.op_type.as_str()).collect();
-            let wanted: &[&str] = if slots == 1 { &["Gather", "FusedMatMul", "MatMul"] } else { &["Gather", "Split"] };
-            assert_eq!(readers, wanted, "rows of all tokens are met as they are");
-            assert_eq!(count(&graph, "Attention"), slots, "one a slot in the first layer alone");
-        }
-    }
-
-    #[test]
-    fn a_graph_for_gpus_has_one_packed_attention_a_layer_but_the_last_and_reads_32_bit_integers() {
-        let graph = written(&tiny(3), Layout::Ragged, Precision::Fp16).graph.unwrap();
-        for (op, wanted) in [
-            ("PackedMultiHeadAttention", 2),
-            ("RestorePadding", 1),
-            ("SkipLayerNormalization", 6),
-            ("BiasGelu", 3),
-            ("EmbedLayerNormalization", 1),
-            ("Softmax", 1),
-            ("Split", 0),
-            ("Shape", 0),
-        ] {
-            assert_eq!(count(&graph, op), wanted, "{op}");
-        }
-        let kind_of = |input: &proto::ValueInfo| input.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap().elem_type;
-        assert!(graph.input.iter().all(|input| kind_of(input) == kind::INT32));
-        let halves = graph.initializer.iter().filter(|tensor| tensor.data_type == kind::FLOAT16).count();
-        let floats = graph.initializer.iter().filter(|tensor| tensor.data_type == kind::FLOAT).count();
-        assert!(halves > 40 && floats == 0, "{halves} half tensors, {floats} float ones");
-        let keys = graph.initializer.iter().find(|tensor| tensor.name == "layer.2.attention.key.weight").unwrap();
-        assert_eq!(keys.dims.len(), 3, "a matrix a head: the last layer's queries meet the tokens themselves");
-        assert!(graph.initializer.iter().all(|tensor| !tensor.name.ends_with("key.bias")), "it changes no share");
-    }
-
-    #[test]
-    fn a_graph_that_no_reader_would_take_is_refused() {
-        assert_eq!(fitting(vec![1, 2]), Ok(vec![1, 2]));
-        // Zeroed pages are not touched, so this costs no memory.
-        let refused = fitting(vec![0; MOST_BYTES + 1]).unwrap_err();
-        assert_eq!(refused, Unfit::TooLarge { bytes: 1 << 31 });
-        assert!(refused.to_string().contains("2147483648 bytes, one ONNX file holds 2147483647"), "{refused}");
-    }
-
-    #[test]
-    fn unsigned_weights_are_the_same_integers_moved_by_128() {
-        let bert = tiny_quantised(1);
-        let model = written(&bert, Layout::Packed { slots: 1 }, int8(Activations::PerPair));
-        let graph = model.graph.unwrap();
-        let weight = graph.initializer.iter().find(|tensor| tensor.name == "layer.0.up.weight").unwrap();
-        let source = bert.layers[0].up.weight.integers.as_ref().unwrap();
-        assert_eq!(weight.data_type, kind::UINT8);
-        let back: Vec<i16> = weight.raw_data.iter().map(|&byte| i16::from(byte) - 128).collect();
-        let wanted: Vec<i16> = source.values.iter().map(|&value| i16::from(value)).collect();
-        assert_eq!(back, wanted);
-    }
-
-    #[test]
-    fn targets_that_would_break_a_promise_are_refused() {
-        let write = |precision, slots, layers| {
-            let target = Target { layout: Layout::Packed { slots }, precision, layers };
-            emit(&tiny(2), &target, &Provenance { source_sha256: String::new(), tool: String::new() })
-        };
-        assert_eq!(write(int8(Activations::PerPair), 2, None), Err(Unfit::SharedRange { slots: 2 }));
-        assert!(write(int8(Activations::PerPair), 1, None).is_ok());
-        assert_eq!(write(Precision::Fp32, 0, None), Err(Unfit::Count { what: "slots" }));
-        assert_eq!(write(Precision::Fp32, 1, Some(3)), Err(Unfit::Count { what: "layers" }));
-        let unobserved = int8(Activations::Static(crate::target::Ranges::default()));
-        assert_eq!(write(unobserved, 1, None), Err(Unfit::Ranges { ranges: 0, layers: 2 }));
-    }
-
-    #[test]
-    fn a_graph_says_where_it_comes_from_and_a_shape_that_it_is_one() {
-        let target = Target { layout: Layout::Padded, precision: Precision::Fp32, layers: Some(1) };
-        let provenance = Provenance { source_sha256: "abc".into(), tool: "test".into() };
-        let model = emit(&tiny(2), &target, &provenance).unwrap();
-        let model = proto::Model::decode(model.as_slice()).unwrap();
-        let entries: Vec<_> = model.metadata_props.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
-        assert_eq!(
-            entries,
-            [
-                ("rescored.source_sha256", "abc"),
-                ("rescored.tool", "test"),
-                ("rescored.target", "fp32.padded.layers1"),
-                ("rescored.shape_only", "true"),
-            ]
-        );
-    }
-}
+mod tests;

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use prost::Message;
 
 pub mod array;
-pub mod bert;
 pub mod compile;
 pub mod coreml;
+pub mod cross_encoder;
 mod dequantise;
 mod emit;
 mod external;
@@ -26,8 +26,8 @@ mod source;
 mod summary;
 pub mod target;
 
-pub use bert::Bert;
 pub use compile::compile;
+pub use cross_encoder::CrossEncoder;
 pub use emit::Unfit;
 pub use external::External;
 pub use half::widen;
@@ -73,7 +73,7 @@ pub fn operators(onnx: &[u8]) -> Result<HashSet<Operator>, NotOnnx> {
 ///
 /// # Errors
 /// [`Unrecognised`], which names the part that is not as expected.
-pub fn read(onnx: &[u8]) -> Result<Bert, Unrecognised> {
+pub fn read(onnx: &[u8]) -> Result<CrossEncoder, Unrecognised> {
     let model = decode(onnx)?;
     read::read(model.graph.unwrap_or_default())
 }
@@ -82,7 +82,7 @@ pub fn read(onnx: &[u8]) -> Result<Bert, Unrecognised> {
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub fn emit(bert: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
     emit::emit(bert, target, provenance)
 }
 
@@ -91,7 +91,7 @@ pub fn emit(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit_observer(bert: &Bert, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub fn emit_observer(bert: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
     emit::emit_observer(bert, target, provenance)
 }
 

@@ -5,21 +5,16 @@
 
 use std::borrow::Cow;
 
-use super::safetensors::{self, NotReadable};
-use super::{Bert, Layout, Precision, Provenance, Target, Unfit, Unrecognised, dequantise};
+use super::safetensors::{self, Checkpoint, NotReadable};
+use super::{CrossEncoder, Layout, Precision, Provenance, Target, Unfit, Unrecognised, dequantise};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// A graph as exporters write it, in floats or dynamically quantised.
     Onnx(Vec<u8>),
-    /// `model.safetensors`, and the text of the `config.json` beside it.
-    Safetensors {
-        /// The container's bytes.
-        weights: Vec<u8>,
-        /// Sizes and family.
-        config: String,
-    },
+    /// Weights without a graph.
+    Safetensors(Checkpoint),
 }
 
 /// Why a model is not read.
@@ -41,10 +36,10 @@ impl Origin {
     ///
     /// # Errors
     /// [`Unread`], which names the part that is not as expected.
-    pub fn bert(&self) -> Result<Bert, Unread> {
+    pub fn cross_encoder(&self) -> Result<CrossEncoder, Unread> {
         Ok(match self {
             Self::Onnx(onnx) => super::read(onnx)?,
-            Self::Safetensors { weights, config } => safetensors::read(weights, config)?,
+            Self::Safetensors(checkpoint) => safetensors::read(checkpoint)?,
         })
     }
 
@@ -53,13 +48,13 @@ impl Origin {
     ///
     /// # Errors
     /// [`Unread`].
-    pub fn floats(&self, bert: &Bert) -> Result<Cow<'_, [u8]>, Unread> {
+    pub fn floats(&self, model: &CrossEncoder) -> Result<Cow<'_, [u8]>, Unread> {
         match self {
             Self::Onnx(onnx) => Ok(dequantise::float_twin(onnx)?.map_or(Cow::Borrowed(onnx), Cow::Owned)),
-            Self::Safetensors { .. } => {
+            Self::Safetensors(_) => {
                 let target = Target { layout: Layout::Padded, precision: Precision::Fp32, layers: None };
                 let provenance = Provenance { source_sha256: String::new(), tool: String::new() };
-                Ok(Cow::Owned(super::emit(bert, &target, &provenance)?))
+                Ok(Cow::Owned(super::emit(model, &target, &provenance)?))
             }
         }
     }
@@ -71,13 +66,17 @@ mod tests {
     use crate::sample::tiny;
     use crate::{Operator, operators};
 
+    fn weights_of(weights: Vec<u8>, config: String) -> Origin {
+        Origin::Safetensors(Checkpoint { weights: vec![weights.into()], config, modules: Vec::new() })
+    }
+
     #[test]
     fn weights_without_a_graph_are_read_and_written_plainly() {
         let (weights, config) = safetensors::write(&tiny(2)).unwrap();
-        let origin = Origin::Safetensors { weights, config };
-        let bert = origin.bert().unwrap();
-        assert_eq!(bert, tiny(2));
-        let floats = origin.floats(&bert).unwrap();
+        let origin = weights_of(weights, config);
+        let model = origin.cross_encoder().unwrap();
+        assert_eq!(model, tiny(2));
+        let floats = origin.floats(&model).unwrap();
         let found = operators(&floats).unwrap();
         let has = |name: &str| found.contains(&Operator { domain: String::new(), name: name.into() });
         assert!(has("Attention") && !has("Split"), "a padded batch: {found:?}");
@@ -87,15 +86,15 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_which_of_the_two_it_is() {
         let chain = |origin: &Origin| {
-            let error = origin.bert().unwrap_err();
+            let error = origin.cross_encoder().unwrap_err();
             format!("{error}: {}", std::error::Error::source(&error).unwrap())
         };
         let onnx = chain(&Origin::Onnx(b"<html>".to_vec()));
         assert!(onnx.starts_with("the model is not recognised and runs as it is: "), "{onnx}");
         let (weights, config) = safetensors::write(&tiny(1)).unwrap();
-        let cut = Origin::Safetensors { weights: weights[..weights.len() / 2].to_vec(), config: config.clone() };
+        let cut = weights_of(weights[..weights.len() / 2].to_vec(), config.clone());
         assert_eq!(chain(&cut), "the model's weights are not read: not a safetensors file");
-        let other = Origin::Safetensors { weights, config: config.replace("\"bert\"", "\"t5\"") };
+        let other = weights_of(weights, config.replace("\"bert\"", "\"t5\""));
         assert!(chain(&other).contains("`t5`"), "{}", chain(&other));
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{
     array::BadTensor,
-    bert::{Activation, Bert, Dense, Head, Layer, Table},
+    cross_encoder::{Activation, Attention, CrossEncoder, Dense, Head, Layer, NormPlacement, Pooling, Table},
     proto,
     source::{Source, input},
 };
@@ -40,7 +40,7 @@ pub(super) fn integer_product<'a>(source: &'a Source, value: &str) -> Option<(Ta
 }
 
 /// Reads the model that a graph computes.
-pub(super) fn read(graph: proto::Graph) -> Result<Bert, Unrecognised> {
+pub(super) fn read(graph: proto::Graph) -> Result<CrossEncoder, Unrecognised> {
     let source = Source::new(graph)?;
     if let Some(node) = source.first_foreign() {
         let expected =
@@ -60,9 +60,18 @@ pub(super) fn read(graph: proto::Graph) -> Result<Bert, Unrecognised> {
     layers.reverse();
     let Some(heads) = heads else { return Err(fault(&hidden, "an encoder layer: norm(feed-forward + attention)")) };
     let embeddings = embeddings::read(&source, &hidden)?;
-    let bert = Bert { hidden: head.dense.weight.rows, heads, embeddings, layers, head };
-    check_sizes(&bert)?;
-    Ok(bert)
+    let model = CrossEncoder {
+        hidden: head.dense.weight.rows,
+        heads,
+        embeddings,
+        layers,
+        norms: NormPlacement::After,
+        final_norm: None,
+        pooling: Pooling::First,
+        head,
+    };
+    check_sizes(&model)?;
+    Ok(model)
 }
 
 fn fault(at: &str, expected: impl Into<String>) -> Unrecognised {
@@ -81,7 +90,7 @@ fn head(source: &Source, logits: &str) -> Result<(Head, String), Unrecognised> {
         .ok_or_else(|| part(x, "tanh, gelu or relu between two products on the [CLS] row"))?;
     let (dense, x) = parts::dense(source, x).ok_or_else(|| part(x, "a product with a bias, the pooler"))?;
     let rows = parts::first_row(source, x).ok_or_else(|| part(x, "the first token's row taken from the last layer"))?;
-    Ok((Head { dense, activation, classifier }, source.origin(rows).to_owned()))
+    Ok((Head { dense, activation, norm: None, classifier }, source.origin(rows).to_owned()))
 }
 
 /// One encoder layer whose output is `value`, and the value that it reads; `None` where the embeddings are reached.
@@ -101,7 +110,20 @@ fn layer(source: &Source, value: &str, heads: &mut Option<usize>) -> Result<Opti
         return Err(fault(context, "as many attention heads as in the other layers"));
     }
     let attention::Parts { query, key, value, .. } = parts;
-    Ok(Some((Layer { query, key, value, output, attention_norm, up, activation, down, norm }, below)))
+    let layer = Layer {
+        query,
+        key,
+        value,
+        attention: Attention::default(),
+        output,
+        attention_norm: Some(attention_norm),
+        up,
+        activation,
+        gate: None,
+        down,
+        norm,
+    };
+    Ok(Some((layer, below)))
 }
 
 /// `middle + down(activation(up(middle)))`.
@@ -116,8 +138,8 @@ fn feed_forward(source: &Source, sum: &str) -> Option<(Activation, Dense, Dense,
 }
 
 /// Whether every weight fits its neighbours: what is wrong is named before a runtime meets it.
-fn check_sizes(bert: &Bert) -> Result<(), Unrecognised> {
-    let hidden = bert.hidden;
+fn check_sizes(model: &CrossEncoder) -> Result<(), Unrecognised> {
+    let hidden = model.hidden;
     let fit = |name: String, dense: &Dense, rows: usize, columns: usize| {
         let (r, c) = (dense.weight.rows, dense.weight.columns);
         if (r, c, dense.bias.len()) == (rows, columns, columns) {
@@ -125,10 +147,10 @@ fn check_sizes(bert: &Bert) -> Result<(), Unrecognised> {
         }
         Err(fault(&name, format!("a weight of {rows} by {columns} with its bias, not {r} by {c}")))
     };
-    if bert.heads == 0 || !hidden.is_multiple_of(bert.heads) {
-        return Err(fault("attention", format!("{hidden} columns in equal heads, not {}", bert.heads)));
+    if model.heads == 0 || !hidden.is_multiple_of(model.heads) {
+        return Err(fault("attention", format!("{hidden} columns in equal heads, not {}", model.heads)));
     }
-    for (at, layer) in bert.layers.iter().enumerate() {
+    for (at, layer) in model.layers.iter().enumerate() {
         let wide = layer.up.weight.columns;
         for (name, dense) in
             [("query", &layer.query), ("key", &layer.key), ("value", &layer.value), ("output", &layer.output)]
@@ -137,14 +159,15 @@ fn check_sizes(bert: &Bert) -> Result<(), Unrecognised> {
         }
         fit(format!("layer {at}, up"), &layer.up, hidden, wide)?;
         fit(format!("layer {at}, down"), &layer.down, wide, hidden)?;
-        for (name, norm) in [("attention norm", &layer.attention_norm), ("norm", &layer.norm)] {
+        let attention_norm = layer.attention_norm.as_ref().map(|norm| ("attention norm", norm));
+        for (name, norm) in attention_norm.into_iter().chain([("norm", &layer.norm)]) {
             if norm.scale.len() != hidden || norm.bias.len() != hidden {
                 return Err(fault(&format!("layer {at}, {name}"), format!("{hidden} scales and biases")));
             }
         }
     }
-    fit("head".into(), &bert.head.dense, hidden, bert.head.classifier.weight.rows)?;
-    embeddings::check(bert)
+    fit("head".into(), &model.head.dense, hidden, model.head.classifier.weight.rows)?;
+    embeddings::check(model)
 }
 
 /// The inputs of a node that values flow through, as against shapes, indices and axes.
@@ -167,16 +190,16 @@ mod tests {
 
     const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
 
-    fn exported(bert: &Bert, style: Style) -> proto::Graph {
-        export(bert, style).graph.unwrap()
+    fn exported(model: &CrossEncoder, style: Style) -> proto::Graph {
+        export(model, style).graph.unwrap()
     }
 
     #[test]
     fn a_model_is_read_back_whatever_the_exporters_spelling() {
         for style in STYLES {
             for layers in [1, 3] {
-                let bert = tiny(layers);
-                assert_eq!(read(exported(&bert, style)).unwrap(), bert, "{style:?}, {layers} layers");
+                let model = tiny(layers);
+                assert_eq!(read(exported(&model, style)).unwrap(), model, "{style:?}, {layers} layers");
             }
         }
     }
@@ -190,10 +213,10 @@ mod tests {
             (tiny_distilled(2), Indices::Counted, "DistilBERT: no types, Relu in the head"),
             (tiny_projected(2), Indices::Counted, "ELECTRA: projected tables, Gelu in the head"),
         ];
-        for (bert, indices, case) in table {
+        for (model, indices, case) in table {
             for style in STYLES {
-                let graph = export_with(&bert, style, indices).graph.unwrap();
-                assert_eq!(read(graph).unwrap(), bert, "{case}, {style:?}");
+                let graph = export_with(&model, style, indices).graph.unwrap();
+                assert_eq!(read(graph).unwrap(), model, "{case}, {style:?}");
             }
         }
     }
@@ -201,10 +224,10 @@ mod tests {
     #[test]
     fn integers_and_scales_of_a_quantised_model_are_kept() {
         for style in STYLES {
-            let bert = tiny_quantised(2);
-            let found = read(exported(&bert, style)).unwrap();
+            let model = tiny_quantised(2);
+            let found = read(exported(&model, style)).unwrap();
             assert!(found.is_quantised());
-            assert_eq!(found, bert, "{style:?}");
+            assert_eq!(found, model, "{style:?}");
         }
     }
 
@@ -231,9 +254,9 @@ mod tests {
 
     #[test]
     fn weights_that_do_not_fit_their_neighbours_are_named() {
-        let mut bert = tiny(2);
-        bert.layers[1].down.weight = Table::floats(12, 8, vec![0.0; 96]);
-        let error = read(exported(&bert, Style::SpelledOut)).unwrap_err().to_string();
+        let mut model = tiny(2);
+        model.layers[1].down.weight = Table::floats(12, 8, vec![0.0; 96]);
+        let error = read(exported(&model, Style::SpelledOut)).unwrap_err().to_string();
         assert!(error.contains("layer 1, down") && error.contains("16 by 8"), "{error}");
     }
 }

@@ -1,99 +1,109 @@
 //! A tiny model for tests, and the graph that an exporter would write of it.
 
-use super::bert::{Activation, Bert, Dense, Embeddings, Head, Integers, Layer, Norm, Table};
+use super::cross_encoder::{
+    Activation, Attention, CrossEncoder, Dense, Embeddings, Head, Integers, Layer, Norm, NormPlacement, Pooling,
+    PositionTable, Table,
+};
 
 mod export;
 
 pub(super) use export::{Indices, Style, export, export_with};
 
 /// A model of some layers with weights that repeat from run to run: 2 heads of 4, 20 words, 12 positions, 2 types.
-pub(super) fn tiny(layers: usize) -> Bert {
+pub(super) fn tiny(layers: usize) -> CrossEncoder {
     let mut dice = Dice(0x9e37_79b9);
     let layer = |dice: &mut Dice| Layer {
         query: dice.dense(8, 8),
         key: dice.dense(8, 8),
         value: dice.dense(8, 8),
         output: dice.dense(8, 8),
-        attention_norm: dice.norm(8),
+        attention: Attention::default(),
+        attention_norm: Some(dice.norm(8)),
         up: dice.dense(8, 16),
         activation: Activation::Gelu,
+        gate: None,
         down: dice.dense(16, 8),
         norm: dice.norm(8),
     };
-    Bert {
+    CrossEncoder {
         hidden: 8,
         heads: 2,
         embeddings: Embeddings {
             words: dice.table(20, 8),
-            positions: dice.table(12, 8),
+            positions: PositionTable::Learnt(dice.table(12, 8)),
             padding: None,
             types: Some(dice.table(2, 8)),
             norm: dice.norm(8),
             projection: None,
         },
         layers: (0..layers).map(|_| layer(&mut dice)).collect(),
-        head: Head { dense: dice.dense(8, 8), activation: Activation::Tanh, classifier: dice.dense(8, 1) },
+        norms: NormPlacement::After,
+        final_norm: None,
+        pooling: Pooling::First,
+        head: Head { dense: dice.dense(8, 8), activation: Activation::Tanh, norm: None, classifier: dice.dense(8, 1) },
     }
 }
 
 /// A model without types, as `RoBERTa` is once its one type is added to its positions.
-pub(super) fn tiny_untyped(layers: usize) -> Bert {
-    let mut bert = tiny(layers);
-    bert.embeddings.types = None;
-    bert
+pub(super) fn tiny_untyped(layers: usize) -> CrossEncoder {
+    let mut model = tiny(layers);
+    model.embeddings.types = None;
+    model
 }
 
 /// A model whose padding, id 1, has a row of positions of its own and counts for none, as `RoBERTa`'s.
-pub(super) fn tiny_after_padding(layers: usize) -> Bert {
-    let mut bert = tiny_untyped(layers);
-    bert.embeddings.padding = Some(1);
-    bert
+pub(super) fn tiny_after_padding(layers: usize) -> CrossEncoder {
+    let mut model = tiny_untyped(layers);
+    model.embeddings.padding = Some(1);
+    model
 }
 
 /// A model with `DistilBERT`'s parts: no types, Relu between the head's products.
-pub(super) fn tiny_distilled(layers: usize) -> Bert {
-    let mut bert = tiny_untyped(layers);
-    bert.head.activation = Activation::Relu;
-    bert
+pub(super) fn tiny_distilled(layers: usize) -> CrossEncoder {
+    let mut model = tiny_untyped(layers);
+    model.head.activation = Activation::Relu;
+    model
 }
 
 /// A model with ELECTRA's parts: narrow tables that are projected, Gelu between the head's products.
-pub(super) fn tiny_projected(layers: usize) -> Bert {
+pub(super) fn tiny_projected(layers: usize) -> CrossEncoder {
     let mut dice = Dice(0x1234_5678);
-    let mut bert = tiny(layers);
-    bert.embeddings = Embeddings {
+    let mut model = tiny(layers);
+    model.embeddings = Embeddings {
         words: dice.table(20, 4),
-        positions: dice.table(12, 4),
+        positions: PositionTable::Learnt(dice.table(12, 4)),
         padding: None,
         types: Some(dice.table(2, 4)),
         norm: dice.norm(4),
         projection: Some(dice.dense(4, 8)),
     };
-    bert.head.activation = Activation::Gelu;
-    bert
+    model.head.activation = Activation::Gelu;
+    model
 }
 
 /// The same model with the products of its layers and head, and its tables, in integers.
-pub(super) fn tiny_quantised(layers: usize) -> Bert {
-    let mut bert = tiny(layers);
+pub(super) fn tiny_quantised(layers: usize) -> CrossEncoder {
+    let mut model = tiny(layers);
     let whole = |table: &mut Table| {
         let scale = table.values.iter().fold(0.0_f32, |most, value| most.max(value.abs())) / 127.0;
         #[expect(clippy::cast_possible_truncation, reason = "at most 127 by the choice of the scale")]
         let values = table.values.iter().map(|value| (value / scale).round() as i8).collect();
         *table = Table::quantised(table.rows, table.columns, Integers { values, zero: 0, scales: vec![scale] });
     };
-    for layer in &mut bert.layers {
+    for layer in &mut model.layers {
         let Layer { query, key, value, output, up, down, .. } = layer;
         for dense in [query, key, value, output, up, down] {
             whole(&mut dense.weight);
         }
     }
-    whole(&mut bert.head.dense.weight);
-    whole(&mut bert.head.classifier.weight);
-    whole(&mut bert.embeddings.words);
-    whole(&mut bert.embeddings.positions);
-    bert.embeddings.types.iter_mut().for_each(whole);
-    bert
+    whole(&mut model.head.dense.weight);
+    whole(&mut model.head.classifier.weight);
+    whole(&mut model.embeddings.words);
+    if let PositionTable::Learnt(table) = &mut model.embeddings.positions {
+        whole(table);
+    }
+    model.embeddings.types.iter_mut().for_each(whole);
+    model
 }
 
 /// A small linear congruential generator.

@@ -42,6 +42,8 @@ pub(super) struct Facts<'f> {
     pub(super) provider: Kind,
     /// The precision's word.
     pub(super) precision: &'static str,
+    /// Whether the graph has operators of our own.
+    pub(super) has_own_operators: bool,
     /// The build of the runtime library.
     pub(super) runtime: &'f str,
 }
@@ -66,7 +68,14 @@ pub(super) fn fingerprint(manifest: &Manifest, facts: &Facts<'_>) -> io::Result<
         Activation::Sigmoid => "sigmoid",
         Activation::Identity => "identity",
     };
-    let kernels = if facts.provider == Kind::Cuda { kernels::source() } else { "" };
+    let kernels = match facts.provider {
+        Kind::Cuda => kernels::source().to_owned(),
+        // Graphs without operators of our own keep the fingerprint that they had before there were any for CPUs.
+        Kind::Cpu if facts.has_own_operators => {
+            format!("{} {}", rescored_kernels::RULES, rescored_kernels::Isa::best())
+        }
+        Kind::Cpu | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => String::new(),
+    };
     all.put("max length", &facts.max_length.to_le_bytes());
     all.put("activation", activation.as_bytes());
     all.put("provider", facts.provider.word().as_bytes());
@@ -160,6 +169,7 @@ mod tests {
             max_length: 512,
             provider: Kind::Cpu,
             precision: "fp32",
+            has_own_operators: false,
             runtime: "build 1",
         };
         change(&mut manifest, &mut facts);
@@ -197,6 +207,7 @@ mod tests {
             max_length: 512,
             provider: Kind::Cpu,
             precision: "fp32",
+            has_own_operators: false,
             runtime: "build 1",
         };
         assert!(!seen.contains(&fingerprint(&manifest, &facts).unwrap()), "weights inside");

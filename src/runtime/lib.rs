@@ -16,6 +16,7 @@ mod halves;
 mod kernels;
 pub mod manifest;
 pub mod open;
+mod operators;
 pub mod options;
 pub mod origin;
 mod outputs;

@@ -187,6 +187,7 @@ impl Model {
             max_length,
             provider: usable.kind,
             precision: graph.precision.word(),
+            has_own_operators: graph.summary.operators.iter().any(|operator| operator.domain == graph::own::DOMAIN),
             runtime: runtime.build(),
         };
         let card = ModelCard {
@@ -242,6 +243,7 @@ impl Model {
             max_length,
             provider: Kind::CoreMl,
             precision: precision.word(),
+            has_own_operators: false,
             runtime: runtime.build(),
         };
         let graph = Graph { file: folder.display().to_string(), advice: String::new() };

@@ -1,17 +1,31 @@
-//! A model's own weights on disk: the ONNX graph, or the safetensors file with its `config.json`.
+//! A model's own weights on disk: the ONNX graph, or the safetensors files with their `config.json`, and the modules that
+//! sentence-transformers keeps beside an encoder.
 //!
 //! Owns which files are read and the checksum that stands for them: compiled graphs and measurements speak of weights by
 //! it. It must not know what stands inside.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
 
+use rescored_graph::safetensors::{Bytes, Checkpoint, Module};
 use rescored_graph::{self as graph, Origin};
 use rescored_process::files;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::checksum::Sha256;
 use super::manifest::DESCRIPTION_BYTES;
 use super::{ExternalData, ExternalError, Manifest};
+
+/// Files beside the weights.
+const CONFIG: &str = "config.json";
+const MODULES: &str = "modules.json";
+/// The weights of a module.
+const WEIGHTS: &str = "model.safetensors";
+/// How the name of a list of weight files ends.
+const INDEX: &str = ".safetensors.index.json";
 
 /// A file of the weights cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +42,23 @@ pub enum Unreadable {
     /// A file beside the graph.
     #[error(transparent)]
     External(#[from] ExternalError),
+    /// A description of other files is not one.
+    #[error("model: `{}` is not understood; take it from the model's source again", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A description names a file elsewhere.
+    #[error("model: `{}` names `{name}`; files of a model lie in its folder", path.display())]
+    Named {
+        /// The description.
+        path: PathBuf,
+        /// What it names.
+        name: String,
+    },
 }
 
 /// A model's own weights.
@@ -43,7 +74,12 @@ pub struct Own {
 
 /// Whether weights of this name need `compile` before they run: they are no graph.
 pub fn is_safetensors(path: &Path) -> bool {
-    path.extension() == Some(OsStr::new("safetensors"))
+    path.extension() == Some(OsStr::new("safetensors")) || is_index(path)
+}
+
+/// Whether a file lists the files that hold the weights.
+fn is_index(path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(INDEX))
 }
 
 /// Reads the weights, and their checksum.
@@ -60,16 +96,114 @@ pub fn read(manifest: &Manifest) -> Result<(Origin, Sha256), Unreadable> {
 /// # Errors
 /// [`Unreadable`].
 pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
-    let weights = bytes(&manifest.graph)?;
-    let sum = Sha256::of(&weights);
     if !is_safetensors(&manifest.graph) {
+        let weights = bytes(&manifest.graph)?;
         let external = external(manifest, &weights)?;
-        return Ok(Own { origin: Origin::Onnx(weights), sha256: with(sum, &external), external });
+        let sha256 = with(Sha256::of(&weights), &external);
+        return Ok(Own { origin: Origin::Onnx(weights), sha256, external });
     }
-    let path = config(&manifest.graph);
-    let text = files::read_text(&path, DESCRIPTION_BYTES).map_err(|source| Unreadable::File { path, source })?;
-    let sha256 = both(sum, Sha256::of(text.as_bytes()));
-    Ok(Own { origin: Origin::Safetensors { weights, config: text }, sha256, external: ExternalData::default() })
+    let parts = Parts::of(manifest)?;
+    let mut sums = Vec::new();
+    let mut held = |path: &PathBuf| {
+        let bytes = bytes(path)?;
+        sums.push(Sha256::of(&bytes));
+        Ok::<_, Unreadable>(Bytes::from(bytes))
+    };
+    let weights = parts.weights.iter().map(&mut held).collect::<Result<_, _>>()?;
+    let mut modules = Vec::new();
+    for part in &parts.modules {
+        let weights = part.weights.iter().map(&mut held).collect::<Result<_, _>>()?;
+        let config = if part.has_config { text(&part.folder.join(CONFIG))? } else { "{}".into() };
+        modules.push(Module { kind: part.kind.clone(), folder: part.name.clone(), config, weights });
+    }
+    let config = text(&parts.config)?;
+    let configs: Vec<&str> = modules.iter().map(|module| module.config.as_str()).collect();
+    let sha256 = parts.identity(&sums, &config, &configs);
+    let checkpoint = Checkpoint { weights, config, modules };
+    Ok(Own { origin: Origin::Safetensors(checkpoint), sha256, external: ExternalData::default() })
+}
+
+/// The files of a checkpoint.
+struct Parts {
+    weights: Vec<PathBuf>,
+    config: PathBuf,
+    modules: Vec<ModulePart>,
+}
+
+/// The files of one of sentence-transformers' modules.
+struct ModulePart {
+    kind: String,
+    name: String,
+    folder: PathBuf,
+    has_config: bool,
+    weights: Vec<PathBuf>,
+}
+
+/// What `modules.json` lists.
+#[derive(Deserialize)]
+struct Listed {
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// What `model.safetensors.index.json` says.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn of(manifest: &Manifest) -> Result<Self, Unreadable> {
+        let graph = &manifest.graph;
+        let weights = if is_index(graph) {
+            let index: Index = described(graph)?;
+            let names: BTreeSet<String> = index.weight_map.into_values().collect();
+            names.iter().map(|name| inside(graph, name)).collect::<Result<_, _>>()?
+        } else {
+            vec![graph.clone()]
+        };
+        let list = graph.with_file_name(MODULES);
+        let listed: Vec<Listed> = if list.is_file() { described(&list)? } else { Vec::new() };
+        let module = |Listed { path, kind }: Listed| {
+            // The transformer's own files are the model's.
+            let folder = if path.is_empty() { manifest.dir.clone() } else { inside(&list, &path)? };
+            let weights = if path.is_empty() { Vec::new() } else { vec![folder.join(WEIGHTS)] };
+            let weights = weights.into_iter().filter(|weights| weights.is_file()).collect();
+            let has_config = !path.is_empty() && folder.join(CONFIG).is_file();
+            Ok::<_, Unreadable>(ModulePart { kind, name: path, folder, has_config, weights })
+        };
+        let modules = listed.into_iter().map(module).collect::<Result<_, _>>()?;
+        Ok(Self { weights, config: graph.with_file_name(CONFIG), modules })
+    }
+
+    /// One checksum for all files: that of weights and sizes alone is what earlier releases wrote.
+    fn identity(&self, sums: &[Sha256], config: &str, modules: &[&str]) -> Sha256 {
+        let sizes = Sha256::of(config.as_bytes());
+        let words: Vec<String> = sums.iter().chain([&sizes]).map(ToString::to_string).collect();
+        let mut all = words.join(" ");
+        for (part, config) in self.modules.iter().zip(modules).filter(|(part, _)| !part.name.is_empty()) {
+            let _ = write!(all, " {} {}", part.kind, Sha256::of(config.as_bytes()));
+        }
+        Sha256::of(all.as_bytes())
+    }
+}
+
+/// A file or folder that a description names, below the description's own folder.
+fn inside(description: &Path, name: &str) -> Result<PathBuf, Unreadable> {
+    let is_plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+    if is_plain && !name.is_empty() {
+        return Ok(description.with_file_name(name));
+    }
+    Err(Unreadable::Named { path: description.to_owned(), name: name.to_owned() })
+}
+
+fn described<T: DeserializeOwned>(path: &Path) -> Result<T, Unreadable> {
+    serde_json::from_str(&text(path)?).map_err(|source| Unreadable::Description { path: path.to_owned(), source })
+}
+
+fn text(path: &Path) -> Result<String, Unreadable> {
+    files::read_text(path, DESCRIPTION_BYTES).map_err(|source| Unreadable::File { path: path.to_owned(), source })
 }
 
 fn external(manifest: &Manifest, onnx: &[u8]) -> Result<ExternalData, ExternalError> {
@@ -97,20 +231,20 @@ pub fn identity(manifest: &Manifest) -> Result<Sha256, Unreadable> {
         Err(source) => Err(Unreadable::File { path, source }),
     };
     if is_safetensors(&manifest.graph) {
-        return Ok(both(sum(manifest.graph.clone())?, sum(config(&manifest.graph))?));
+        let parts = Parts::of(manifest)?;
+        let files = parts.weights.iter().chain(parts.modules.iter().flat_map(|part| &part.weights));
+        let sums = files.map(|path| sum(path.clone())).collect::<Result<Vec<_>, _>>()?;
+        let configs = parts
+            .modules
+            .iter()
+            .map(|part| if part.has_config { text(&part.folder.join(CONFIG)) } else { Ok("{}".into()) });
+        let configs = configs.collect::<Result<Vec<_>, _>>()?;
+        let configs: Vec<&str> = configs.iter().map(String::as_str).collect();
+        return Ok(parts.identity(&sums, &text(&parts.config)?, &configs));
     }
     // Which files hold its weights stands in the graph.
     let onnx = bytes(&manifest.graph)?;
     Ok(with(Sha256::of(&onnx), &external(manifest, &onnx)?))
-}
-
-/// The sizes stand in another file, and change scores as weights do.
-fn both(weights: Sha256, config: Sha256) -> Sha256 {
-    Sha256::of(format!("{weights} {config}").as_bytes())
-}
-
-fn config(weights: &Path) -> PathBuf {
-    weights.with_file_name("config.json")
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
@@ -145,7 +279,7 @@ mod tests {
         for (weights, config) in [("w", "{}"), ("w", "{ }"), ("v", "{}")] {
             let manifest = manifest(dir.path(), &[("model.safetensors", weights), ("config.json", config)]);
             let (origin, sum) = read(&manifest).unwrap();
-            assert!(matches!(origin, Origin::Safetensors { config: text, .. } if text == config));
+            assert!(matches!(origin, Origin::Safetensors(checkpoint) if checkpoint.config == config));
             assert_eq!(identity(&manifest).unwrap(), sum, "with and without holding them");
             sums.push(sum);
         }

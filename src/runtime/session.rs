@@ -1,7 +1,6 @@
-//! ONNX Runtime: the library, and one session a worker.
+//! ONNX Runtime: the library, and one session a worker, which belongs to one thread for life.
 //!
-//! Owns every use of `ort`: loading the shared library, session options, feeding tensors, picking the output. One
-//! session belongs to one thread for life. It must not know texts or tokens beyond their ids.
+//! Owns loading the shared library, session options, feeding tensors. It must not know texts or tokens beyond their ids.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use rescored_graph as graph;
 
 use super::device::{self, DeviceScorer};
 use super::external::ExternalData;
+use super::operators;
 use super::options::{Kind, ProviderOptions};
 use super::outputs::Output;
 use super::provider::{Usable, placement, register};
@@ -247,7 +247,7 @@ impl SessionFactory {
             // Lengths change with every batch: a plan made for one shape is no use for the next.
             .with_memory_pattern(false)?;
         let builder = match self.place.usable.kind {
-            Kind::Cpu => self.weights.lend(builder)?,
+            Kind::Cpu => self.weights.lend(builder)?.with_operators(operators::domain()?)?,
             kind @ (Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl) => {
                 register::register(builder, (kind, device), &self.place.options)?
             }

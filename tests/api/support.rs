@@ -137,7 +137,7 @@ impl App {
         let cache = cache::Options { bytes: 64 << 20, weights: Vec::new(), ttl: None };
         let nothing = cache::SharedOptions { url: None, timeout: Duration::ZERO };
         let aliases = setup.aliases.iter().map(|&(alias, id)| (alias.to_owned(), id.to_owned())).collect();
-        let core = Core::named(models, &engine, (&cache, &nothing), Names::new(aliases)).expect("threads");
+        let core = Core::named(models, &engine, &cache, &nothing, Names::new(aliases)).expect("threads");
         core.reranker.wait_until_warm().expect("the fake model warms up");
         if setup.warm {
             core.health.warmed();

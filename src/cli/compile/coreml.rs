@@ -109,10 +109,10 @@ fn written(
     ids: &[Ids],
     runtime: &Runtime,
 ) -> Result<Files, CompileError> {
-    let bert = source.bert().map_err(Refused::from)?;
+    let bert = source.cross_encoder().map_err(Refused::from)?;
     let provenance = provenance(source_sha256);
-    let graphs =
-        [Arithmetic::Fp32, Arithmetic::Fp16].map(|arithmetic| (arithmetic, write(&bert, arithmetic, &provenance)));
+    let graph = |arithmetic| Ok::<_, Refused>((arithmetic, write(&bert, arithmetic, &provenance)?));
+    let graphs = [graph(Arithmetic::Fp32)?, graph(Arithmetic::Fp16)?];
     let bytes = table(&bert);
     let known = known(&source.floats(&bert).map_err(Refused::from)?, ids, runtime)?;
     let proof = prove(&graphs, &bytes, (&known, manifest), runtime)?;

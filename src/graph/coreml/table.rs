@@ -3,8 +3,8 @@
 //! Owns the file's layout: a header of five little-endian words, or of six where padding has no position, then the rows of
 //! words, positions and types. It must not know files.
 
-use crate::Bert;
-use crate::bert::Table;
+use crate::CrossEncoder;
+use crate::cross_encoder::Table;
 
 /// What the file begins with: the format and its version.
 const MAGIC: u32 = u32::from_le_bytes(*b"RTB1");
@@ -37,15 +37,15 @@ pub struct Header {
 }
 
 /// A model's table, as bytes, multiplied with what its graph was written for.
-pub fn table(bert: &Bert) -> Vec<u8> {
-    let embeddings = &bert.embeddings;
-    let tables = [Some(&embeddings.words), Some(&embeddings.positions), embeddings.types.as_ref()];
+pub fn table(model: &CrossEncoder) -> Vec<u8> {
+    let embeddings = &model.embeddings;
+    let tables = [Some(&embeddings.words), embeddings.positions.table(), embeddings.types.as_ref()];
     let rows = |table: Option<&Table>| table.map_or(0, |table| table.rows);
     let sizes = [embeddings.words.columns, rows(tables[0]), rows(tables[1]), rows(tables[2])];
     let magic = if embeddings.padding.is_some() { MAGIC_PADDED } else { MAGIC };
     let words = sizes.into_iter().chain(embeddings.padding).map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     let mut bytes: Vec<u8> = std::iter::once(magic).chain(words).flat_map(u32::to_le_bytes).collect();
-    let scale = super::embedding_scale(bert);
+    let scale = super::embedding_scale(model);
     for table in tables.into_iter().flatten() {
         bytes.extend(table.values.iter().flat_map(|value| (value * scale).to_le_bytes()));
     }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::cross_encoder::PositionTable;
 use crate::sample::tiny;
 
 /// Operators of ONNX Runtime's list for `ML Program` that are also known to run in 16 bits.
@@ -13,7 +14,7 @@ const SUPPORTED: [&str; 10] =
 
 fn written(arithmetic: Arithmetic, shape: Shape) -> proto::Model {
     let provenance = Provenance { source_sha256: "abc".into(), tool: "test".into() };
-    let onnx = write(&tiny(2), arithmetic, &provenance);
+    let onnx = write(&tiny(2), arithmetic, &provenance).unwrap();
     proto::Model::decode(fixed(&onnx, shape, "key-1").unwrap().as_slice()).unwrap()
 }
 
@@ -47,16 +48,16 @@ proptest! {
 
     #[test]
     fn a_sum_of_rows_is_that_of_the_tables(word in 0_usize..20, position in 0_usize..12, kind in 0_usize..2) {
-        let bert = tiny(1);
-        let bytes = table(&bert);
+        let model = tiny(1);
+        let bytes = table(&model);
         let header = Header::read(&bytes).unwrap();
         let mut row = vec![0.0; header.width];
         header.sum(&bytes, [word, position, kind], &mut row);
         let of = |table: &Table, row: usize, at: usize| table.values[row * 8 + at];
         for (at, value) in row.iter().enumerate() {
-            let embeddings = &bert.embeddings;
+            let embeddings = &model.embeddings;
             let sum = of(&embeddings.words, word, at) + of(embeddings.types.as_ref().unwrap(), kind, at);
-            let sum = (sum + of(&embeddings.positions, position, at)) * embedding_scale(&bert);
+            let sum = (sum + of(embeddings.positions.table().unwrap(), position, at)) * embedding_scale(&model);
             prop_assert_eq!(value.to_bits(), sum.to_bits());
         }
     }
@@ -101,17 +102,18 @@ fn no_norm_of_a_half_graph_has_an_epsilon_that_a_half_rounds_to_zero() {
 
 #[test]
 fn embeddings_are_brought_near_one_by_a_power_of_two() {
-    let mut bert = tiny(1);
+    let mut model = tiny(1);
     for (factor, scale) in [(1.0, 2.0), (1.0 / 64.0, 128.0), (64.0, 1.0 / 32.0), (0.0, 1.0)] {
-        let mut scaled = bert.clone();
+        let mut scaled = model.clone();
         let embeddings = &mut scaled.embeddings;
-        for table in [&mut embeddings.words, &mut embeddings.positions].into_iter().chain(&mut embeddings.types) {
+        let PositionTable::Learnt(positions) = &mut embeddings.positions else { panic!("learnt positions") };
+        for table in [&mut embeddings.words, positions].into_iter().chain(&mut embeddings.types) {
             table.values.iter_mut().for_each(|value| *value *= factor);
         }
         assert_eq!(embedding_scale(&scaled).to_bits(), f32::to_bits(scale), "times {factor}");
     }
-    bert.embeddings.types = None;
-    assert!(embedding_scale(&bert) > 0.0);
+    model.embeddings.types = None;
+    assert!(embedding_scale(&model) > 0.0);
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn the_last_layer_computes_the_first_tokens_only() {
 #[test]
 fn a_fixed_graph_carries_one_cache_key_of_letters_and_digits() {
     let provenance = Provenance { source_sha256: "abc".into(), tool: "test".into() };
-    let onnx = write(&tiny(1), Arithmetic::Fp32, &provenance);
+    let onnx = write(&tiny(1), Arithmetic::Fp32, &provenance).unwrap();
     let once = fixed(&onnx, Shape::padded(1, 4), "first").unwrap();
     let long = format!("a-b_{}", "c".repeat(80));
     let twice = proto::Model::decode(fixed(&once, Shape::padded(1, 4), &long).unwrap().as_slice()).unwrap();

@@ -8,7 +8,7 @@
 
 use super::{Emitter, Precision};
 use crate::{
-    bert::{Dense, Layer},
+    cross_encoder::{Dense, Layer},
     emit::writer::{Attribute, Op},
 };
 
@@ -20,9 +20,10 @@ enum Turn {
 }
 
 impl Emitter<'_> {
-    /// Whether a packed graph absorbs: in 32-bit floats. In 8 bits the products are so cheap that nothing was gained.
+    /// Whether a packed graph absorbs: BERT's plain attention in 32-bit floats. In 8 bits the products are so cheap that
+    /// nothing was gained.
     pub(super) fn absorbs(&self) -> bool {
-        self.target.precision == Precision::Fp32
+        self.target.precision == Precision::Fp32 && self.model.beyond_bert().is_none()
     }
 
     /// Context of the `[CLS]` rows in a packed graph, `[slots, hidden]`: every slot's rows are met by its own query.
@@ -78,13 +79,13 @@ impl Emitter<'_> {
         let values = self.by_head(&format!("{name}.value"), &layer.value, Turn::Straight);
         let context = self.writer.op(&format!("{name}.met"), &Op::plain("MatMul"), &[&mixed, &values]);
         let context = self.transposed(&format!("{name}.pairs"), &context);
-        let flat = self.writer.ints(&[-1, as_int(self.bert.hidden)]);
+        let flat = self.writer.ints(&[-1, as_int(self.model.hidden)]);
         self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &flat])
     }
 
     /// `[pairs, hidden]` as `[heads, pairs, head]`.
     fn heads_first(&mut self, name: &str, x: &str) -> String {
-        let shape = self.writer.ints(&[-1, as_int(self.bert.heads), as_int(self.head())]);
+        let shape = self.writer.ints(&[-1, as_int(self.model.heads), as_int(self.head())]);
         let deep = self.writer.op(&format!("{name}.deep"), &Op::plain("Reshape"), &[x, &shape]);
         self.transposed(&format!("{name}.heads"), &deep)
     }
@@ -97,7 +98,7 @@ impl Emitter<'_> {
 
     /// A product's weight with one matrix a head, `[heads, head, inputs]` when turned, else `[heads, inputs, head]`.
     fn by_head(&mut self, name: &str, dense: &Dense, turn: Turn) -> String {
-        let (heads, head, inputs) = (self.bert.heads, self.head(), dense.weight.rows);
+        let (heads, head, inputs) = (self.model.heads, self.head(), dense.weight.rows);
         let at = |input: usize, output: usize| dense.weight.values[input * dense.weight.columns + output];
         let values: Vec<f32> = (0..heads)
             .flat_map(|number| {
@@ -129,7 +130,7 @@ impl Emitter<'_> {
     }
 
     fn head(&self) -> usize {
-        self.bert.hidden / self.bert.heads.max(1)
+        self.model.hidden / self.model.heads.max(1)
     }
 }
 

@@ -6,11 +6,14 @@
 use super::{Emitter, Range};
 use crate::{
     array::Array,
-    bert::{Dense, Layer},
+    cross_encoder::{CrossEncoder, Dense, Layer, Positions},
     emit::{
         products::{Rows, Site},
         writer::{Attribute, Op},
     },
+    own::{self, attribute},
+    proto::kind,
+    target::{Layout, Target},
 };
 
 /// Where pairs lie in the flat rows.
@@ -18,8 +21,13 @@ pub(super) enum Arrangement {
     /// One after the other: their lengths and first rows.
     Packed { slots: usize, lengths: String, starts: String },
     /// Padded to one length: which tokens are real, for all queries `[batch, 1, sequence, sequence]` and for the first
-    /// ones `[batch, 1, 1, sequence]`, and the shape of unflattened rows.
-    Padded { mask: String, first_mask: String, shape: String },
+    /// ones `[batch, 1, 1, sequence]`, the shape of unflattened rows, and the ids.
+    Padded { mask: String, first_mask: String, shape: String, ids: String },
+}
+
+/// Whether a target's graph of a model has operators of our own for CPUs.
+pub(super) fn has_own(model: &CrossEncoder, target: &Target) -> bool {
+    matches!(target.layout, Layout::Packed { .. }) && model.beyond_bert().is_some()
 }
 
 /// Which rows of the pairs a layer computes.
@@ -34,6 +42,17 @@ pub(super) struct Place<'a> {
     pub(super) layer: &'a Layer,
     pub(super) pairs: &'a Pairs<'a>,
     pub(super) range: Range,
+}
+
+impl Pairs<'_> {
+    pub(super) fn arrangement(&self) -> &Arrangement {
+        self.arrangement
+    }
+
+    /// Whether the `[CLS]` rows alone are wanted.
+    pub(super) fn is_first(&self) -> bool {
+        self.rows == Wanted::First
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,20 +93,21 @@ impl Emitter<'_> {
             }
         };
         let context = match pairs.arrangement {
+            Arrangement::Packed { lengths, .. } if self.model.beyond_bert().is_some() => {
+                return (self.own_attention(place, [&queries, &keys, &values], lengths), wanted);
+            }
             Arrangement::Packed { slots, lengths, .. } => {
-                self.packed(name, [&queries, &keys, &values], (*slots, lengths, pairs.rows))
+                self.packed(place, [&queries, &keys, &values], (*slots, lengths))
             }
-            Arrangement::Padded { mask, first_mask, shape } => {
-                let mask = if pairs.rows == Wanted::First { first_mask } else { mask };
-                self.padded(name, [&queries, &keys, &values], (mask, shape, pairs.rows))
-            }
+            Arrangement::Padded { .. } => self.padded(place, [&queries, &keys, &values]),
         };
         let hidden = self.hidden();
         let shape = self.writer.ints(&[-1, hidden]);
         (self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &shape]), wanted)
     }
 
-    fn packed(&mut self, name: &str, rows: [&str; 3], (slots, lengths, wanted): (usize, &str, Wanted)) -> String {
+    fn packed(&mut self, place: &Place<'_>, rows: [&str; 3], (slots, lengths): (usize, &str)) -> String {
+        let Place { name, layer, pairs: Pairs { rows: wanted, .. }, .. } = place;
         let zero = self.writer.ints(&[0]);
         let mut parts: Vec<Vec<String>> = Vec::new();
         for (rows, part) in rows.into_iter().zip(["query", "key", "value"]) {
@@ -96,14 +116,15 @@ impl Emitter<'_> {
                 parts.push(vec![one]);
                 continue;
             }
-            let ones = (part == "query" && wanted == Wanted::First).then(|| self.writer.ints(&vec![1; slots]));
+            let ones = (part == "query" && *wanted == Wanted::First).then(|| self.writer.ints(&vec![1; slots]));
             let sizes = ones.as_deref().unwrap_or(lengths);
             let axis = [("axis", Attribute::Int(1))];
             let split = Op::plain("Split").with(&axis).outputs(slots);
             parts.push(self.writer.many(&format!("{name}.{part}.pairs"), &split, &[&one, sizes]));
         }
-        let contexts: Vec<String> =
-            (0..slots).map(|slot| self.attend(name, &[&parts[0][slot], &parts[1][slot], &parts[2][slot]])).collect();
+        let contexts: Vec<String> = (0..slots)
+            .map(|slot| self.attend(name, (layer, &[&parts[0][slot], &parts[1][slot], &parts[2][slot]])))
+            .collect();
         if let [context] = contexts.as_slice() {
             return context.clone();
         }
@@ -112,26 +133,74 @@ impl Emitter<'_> {
         self.writer.op(&format!("{name}.contexts"), &Op::plain("Concat").with(&axis), &contexts)
     }
 
-    fn padded(&mut self, name: &str, rows: [&str; 3], (mask, shape, wanted): (&str, &str, Wanted)) -> String {
-        let [queries, keys, values] = rows;
-        let mut deep = |part: &str, rows: &str| {
-            self.writer.op(&format!("{name}.{part}.deep"), &Op::plain("Reshape"), &[rows, shape])
-        };
-        let (keys, values) = (deep("key", keys), deep("value", values));
-        let queries = match wanted {
-            Wanted::All => deep("query", queries),
-            Wanted::First => {
-                let one = self.writer.ints(&[1]);
-                self.writer.op(&format!("{name}.query.deep"), &Op::plain("Unsqueeze"), &[queries, &one])
+    /// Attention by the operator of our own, which takes packed rows as they are.
+    fn own_attention(&mut self, place: &Place<'_>, [queries, keys, values]: [&str; 3], lengths: &str) -> String {
+        let Place { name, layer, pairs, .. } = place;
+        let heads = i64::try_from(self.model.heads).unwrap_or(i64::MAX);
+        let mut attributes =
+            vec![(attribute::HEADS, Attribute::Int(heads)), (attribute::SCALE, Attribute::Float(self.scale(layer)))];
+        if pairs.rows == Wanted::First {
+            attributes.push((attribute::FIRST, Attribute::Int(1)));
+        }
+        if let Some(window) = layer.attention.window {
+            attributes.push((attribute::WINDOW, Attribute::Int(i64::try_from(window).unwrap_or(i64::MAX))));
+        }
+        let mut inputs = vec![queries.to_owned(), keys.to_owned(), values.to_owned(), lengths.to_owned()];
+        match &layer.attention.positions {
+            Positions::Absolute => {}
+            Positions::Rotary(frequencies) => attributes.push((attribute::ROTARY, Attribute::Floats(frequencies))),
+            Positions::Slopes(slopes) => attributes.push((attribute::SLOPES, Attribute::Floats(slopes))),
+            Positions::Relative(relative) => {
+                inputs.push(self.writer.ints(&relative.rows));
+                for (part, table) in [("keys", &relative.keys), ("queries", &relative.queries)] {
+                    let (dims, values) = match table {
+                        Some(table) => ([table.rows, table.columns], table.values.as_slice()),
+                        None => ([0, 0], &[][..]),
+                    };
+                    inputs.push(self.floats(&format!("{name}.relative.{part}"), &dims, values));
+                }
             }
-        };
-        self.attend(name, &[&queries, &keys, &values, mask])
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        self.writer.op(&format!("{name}.context"), &Op::own(own::ATTENTION).with(&attributes), &inputs)
     }
 
-    fn attend(&mut self, name: &str, inputs: &[&str]) -> String {
-        let heads = i64::try_from(self.bert.heads).unwrap_or(i64::MAX);
-        let attributes = [("q_num_heads", Attribute::Int(heads)), ("kv_num_heads", Attribute::Int(heads))];
-        self.writer.op(name, &Op::plain("Attention").with(&attributes), inputs)
+    /// What scores are multiplied with: one over the root of a head's width, times the terms of a score.
+    pub(super) fn scale(&self, layer: &Layer) -> f32 {
+        let terms = match &layer.attention.positions {
+            Positions::Relative(relative) => {
+                1 + usize::from(relative.keys.is_some()) + usize::from(relative.queries.is_some())
+            }
+            Positions::Absolute | Positions::Rotary(_) | Positions::Slopes(_) => 1,
+        };
+        1.0 / ((self.model.hidden / self.model.heads.max(1) * terms) as f32).sqrt()
+    }
+
+    /// The rows that a layer computes, of others than those that attention read.
+    pub(super) fn wanted(&mut self, place: &Place<'_>, rows: &str) -> String {
+        match place.pairs.rows {
+            Wanted::All => rows.to_owned(),
+            Wanted::First => self.first_rows(&format!("{}.residual", place.name), rows, place.pairs.arrangement),
+        }
+    }
+
+    /// The mean of each pair's rows, `[pairs, hidden]`.
+    pub(super) fn mean(&mut self, rows: &str, arrangement: &Arrangement) -> String {
+        match arrangement {
+            Arrangement::Packed { lengths, .. } => self.writer.op("pooled", &Op::own(own::MEAN), &[rows, lengths]),
+            Arrangement::Padded { first_mask, shape, .. } => {
+                let deep = self.writer.op("pooled.deep", &Op::plain("Reshape"), &[rows, shape]);
+                let to = [("to", Attribute::Int(i64::from(kind::FLOAT)))];
+                let weights = self.writer.op("pooled.mask", &Op::plain("Cast").with(&to), &[first_mask]);
+                let one = self.writer.ints(&[1]);
+                let weights = self.writer.op("pooled.rows", &Op::plain("Squeeze"), &[&weights, &one]);
+                let sums = self.writer.op("pooled.sums", &Op::plain("MatMul"), &[&weights, &deep]);
+                let last = self.writer.ints(&[-1]);
+                let counts = self.writer.op("pooled.counts", &Op::plain("ReduceSum"), &[&weights, &last]);
+                let mean = self.writer.op("pooled.mean", &Op::plain("Div"), &[&sums, &counts]);
+                self.writer.op("pooled", &Op::plain("Squeeze"), &[&mean, &one])
+            }
+        }
     }
 
     /// The first row of every pair, `[pairs, hidden]`.
@@ -149,6 +218,6 @@ impl Emitter<'_> {
     }
 
     fn hidden(&self) -> i64 {
-        i64::try_from(self.bert.hidden).unwrap_or(i64::MAX)
+        i64::try_from(self.model.hidden).unwrap_or(i64::MAX)
     }
 }

@@ -10,8 +10,8 @@ use prost::Message;
 use super::writer::{Attribute, Op, Writer};
 use crate::{
     array::{Array, Data},
-    bert::{Activation, Bert, Dense, Layer, Norm},
     coreml::{Arithmetic, names},
+    cross_encoder::{Activation, CrossEncoder, Dense, Layer, Norm},
     half, proto,
     proto::kind,
     summary::PROVIDER,
@@ -35,13 +35,13 @@ struct View<'a> {
 
 struct Emitter<'a> {
     writer: Writer,
-    bert: &'a Bert,
+    model: &'a CrossEncoder,
     arithmetic: Arithmetic,
 }
 
 /// Writes the graph for embeddings multiplied with `scale`, for one row of places and any length; `coreml::fixed` gives it the shapes of a bucket.
-pub(crate) fn emit(bert: &Bert, (arithmetic, scale): (Arithmetic, f32), provenance: &Provenance) -> Vec<u8> {
-    let mut emitter = Emitter { writer: Writer::default(), bert, arithmetic };
+pub(crate) fn emit(model: &CrossEncoder, (arithmetic, scale): (Arithmetic, f32), provenance: &Provenance) -> Vec<u8> {
+    let mut emitter = Emitter { writer: Writer::default(), model, arithmetic };
     emitter.graph(scale);
     let entries = [
         ("rescored.source_sha256", provenance.source_sha256.clone()),
@@ -64,22 +64,22 @@ pub(crate) fn emit(bert: &Bert, (arithmetic, scale): (Arithmetic, f32), provenan
 
 impl Emitter<'_> {
     fn graph(&mut self, scale: f32) {
-        let width = self.bert.embeddings.words.columns.to_string();
+        let width = self.model.embeddings.words.columns.to_string();
         let rows = self.input(names::ROWS, &["tokens", &width]);
         let mask = self.input(names::MASK, &["batch", "1", "queries", "length"]);
         let first = self.input(names::FIRST, &["batch", "slots", "length"]);
         let first_mask = self.input(names::FIRST_MASK, &["batch", "1", "slots", "length"]);
         self.shapes();
 
-        let embeddings = &self.bert.embeddings;
+        let embeddings = &self.model.embeddings;
         // What the rows are multiplied with leaves the norm by its square.
         let norm = Norm { epsilon: embeddings.norm.epsilon * scale * scale, ..embeddings.norm.clone() };
         let mut rows = self.norm("embeddings.norm", &rows, &norm);
         if let Some(projection) = &embeddings.projection {
             rows = self.dense("embeddings.projection", projection, &rows);
         }
-        let layers = self.bert.layers.len();
-        for (at, layer) in self.bert.layers.iter().enumerate() {
+        let layers = self.model.layers.len();
+        for (at, layer) in self.model.layers.iter().enumerate() {
             let name = format!("layer.{at}");
             rows = if at + 1 == layers {
                 let chosen = self.chosen(&format!("{name}.first"), &rows, &first);
@@ -90,7 +90,7 @@ impl Emitter<'_> {
                 self.layer(&name, layer, &view)
             };
         }
-        let head = &self.bert.head;
+        let head = &self.model.head;
         let x = self.dense("head.dense", &head.dense, &rows);
         let x = self.activation("head.activation", head.activation, &x);
         self.logits(&head.classifier, &x);
@@ -98,8 +98,8 @@ impl Emitter<'_> {
 
     /// The shapes that a bucket fixes, as they are for one row of places of any length.
     fn shapes(&mut self) {
-        let bert = self.bert;
-        let (heads, hidden) = (as_int(bert.heads), as_int(bert.hidden));
+        let model = self.model;
+        let (heads, hidden) = (as_int(model.heads), as_int(model.hidden));
         let depth = hidden / heads.max(1);
         for (name, shape) in [
             (names::DEEP_SHAPE, vec![1, -1, heads, depth]),
@@ -143,7 +143,9 @@ impl Emitter<'_> {
     fn layer(&mut self, name: &str, layer: &Layer, view: &View<'_>) -> String {
         let context = self.attention(&format!("{name}.attention"), layer, view);
         let x = self.dense(&format!("{name}.attention.output"), &layer.output, &context);
-        let middle = self.residual_norm(&format!("{name}.attention.norm"), [&x, view.wanted], &layer.attention_norm);
+        // Only models with this norm come here; see `coreml::write`.
+        let attention_norm = layer.attention_norm.as_ref().unwrap_or(&layer.norm);
+        let middle = self.residual_norm(&format!("{name}.attention.norm"), [&x, view.wanted], attention_norm);
         let x = self.dense(&format!("{name}.up"), &layer.up, &middle);
         let x = self.activation(&format!("{name}.activation"), layer.activation, &x);
         let x = self.dense(&format!("{name}.down"), &layer.down, &x);
@@ -178,7 +180,7 @@ impl Emitter<'_> {
     /// The query projection with attention's scale in it, which saves an operator.
     fn scaled(&self, query: &Dense) -> Dense {
         #[expect(clippy::cast_precision_loss, reason = "a head's width is small")]
-        let scale = 1.0 / ((self.bert.hidden / self.bert.heads.max(1)) as f32).sqrt();
+        let scale = 1.0 / ((self.model.hidden / self.model.heads.max(1)) as f32).sqrt();
         let mut scaled = query.clone();
         scaled.weight.values.iter_mut().chain(&mut scaled.bias).for_each(|value| *value *= scale);
         scaled

@@ -3,6 +3,7 @@
 use super::{Emitter, Layout, attention::Arrangement};
 use crate::{
     array::Array,
+    cross_encoder::PositionTable,
     emit::writer::{Attribute, Op},
     proto::kind,
 };
@@ -10,7 +11,7 @@ use crate::{
 impl Emitter<'_> {
     /// Declares the inputs; answers with the first layer's rows, `[tokens, hidden]`, and where pairs lie in them.
     pub(super) fn embeddings(&mut self) -> (String, Arrangement) {
-        let embeddings = &self.bert.embeddings;
+        let embeddings = &self.model.embeddings;
         let (dims, packed): (&[&str], _) = match self.target.layout {
             Layout::Padded => (&["batch", "sequence"], false),
             Layout::Packed { .. } | Layout::Ragged => (&["tokens"], true),
@@ -25,10 +26,15 @@ impl Emitter<'_> {
             }
             None => words,
         };
-        let positions = if packed { self.writer.input("position_ids", dims) } else { self.positions(&ids) };
-        let positions = self.passing_over_padding(&positions, &ids, packed);
-        let positions = self.gather("embeddings.positions", &embeddings.positions, &positions);
-        let sum = self.writer.op("embeddings.sum", &Op::plain("Add"), &[&sum, &positions]);
+        let sum = match &embeddings.positions {
+            PositionTable::Learnt(table) => {
+                let positions = if packed { self.writer.input("position_ids", dims) } else { self.positions(&ids) };
+                let positions = self.passing_over_padding(&positions, &ids, packed);
+                let positions = self.gather("embeddings.positions", table, &positions);
+                self.writer.op("embeddings.sum", &Op::plain("Add"), &[&sum, &positions])
+            }
+            PositionTable::Absent { .. } => sum,
+        };
         let width = i64::try_from(embeddings.words.columns).unwrap_or(i64::MAX);
         let sum = if packed {
             sum
@@ -44,7 +50,7 @@ impl Emitter<'_> {
     }
 
     /// 0 up to the sequence's length.
-    fn positions(&mut self, ids: &str) -> String {
+    pub(super) fn positions(&mut self, ids: &str) -> String {
         self.positions_of("sequence", ids, 1)
     }
 
@@ -60,7 +66,7 @@ impl Emitter<'_> {
     /// Rows of the table of positions: places in the pair, unless padding has no place. A token of it has the first row then,
     /// and others the row of their place among those that are none.
     pub(super) fn passing_over_padding(&mut self, places: &str, ids: &str, packed: bool) -> String {
-        let Some(padding) = self.bert.embeddings.padding else { return places.to_owned() };
+        let Some(padding) = self.model.embeddings.padding else { return places.to_owned() };
         let id = self.writer.constant(&Array::int(i64::try_from(padding).unwrap_or(i64::MAX)));
         let is_padding = self.writer.op("padding.is", &Op::plain("Equal"), &[ids, &id]);
         let to = [("to", Attribute::Int(i64::from(kind::INT64)))];
@@ -85,7 +91,7 @@ impl Emitter<'_> {
 
     /// Where pairs begin, and what separates their tokens from others.
     fn arrangement(&mut self, ids: &str) -> Arrangement {
-        let hidden = i64::try_from(self.bert.hidden).unwrap_or(i64::MAX);
+        let hidden = i64::try_from(self.model.hidden).unwrap_or(i64::MAX);
         match self.target.layout {
             Layout::Packed { slots } => {
                 let lengths = self.writer.input("lengths", &[&slots.to_string()]);
@@ -112,7 +118,7 @@ impl Emitter<'_> {
                 let sequence = self.writer.op("mask.sequence", &Op::plain("Slice"), &[&input, &one, &two]);
                 let spread = self.writer.op("mask.shape", &concat, &[&one, &one, &sequence, &one]);
                 let mask = self.writer.op("mask", &Op::plain("Expand"), &[&first_mask, &spread]);
-                Arrangement::Padded { mask, first_mask, shape }
+                Arrangement::Padded { mask, first_mask, shape, ids: ids.to_owned() }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Activations, Emitter, Precision, Range, Table};
 use crate::{
     array::{Array, Data},
-    bert::Dense,
+    cross_encoder::Dense,
     emit::writer::{Attribute, Op},
     proto::kind,
     target::Weights,
@@ -84,14 +84,17 @@ impl Emitter<'_> {
         match rows {
             Rows::Float(x) => self.float_dense(name, dense, x),
             Rows::Bytes { bytes, scale, zero } => {
-                let bias = self.floats(&format!("{name}.bias"), &[dense.bias.len()], &dense.bias);
+                let bias = self.bias(name, dense);
                 self.byte_product(name, &dense.weight, &[bytes, scale, zero, &bias])
             }
             Rows::RowBytes { bytes, scales } => {
                 let (one, middle) = (self.writer.constant(&Array::float(1.0)), self.byte(128));
                 let steps = self.byte_product(&format!("{name}.steps"), &dense.weight, &[bytes, &one, &middle, ""]);
+                let bias = self.bias(name, dense);
+                if bias.is_empty() {
+                    return self.writer.op(name, &Op::plain("Mul"), &[&steps, scales]);
+                }
                 let x = self.writer.op(&format!("{name}.scaled"), &Op::plain("Mul"), &[&steps, scales]);
-                let bias = self.floats(&format!("{name}.bias"), &[dense.bias.len()], &dense.bias);
                 self.writer.op(name, &Op::plain("Add"), &[&x, &bias])
             }
         }
@@ -101,8 +104,17 @@ impl Emitter<'_> {
     pub(super) fn float_dense(&mut self, name: &str, dense: &Dense, x: &str) -> String {
         let Table { rows, columns, values, .. } = &dense.weight;
         let weight = self.floats(&format!("{name}.weight"), &[*rows, *columns], values);
-        let bias = self.floats(&format!("{name}.bias"), &[dense.bias.len()], &dense.bias);
-        self.writer.op(name, &Op::plain("Gemm"), &[x, &weight, &bias])
+        let bias = self.bias(name, dense);
+        let inputs = [x, &weight, &bias];
+        self.writer.op(name, &Op::plain("Gemm"), if bias.is_empty() { &inputs[..2] } else { &inputs })
+    }
+
+    /// A product's bias; empty where it has none.
+    fn bias(&mut self, name: &str, dense: &Dense) -> String {
+        if dense.bias.is_empty() {
+            return String::new();
+        }
+        self.floats(&format!("{name}.bias"), &[dense.bias.len()], &dense.bias)
     }
 
     /// Integers times integers, scaled to floats; `operands` are the rows, their scale and zero point, and the bias.

@@ -9,7 +9,7 @@
 use super::{Emitter, Layout, Precision, Target};
 use crate::{
     array::{Array, Data},
-    bert::{Activation, Dense, Layer, Norm, Table},
+    cross_encoder::{Activation, Dense, Layer, Norm, PositionTable, Table},
     emit::writer::{Attribute, Op},
     half, own,
     proto::kind,
@@ -27,13 +27,13 @@ impl Emitter<'_> {
             self.writer.input_of(kind::INT32, "cumulative_lengths", &["bounds"]);
         }
         for at in 0..layers - 1 {
-            let layer = &self.bert.layers[at];
+            let layer = &self.model.layers[at];
             let name = format!("layer.{at}");
             let context = self.packed_attention(&format!("{name}.attention"), layer, [&rows, &offset]);
             rows = self.after_attention(&name, layer, [&context, &rows]);
         }
         let at = layers - 1;
-        let layer = &self.bert.layers[at];
+        let layer = &self.model.layers[at];
         let name = format!("layer.{at}");
         let (context, first) = self.first_attention(&format!("{name}.attention"), layer, [&rows, &offset]);
         self.after_attention(&name, layer, [&context, &first])
@@ -41,7 +41,7 @@ impl Emitter<'_> {
 
     /// All tables' rows summed and normalised in one operator.
     fn ragged_embeddings(&mut self) -> String {
-        let embeddings = &self.bert.embeddings;
+        let embeddings = &self.model.embeddings;
         let zero = self.writer.ints(&[0]);
         let row = |emitter: &mut Self, given: &str| {
             emitter.writer.op(&format!("{given}.row"), &Op::plain("Unsqueeze"), &[given, &zero])
@@ -57,7 +57,10 @@ impl Emitter<'_> {
         let places = self.ragged_positions(&places, &tokens);
         let positions = row(self, &places);
         let words = self.table("embeddings.words.weight", &embeddings.words);
-        let places = self.table("embeddings.positions.weight", &embeddings.positions);
+        let places = match &embeddings.positions {
+            PositionTable::Learnt(table) => self.table("embeddings.positions.weight", table),
+            PositionTable::Absent { .. } => String::new(),
+        };
         let (types, segments) = match types {
             Some((types, table)) => (types, self.table("embeddings.types.weight", table)),
             None => (String::new(), String::new()),
@@ -77,7 +80,7 @@ impl Emitter<'_> {
 
     /// As [`Emitter::passing_over_padding`], which counts in 64 bits, in 32.
     fn ragged_positions(&mut self, places: &str, ids: &str) -> String {
-        if self.bert.embeddings.padding.is_none() {
+        if self.model.embeddings.padding.is_none() {
             return places.to_owned();
         }
         let wide = [("to", Attribute::Int(i64::from(kind::INT64)))];
@@ -98,7 +101,7 @@ impl Emitter<'_> {
         let queries = self.writer.op(&format!("{name}.query.sum"), &add, &[&queries, &bias]);
         let keys = self.product(&format!("{name}.key"), &Op::plain("MatMul"), (&layer.key, rows));
         let values = self.product(&format!("{name}.value"), &Op::plain("MatMul"), (&layer.value, rows));
-        let heads = [("num_heads", Attribute::Int(as_int(self.bert.heads)))];
+        let heads = [("num_heads", Attribute::Int(as_int(self.model.heads)))];
         let op = Op::microsoft("PackedMultiHeadAttention").with(&heads);
         self.writer.op(name, &op, &[&queries, &keys, &values, "", offset, "cumulative_lengths"])
     }
@@ -125,7 +128,9 @@ impl Emitter<'_> {
         let plain = Op::plain("MatMul");
         let x = self.product(&format!("{name}.attention.output"), &plain, (&layer.output, context));
         let bias = output_bias(layer);
-        let middle = self.skip_norm(&format!("{name}.attention.norm"), [&x, residual], (&layer.attention_norm, &bias));
+        // Only models with this norm come here; see `check`.
+        let attention_norm = layer.attention_norm.as_ref().unwrap_or(&layer.norm);
+        let middle = self.skip_norm(&format!("{name}.attention.norm"), [&x, residual], (attention_norm, &bias));
         let x = self.up(name, layer, &middle);
         let x = self.product(&format!("{name}.down"), &plain, (&layer.down, &x));
         self.skip_norm(&format!("{name}.norm"), [&x, &middle], (&layer.norm, &layer.down.bias))

@@ -15,10 +15,11 @@ pub(super) const MICROSOFT: &str = "com.microsoft";
 
 /// An attribute's value.
 #[derive(Clone, Copy)]
-pub(super) enum Attribute {
+pub(super) enum Attribute<'a> {
     Int(i64),
     Float(f32),
     Ints(&'static [i64]),
+    Floats(&'a [f32]),
     Text(&'static str),
 }
 
@@ -26,7 +27,7 @@ pub(super) enum Attribute {
 pub(super) struct Op<'a> {
     kind: &'a str,
     domain: &'a str,
-    attributes: &'a [(&'a str, Attribute)],
+    attributes: &'a [(&'a str, Attribute<'a>)],
     outputs: usize,
 }
 
@@ -48,13 +49,13 @@ impl<'a> Op<'a> {
         Self { domain: MICROSOFT, ..Self::plain(kind) }
     }
 
-    /// One of our own operators, which run on NVIDIA GPUs.
+    /// One of our own operators.
     pub(super) fn own(kind: &'a str) -> Self {
         Self { domain: own::DOMAIN, ..Self::plain(kind) }
     }
 
     /// The operator with attributes.
-    pub(super) fn with(self, attributes: &'a [(&'a str, Attribute)]) -> Self {
+    pub(super) fn with(self, attributes: &'a [(&'a str, Attribute<'a>)]) -> Self {
         Self { attributes, ..self }
     }
 
@@ -139,12 +140,15 @@ fn node(name: &str, inputs: &[&str], output: Vec<String>) -> proto::Node {
     proto::Node { input, output, name: name.to_owned(), ..Default::default() }
 }
 
-fn attribute(name: &str, value: Attribute) -> proto::Attribute {
+fn attribute(name: &str, value: Attribute<'_>) -> proto::Attribute {
     let empty = proto::Attribute { name: name.to_owned(), ..Default::default() };
     match value {
         Attribute::Int(i) => proto::Attribute { i, kind: kind::ATTRIBUTE_INT, ..empty },
         Attribute::Float(f) => proto::Attribute { f, kind: kind::ATTRIBUTE_FLOAT, ..empty },
         Attribute::Ints(ints) => proto::Attribute { ints: ints.to_vec(), kind: kind::ATTRIBUTE_INTS, ..empty },
+        Attribute::Floats(floats) => {
+            proto::Attribute { floats: floats.to_vec(), kind: kind::ATTRIBUTE_FLOATS, ..empty }
+        }
         Attribute::Text(text) => {
             proto::Attribute { s: text.as_bytes().to_vec(), kind: kind::ATTRIBUTE_STRING, ..empty }
         }

@@ -5,7 +5,7 @@
 
 use super::{Unrecognised, data_inputs, fault, parts};
 use crate::{
-    bert::Dense,
+    cross_encoder::Dense,
     proto,
     source::{Source, input},
 };

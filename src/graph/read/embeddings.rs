@@ -8,7 +8,7 @@
 use super::{Unrecognised, data_inputs, fault, parts};
 use crate::{
     array::Array,
-    bert::{Bert, Embeddings, Table},
+    cross_encoder::{CrossEncoder, Embeddings, PositionTable, Table},
     proto,
     source::{Source, input},
 };
@@ -47,20 +47,20 @@ pub(super) fn read(source: &Source, value: &str) -> Result<Embeddings, Unrecogni
         }
         positions = positions.plus_first_row_of(&untold);
     }
-    Ok(Embeddings { words, positions, padding, types, norm, projection })
+    Ok(Embeddings { words, positions: PositionTable::Learnt(positions), padding, types, norm, projection })
 }
 
 /// Whether the tables fit each other and the first layer.
-pub(super) fn check(bert: &Bert) -> Result<(), Unrecognised> {
-    let embeddings = &bert.embeddings;
+pub(super) fn check(model: &CrossEncoder) -> Result<(), Unrecognised> {
+    let embeddings = &model.embeddings;
     let width = embeddings.words.columns;
-    let tables = [Some(&embeddings.positions), embeddings.types.as_ref()];
+    let tables = [embeddings.positions.table(), embeddings.types.as_ref()];
     if tables.into_iter().flatten().any(|table| table.columns != width) || embeddings.norm.scale.len() != width {
         return Err(fault("embeddings", format!("tables and a norm of {width} columns")));
     }
     let out = embeddings.projection.as_ref().map_or(width, |dense| dense.weight.columns);
-    if out != bert.hidden {
-        return Err(fault("embeddings", format!("rows of {} columns, not {out}", bert.hidden)));
+    if out != model.hidden {
+        return Err(fault("embeddings", format!("rows of {} columns, not {out}", model.hidden)));
     }
     Ok(())
 }

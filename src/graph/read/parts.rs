@@ -5,7 +5,7 @@
 use super::data_inputs;
 use crate::{
     array::Data,
-    bert::{Activation, Dense, Integers, Norm, Table},
+    cross_encoder::{Activation, Dense, Integers, Norm, Table},
     proto,
     source::{Source, float, input, int},
 };

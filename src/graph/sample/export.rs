@@ -1,7 +1,7 @@
 //! What exporters make of a model, in the spellings that the reader must see through.
 
 use crate::array::{Array, Data};
-use crate::bert::{Activation, Bert, Dense, Layer, Norm, Table};
+use crate::cross_encoder::{Activation, CrossEncoder, Dense, Layer, Norm, Table};
 use crate::proto::{self, kind};
 
 /// The spellings of two generations of exporters.
@@ -26,14 +26,14 @@ pub(crate) enum Indices {
 }
 
 /// The model as an exporter writes it; products and tables of integers as dynamic quantisation leaves them.
-pub(crate) fn export(bert: &Bert, style: Style) -> proto::Model {
-    export_with(bert, style, Indices::Counted)
+pub(crate) fn export(model: &CrossEncoder, style: Style) -> proto::Model {
+    export_with(model, style, Indices::Counted)
 }
 
 /// As [`export`], with indices of another kind. A model without types gets the row that the reader is to add.
-pub(crate) fn export_with(bert: &Bert, style: Style, indices: Indices) -> proto::Model {
+pub(crate) fn export_with(model: &CrossEncoder, style: Style, indices: Indices) -> proto::Model {
     let mut exporter = Exporter { graph: proto::Graph::default(), style, indices, count: 0 };
-    let logits = exporter.model(bert);
+    let logits = exporter.model(model);
     exporter.graph.output = vec![proto::ValueInfo { name: logits, ..Default::default() }];
     proto::Model { ir_version: 8, graph: Some(exporter.graph), ..Default::default() }
 }
@@ -85,10 +85,10 @@ impl Exporter {
         self.constant(&Array::ints(values))
     }
 
-    fn model(&mut self, bert: &Bert) -> String {
-        let embeddings = &bert.embeddings;
+    fn model(&mut self, model: &CrossEncoder) -> String {
+        let embeddings = &model.embeddings;
         let words = self.gather(&embeddings.words, "input_ids");
-        let (positions, untold) = self.positions(&embeddings.positions);
+        let (positions, untold) = self.positions(embeddings.positions.table().unwrap());
         let mut sum = words;
         if let Some(types) = &embeddings.types {
             let types = self.gather(types, "token_type_ids");
@@ -103,19 +103,19 @@ impl Exporter {
         if let Some(projection) = &embeddings.projection {
             rows = self.dense(&rows, projection);
         }
-        for layer in &bert.layers {
-            rows = self.layer(&rows, layer, bert.heads);
+        for layer in &model.layers {
+            rows = self.layer(&rows, layer, model.heads);
         }
         let zero = self.constant(&Array::int(0));
         let first = self.op("Gather", &[&rows, &zero], &[("axis", 1)]);
-        let pooled = self.head_dense(&first, &bert.head.dense);
-        let pooled = match bert.head.activation {
+        let pooled = self.head_dense(&first, &model.head.dense);
+        let pooled = match model.head.activation {
             Activation::Relu => self.op("Relu", &[&pooled], &[]),
             Activation::Gelu => self.gelu(&pooled),
             Activation::Tanh | Activation::GeluTanh => self.op("Tanh", &[&pooled], &[]),
         };
         let pooled = self.op("Dropout", &[&pooled], &[]);
-        self.head_dense(&pooled, &bert.head.classifier)
+        self.head_dense(&pooled, &model.head.classifier)
     }
 
     /// The rows of positions, and those of the type that the model was never told.
@@ -161,7 +161,7 @@ impl Exporter {
         let context = self.attention(rows, layer, heads);
         let x = self.dense(&context, &layer.output);
         let sum = self.op("Add", &[&x, rows], &[]);
-        let middle = self.norm(&sum, &layer.attention_norm);
+        let middle = self.norm(&sum, layer.attention_norm.as_ref().unwrap());
         let x = self.dense(&middle, &layer.up);
         let x = self.gelu(&x);
         let x = self.dense(&x, &layer.down);

@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub const TABLE: &[(&str, &str)] = &[
     ("rescored_core", "rescored"),
     ("rescored_process", "rescored"),
+    ("rescored_kernels", "rescored::kernels"),
     ("rescored_graph", "rescored::graph"),
     ("rescored_runtime", "rescored::model"),
     ("rescored_engine", "rescored::engine"),

@@ -39,13 +39,17 @@ pub(super) fn quantises_dynamically(summary: &Summary) -> bool {
 /// The graph that a provider runs: a compiled one of the precision asked for, else the model's own if that is of this
 /// precision and the provider runs such graphs well.
 pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, OpenError> {
+    if origin::is_safetensors(&manifest.graph) {
+        // What serves was written from them; their checksum tells which graph that is.
+        return written_from_weights(manifest, options, (kind, origin::identity(manifest)?));
+    }
     let Own { origin, sha256: source, external } = origin::open(manifest)?;
     let own = match origin {
         Origin::Onnx(onnx) => {
             let own = look_at(manifest, (manifest.graph.clone(), onnx), None)?;
             Chosen { precision: manifest.precision.unwrap_or(own.precision), external, ..own }
         }
-        Origin::Safetensors { .. } => return written_from_weights(manifest, options, (kind, source)),
+        Origin::Safetensors(_) => return written_from_weights(manifest, options, (kind, source)),
     };
     let asked = match (options.precision, kind) {
         (Precision::Auto, Kind::Cuda) if options.graphs == Graphs::Best => Precision::Fp16,

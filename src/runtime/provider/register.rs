@@ -12,6 +12,7 @@ use rescored_graph as graph;
 use super::options::{OpenVino, Options};
 use super::{Probe, ProviderError, Roster, muster};
 use crate::kernels;
+use crate::operators;
 use crate::options::Kind;
 use crate::session::Runtime;
 
@@ -47,7 +48,7 @@ impl Probe for LibraryProbe<'_> {
     }
 }
 
-/// Puts a provider before the portable kernels of a session that is being built, and with CUDA the operators of our own.
+/// Puts a provider before the portable kernels of a session that is being built, and the operators of our own that it runs.
 pub(crate) fn register(
     builder: SessionBuilder,
     (kind, device): (Kind, u32),
@@ -58,7 +59,7 @@ pub(crate) fn register(
             let builder = if kind == Kind::Cuda { builder.with_operators(kernels::domain()?)? } else { builder };
             Ok(builder.with_execution_providers([provider.error_on_failure()])?)
         }
-        None => Ok(builder),
+        None => Ok(builder.with_operators(operators::domain()?)?),
     }
 }
 

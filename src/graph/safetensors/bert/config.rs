@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::NotReadable;
-use crate::bert::{Activation, Bert};
+use super::super::NotReadable;
+use crate::cross_encoder::{Activation, CrossEncoder};
 
 /// What is read of `config.json`.
 #[derive(Debug, Deserialize)]
@@ -37,7 +37,7 @@ const fn usual_epsilon() -> f32 {
 }
 
 /// Names of a BERT layer's products, in the order of `Layer::products`.
-pub(super) const PRODUCTS: [&str; 6] = [
+pub(in super::super) const PRODUCTS: [&str; 6] = [
     "attention.self.query",
     "attention.self.key",
     "attention.self.value",
@@ -100,21 +100,15 @@ impl Config {
                 pooler_activation: Activation::Relu,
                 ..bert
             }),
-            other => Err(NotReadable::Field {
-                field: "model_type",
-                value: other.into(),
-                known: "bert, roberta, xlm-roberta, camembert, electra, distilbert",
-            }),
+            other => {
+                Err(NotReadable::Field { field: "model_type", value: other.into(), known: super::super::FAMILIES })
+            }
         }
     }
 
     /// Whether sizes fit each other and positions are learnt ones.
     pub(super) fn check(&self) -> Result<(), NotReadable> {
-        let heads = self.num_attention_heads;
-        if heads == 0 || !self.hidden_size.is_multiple_of(heads) {
-            let known = "a divisor of hidden_size";
-            return Err(NotReadable::Field { field: "num_attention_heads", value: heads.to_string(), known });
-        }
+        super::super::heads(self.hidden_size, self.num_attention_heads)?;
         match self.position_embedding_type.as_deref() {
             None | Some("absolute") => Ok(()),
             Some(other) => {
@@ -124,22 +118,13 @@ impl Config {
     }
 
     pub(super) fn activation(&self) -> Result<Activation, NotReadable> {
-        match self.hidden_act.as_str() {
-            "gelu" => Ok(Activation::Gelu),
-            "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
-            "relu" => Ok(Activation::Relu),
-            other => Err(NotReadable::Field {
-                field: "hidden_act",
-                value: other.into(),
-                known: "gelu, gelu_new, gelu_pytorch_tanh, relu",
-            }),
-        }
+        super::super::activation("hidden_act", &self.hidden_act)
     }
 }
 
 /// The text of a BERT classifier's `config.json`.
-pub(super) fn write(bert: &Bert) -> String {
-    let first = bert.layers.first();
+pub(in super::super) fn write(model: &CrossEncoder) -> String {
+    let first = model.layers.first();
     let activation = first.map_or("gelu", |layer| match layer.activation {
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu_new",
@@ -149,14 +134,14 @@ pub(super) fn write(bert: &Bert) -> String {
     let config = serde_json::json!({
         "architectures": ["BertForSequenceClassification"],
         "model_type": "bert",
-        "hidden_size": bert.hidden,
-        "num_hidden_layers": bert.layers.len(),
-        "num_attention_heads": bert.heads,
-        "intermediate_size": bert.intermediate(),
-        "vocab_size": bert.embeddings.words.rows,
-        "max_position_embeddings": bert.embeddings.positions.rows,
-        "type_vocab_size": bert.embeddings.types.as_ref().map_or(2, |table| table.rows),
-        "layer_norm_eps": f64::from(bert.embeddings.norm.epsilon),
+        "hidden_size": model.hidden,
+        "num_hidden_layers": model.layers.len(),
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.intermediate(),
+        "vocab_size": model.embeddings.words.rows,
+        "max_position_embeddings": model.max_length(),
+        "type_vocab_size": model.embeddings.types.as_ref().map_or(2, |table| table.rows),
+        "layer_norm_eps": f64::from(model.embeddings.norm.epsilon),
         "hidden_act": activation,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,

@@ -1,0 +1,228 @@
+//! Attention over packed pairs: every token to the tokens of its own pair.
+//!
+//! Owns the arithmetic for all families that are served: plain, rotary, with slopes (`ALiBi`) or relative terms (`DeBERTa`),
+//! over all tokens, a local window or the tokens before, with keys shared by several heads. Memory grows with the tokens of
+//! the longest pair, not with their square: a block of queries is finished before the next one begins. What a window
+//! leaves out is not computed.
+
+mod block;
+mod rotary;
+
+use std::fmt;
+
+use crate::isa::Isa;
+
+/// How tokens attend to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention<'a> {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; a divisor of `heads`, each used by as many neighbouring query heads.
+    pub key_heads: usize,
+    /// Values a head.
+    pub width: usize,
+    /// What scores are multiplied with before the softmax.
+    pub scale: f32,
+    /// Which tokens a token sees.
+    pub reach: Reach,
+    /// How places enter.
+    pub positions: Positions<'a>,
+}
+
+/// Which tokens of its pair a token sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    All,
+    /// Itself and so many to each side.
+    Window(usize),
+    /// Itself and those before.
+    Causal,
+}
+
+/// How the places of two tokens enter their score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Positions<'a> {
+    /// Not at all: places were added to the rows before.
+    Absolute,
+    /// Queries and keys are turned by their places: radians a token, one for each of a head's first values, whose partner
+    /// stands as many values later (Su et al. 2021, `RoFormer`).
+    Rotary(&'a [f32]),
+    /// A head's slope times the distance is taken off (Press et al. 2022, `ALiBi`); one slope a query head.
+    Slopes(&'a [f32]),
+    /// Terms of the distance.
+    Relative(Relative<'a>),
+}
+
+/// Terms of the distance of two tokens (He et al. 2021, `DeBERTa`): one of the query and one of the key, each a product with
+/// the row of a table that belongs to the distance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Relative<'a> {
+    /// Rows of the tables by the query's place less the key's, from `-n` to `n`; beyond, the ends stand for all.
+    pub rows: &'a [i64],
+    /// What queries meet, `[rows, heads · width]`; empty where there is no such term.
+    pub keys: &'a [f32],
+    /// What keys meet, `[rows, heads · width]`; empty where there is no such term.
+    pub queries: &'a [f32],
+}
+
+/// Which queries are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queries {
+    /// One a token.
+    All,
+    /// One a pair: that of its first token.
+    First,
+    /// One a pair: that of its last token.
+    Last,
+}
+
+/// Rows of one forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// `[tokens or pairs, heads · width]`.
+    pub query: &'a [f32],
+    /// `[tokens, key_heads · width]`.
+    pub key: &'a [f32],
+    /// `[tokens, key_heads · width]`.
+    pub value: &'a [f32],
+    /// Tokens of each pair; pairs follow one another.
+    pub lengths: &'a [usize],
+    /// Which queries there are.
+    pub queries: Queries,
+}
+
+/// Buffers that a thread keeps from pass to pass.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    block: block::Buffers,
+    rotary: rotary::Table,
+}
+
+/// Rows that do not fit each other or the attention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    what: &'static str,
+    got: usize,
+    wanted: usize,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, got, wanted } = self;
+        write!(f, "attention: {what} has {got} values, expected {wanted}")
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+impl Attention<'_> {
+    /// Context of every query, `[tokens or pairs, heads · width]`, into `out`.
+    ///
+    /// # Errors
+    /// [`Misfit`] when the slices are not as long as the lengths and sizes say.
+    pub fn run(&self, isa: Isa, inputs: &Inputs<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Result<(), Misfit> {
+        self.check(inputs, out.len())?;
+        let longest = inputs.lengths.iter().copied().max().unwrap_or(0);
+        if let Positions::Rotary(frequencies) = self.positions {
+            scratch.rotary.reach(frequencies, longest);
+        }
+        let call = block::Call { attention: self, inputs, rotary: &scratch.rotary };
+        isa_dispatch(isa, &call, &mut scratch.block, out);
+        Ok(())
+    }
+
+    fn check(&self, inputs: &Inputs<'_>, out: usize) -> Result<(), Misfit> {
+        let fits = |what, got, wanted| if got == wanted { Ok(()) } else { Err(Misfit { what, got, wanted }) };
+        let (row, key_row) = (self.heads * self.width, self.key_heads * self.width);
+        let tokens: usize = inputs.lengths.iter().sum();
+        let queries = if inputs.queries == Queries::All { tokens } else { inputs.lengths.len() };
+        let shared = if self.key_heads == 0 { self.heads } else { self.heads % self.key_heads };
+        fits("a group of heads", shared, 0)?;
+        fits("query", inputs.query.len(), queries * row)?;
+        fits("key", inputs.key.len(), tokens * key_row)?;
+        fits("value", inputs.value.len(), tokens * key_row)?;
+        fits("output", out, queries * row)?;
+        match self.positions {
+            Positions::Absolute => Ok(()),
+            Positions::Rotary(frequencies) => {
+                fits("a turned half", frequencies.len().min(self.width / 2), frequencies.len())
+            }
+            Positions::Slopes(slopes) => fits("slopes", slopes.len(), self.heads),
+            Positions::Relative(relative) => {
+                fits("key heads", self.key_heads, self.heads)?;
+                relative.check(row)
+            }
+        }
+    }
+}
+
+impl Relative<'_> {
+    fn check(&self, width: usize) -> Result<(), Misfit> {
+        let least = self.rows.iter().copied().min().unwrap_or(-1);
+        let most = self.rows.iter().copied().max().unwrap_or(-1);
+        if least < 0 || self.rows.len().is_multiple_of(2) {
+            return Err(Misfit { what: "rows by distance, which", got: self.rows.len(), wanted: self.rows.len() | 1 });
+        }
+        let tables = [("the table of relative keys", self.keys), ("the table of relative queries", self.queries)];
+        for (what, table) in tables {
+            let rows = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+            let has = table.len() / width.max(1);
+            if !table.is_empty() && (has < rows || !table.len().is_multiple_of(width.max(1))) {
+                return Err(Misfit { what, got: table.len(), wanted: rows.saturating_mul(width) });
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables' row for a distance, the query's place less the key's.
+    fn row(&self, distance: isize) -> usize {
+        let middle = (self.rows.len() / 2).cast_signed();
+        let at = (distance + middle).clamp(0, 2 * middle).cast_unsigned();
+        usize::try_from(self.rows[at]).unwrap_or(0)
+    }
+}
+
+/// Runs the one implementation as compiled for an instruction set.
+fn isa_dispatch(isa: Isa, call: &block::Call<'_>, buffers: &mut block::Buffers, out: &mut [f32]) {
+    match isa {
+        Isa::Portable => call.run::<4, 8, false>(buffers, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => x86::avx2(call, buffers, out),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => x86::avx512(call, buffers, out),
+    }
+}
+
+/// Rows and columns of a block are what an instruction set's registers hold: 12 of 16 vectors of 8, 16 of 32 of 16.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "functions for processors that have an instruction set are called on such ones alone")]
+mod x86 {
+    use super::block::{Buffers, Call};
+
+    pub(super) fn avx2(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
+            call.run::<6, 16, true>(buffers, out);
+        }
+        assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), "a processor without AVX2");
+        // SAFETY: the processor has both features, as was asked just now.
+        unsafe { inner(call, buffers, out) }
+    }
+
+    pub(super) fn avx512(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        fn inner(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
+            call.run::<8, 32, true>(buffers, out);
+        }
+        assert!(
+            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),
+            "a processor without AVX-512"
+        );
+        // SAFETY: the processor has the features, as was asked just now; AVX-512 contains the others.
+        unsafe { inner(call, buffers, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

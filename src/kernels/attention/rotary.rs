@@ -1,0 +1,51 @@
+//! Rotary positions: pairs of a head's values turned by angles that grow with the token's place.
+
+/// Cosines and sines by place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    of: Vec<f32>,
+    half: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl Table {
+    /// Makes the table of these frequencies, for this many places at least.
+    pub(super) fn reach(&mut self, frequencies: &[f32], places: usize) {
+        if !same(&self.of, frequencies) {
+            *self = Self { of: frequencies.to_vec(), half: frequencies.len(), ..Self::default() };
+        }
+        let known = self.cosines.len() / self.half.max(1);
+        for place in known..places {
+            for &frequency in frequencies {
+                // Rounded to 32 bits before the cosine, as the reference implementations do.
+                let angle = f64::from(place as f32 * frequency);
+                #[expect(clippy::cast_possible_truncation, reason = "a table of floats")]
+                let (sine, cosine) = (angle.sin() as f32, angle.cos() as f32);
+                self.cosines.push(cosine);
+                self.sines.push(sine);
+            }
+        }
+    }
+
+    /// A head's values at a place, turned into `out`; the table of no frequencies turns nothing.
+    #[inline(always)]
+    pub(super) fn turn(&self, values: &[f32], place: usize, out: &mut [f32]) {
+        out.copy_from_slice(values);
+        let half = self.half;
+        if half == 0 {
+            return;
+        }
+        let (cosines, sines) = (&self.cosines[place * half..][..half], &self.sines[place * half..][..half]);
+        for at in 0..half {
+            let (a, b) = (values[at], values[at + half]);
+            out[at] = a * cosines[at] - b * sines[at];
+            out[at + half] = b * cosines[at] + a * sines[at];
+        }
+    }
+}
+
+/// Whether two lists have the same bits.
+fn same(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}

@@ -1,0 +1,197 @@
+//! Operators of our own in graphs for CPUs: attention of packed pairs, and the mean of a pair's rows.
+//!
+//! Owns how ONNX Runtime is told of them and what it hands over. What they compute is `rescored_kernels`'. It must not know
+//! models.
+
+use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
+use ort::value::{TensorElementType, ValueRef};
+use rescored_graph::own::{self, attribute};
+use rescored_kernels::{Attention, Inputs, Isa, Positions, Queries, Reach, Relative, Scratch, mean_rows};
+
+/// ONNX Runtime's name of the provider that runs them.
+const PROVIDER: &str = "CPUExecutionProvider";
+
+/// The domain that sessions on CPUs are given.
+pub(super) fn domain() -> ort::Result<OperatorDomain> {
+    OperatorDomain::new(own::DOMAIN)?.add(PackedAttention)?.add(PackedMean)
+}
+
+/// See [`own::ATTENTION`].
+struct PackedAttention;
+
+/// One node's attributes, and buffers that its thread keeps.
+struct AttentionKernel {
+    heads: usize,
+    scale: f32,
+    reach: Reach,
+    queries: Queries,
+    rotary: Vec<f32>,
+    slopes: Vec<f32>,
+    isa: Isa,
+    scratch: Scratch,
+    lengths: Vec<usize>,
+}
+
+impl Operator for PackedAttention {
+    type Kernel<'attr> = AttentionKernel;
+
+    fn name(&self) -> &str {
+        own::ATTENTION
+    }
+
+    fn execution_provider_type(&self) -> Option<&str> {
+        Some(PROVIDER)
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        let rows = || OperatorInput::required(TensorElementType::Float32);
+        [
+            rows(),
+            rows(),
+            rows(),
+            OperatorInput::required(TensorElementType::Int64),
+            OperatorInput::optional(TensorElementType::Int64),
+            OperatorInput::optional(TensorElementType::Float32),
+            OperatorInput::optional(TensorElementType::Float32),
+        ]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel(&self, node: &KernelContext<'_>) -> ort::Result<AttentionKernel> {
+        let missing = |name: &str| fault(own::ATTENTION, &format!("attribute `{name}` is missing or negative"));
+        let whole = |name: &str| node.get::<i64>(name).map(usize::try_from);
+        let window = match whole(attribute::WINDOW) {
+            None => Reach::All,
+            Some(side) => Reach::Window(side.map_err(|_| missing(attribute::WINDOW))?),
+        };
+        let heads = whole(attribute::HEADS).and_then(Result::ok).filter(|&heads| heads > 0);
+        Ok(AttentionKernel {
+            heads: heads.ok_or_else(|| missing(attribute::HEADS))?,
+            scale: node.get::<f32>(attribute::SCALE).ok_or_else(|| missing(attribute::SCALE))?,
+            reach: window,
+            queries: if node.get::<i64>(attribute::FIRST) == Some(1) { Queries::First } else { Queries::All },
+            rotary: node.get::<Vec<f32>>(attribute::ROTARY).unwrap_or_default(),
+            slopes: node.get::<Vec<f32>>(attribute::SLOPES).unwrap_or_default(),
+            isa: Isa::best(),
+            scratch: Scratch::default(),
+            lengths: Vec::new(),
+        })
+    }
+}
+
+impl Kernel for AttentionKernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let fault = |why: &str| fault(own::ATTENTION, why);
+        let inputs = (0..7).map(|at| input_of(context, at)).collect::<ort::Result<Vec<_>>>()?;
+        let input = |at: usize| inputs.get(at).and_then(Option::as_ref);
+        let floats = |at: usize| input(at).map(floats).transpose();
+        let missing = || fault("an input or output is missing");
+        let (dims, query) = floats(0)?.ok_or_else(missing)?;
+        let (_, key) = floats(1)?.ok_or_else(missing)?;
+        let (_, value) = floats(2)?.ok_or_else(missing)?;
+        lengths_of(input(3).ok_or_else(missing)?, &mut self.lengths)?;
+        let hidden = dims.last().copied().and_then(|width| usize::try_from(width).ok()).unwrap_or(0);
+        let rows = input(4).map(|rows| rows.try_extract_tensor::<i64>()).transpose()?;
+        let positions = if let Some((_, rows)) = rows {
+            let table = |at: usize| Ok::<_, ort::Error>(floats(at)?.map_or(&[][..], |(_, values)| values));
+            Positions::Relative(Relative { rows, keys: table(5)?, queries: table(6)? })
+        } else if !self.rotary.is_empty() {
+            Positions::Rotary(&self.rotary)
+        } else if !self.slopes.is_empty() {
+            Positions::Slopes(&self.slopes)
+        } else {
+            Positions::Absolute
+        };
+        let attention = Attention {
+            heads: self.heads,
+            key_heads: self.heads,
+            width: hidden / self.heads,
+            scale: self.scale,
+            reach: self.reach,
+            positions,
+        };
+        let rows = Inputs { query, key, value, lengths: &self.lengths, queries: self.queries };
+        let mut output = context.output(0, dims.to_vec())?.ok_or_else(missing)?;
+        let (_, out) = output.try_extract_tensor_mut::<f32>()?;
+        attention.run(self.isa, &rows, &mut self.scratch, out).map_err(|misfit| fault(&misfit.to_string()))
+    }
+}
+
+/// See [`own::MEAN`].
+struct PackedMean;
+
+#[derive(Default)]
+struct MeanKernel {
+    lengths: Vec<usize>,
+}
+
+impl Operator for PackedMean {
+    type Kernel<'attr> = MeanKernel;
+
+    fn name(&self) -> &str {
+        own::MEAN
+    }
+
+    fn execution_provider_type(&self) -> Option<&str> {
+        Some(PROVIDER)
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        [OperatorInput::required(TensorElementType::Float32), OperatorInput::required(TensorElementType::Int64)]
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        [OperatorOutput::required(TensorElementType::Float32)]
+    }
+
+    fn create_kernel(&self, _: &KernelContext<'_>) -> ort::Result<MeanKernel> {
+        Ok(MeanKernel::default())
+    }
+}
+
+impl Kernel for MeanKernel {
+    fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        let missing = || fault(own::MEAN, "an input or output is missing");
+        let rows = input_of(context, 0)?.ok_or_else(missing)?;
+        let (dims, rows) = floats(&rows)?;
+        lengths_of(&input_of(context, 1)?.ok_or_else(missing)?, &mut self.lengths)?;
+        let width = dims.last().copied().unwrap_or(0);
+        let columns = usize::try_from(width).unwrap_or(0);
+        if self.lengths.iter().sum::<usize>() * columns != rows.len() {
+            return Err(fault(own::MEAN, &format!("{} values are no rows of the pairs' tokens", rows.len())));
+        }
+        let pairs = i64::try_from(self.lengths.len()).unwrap_or(i64::MAX);
+        let mut output = context.output(0, [pairs, width])?.ok_or_else(missing)?;
+        let (_, out) = output.try_extract_tensor_mut::<f32>()?;
+        mean_rows(rows, &self.lengths, columns, out);
+        Ok(())
+    }
+}
+
+/// An input; none where an optional one is not given.
+fn input_of(context: &ComputeContext, at: usize) -> ort::Result<Option<ValueRef<'_>>> {
+    if at < context.num_inputs()? { context.input(at) } else { Ok(None) }
+}
+
+fn floats<'v>(value: &'v ValueRef<'_>) -> ort::Result<(&'v [i64], &'v [f32])> {
+    let (shape, values) = value.try_extract_tensor::<f32>()?;
+    Ok((shape, values))
+}
+
+/// Tokens of each pair.
+fn lengths_of(value: &ValueRef<'_>, lengths: &mut Vec<usize>) -> ort::Result<()> {
+    let (_, values) = value.try_extract_tensor::<i64>()?;
+    lengths.clear();
+    for &length in values {
+        let length = usize::try_from(length).map_err(|_| ort::Error::new(format!("a pair of {length} tokens")))?;
+        lengths.push(length);
+    }
+    Ok(())
+}
+
+fn fault(operator: &str, why: &str) -> ort::Error {
+    ort::Error::new(format!("{operator}: {why}"))
+}
