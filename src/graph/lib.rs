@@ -1,4 +1,4 @@
-//! Cross-encoder graphs: a BERT-family model is read from its source's bytes and written anew for one target.
+//! Cross-encoder graphs: a model is read from its source's bytes and written anew for one target.
 //!
 //! Owns the recognition of a model's structure and the ONNX graphs that are emitted from it. Pure: bytes in, bytes out.
 //! It must not know ONNX Runtime, files, threads or HTTP.
@@ -82,8 +82,8 @@ pub fn read(onnx: &[u8]) -> Result<CrossEncoder, Unrecognised> {
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit(bert: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
-    emit::emit(bert, target, provenance)
+pub fn emit(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    emit::emit(model, target, provenance)
 }
 
 /// Writes the fp32 graph of a target with a second output, `ranges`: the least and the largest value that enters each
@@ -91,8 +91,8 @@ pub fn emit(bert: &CrossEncoder, target: &Target, provenance: &Provenance) -> Re
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit_observer(bert: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
-    emit::emit_observer(bert, target, provenance)
+pub fn emit_observer(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+    emit::emit_observer(model, target, provenance)
 }
 
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether a provider runs.

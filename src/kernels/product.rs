@@ -1,20 +1,20 @@
-//! Products of a block of rows and a matrix, the inner loop of attention.
+//! Multiplies a block of rows by a matrix: the inner loop of attention.
 
 use crate::exp::fused;
 
-/// A matrix of so many values a row, whatever of them is used.
+/// A row-major matrix with a row stride; rows may be padded.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
-    /// Row after row.
+    /// Its elements.
     pub(crate) values: &'a [f32],
-    /// Values from the beginning of a row to that of the next.
+    /// Elements between the starts of consecutive rows.
     pub(crate) stride: usize,
 }
 
 /// `out[r, ..columns] = Σ_k a[k, r] · b[k, ..columns]` for `R` rows: `a` is `[depth, R]`, `out` `[R, stride]`; `columns` is
-/// a whole number of `C` and at most either stride.
+/// a multiple of `C` and at most either stride.
 ///
-/// A value is the sum of its terms in their order, so it is the same whatever stands in the other rows.
+/// Terms are accumulated in a fixed order, so a result does not depend on the other rows.
 #[inline(always)]
 pub(crate) fn rows_by_matrix<const R: usize, const C: usize, const FMA: bool>(
     a: &[f32],
@@ -44,8 +44,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_meet_columns() {
-        // Two rows [1, 2] and [3, 4], turned; a matrix of two rows whose third column is not used.
+    fn a_block_of_rows_is_multiplied_by_a_matrix() {
+        // Two rows [1, 2] and [3, 4], transposed; a matrix of two rows whose third column is not used.
         let (a, b) = ([1.0, 3.0, 2.0, 4.0], [1.0, 10.0, 9.0, 2.0, 20.0, 9.0]);
         let mut out = [0.0; 4];
         rows_by_matrix::<2, 1, false>(&a, Matrix { values: &b, stride: 3 }, (&mut out, 2), 2);
