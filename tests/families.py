@@ -139,6 +139,7 @@ def modules(folder):
               ("4_Dense", "Dense")]
     (folder / "modules.json").write_text(json.dumps(
         [{"idx": at, "name": str(at), "path": path, "type": base + kind} for at, (path, kind) in enumerate(listed)]))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"model_type": "CrossEncoder"}) + "\n")
     activation = "torch.nn.modules."
     configs = {
         "1_Pooling": {"embedding_dimension": hidden, "pooling_mode": "cls"},

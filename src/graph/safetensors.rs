@@ -93,6 +93,12 @@ pub enum NotReadable {
         /// How many there are.
         count: usize,
     },
+    /// Two of several files hold a tensor.
+    #[error("tensor `{name}`: two files of the weights hold it; take them from the model's source again")]
+    Twice {
+        /// Its name.
+        name: String,
+    },
     /// A module of sentence-transformers is not one that a reranker has.
     #[error("module `{name}`: {reason}")]
     Module {
@@ -109,6 +115,7 @@ pub enum NotReadable {
 /// [`NotReadable`].
 pub fn read(checkpoint: &Checkpoint) -> Result<CrossEncoder, NotReadable> {
     let kind: Kind = parse(&checkpoint.config)?;
+    kind.check()?;
     let tensors = Tensors::open(&checkpoint.weights)?;
     let head = if checkpoint.modules.iter().any(|module| module.class() != "Transformer") {
         Some(modules::read(&checkpoint.modules)?)
@@ -138,6 +145,35 @@ pub fn read(checkpoint: &Checkpoint) -> Result<CrossEncoder, NotReadable> {
 struct Kind {
     #[serde(default)]
     model_type: String,
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+}
+
+/// Ends of architectures that have a classifier's tensors and are none of pairs.
+const OTHER_TASKS: [&str; 4] = ["ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice", "ForMaskedLM"];
+
+/// Places of a pair at most: far beyond any model's, and what tables by place may take.
+const MOST_PLACES: usize = 1 << 17;
+
+impl Kind {
+    fn check(&self) -> Result<(), NotReadable> {
+        let is_other = |name: &&String| OTHER_TASKS.iter().any(|task| name.ends_with(task));
+        match self.architectures.iter().flatten().find(is_other) {
+            Some(other) => {
+                let known = "a model for sequence classification with one label";
+                Err(NotReadable::Field { field: "architectures", value: other.clone(), known })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses more places than tables are made for.
+fn longest(places: usize) -> Result<(), NotReadable> {
+    if (1..=MOST_PLACES).contains(&places) {
+        return Ok(());
+    }
+    Err(NotReadable::Field { field: "max_position_embeddings", value: places.to_string(), known: "1 to 131072" })
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, NotReadable> {
@@ -170,8 +206,8 @@ fn heads(hidden: usize, heads: usize) -> Result<(), NotReadable> {
 
 /// Radians a token of rotary positions: `base^(-2i / width)` (Su et al. 2021, `RoFormer`).
 fn rotary(base: f32, width: usize) -> Vec<f32> {
-    #[expect(clippy::cast_possible_truncation, reason = "rounded as the reference implementations keep them")]
-    let frequency = |at: usize| (1.0 / f64::from(base).powf(2.0 * at as f64 / width as f64)) as f32;
+    // In 32 bits, as the reference implementations compute them.
+    let frequency = |at: usize| 1.0 / base.powf(2.0 * at as f32 / width as f32);
     (0..width / 2).map(frequency).collect()
 }
 

@@ -96,21 +96,25 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     block: block::Buffers,
-    rotary: rotary::Table,
+    /// One a base: a model has two at most.
+    rotary: Vec<rotary::Table>,
 }
+
+/// Rotary tables that a thread keeps: those of two models.
+const TABLES: usize = 4;
 
 /// Rows that do not fit each other or the attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    what: &'static str,
-    got: usize,
-    wanted: usize,
+    pub(crate) what: &'static str,
+    pub(crate) got: usize,
+    pub(crate) wanted: usize,
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, got, wanted } = self;
-        write!(f, "attention: {what} has {got} values, expected {wanted}")
+        write!(f, "{what} has {got} values, expected {wanted}")
     }
 }
 
@@ -124,25 +128,27 @@ impl Attention<'_> {
     pub fn run(&self, isa: Isa, inputs: &Inputs<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Result<(), Misfit> {
         self.check(inputs, out.len())?;
         let longest = inputs.lengths.iter().copied().max().unwrap_or(0);
-        if let Positions::Rotary(frequencies) = self.positions {
-            scratch.rotary.reach(frequencies, longest);
-        }
-        let call = block::Call { attention: self, inputs, rotary: &scratch.rotary };
+        let none = rotary::Table::default();
+        let rotary = match self.positions {
+            Positions::Rotary(frequencies) => rotary::Table::of(&mut scratch.rotary, TABLES, frequencies, longest),
+            Positions::Absolute | Positions::Slopes(_) | Positions::Relative(_) => &none,
+        };
+        let call = block::Call { attention: self, inputs, rotary };
         isa_dispatch(isa, &call, &mut scratch.block, out);
         Ok(())
     }
 
     fn check(&self, inputs: &Inputs<'_>, out: usize) -> Result<(), Misfit> {
         let fits = |what, got, wanted| if got == wanted { Ok(()) } else { Err(Misfit { what, got, wanted }) };
-        let (row, key_row) = (self.heads * self.width, self.key_heads * self.width);
-        let tokens: usize = inputs.lengths.iter().sum();
+        let (row, key_row) = (self.heads.saturating_mul(self.width), self.key_heads.saturating_mul(self.width));
+        let tokens = total(inputs.lengths)?;
         let queries = if inputs.queries == Queries::All { tokens } else { inputs.lengths.len() };
         let shared = if self.key_heads == 0 { self.heads } else { self.heads % self.key_heads };
         fits("a group of heads", shared, 0)?;
-        fits("query", inputs.query.len(), queries * row)?;
-        fits("key", inputs.key.len(), tokens * key_row)?;
-        fits("value", inputs.value.len(), tokens * key_row)?;
-        fits("output", out, queries * row)?;
+        fits("query", inputs.query.len(), queries.saturating_mul(row))?;
+        fits("key", inputs.key.len(), tokens.saturating_mul(key_row))?;
+        fits("value", inputs.value.len(), tokens.saturating_mul(key_row))?;
+        fits("output", out, queries.saturating_mul(row))?;
         match self.positions {
             Positions::Absolute => Ok(()),
             Positions::Rotary(frequencies) => {
@@ -157,12 +163,27 @@ impl Attention<'_> {
     }
 }
 
+/// Tokens of all pairs.
+///
+/// # Errors
+/// [`Misfit`] for a pair without tokens, whose row would be nobody's, and for more tokens than can be counted.
+pub(crate) fn total(lengths: &[usize]) -> Result<usize, Misfit> {
+    if lengths.contains(&0) {
+        return Err(Misfit { what: "a pair", got: 0, wanted: 1 });
+    }
+    let sum = lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
+    sum.ok_or(Misfit { what: "the sum of lengths", got: usize::MAX, wanted: usize::MAX / 2 })
+}
+
 impl Relative<'_> {
     fn check(&self, width: usize) -> Result<(), Misfit> {
         let least = self.rows.iter().copied().min().unwrap_or(-1);
         let most = self.rows.iter().copied().max().unwrap_or(-1);
         if least < 0 || self.rows.len().is_multiple_of(2) {
             return Err(Misfit { what: "rows by distance, which", got: self.rows.len(), wanted: self.rows.len() | 1 });
+        }
+        if self.keys.is_empty() && self.queries.is_empty() {
+            return Err(Misfit { what: "tables of relative terms, which", got: 0, wanted: 1 });
         }
         let tables = [("the table of relative keys", self.keys), ("the table of relative queries", self.queries)];
         for (what, table) in tables {

@@ -3,6 +3,9 @@
 //! Owns how ONNX Runtime is told of them and what it hands over. What they compute is `rescored_kernels`'. It must not know
 //! models.
 
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::{TensorElementType, ValueRef};
 use rescored_graph::own::{self, attribute};
@@ -19,7 +22,7 @@ pub(super) fn domain() -> ort::Result<OperatorDomain> {
 /// See [`own::ATTENTION`].
 struct PackedAttention;
 
-/// One node's attributes, and buffers that its thread keeps.
+/// One node's attributes.
 struct AttentionKernel {
     heads: usize,
     scale: f32,
@@ -28,8 +31,11 @@ struct AttentionKernel {
     rotary: Vec<f32>,
     slopes: Vec<f32>,
     isa: Isa,
-    scratch: Scratch,
-    lengths: Vec<usize>,
+}
+
+thread_local! {
+    /// Buffers of all nodes that a thread runs: kept by node they would add up over a model's layers.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl Operator for PackedAttention {
@@ -76,14 +82,18 @@ impl Operator for PackedAttention {
             rotary: node.get::<Vec<f32>>(attribute::ROTARY).unwrap_or_default(),
             slopes: node.get::<Vec<f32>>(attribute::SLOPES).unwrap_or_default(),
             isa: Isa::best(),
-            scratch: Scratch::default(),
-            lengths: Vec::new(),
         })
     }
 }
 
 impl Kernel for AttentionKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
+        contained(own::ATTENTION, || self.attend(context))
+    }
+}
+
+impl AttentionKernel {
+    fn attend(&self, context: &ComputeContext) -> ort::Result<()> {
         let fault = |why: &str| fault(own::ATTENTION, why);
         let inputs = (0..7).map(|at| input_of(context, at)).collect::<ort::Result<Vec<_>>>()?;
         let input = |at: usize| inputs.get(at).and_then(Option::as_ref);
@@ -92,7 +102,7 @@ impl Kernel for AttentionKernel {
         let (dims, query) = floats(0)?.ok_or_else(missing)?;
         let (_, key) = floats(1)?.ok_or_else(missing)?;
         let (_, value) = floats(2)?.ok_or_else(missing)?;
-        lengths_of(input(3).ok_or_else(missing)?, &mut self.lengths)?;
+        let lengths = lengths_of(input(3).ok_or_else(missing)?)?;
         let hidden = dims.last().copied().and_then(|width| usize::try_from(width).ok()).unwrap_or(0);
         let rows = input(4).map(|rows| rows.try_extract_tensor::<i64>()).transpose()?;
         let positions = if let Some((_, rows)) = rows {
@@ -113,20 +123,18 @@ impl Kernel for AttentionKernel {
             reach: self.reach,
             positions,
         };
-        let rows = Inputs { query, key, value, lengths: &self.lengths, queries: self.queries };
+        let rows = Inputs { query, key, value, lengths: &lengths, queries: self.queries };
         let mut output = context.output(0, dims.to_vec())?.ok_or_else(missing)?;
         let (_, out) = output.try_extract_tensor_mut::<f32>()?;
-        attention.run(self.isa, &rows, &mut self.scratch, out).map_err(|misfit| fault(&misfit.to_string()))
+        let attend = |scratch: &RefCell<Scratch>| attention.run(self.isa, &rows, &mut scratch.borrow_mut(), out);
+        SCRATCH.with(attend).map_err(|misfit| fault(&misfit.to_string()))
     }
 }
 
 /// See [`own::MEAN`].
 struct PackedMean;
 
-#[derive(Default)]
-struct MeanKernel {
-    lengths: Vec<usize>,
-}
+struct MeanKernel;
 
 impl Operator for PackedMean {
     type Kernel<'attr> = MeanKernel;
@@ -148,27 +156,33 @@ impl Operator for PackedMean {
     }
 
     fn create_kernel(&self, _: &KernelContext<'_>) -> ort::Result<MeanKernel> {
-        Ok(MeanKernel::default())
+        Ok(MeanKernel)
     }
 }
 
 impl Kernel for MeanKernel {
     fn compute(&mut self, context: &ComputeContext) -> ort::Result<()> {
-        let missing = || fault(own::MEAN, "an input or output is missing");
-        let rows = input_of(context, 0)?.ok_or_else(missing)?;
-        let (dims, rows) = floats(&rows)?;
-        lengths_of(&input_of(context, 1)?.ok_or_else(missing)?, &mut self.lengths)?;
-        let width = dims.last().copied().unwrap_or(0);
-        let columns = usize::try_from(width).unwrap_or(0);
-        if self.lengths.iter().sum::<usize>() * columns != rows.len() {
-            return Err(fault(own::MEAN, &format!("{} values are no rows of the pairs' tokens", rows.len())));
-        }
-        let pairs = i64::try_from(self.lengths.len()).unwrap_or(i64::MAX);
-        let mut output = context.output(0, [pairs, width])?.ok_or_else(missing)?;
-        let (_, out) = output.try_extract_tensor_mut::<f32>()?;
-        mean_rows(rows, &self.lengths, columns, out);
-        Ok(())
+        contained(own::MEAN, || mean(context))
     }
+}
+
+fn mean(context: &ComputeContext) -> ort::Result<()> {
+    let missing = || fault(own::MEAN, "an input or output is missing");
+    let rows = input_of(context, 0)?.ok_or_else(missing)?;
+    let (dims, rows) = floats(&rows)?;
+    let lengths = lengths_of(&input_of(context, 1)?.ok_or_else(missing)?)?;
+    let width = dims.last().copied().unwrap_or(0);
+    let pairs = i64::try_from(lengths.len()).unwrap_or(i64::MAX);
+    let mut output = context.output(0, [pairs, width])?.ok_or_else(missing)?;
+    let (_, out) = output.try_extract_tensor_mut::<f32>()?;
+    let columns = usize::try_from(width).unwrap_or(0);
+    mean_rows(rows, &lengths, columns, out).map_err(|misfit| fault(own::MEAN, &misfit.to_string()))
+}
+
+/// What an operator answers, also where it panics: ONNX Runtime calls it through C, where a panic would end the process.
+fn contained(operator: &str, compute: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
+    let panicked = |_| Err(fault(operator, "it panicked"));
+    catch_unwind(AssertUnwindSafe(compute)).unwrap_or_else(panicked)
 }
 
 /// An input; none where an optional one is not given.
@@ -182,14 +196,11 @@ fn floats<'v>(value: &'v ValueRef<'_>) -> ort::Result<(&'v [i64], &'v [f32])> {
 }
 
 /// Tokens of each pair.
-fn lengths_of(value: &ValueRef<'_>, lengths: &mut Vec<usize>) -> ort::Result<()> {
+fn lengths_of(value: &ValueRef<'_>) -> ort::Result<Vec<usize>> {
     let (_, values) = value.try_extract_tensor::<i64>()?;
-    lengths.clear();
-    for &length in values {
-        let length = usize::try_from(length).map_err(|_| ort::Error::new(format!("a pair of {length} tokens")))?;
-        lengths.push(length);
-    }
-    Ok(())
+    let length =
+        |&length: &i64| usize::try_from(length).map_err(|_| ort::Error::new(format!("a pair of {length} tokens")));
+    values.iter().map(length).collect()
 }
 
 fn fault(operator: &str, why: &str) -> ort::Error {

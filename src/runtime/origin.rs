@@ -22,6 +22,7 @@ use super::{ExternalData, ExternalError, Manifest};
 /// Files beside the weights.
 const CONFIG: &str = "config.json";
 const MODULES: &str = "modules.json";
+const LIBRARY: &str = "config_sentence_transformers.json";
 /// The weights of a module.
 const WEIGHTS: &str = "model.safetensors";
 /// How the name of a list of weight files ends.
@@ -147,6 +148,12 @@ struct Listed {
     kind: String,
 }
 
+/// What `config_sentence_transformers.json` says.
+#[derive(Default, Deserialize)]
+struct Library {
+    model_type: Option<String>,
+}
+
 /// What `model.safetensors.index.json` says.
 #[derive(Deserialize)]
 struct Index {
@@ -164,7 +171,11 @@ impl Parts {
             vec![graph.clone()]
         };
         let list = graph.with_file_name(MODULES);
-        let listed: Vec<Listed> = if list.is_file() { described(&list)? } else { Vec::new() };
+        // As the library does: what lists no cross-encoder's modules is of an embedding model that was made of the same one.
+        let library = graph.with_file_name(LIBRARY);
+        let library: Library = if library.is_file() { described(&library)? } else { Library::default() };
+        let is_listed = library.model_type.as_deref() == Some("CrossEncoder") && list.is_file();
+        let listed: Vec<Listed> = if is_listed { described(&list)? } else { Vec::new() };
         let module = |Listed { path, kind }: Listed| {
             // The transformer's own files are the model's.
             let folder = if path.is_empty() { manifest.dir.clone() } else { inside(&list, &path)? };
@@ -284,6 +295,36 @@ mod tests {
             sums.push(sum);
         }
         assert!(sums[0] != sums[1] && sums[0] != sums[2] && sums[1] != sums[2]);
+    }
+
+    #[test]
+    fn modules_count_where_they_are_a_cross_encoders_and_stay_in_the_folder() {
+        let listed =
+            |path: &str| format!(r#"[{{"path":"","type":"a.Transformer"}},{{"path":"{path}","type":"a.Dense"}}]"#);
+        let opened = |library: &str, path: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let list = listed(path);
+            let files = [
+                ("model.safetensors", "w"),
+                ("config.json", "{}"),
+                ("modules.json", list.as_str()),
+                ("config_sentence_transformers.json", library),
+            ];
+            let manifest = manifest(dir.path(), &files);
+            std::fs::create_dir(dir.path().join("m/2_Dense")).unwrap();
+            std::fs::write(dir.path().join("m/2_Dense/model.safetensors"), "dense").unwrap();
+            let (origin, sum) = read(&manifest)?;
+            assert_eq!(identity(&manifest).unwrap(), sum, "with and without holding them");
+            let Origin::Safetensors(checkpoint) = origin else { panic!("weights") };
+            Ok::<_, Unreadable>(checkpoint.modules.iter().map(|module| module.weights.len()).collect::<Vec<_>>())
+        };
+        let cross = r#"{"model_type":"CrossEncoder"}"#;
+        assert_eq!(opened(cross, "2_Dense").unwrap(), [0, 1]);
+        assert!(opened("{}", "2_Dense").unwrap().is_empty(), "an embedding model's, which the classifier does without");
+        for path in ["../other", "/etc", "a/../../b"] {
+            let fault = opened(cross, path).unwrap_err().to_string();
+            assert!(fault.contains(&format!("names `{path}`; files of a model lie in its folder")), "{fault}");
+        }
     }
 
     #[test]

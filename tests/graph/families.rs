@@ -216,3 +216,71 @@ fn a_configuration_that_contradicts_the_weights_is_refused_by_field() {
         assert!(refused.contains(wanted), "{sentence}: {refused}");
     }
 }
+
+/// A modular head whose module has another configuration.
+fn module(folder: &str, from: &str, to: &str) -> Result<usize, String> {
+    let mut whole = checkpoint("modernbert-modules");
+    let module = whole.modules.iter_mut().find(|module| module.folder == folder).unwrap();
+    let text = module.config.replace(from, to);
+    assert_ne!(text, module.config, "{from} is there");
+    module.config = text;
+    match Origin::Safetensors(whole).cross_encoder() {
+        Ok(model) => Ok(model.layers.len()),
+        Err(Unread::Weights(why)) => Err(why.to_string()),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn modules_that_compute_something_else_are_refused() {
+    for (sentence, folder, from, to, wanted) in [
+        ("its input is added", "2_Dense", "\"bias\"", "\"use_residual\": true, \"bias\"", "use_residual: `true`"),
+        (
+            "somebody's function",
+            "2_Dense",
+            "torch.nn.modules.activation.GELU",
+            "mine.GELU",
+            "activation_function: `mine.GELU`",
+        ),
+        (
+            "another input",
+            "2_Dense",
+            "\"bias\"",
+            "\"module_input_name\": \"tokens\", \"bias\"",
+            "module_input_name: `tokens`",
+        ),
+        ("two poolings", "1_Pooling", "\"cls\"", "[\"cls\", \"mean\"]", "pooling_mode: `[\"cls\",\"mean\"]`"),
+        ("more outputs", "4_Dense", "\"out_features\": 1", "\"out_features\": 2", "expected floats of shape [2, 32]"),
+    ] {
+        let refused = module(folder, from, to).unwrap_err();
+        assert!(refused.contains(wanted), "{sentence}: {refused}");
+    }
+    assert_eq!(module("1_Pooling", "\"pooling_mode\": \"cls\"", "\"pooling_mode_cls_token\": true"), Ok(4));
+}
+
+// As transformers does: an absent base of local layers is 10,000, and `null` that of the global ones.
+#[test]
+fn bases_that_are_left_out_are_the_library_s() {
+    let base = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut whole = checkpoint("modernbert-cls");
+        let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&whole.config).unwrap();
+        config.remove("rope_parameters");
+        config.remove("layer_types");
+        change(&mut config);
+        whole.config = serde_json::to_string(&config).unwrap();
+        let model = Origin::Safetensors(whole).cross_encoder().unwrap();
+        let rescored_graph::cross_encoder::Positions::Rotary(turns) = &model.layers[1].attention.positions else {
+            panic!("rotary positions")
+        };
+        turns[1]
+    };
+    let given = |value: serde_json::Value| {
+        base(&move |config| {
+            config.insert("local_rope_theta".into(), value.clone());
+        })
+    };
+    let near = |a: f32, b: f32| (a / b - 1.0).abs() < 1e-6;
+    assert!(near(base(&|_| {}), given(10_000.into())), "absent");
+    assert!(near(given(serde_json::Value::Null), given(160_000.into())), "null");
+    assert!(!near(given(10_000.into()), given(160_000.into())));
+}

@@ -1,19 +1,11 @@
 //! A real model's files swapped while it serves: shapes of one and two layers take turns, so scores tell which one answered.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use rescored_cli::compile::{Options, Scheme, compile};
-use rescored_process::health::Readiness;
 use rescored_runtime::compiled::Storage;
 use rescored_runtime::options::{Precision, Shapes};
-use rescored_server::app::App;
-use rescored_server::config::{Config, Host};
-use rescored_server::http::Listen;
-use rescored_server::repository::Repository;
 
 use crate::program::Server;
 use crate::shallow;
@@ -85,28 +77,22 @@ impl Bench {
     }
 }
 
-fn serve(bench: &Bench) -> (SocketAddr, Arc<Repository>) {
+/// The program in a process of its own, whose memory is nobody else's.
+fn serve(bench: &Bench) -> Server {
     let dir = bench.folder.path().display().to_string();
     let vars = [
-        ("RESCORED_LISTEN", "127.0.0.1:0"),
         ("RESCORED_MODEL_DIR", dir.as_str()),
         ("RESCORED_MODELS", "served"),
         ("RESCORED_SHAPES", "served"),
         ("RESCORED_WORKERS", "2"),
         ("RESCORED_MODEL_CONTROL", "on"),
     ];
-    let config = Config::from_vars(vars, &Host { cores: 2 }).expect("good settings");
-    let app = App::build(&config).expect("the shape opens");
-    let Listen::Tcp(address) = app.addresses()[0] else { panic!("the only address is TCP") };
-    let (health, repository) = (Arc::clone(&app.core().health), app.repository());
-    std::thread::Builder::new()
-        .name("swapped".into())
-        .spawn(move || app.run(std::future::pending()).expect("serves until the tests end"))
-        .expect("a thread");
-    while health.readiness() != Readiness::Ready {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    (address, repository)
+    let mut server = Server::with(&vars);
+    // A log that nobody reads would stop the program once its pipe is full.
+    let mut log = server.log.take().expect("nobody took the log");
+    let drain = move || std::io::copy(&mut log, &mut std::io::sink());
+    std::thread::Builder::new().name("log".into()).spawn(drain).expect("a thread");
+    server
 }
 
 fn bits(connection: &mut Connection) -> Vec<u32> {
@@ -123,7 +109,8 @@ fn resident(connection: &mut Connection) -> u64 {
 #[test]
 fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change_nothing() {
     let bench = Bench::new();
-    let (address, _repository) = serve(&bench);
+    let server = serve(&bench);
+    let address = server.address;
     let mut control = Connection::open(address);
     let load = |control: &mut Connection| control.post("/v2/repository/models/served/load", "{}", "");
     let first = bits(&mut control);

@@ -151,7 +151,7 @@ impl Emitter<'_> {
             Positions::Rotary(frequencies) => attributes.push((attribute::ROTARY, Attribute::Floats(frequencies))),
             Positions::Slopes(slopes) => attributes.push((attribute::SLOPES, Attribute::Floats(slopes))),
             Positions::Relative(relative) => {
-                inputs.push(self.writer.ints(&relative.rows));
+                inputs.push(self.writer.weight("relative.rows", &Array::ints(&relative.rows)));
                 for (part, table) in [("keys", &relative.keys), ("queries", &relative.queries)] {
                     let (dims, values) = match table {
                         Some(table) => ([table.rows, table.columns], table.values.as_slice()),

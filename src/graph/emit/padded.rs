@@ -134,7 +134,7 @@ impl Emitter<'_> {
         let distances = self.distances(ids, pairs.is_first());
         let middle = self.writer.constant(&Array::int(i64::try_from(relative.rows.len() / 2).unwrap_or(0)));
         let at = self.writer.op(&format!("{name}.distances.at"), &Op::plain("Add"), &[&distances, &middle]);
-        let rows = self.writer.ints(&relative.rows);
+        let rows = self.writer.weight("relative.rows", &Array::ints(&relative.rows));
         let rows = self.writer.op(&format!("{name}.distances.rows"), &Op::plain("Gather"), &[&rows, &at]);
         let mut sum: Option<String> = None;
         for (part, table, x) in [("keys", &relative.keys, queries), ("queries", &relative.queries, keys)] {

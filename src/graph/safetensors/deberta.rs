@@ -101,6 +101,19 @@ impl Config {
             }
             _ => {}
         }
+        if !self.relative_attention && (self.pos_att_type.has("c2p") || self.pos_att_type.has("p2c")) {
+            return refused("relative_attention", "false".into(), "true, where pos_att_type names terms");
+        }
+        let (farthest, buckets, _) = self.distances();
+        // The logarithm of their ratio parts the distances beyond half of the buckets.
+        if buckets > 0 && (buckets < 4 || farthest < buckets / 2 + 2) {
+            return refused(
+                "position_buckets",
+                buckets.to_string(),
+                "4 or more, and half of it below max_relative_positions",
+            );
+        }
+        super::longest(self.max_position_embeddings.max(farthest))?;
         super::heads(self.hidden_size, self.num_attention_heads)
     }
 
@@ -124,11 +137,20 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
     } else {
         PositionTable::Absent { longest: config.max_position_embeddings }
     };
+    if !config.position_biased_input {
+        // Published checkpoints carry it all the same.
+        tensors.ignore("deberta.embeddings.position_embeddings.weight");
+    }
+    let mut words = table("word", config.vocab_size)?;
+    if config.type_vocab_size == 1 {
+        // The only type is every token's: its row belongs to every word.
+        words = words.plus_first_row_of(&table("token_type", 1)?);
+    }
     let embeddings = Embeddings {
-        words: table("word", config.vocab_size)?,
+        words,
         positions,
         padding: None,
-        types: if config.type_vocab_size > 0 { Some(table("token_type", config.type_vocab_size)?) } else { None },
+        types: if config.type_vocab_size > 1 { Some(table("token_type", config.type_vocab_size)?) } else { None },
         norm: tensors.norm("deberta.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?,
         projection: None,
     };

@@ -35,7 +35,10 @@ struct Config {
     local_attention: usize,
     #[serde(default = "usual_theta")]
     global_rope_theta: f32,
+    /// `null` means the global one.
+    #[serde(default = "usual_local_theta")]
     local_rope_theta: Option<f32>,
+    rope_scaling: Option<serde_json::Value>,
     /// Written by transformers 5 in place of the period and the two bases.
     layer_types: Option<Vec<String>>,
     rope_parameters: Option<RopeParameters>,
@@ -49,13 +52,13 @@ struct Config {
 
 #[derive(Debug, Deserialize)]
 struct RopeParameters {
-    full_attention: Rope,
-    sliding_attention: Rope,
+    full_attention: Option<Rope>,
+    sliding_attention: Option<Rope>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Rope {
-    rope_theta: f32,
+    rope_theta: Option<f32>,
     #[serde(default = "plain")]
     rope_type: String,
 }
@@ -75,6 +78,11 @@ const fn usual_window() -> usize {
 
 const fn usual_theta() -> f32 {
     160_000.0
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the default of an optional field")]
+const fn usual_local_theta() -> Option<f32> {
+    Some(10_000.0)
 }
 
 fn gelu() -> String {
@@ -104,17 +112,20 @@ impl Config {
                 }
             },
         };
-        let theta = match &self.rope_parameters {
-            Some(parameters) => {
-                let rope = if is_local { &parameters.sliding_attention } else { &parameters.full_attention };
+        let usual =
+            if is_local { self.local_rope_theta.unwrap_or(self.global_rope_theta) } else { self.global_rope_theta };
+        let rope = self.rope_parameters.as_ref().and_then(|parameters| {
+            if is_local { parameters.sliding_attention.as_ref() } else { parameters.full_attention.as_ref() }
+        });
+        let theta = match rope {
+            Some(rope) => {
                 if rope.rope_type != "default" {
                     let value = rope.rope_type.clone();
                     return Err(NotReadable::Field { field: "rope_parameters, rope_type", value, known: "default" });
                 }
-                rope.rope_theta
+                rope.rope_theta.unwrap_or(usual)
             }
-            None if is_local => self.local_rope_theta.unwrap_or(self.global_rope_theta),
-            None => self.global_rope_theta,
+            None => usual,
         };
         Ok((is_local, theta))
     }
@@ -128,6 +139,10 @@ pub(super) fn read(
 ) -> Result<CrossEncoder, NotReadable> {
     let config: Config = parse(config)?;
     super::heads(config.hidden_size, config.num_attention_heads)?;
+    super::longest(config.max_position_embeddings)?;
+    if let Some(scaling) = &config.rope_scaling {
+        return Err(NotReadable::Field { field: "rope_scaling", value: scaling.to_string(), known: "null" });
+    }
     let (hidden, epsilon, norm_bias) = (config.hidden_size, config.norm_eps, Bias::of(config.norm_bias));
     // A classifier keeps its encoder below `model`, a bare encoder does not.
     let below = if tensors.has("model.embeddings.tok_embeddings.weight") { "model." } else { "" };

@@ -12,15 +12,25 @@ use crate::cross_encoder::{Activation, Dense, Head, Norm, Pooling};
 const EPSILON: f32 = 1e-5;
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the file has one a mode")]
 struct PoolingConfig {
-    /// Of release 5.
+    /// Of release 5: a word, or a list of words.
     #[serde(rename = "pooling_mode")]
-    mode: Option<String>,
+    mode: Option<serde_json::Value>,
     /// Of releases before.
     #[serde(default, rename = "pooling_mode_cls_token")]
     is_cls: bool,
     #[serde(default, rename = "pooling_mode_mean_tokens")]
     is_mean: bool,
+    /// Other modes, whose rows would be put beside these.
+    #[serde(default, rename = "pooling_mode_max_tokens")]
+    is_max: bool,
+    #[serde(default, rename = "pooling_mode_mean_sqrt_len_tokens")]
+    is_mean_by_root: bool,
+    #[serde(default, rename = "pooling_mode_weightedmean_tokens")]
+    is_weighted: bool,
+    #[serde(default, rename = "pooling_mode_lasttoken")]
+    is_last: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -30,6 +40,10 @@ struct DenseConfig {
     #[serde(default = "yes")]
     bias: bool,
     activation_function: String,
+    #[serde(default)]
+    use_residual: bool,
+    module_input_name: Option<String>,
+    module_output_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,7 +57,8 @@ const fn yes() -> bool {
 
 /// The pooling and the head of these modules, the transformer itself left out.
 pub(super) fn read(modules: &[Module]) -> Result<(Pooling, Head), NotReadable> {
-    let mut rest = modules.iter().filter(|module| module.class() != "Transformer");
+    // Dropout computes nothing once a model is trained.
+    let mut rest = modules.iter().filter(|module| !matches!(module.class(), "Transformer" | "Dropout"));
     let unlike = |module: Option<&Module>| {
         NotReadable::Module {
         name: module.map_or_else(|| "modules.json".into(), |module| module.folder.clone()),
@@ -68,6 +83,9 @@ pub(super) fn read(modules: &[Module]) -> Result<(Pooling, Head), NotReadable> {
     };
     let Some(last) = next.filter(|module| module.class() == "Dense") else { return Err(unlike(next)) };
     let (classifier, None) = product(last)? else { return Err(unlike(Some(last))) };
+    if norm.as_ref().is_some_and(|norm| norm.scale.len() != dense.weight.columns) {
+        return Err(unlike(Some(last)));
+    }
     if classifier.weight.columns != 1 || classifier.weight.rows != dense.weight.columns {
         return Err(unlike(Some(last)));
     }
@@ -79,12 +97,17 @@ pub(super) fn read(modules: &[Module]) -> Result<(Pooling, Head), NotReadable> {
 
 fn mode(module: &Module) -> Result<Pooling, NotReadable> {
     let config: PoolingConfig = super::parse(&module.config)?;
-    match (config.mode.as_deref(), config.is_cls, config.is_mean) {
-        (Some("cls"), ..) | (None, true, false) => Ok(Pooling::First),
-        (Some("mean"), ..) | (None, false, true) => Ok(Pooling::Mean),
+    let others = config.is_max || config.is_mean_by_root || config.is_weighted || config.is_last;
+    let word = config.mode.as_ref().map(|mode| mode.as_str().map_or_else(|| mode.to_string(), str::to_owned));
+    match (word.as_deref(), config.is_cls, config.is_mean) {
+        (Some("cls"), ..) => Ok(Pooling::First),
+        (Some("mean"), ..) => Ok(Pooling::Mean),
+        (None, true, false) if !others => Ok(Pooling::First),
+        // Without a word of any mode the library takes the mean.
+        (None, false, _) if !others => Ok(Pooling::Mean),
         (other, ..) => Err(NotReadable::Field {
             field: "pooling_mode",
-            value: other.unwrap_or("several, or none").into(),
+            value: other.unwrap_or("several").to_owned(),
             known: "cls, mean",
         }),
     }
@@ -92,7 +115,25 @@ fn mode(module: &Module) -> Result<Pooling, NotReadable> {
 
 fn product(module: &Module) -> Result<(Dense, Option<Activation>), NotReadable> {
     let config: DenseConfig = super::parse(&module.config)?;
-    let activation = match config.activation_function.rsplit('.').next().unwrap_or_default() {
+    if config.use_residual {
+        return Err(NotReadable::Field { field: "use_residual", value: "true".into(), known: "false" });
+    }
+    let named = [
+        ("module_input_name", &config.module_input_name, &["sentence_embedding"][..]),
+        ("module_output_name", &config.module_output_name, &["sentence_embedding", "scores"]),
+    ];
+    for (field, value, known) in named {
+        if let Some(value) = value.as_deref().filter(|value| !known.contains(value)) {
+            return Err(NotReadable::Field {
+                field,
+                value: value.into(),
+                known: "sentence_embedding, scores at the end",
+            });
+        }
+    }
+    // A class of anybody else's is another function, whatever its name.
+    let class = config.activation_function.strip_prefix("torch.nn.modules.").unwrap_or_default();
+    let activation = match class.rsplit('.').next().unwrap_or_default() {
         "Identity" => None,
         "GELU" => Some(Activation::Gelu),
         "ReLU" => Some(Activation::Relu),

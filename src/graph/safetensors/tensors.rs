@@ -17,7 +17,17 @@ use crate::half;
 /// before.
 const IDLE: [&str; 4] = ["position_ids", "token_type_ids", "inv_freq", "num_batches_tracked"];
 /// Beginnings of such names.
-const IDLE_PARTS: [&str; 6] = ["cls.", "lm_head.", "lm_predictions.", "mask_predictions.", "decoder.", "generator_"];
+const IDLE_PARTS: [&str; 9] = [
+    "cls.",
+    "lm_head.",
+    "lm_predictions.",
+    "mask_predictions.",
+    "decoder.",
+    "generator_",
+    "discriminator_predictions.",
+    "qa_outputs.",
+    "vocab_",
+];
 
 /// A checkpoint's tensors.
 pub(super) struct Tensors<'a> {
@@ -43,8 +53,13 @@ impl Bias {
 
 impl<'a> Tensors<'a> {
     pub(super) fn open(files: &'a [Bytes]) -> Result<Self, NotReadable> {
-        let files = files.iter().map(|file| SafeTensors::deserialize(file.as_slice())).collect::<Result<_, _>>()?;
-        Ok(Self { files, read: RefCell::default() })
+        let files: Vec<SafeTensors<'a>> =
+            files.iter().map(|file| SafeTensors::deserialize(file.as_slice())).collect::<Result<_, _>>()?;
+        let mut names = HashSet::new();
+        match files.iter().flat_map(SafeTensors::names).find(|name| !names.insert(*name)) {
+            Some(twice) => Err(NotReadable::Twice { name: twice.to_owned() }),
+            None => Ok(Self { files, read: RefCell::default() }),
+        }
     }
 
     /// Whether there is a tensor of this name.

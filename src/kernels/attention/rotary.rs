@@ -10,11 +10,22 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Makes the table of these frequencies, for this many places at least.
-    pub(super) fn reach(&mut self, frequencies: &[f32], places: usize) {
-        if !same(&self.of, frequencies) {
-            *self = Self { of: frequencies.to_vec(), half: frequencies.len(), ..Self::default() };
-        }
+    /// The table of these frequencies among those that are kept, for this many places at least; of more than `most` the
+    /// oldest goes.
+    pub(super) fn of<'t>(kept: &'t mut Vec<Self>, most: usize, frequencies: &[f32], places: usize) -> &'t Self {
+        let at = kept.iter().position(|table| same(&table.of, frequencies)).unwrap_or_else(|| {
+            if kept.len() >= most {
+                kept.remove(0);
+            }
+            kept.push(Self { of: frequencies.to_vec(), half: frequencies.len(), ..Self::default() });
+            kept.len() - 1
+        });
+        kept[at].reach(frequencies, places);
+        &kept[at]
+    }
+
+    /// Makes the table reach this many places.
+    fn reach(&mut self, frequencies: &[f32], places: usize) {
         let known = self.cosines.len() / self.half.max(1);
         for place in known..places {
             for &frequency in frequencies {

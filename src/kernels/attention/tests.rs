@@ -308,7 +308,11 @@ fn rows_that_do_not_fit_are_named() {
     let mut out = vec![0.0; 24];
     let short = Inputs { key: &rows.key[1..], ..rows.inputs() };
     let misfit = attention.run(Isa::Portable, &short, &mut Scratch::default(), &mut out).unwrap_err();
-    assert_eq!(misfit.to_string(), "attention: key has 23 values, expected 24");
+    assert_eq!(misfit.to_string(), "key has 23 values, expected 24");
+    for lengths in [&[3, 0][..], &[usize::MAX, 4]] {
+        let odd = Inputs { lengths, ..rows.inputs() };
+        assert!(attention.run(Isa::Portable, &odd, &mut Scratch::default(), &mut out).is_err(), "{lengths:?}");
+    }
     let three = Attention { heads: 3, ..attention };
     assert!(three.run(Isa::Portable, &rows.inputs(), &mut Scratch::default(), &mut out).is_err());
 }
@@ -324,6 +328,7 @@ fn tables_that_do_not_hold_every_row_are_refused() {
         ("no middle", &[0, 1], 8, false),
         ("half a row", &[0, 1, 1], 9, false),
         ("no distances", &[], 8, false),
+        ("no table at all", &[0, 1, 1], 0, false),
     ] {
         let table = vec![0.0; table];
         let positions = Positions::Relative(Relative { rows: by_distance, keys: &table, queries: &[] });
