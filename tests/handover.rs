@@ -21,11 +21,12 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The program alone in a folder.
+/// The program alone in a folder. Linked: a test that starts a process while a copy is being written hands the open file
+/// on to it, and a file that is open for writing cannot be started.
 fn alone() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().expect("a folder");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let program = folder.path().join(format!("rescored{}", std::env::consts::EXE_SUFFIX));
-    std::fs::copy(env!("CARGO_BIN_EXE_rescored"), &program).expect("a copy");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_rescored"), &program).expect("a link");
     (folder, program)
 }
 
