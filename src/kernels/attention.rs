@@ -207,7 +207,8 @@ impl Relative<'_> {
 /// Runs the one implementation as compiled for an instruction set.
 fn isa_dispatch(isa: Isa, call: &block::Call<'_>, buffers: &mut block::Buffers, out: &mut [f32]) {
     match isa {
-        Isa::Portable => call.run::<4, 8, false>(buffers, out),
+        // Every Arm processor of 64 bits multiplies and adds in one instruction; of others that is not known.
+        Isa::Portable => call.run::<4, 8, { cfg!(target_arch = "aarch64") }>(buffers, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2(call, buffers, out),
         #[cfg(target_arch = "x86_64")]
@@ -215,7 +216,8 @@ fn isa_dispatch(isa: Isa, call: &block::Call<'_>, buffers: &mut block::Buffers, 
     }
 }
 
-/// Rows and columns of a block are what an instruction set's registers hold: 12 of 16 vectors of 8, 16 of 32 of 16.
+/// Blocks of 6 rows and 16 columns: 12 vectors of 8 floats, or 6 of 16. Of larger ones (8 by 16, 8 by 32) the compiler keeps
+/// the sums in memory, and with AVX-512 they took ten times as long.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "functions for processors that have an instruction set are called on such ones alone")]
 mod x86 {
@@ -234,7 +236,7 @@ mod x86 {
     pub(super) fn avx512(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         fn inner(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
-            call.run::<8, 32, true>(buffers, out);
+            call.run::<6, 16, true>(buffers, out);
         }
         assert!(
             is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),

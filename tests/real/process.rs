@@ -72,10 +72,12 @@ fn an_answer_that_its_client_does_not_read_is_cut_within_the_drain_and_told() {
 // Case C5.
 #[test]
 fn the_library_that_is_checked_is_the_one_that_is_loaded() {
-    let (here, there) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let here = tempfile::tempdir().expect("a folder");
+    let there = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     std::os::unix::fs::symlink(models(), here.path().join("models")).expect("a link");
     let elsewhere = there.path().join("rescored");
-    std::fs::copy(env!("CARGO_BIN_EXE_rescored"), &elsewhere).expect("a copy of the program");
+    // Linked: a copy that is being written while another test starts a process is busy.
+    std::fs::hard_link(env!("CARGO_BIN_EXE_rescored"), &elsewhere).expect("a link to the program");
     // What lies beside the program under the same relative path is something else.
     let mut decoys = 0;
     for library in libraries(&models()) {

@@ -6,7 +6,7 @@
 
 use super::{Attention, Inputs, Positions, Queries, Reach, rotary};
 use crate::exp::exp;
-use crate::product::{Matrix, rows_by_matrix};
+use crate::product::{Panels, rows_by_matrix};
 
 /// One pass of attention.
 pub(super) struct Call<'a> {
@@ -18,9 +18,9 @@ pub(super) struct Call<'a> {
 /// See [`super::Scratch`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buffers {
-    /// Keys of one head, `[width, tokens]`.
+    /// Keys of one head, turned, in panels: `[tokens / C, width, C]`.
     keys: Vec<f32>,
-    /// Values of one head, `[tokens, width]`.
+    /// Values of one head, in panels: `[width / C, tokens, C]`.
     values: Vec<f32>,
     /// A block's queries, `[width, block]`.
     queries: Vec<f32>,
@@ -43,7 +43,7 @@ struct Terms {
     /// First row of the tables that any distance needs, and how many.
     first: usize,
     count: usize,
-    /// That part of a table for one head, `[width, count]`.
+    /// That part of a table for one head, turned, in panels: `[count / C, width, C]`.
     keys: Vec<f32>,
     queries: Vec<f32>,
     /// A block's queries times the keys' part, `[block, count]`.
@@ -100,10 +100,13 @@ impl Head<'_> {
         for token in 0..self.tokens {
             let from = (self.start + token) * row + offset;
             self.call.rotary_of(&self.call.inputs.key[from..from + width], token, turned);
+            let panel = &mut keys[token / C * C * width..];
             for (at, &value) in turned.iter().enumerate() {
-                keys[at * columns + token] = value;
+                panel[at * C + token % C] = value;
             }
-            values[token * padded..token * padded + width].copy_from_slice(&self.call.inputs.value[from..from + width]);
+            for (at, part) in self.call.inputs.value[from..from + width].chunks(C).enumerate() {
+                values[(at * self.tokens + token) * C..][..part.len()].copy_from_slice(part);
+            }
         }
     }
 
@@ -153,7 +156,7 @@ impl Head<'_> {
             let low = self.seen(begin).start / C * C;
             let high = self.seen(end - 1).end;
             let span = (high - low).next_multiple_of(C);
-            let keys = Matrix { values: &buffers.keys[low..], stride: columns };
+            let keys = Panels { values: &buffers.keys[low * width..], rows: width, first: 0 };
             rows_by_matrix::<R, C, FMA>(&buffers.queries, keys, (&mut buffers.scores[low..], columns), span);
             if let Positions::Relative(_) = &self.call.attention.positions {
                 self.add_relative::<R, C, FMA>(buffers, (begin, end), (low, high));
@@ -172,7 +175,7 @@ impl Head<'_> {
                     weights[at] = score;
                 }
             }
-            let values = Matrix { values: &buffers.values[low * padded..], stride: padded };
+            let values = Panels { values: &buffers.values, rows: self.tokens, first: low };
             rows_by_matrix::<R, C, FMA>(&buffers.weights, values, (&mut buffers.context, padded), padded);
             for (at, sum) in sums.iter().enumerate().take(end - begin) {
                 let to = (first_row + begin + at - places.start) * row + offset;
@@ -212,8 +215,9 @@ impl Head<'_> {
             fill(into, width * terms.count);
             if !table.is_empty() {
                 for (at, line) in table.chunks_exact(row).skip(terms.first).take(last + 1 - terms.first).enumerate() {
+                    let panel = &mut into[at / C * C * width..];
                     for (value, &entry) in line[offset..offset + width].iter().enumerate() {
-                        into[value * terms.count + at] = entry * factor;
+                        panel[value * C + at % C] = entry * factor;
                     }
                 }
             }
@@ -221,7 +225,6 @@ impl Head<'_> {
         // Queries come with the scale in them, keys without.
         part(relative.keys, 1.0, &mut terms.keys);
         part(relative.queries, scale, &mut terms.queries);
-        let columns = self.tokens.next_multiple_of(C);
         fill(&mut terms.of_keys, self.tokens.next_multiple_of(R) * terms.count);
         fill(&mut terms.of_block, R * terms.count);
         if relative.queries.is_empty() {
@@ -231,11 +234,13 @@ impl Head<'_> {
         for begin in (0..self.tokens).step_by(R) {
             block.fill(0.0);
             for at in 0..R.min(self.tokens - begin) {
+                let token = begin + at;
+                let panel = &keys[token / C * C * width..];
                 for value in 0..width {
-                    block[value * R + at] = keys[value * columns + begin + at];
+                    block[value * R + at] = panel[value * C + token % C];
                 }
             }
-            let table = Matrix { values: &terms.queries, stride: terms.count };
+            let table = Panels { values: &terms.queries, rows: width, first: 0 };
             let out = (&mut terms.of_keys[begin * terms.count..], terms.count);
             rows_by_matrix::<R, C, FMA>(&block, table, out, terms.count);
         }
@@ -250,7 +255,7 @@ impl Head<'_> {
     ) {
         let columns = self.tokens.next_multiple_of(C);
         let Buffers { terms, scores, queries, .. } = buffers;
-        let table = Matrix { values: &terms.keys, stride: terms.count };
+        let table = Panels { values: &terms.keys, rows: self.call.attention.width, first: 0 };
         rows_by_matrix::<R, C, FMA>(queries, table, (&mut terms.of_block, terms.count), terms.count);
         for place in begin..end {
             let at = place - begin;
