@@ -49,7 +49,9 @@ class Node(Process):
         (home / "config" / "log4j2.properties").write_text(LOG4J)
         (home / "config" / "opensearch.yml").write_text(
             f"cluster.name: rescored-test\nnode.name: one\nnetwork.host: 127.0.0.1\n"
-            f"http.port: {self.address.rsplit(':', 1)[1]}\ntransport.port: {free_port()}\ndiscovery.type: single-node\n")
+            f"http.port: {self.address.rsplit(':', 1)[1]}\ntransport.port: {free_port()}\ndiscovery.type: single-node\n"
+            # A test of searches is no test of the disk.
+            "cluster.routing.allocation.disk.threshold_enabled: false\n")
         command = [
             pathlib.Path(java_home) / "bin" / "java", "-Xms512m", "-Xmx1g", "-XX:+UseSerialGC",
             # JDK 18 and later want to be asked before a security manager is set.
