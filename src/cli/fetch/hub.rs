@@ -1,7 +1,7 @@
 //! Downloads files of the model hub, going on where an earlier download broke off.
 //!
-//! Owns half files and what a whole one must be; `connection` the requests, `listing` what the hub says of a repository. It
-//! must not know which files make a model.
+//! Owns partial files and the check that one is complete; `connection` the requests, `listing` what the hub says of a
+//! repository. It must not know which files make a model.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ pub(super) use listing::{Listing, RemoteFile};
 
 use connection::{Answer, Failed, text};
 
-/// Connections that may break during one file.
+/// Attempts at one file at most; each resumes where the one before broke off.
 const ATTEMPTS: u32 = 4;
 
 /// A download: from where, over which half file, to where.
