@@ -56,7 +56,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli/compile", &["runtime", "graph", "core/domain"]),
     ("cli/warm", &["server/rescore", "process/files"]),
     ("lab/main", &["lab/commands"]),
-    ("lab/commands", &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "core/domain"]),
+    (
+        "lab/commands",
+        &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "process/sync", "core/domain"],
+    ),
     ("lab/eval", &["lab/bench", "server/app", "server/rerank", "engine", "cache", "runtime", "core/domain"]),
     ("lab/bench", &["cli/companion", "runtime", "process/sync", "core", "core/random"]),
     (

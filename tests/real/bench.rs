@@ -59,6 +59,8 @@ fn a_run_makes_a_report_that_stands_alone_and_compares_with_itself() {
     assert!(printed.machine.iter().any(|fact| fact.name == "sha256 of model.onnx" && fact.value.len() == 64));
     let page = std::fs::read_to_string(folder.path().join("report.html")).expect("kept");
     assert!(page.contains("<svg") && !page.contains("src="), "the page needs nothing else");
+    let log = String::from_utf8_lossy(&said.stderr);
+    assert!(log.contains("left"), "the time left of the whole run is named: {log}");
     assert!(folder.path().join("concurrency-throughput.svg").exists() && folder.path().join("report.md").exists());
     let json = folder.path().join("report.json").display().to_string();
     assert_eq!(code(&bench(&["compare", &json, &json])), 0);

@@ -66,6 +66,9 @@ fn section(section: &Section) -> Result<String, ChartError> {
         text.push_str("</div>\n");
     }
     for table in &section.tables {
+        if let Some(loaded) = &section.loaded {
+            let _ = writeln!(text, "<p><strong>{}</strong></p>", escaped(loaded));
+        }
         text.push_str(&self::table(table));
     }
     if !(section.setup.is_empty() && section.notes.is_empty()) {

@@ -32,6 +32,7 @@ fn section(section: &Section) -> String {
         text.push_str(&image(chart));
     }
     for table in &section.tables {
+        text.push_str(&section.loaded.as_ref().map_or_else(String::new, |loaded| format!("**{}**\n\n", cell(loaded))));
         text.push_str(&self::table(table));
     }
     if !section.settings.is_empty() {
