@@ -3,7 +3,7 @@
 //! - `texts`: what is scored.
 //! - `load`: who sends when, and how long answers took.
 //! - `arms`: several loads in turn, round after round; `accelerator`: how busy those are.
-//! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`: what those are.
+//! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`, `tei`: what those are.
 //! - `batch`, `concurrency`, `batching`, `isolation`: what this program's settings and its callers do.
 //! - `cache`: what the score cache is worth.
 //! - `background`: what else ran meanwhile; `leftovers`: files that a run has added.
@@ -36,6 +36,7 @@ pub mod python;
 pub mod report;
 pub mod served;
 pub mod stats;
+pub mod tei;
 pub mod texts;
 pub mod tune;
 

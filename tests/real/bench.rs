@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rescored_lab::bench::peers::Tei;
+use rescored_lab::bench::peers::tei;
 use rescored_lab::bench::report::Report;
 use rescored_lab::bench::texts::Request;
 use serde_json::json;
@@ -138,9 +138,9 @@ fn a_server_that_speaks_tei_is_measured_by_its_address() {
             "Berlin has 3.5 million registered inhabitants.".to_owned(),
         ],
     };
-    let candidate = Tei::candidate(Some(&format!("http://{}", REAL.address)));
+    let candidate = tei(Some(&format!("http://{}", REAL.address)));
     let logits = candidate.target().expect("it answers").send(&request).expect("scored").logits;
     assert!(logits[1] > 5.0 && logits[0] < -5.0, "raw scores in the request's order: {logits:?}");
-    let nowhere = Tei::candidate(Some("http://127.0.0.1:1"));
+    let nowhere = tei(Some("http://127.0.0.1:1"));
     assert!(nowhere.target().is_none(), "who does not answer has a reason instead");
 }

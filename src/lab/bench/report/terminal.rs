@@ -25,6 +25,7 @@ pub fn section(section: &Section) -> String {
         let _ = section.loaded.iter().try_for_each(|loaded| writeln!(text, "{loaded}"));
         let _ = writeln!(text, "{}", self::table(table));
     }
+    let _ = section.loaded.iter().try_for_each(|loaded| writeln!(text, "{loaded}"));
     for finding in &section.findings {
         let _ = writeln!(text, "* {finding}");
     }

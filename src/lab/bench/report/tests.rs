@@ -60,7 +60,7 @@ fn a_loaded_machine_is_named_beside_every_figure_and_in_the_settings_to_paste() 
     let table = report.sections[0].tables[0].clone();
     report.sections[0].tables.push(table);
     for page in pages(&report) {
-        assert_eq!(page.matches(warning).count(), 3, "before both tables and in the block: {page}");
+        assert_eq!(page.matches(warning).count(), 4, "before findings, before both tables and in the block: {page}");
         assert!(page.contains(&format!("# {warning}\nRESCORED_PRECISION=int8")), "{page}");
     }
     let text = serde_json::to_string(&report).unwrap();
