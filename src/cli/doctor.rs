@@ -6,7 +6,7 @@
 //! - `reach`: the shared cache tier, the search engine.
 //! - `probe`: one request to a sidecar that runs, for health checks.
 //!
-//! Owns the findings and their order. Each check tells one thing and goes on: a report names every fault at once. It
+//! Owns the findings and their order. Each check reports one thing, and the others still run: a report names every fault at once. It
 //! must not know how it is printed, and changes nothing on the host.
 
 mod host;
@@ -116,6 +116,7 @@ pub fn examine(vars: Vec<(OsString, OsString)>, machine: &Host, options: &Option
     };
     let findings = &mut report.findings;
     findings.push(settings::fine(&config));
+    findings.extend(settings::retired(&config));
     findings.extend(settings::addresses(&config.http));
     findings.push(settings::certificate(&config.http));
     findings.push(settings::keys(&config.http));

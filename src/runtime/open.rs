@@ -122,7 +122,7 @@ pub enum OpenError {
     },
     /// The model is a shape for benchmarks.
     #[error(
-        "model `{id}`: keeps only some layers of its source, so its scores mean nothing; set RESCORED_SHAPES=served to measure with it all the same"
+        "model `{id}`: keeps only some layers of its source, so its scores mean nothing; set RESCORED_GRAPH=shape to measure with it all the same"
     )]
     ShapeOnly {
         /// The model.
@@ -382,7 +382,7 @@ fn identify(manifest: &Manifest, facts: &Facts<'_>) -> Result<String, OpenError>
     fingerprint(manifest, facts).map_err(unreadable)
 }
 
-/// What to run so that a model on the CPU does without its own graph, where it runs that and was not told to.
+/// What to run so that a model on the CPU does without its own graph, where it runs that without having been asked to.
 fn advice(manifest: &Manifest, options: &Options, graph: &Chosen, kind: Kind) -> String {
     // Only graphs that `compile` wrote take pairs without padding.
     if kind != Kind::Cpu || options.graphs == Graphs::Source || graph.summary.slots.is_some() {

@@ -27,7 +27,7 @@ pub struct Options {
     pub max_length: u32,
     /// What becomes of models that are shapes for benchmarks.
     pub shapes: Shapes,
-    /// What the way through CoreML is told.
+    /// Settings of CoreML.
     pub coreml: CoreMl,
     /// Threads of one session's forward pass on the CPU; `None` leaves it to us: one, or what was measured best.
     pub threads: Option<usize>,
@@ -130,6 +130,9 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Every one, in the order of the settings' words.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Fp32, Self::Fp16, Self::Int8];
+
     /// The word that settings and manifests use.
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,11 +1,11 @@
 //! Settings from the environment: read once, checked whole, handed out as each component's own `Options`.
 //!
-//! Owns the way from (name, value) pairs to a [`Config`]: [`settings`] describes every variable in one table, `raw` holds
-//! the texts as given, `kind` parses them, [`mod@reference`] prints the table. It must not read the process environment:
+//! Owns the way from (name, value) pairs to a [`Config`]: [`settings`] describes every variable in one table, `retired` the
+//! names that it once had, `kind` parses texts, [`mod@reference`] prints the table. It must not read the process environment:
 //! the caller passes `std::env::vars_os()` (or a list, in tests) and a [`Host`] in. Components know nothing of this
 //! module; it knows their options.
 //!
-//! A new variable takes three lines: a row in [`settings::TABLE`], a field in `raw::RawConfig`, a line in `assemble`.
+//! A new variable takes two lines: a row in [`settings::TABLE`] and one in `assemble`.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -20,16 +20,15 @@ use crate::http::options as http;
 pub mod error;
 mod kind;
 mod names;
-mod raw;
 mod reader;
 pub mod reference;
+mod retired;
 pub mod settings;
 mod together;
 
 pub use error::{ConfigError, SettingError};
 pub use reader::{Effective, Origin};
 
-use raw::RawConfig;
 use reader::Reader;
 
 /// What every variable of ours begins with.
@@ -86,6 +85,8 @@ pub struct Config {
     pub traces: telemetry::TraceOptions,
     /// Every setting as it took effect, in the table's order; secrets are redacted. [`reference::summary`] prints it.
     pub effective: Vec<Effective>,
+    /// A sentence for each name in use that is no longer in the table.
+    pub warnings: Vec<String>,
 }
 
 /// What the defaults depend on.
@@ -118,15 +119,12 @@ impl Config {
         Name: Into<OsString>,
         Value: Into<OsString>,
     {
-        let names::Gathered { given, faults } =
+        let names::Gathered { given, faults, warnings } =
             names::gather(vars.into_iter().map(|(name, value)| (name.into(), value.into())));
-        let mut read = Reader::new(faults);
-        let raw = RawConfig::from_vars(given).unwrap_or_else(|unreadable| {
-            read.fault(SettingError::Unreadable(unreadable));
-            RawConfig::default()
-        });
-        let mut config = assemble(&mut read, raw, host);
+        let mut read = Reader::new(given, faults);
+        let mut config = assemble(&mut read, host);
         together::check(&mut read, &config);
+        config.warnings = warnings;
         config.effective = read.finish()?;
         Ok(config)
     }
@@ -134,69 +132,68 @@ impl Config {
 
 /// One line a setting, in the table's order.
 #[expect(clippy::too_many_lines, reason = "one line a setting")]
-fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
+fn assemble(read: &mut Reader, host: &Host) -> Config {
     let max_connections;
     let http = http::Options {
-        listen: read.value(&settings::LISTEN, raw.listen),
-        exposure: exposure(
-            read,
-            raw.operations_listen,
-            raw.socket_mode,
-            raw.allowed_hosts,
-            raw.allowed_origins,
-            raw.tls_cert,
-            raw.tls_key,
-        ),
+        listen: read.value(&settings::LISTEN),
+        exposure: exposure(read),
         patience: {
-            max_connections = read.value(&settings::MAX_CONNECTIONS, raw.max_connections);
-            patience(read, raw.keep_alive, raw.client_timeout)
+            max_connections = read.value(&settings::MAX_CONNECTIONS);
+            patience(read)
         },
-        max_documents: read.value(&settings::MAX_DOCUMENTS, raw.max_documents),
-        max_body: usize::try_from(read.value(&settings::MAX_BODY, raw.max_body)).unwrap_or(usize::MAX),
-        max_text: usize::try_from(read.value(&settings::MAX_TEXT, raw.max_text)).unwrap_or(usize::MAX),
-        deadline: read.value(&settings::DEADLINE, raw.deadline),
-        long_documents: read.value(&settings::LONG_DOCUMENTS, raw.long_documents),
-        leniency: leniency(read, raw.empty_documents, raw.strict),
-        api_keys: read.value(&settings::API_KEYS_FILE, raw.api_keys_file),
-        ui: read.value(&settings::UI, raw.ui),
+        max_documents: read.value(&settings::MAX_DOCUMENTS),
+        max_body: usize::try_from(read.value(&settings::MAX_BODY)).unwrap_or(usize::MAX),
+        max_text: http::MAX_TEXT,
+        deadline: read.value(&settings::DEADLINE),
+        long_documents: read.value(&settings::LONG_DOCUMENTS),
+        leniency: leniency(read),
+        api_keys: read.value(&settings::API_KEYS_FILE),
+        ui: read.value(&settings::UI),
     };
-    let aliases;
+    let (aliases, shapes);
     let model = model::Options {
         ids: {
-            let ids = read.value(&settings::MODELS, raw.models);
-            aliases = read.value(&settings::ALIASES, raw.aliases).unwrap_or_default();
+            let ids = read.value(&settings::MODELS);
+            aliases = read.value(&settings::ALIASES).unwrap_or_default();
             ids
         },
-        dir: read.value(&settings::MODEL_DIR, raw.model_dir),
-        runtime: read.value(&settings::RUNTIME, raw.runtime),
-        provider: read.value(&settings::PROVIDER, raw.provider),
-        devices: read.value(&settings::DEVICES, raw.devices),
-        precision: read.value(&settings::PRECISION, raw.precision),
-        graphs: read.value(&settings::GRAPH, raw.graph),
-        max_length: read.value(&settings::MAX_LENGTH, raw.max_length),
-        shapes: read.value(&settings::SHAPES, raw.shapes),
-        coreml: coreml(read, raw.coreml_units, raw.coreml_cache),
-        threads: read.value(&settings::THREADS, raw.threads),
+        dir: read.value(&settings::MODEL_DIR),
+        runtime: read.value(&settings::RUNTIME),
+        provider: read.value(&settings::PROVIDER),
+        devices: read.value(&settings::DEVICES),
+        precision: read.value(&settings::PRECISION),
+        graphs: {
+            let (graphs, which) = read.value(&settings::GRAPH);
+            shapes = which;
+            graphs
+        },
+        max_length: read.value(&settings::MAX_LENGTH),
+        shapes,
+        coreml: model::CoreMl { units: read.value(&settings::COREML_UNITS) },
+        threads: read.value(&settings::THREADS),
     };
     let engine = engine::Options {
-        workers: read.value(&settings::WORKERS, raw.workers),
-        pinning: read.value(&settings::PIN_WORKERS, raw.pin_workers),
+        workers: read.value(&settings::WORKERS),
+        pinning: read.value(&settings::PIN_WORKERS),
         tokenisers: host.cores,
-        batch_tokens: read.value(&settings::BATCH_TOKENS, raw.batch_tokens),
-        batch_wait: read.value(&settings::BATCH_WAIT, raw.batch_wait),
-        queue_tokens: read.value_or(&settings::QUEUE_TOKENS, raw.queue_tokens, queue_left_to_us(&http, &model)),
-        weights: read.value(&settings::MODEL_WEIGHTS, raw.model_weights).unwrap_or_default(),
-        stuck_after: read.value(&settings::STUCK_AFTER, raw.stuck_after),
+        batch_tokens: read.value(&settings::BATCH_TOKENS),
+        batch_wait: read.value(&settings::BATCH_WAIT),
+        queue_tokens: read.value_or(&settings::QUEUE_TOKENS, queue_left_to_us(&http, &model)),
+        weights: read.value(&settings::MODEL_WEIGHTS).unwrap_or_default(),
+        stuck_after: read.value(&settings::STUCK_AFTER),
     };
-    let compile = read.value(&settings::COMPILE, raw.compile);
-    let load_timeout = read.value(&settings::LOAD_TIMEOUT, raw.load_timeout);
-    let (cache, cache_bytes) = cache(read, raw.cache_bytes, raw.cache_weights, raw.cache_ttl);
-    let snapshot = snapshot(read, raw.cache_snapshot, raw.cache_snapshot_every);
-    let shared = shared(read, raw.cache_redis, raw.cache_redis_timeout);
-    let (memory_limit, memory_budget) = memory(read, raw.memory_limit, raw.memory_budget);
-    let (device_loss, model_control) = changes(read, raw.device_loss, raw.model_control);
-    let drain = read.value(&settings::DRAIN, raw.drain);
-    let (telemetry, traces) = telemetry_options(read, raw.log, raw.log_format, raw.otlp_endpoint, raw.otlp_percent);
+    let compile = read.value(&settings::COMPILE);
+    let load_timeout = read.value(&settings::LOAD_TIMEOUT);
+    let (cache, cache_bytes) = cache(read, &engine.weights);
+    let snapshot = snapshot(read);
+    let shared = shared(read);
+    let memory_limit = read.value(&settings::MEMORY_LIMIT);
+    let memory_budget = read.value(&settings::MEMORY_BUDGET);
+    let device_loss = read.value(&settings::DEVICE_LOSS);
+    let model_control = read.value(&settings::MODEL_CONTROL);
+    let drain = read.value(&settings::DRAIN);
+    let telemetry = telemetry(read);
+    let traces = traces(read);
     Config {
         http,
         model,
@@ -217,6 +214,7 @@ fn assemble(read: &mut Reader, raw: RawConfig, host: &Host) -> Config {
         telemetry,
         traces,
         effective: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -226,64 +224,40 @@ fn queue_left_to_us(http: &http::Options, model: &model::Options) -> u64 {
     AUTO_QUEUE_TOKENS.max(largest_request).saturating_mul(model.ids.len().max(1) as u64)
 }
 
-/// What may put other models in the place of those that serve.
-fn changes(read: &mut Reader, loss: Option<String>, control: Option<String>) -> (model::DeviceLoss, bool) {
-    (read.value(&settings::DEVICE_LOSS, loss), read.value(&settings::MODEL_CONTROL, control))
-}
-
-fn exposure(
-    read: &mut Reader,
-    operations: Option<String>,
-    mode: Option<String>,
-    hosts: Option<String>,
-    origins: Option<String>,
-    certificates: Option<String>,
-    key: Option<String>,
-) -> http::Exposure {
+fn exposure(read: &mut Reader) -> http::Exposure {
     http::Exposure {
-        operations: read.value(&settings::OPERATIONS_LISTEN, operations).unwrap_or_default(),
-        socket_mode: read.value(&settings::SOCKET_MODE, mode),
-        hosts: read.value(&settings::ALLOWED_HOSTS, hosts).unwrap_or_default(),
-        origins: read.value(&settings::ALLOWED_ORIGINS, origins).unwrap_or_default(),
-        tls: tls(read, certificates, key),
+        operations: read.value(&settings::OPERATIONS_LISTEN).unwrap_or_default(),
+        socket_mode: read.value(&settings::SOCKET_MODE),
+        hosts: read.value(&settings::ALLOWED_HOSTS).unwrap_or_default(),
+        origins: read.value(&settings::ALLOWED_ORIGINS).unwrap_or_default(),
+        tls: tls(read),
     }
 }
 
-fn leniency(read: &mut Reader, empty: Option<String>, strict: Option<String>) -> http::Leniency {
-    let empty_documents = read.value(&settings::EMPTY_DOCUMENTS, empty);
-    http::Leniency { empty_documents, strict: read.value(&settings::STRICT, strict) }
+fn leniency(read: &mut Reader) -> http::Leniency {
+    let empty_documents = read.value(&settings::EMPTY_DOCUMENTS);
+    http::Leniency { empty_documents, strict: read.value(&settings::STRICT) }
 }
 
-fn patience(read: &mut Reader, keep_alive: Option<String>, client: Option<String>) -> http::Patience {
+fn patience(read: &mut Reader) -> http::Patience {
     http::Patience {
-        keep_alive: read.value(&settings::KEEP_ALIVE, keep_alive),
-        client: read.value(&settings::CLIENT_TIMEOUT, client),
+        keep_alive: read.value(&settings::KEEP_ALIVE),
+        client: read.value(&settings::CLIENT_TIMEOUT),
         ..http::Patience::default()
     }
 }
 
-/// Logs and traces.
-fn telemetry_options(
-    read: &mut Reader,
-    filter: Option<String>,
-    format: Option<String>,
-    endpoint: Option<String>,
-    percent: Option<String>,
-) -> (telemetry::Options, telemetry::TraceOptions) {
-    (telemetry(read, filter, format), traces(read, endpoint, percent))
-}
-
-fn traces(read: &mut Reader, endpoint: Option<String>, percent: Option<String>) -> telemetry::TraceOptions {
+fn traces(read: &mut Reader) -> telemetry::TraceOptions {
     telemetry::TraceOptions {
-        endpoint: read.value(&settings::OTLP_ENDPOINT, endpoint),
-        percent: read.value(&settings::OTLP_PERCENT, percent),
+        endpoint: read.value(&settings::OTLP_ENDPOINT),
+        percent: read.value(&settings::OTLP_PERCENT),
     }
 }
 
 /// A key is of no use without its certificate.
-fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> Option<http::Tls> {
-    let certificates = read.value(&settings::TLS_CERT, certificates);
-    let key = read.value(&settings::TLS_KEY, key);
+fn tls(read: &mut Reader) -> Option<http::Tls> {
+    let certificates = read.value(&settings::TLS_CERT);
+    let key = read.value(&settings::TLS_KEY);
     if certificates.is_none() && key.is_some() {
         let (name, other) = (settings::TLS_CERT.name, settings::TLS_KEY.name);
         if read.understood(name) && read.understood(other) {
@@ -293,47 +267,33 @@ fn tls(read: &mut Reader, certificates: Option<String>, key: Option<String>) -> 
     certificates.map(|certificates| http::Tls { key: key.unwrap_or_else(|| certificates.clone()), certificates })
 }
 
-fn coreml(read: &mut Reader, units: Option<String>, cache: Option<String>) -> model::CoreMl {
-    let units = read.value(&settings::COREML_UNITS, units);
-    model::CoreMl { units, cache: read.value(&settings::COREML_CACHE, cache) }
-}
-
-fn memory(read: &mut Reader, limit: Option<String>, budget: Option<String>) -> (Option<u64>, Option<u64>) {
-    (read.value(&settings::MEMORY_LIMIT, limit), read.value(&settings::MEMORY_BUDGET, budget))
-}
-
 /// The cache's options, and its bytes where they were set.
-fn cache(
-    read: &mut Reader,
-    bytes: Option<String>,
-    weights: Option<String>,
-    ttl: Option<String>,
-) -> (cache::Options, Option<u64>) {
-    let set = read.value(&settings::CACHE_BYTES, bytes);
+fn cache(read: &mut Reader, weights: &[(String, u32)]) -> (cache::Options, Option<u64>) {
+    let set = read.value(&settings::CACHE_BYTES);
     let options = cache::Options {
         bytes: set.unwrap_or(AUTO_CACHE_BYTES),
-        weights: read.value(&settings::CACHE_WEIGHTS, weights).unwrap_or_default(),
-        ttl: read.value(&settings::CACHE_TTL, ttl),
+        weights: weights.to_vec(),
+        ttl: read.value(&settings::CACHE_TTL),
     };
     (options, set)
 }
 
-fn snapshot(read: &mut Reader, path: Option<String>, every: Option<String>) -> cache::SnapshotOptions {
+fn snapshot(read: &mut Reader) -> cache::SnapshotOptions {
     cache::SnapshotOptions {
-        path: read.value(&settings::CACHE_SNAPSHOT, path),
-        every: read.value(&settings::CACHE_SNAPSHOT_EVERY, every),
+        path: read.value(&settings::CACHE_SNAPSHOT),
+        every: read.value(&settings::CACHE_SNAPSHOT_EVERY),
     }
 }
 
-fn shared(read: &mut Reader, url: Option<String>, timeout: Option<String>) -> cache::SharedOptions {
+fn shared(read: &mut Reader) -> cache::SharedOptions {
     cache::SharedOptions {
-        url: read.value(&settings::CACHE_REDIS, url),
-        timeout: read.value(&settings::CACHE_REDIS_TIMEOUT, timeout),
+        url: read.value(&settings::CACHE_REDIS),
+        timeout: read.value(&settings::CACHE_REDIS_TIMEOUT),
     }
 }
 
-fn telemetry(read: &mut Reader, filter: Option<String>, format: Option<String>) -> telemetry::Options {
-    telemetry::Options { filter: read.value(&settings::LOG, filter), format: read.value(&settings::LOG_FORMAT, format) }
+fn telemetry(read: &mut Reader) -> telemetry::Options {
+    telemetry::Options { filter: read.value(&settings::LOG), format: read.value(&settings::LOG_FORMAT) }
 }
 
 #[cfg(test)]

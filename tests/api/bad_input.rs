@@ -246,7 +246,7 @@ fn a_text_beyond_the_limit_is_refused_and_named() {
     ] {
         let response = app.post("/v1/rerank", body);
         assert_is_refusal(&response, 413, field, field);
-        assert!(response.text().contains("RESCORED_MAX_TEXT"), "{response:?}");
+        assert!(response.text().contains("the limit of one text is 1048576"), "{response:?}");
     }
 }
 

@@ -23,10 +23,10 @@ CLIENTS = 4
 
 
 def serve(binary, model):
-    told = {"RESCORED_MODELS": model, "RESCORED_SHAPES": "served", "RESCORED_CACHE_BYTES": "0",
+    settings = {"RESCORED_MODELS": model, "RESCORED_GRAPH": "shape", "RESCORED_CACHE_BYTES": "0",
             "RESCORED_LISTEN": "127.0.0.1:0", "RESCORED_LOG": "info", "RESCORED_LOG_FORMAT": "json",
             "RESCORED_DEADLINE": "1h"}
-    server = subprocess.Popen([binary, "serve"], stderr=subprocess.PIPE, text=True, env=os.environ | told)
+    server = subprocess.Popen([binary, "serve"], stderr=subprocess.PIPE, text=True, env=os.environ | settings)
     address = None
     for line in server.stderr:
         entry = json.loads(line)

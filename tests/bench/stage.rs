@@ -42,11 +42,9 @@ impl<'p> Shape<'p> {
     /// The settings with which a server serves it.
     pub(crate) fn served(&self, precision: &'static str) -> Vec<Setting> {
         let id = if self.is_whole() { MODEL.to_owned() } else { format!("{MODEL}-{}-layers-{precision}", self.layers) };
-        vec![
-            ("RESCORED_MODELS", id),
-            ("RESCORED_PRECISION", precision.to_owned()),
-            ("RESCORED_SHAPES", "served".to_owned()),
-        ]
+        let mut settings = vec![("RESCORED_MODELS", id), ("RESCORED_PRECISION", precision.to_owned())];
+        settings.extend((!self.is_whole()).then(|| ("RESCORED_GRAPH", "shape".to_owned())));
+        settings
     }
 
     /// The other programs, over the same weights.

@@ -53,6 +53,17 @@ fn settings_that_are_wrong_are_each_named() {
 }
 
 #[test]
+fn a_setting_that_was_retired_is_a_warning() {
+    let examined = Examined::of(FAST, &[("RESCORED_MAX_TEXT", "8MiB")]);
+    let troubles = examined.troubles();
+    assert!(
+        matches!(troubles.as_slice(), [[check, _, seen, _]] if *check == "settings" && seen.contains("RESCORED_MAX_TEXT")),
+        "{troubles:?}"
+    );
+    assert_eq!(examined.code, Some(0), "{troubles:?}");
+}
+
+#[test]
 fn files_that_are_missing_or_damaged_are_named() {
     let empty = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(models().join(".runtime"), empty.path().join(".runtime")).unwrap();
@@ -179,7 +190,7 @@ fn servers_that_do_not_answer_are_named_and_passwords_are_not() {
 }
 
 #[test]
-fn several_faults_are_told_at_once_in_text() {
+fn several_faults_are_reported_at_once_in_text() {
     let output = crate::support::rescored(
         &["doctor", "--no-scores"],
         &[

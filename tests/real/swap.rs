@@ -83,7 +83,7 @@ fn serve(bench: &Bench) -> Server {
     let vars = [
         ("RESCORED_MODEL_DIR", dir.as_str()),
         ("RESCORED_MODELS", "served"),
-        ("RESCORED_SHAPES", "served"),
+        ("RESCORED_GRAPH", "shape"),
         ("RESCORED_WORKERS", "2"),
         ("RESCORED_MODEL_CONTROL", "on"),
     ];
@@ -171,7 +171,7 @@ fn real_files_swapped_twenty_times_under_load_fail_nobody_and_broken_ones_change
 fn a_hang_up_has_the_program_look_at_its_files_and_go_on_with_the_former_ones_when_they_are_broken() {
     let bench = Bench::new();
     let dir = bench.folder.path().display().to_string();
-    let vars = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_MODELS", "served"), ("RESCORED_SHAPES", "served")];
+    let vars = [("RESCORED_MODEL_DIR", dir.as_str()), ("RESCORED_MODELS", "served"), ("RESCORED_GRAPH", "shape")];
     let mut server = Server::with(&vars);
     let scores = |server: &Server| logits(&mut Connection::open(server.address), QUERY, &DOCUMENTS);
     let one_layer = scores(&server);

@@ -25,6 +25,9 @@ pub(super) fn run(vars: Vars) -> ExitCode {
         return fail(USAGE, &error);
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     tracing::debug!(settings = reference::summary(&config.effective), "settings");
     if config.compile {
         compile_all(&config);
@@ -46,7 +49,7 @@ pub(super) fn run(vars: Vars) -> ExitCode {
     }
 }
 
-/// Writes the graphs that are missing. What cannot be written is told, and the model's own graph runs.
+/// Writes the graphs that are missing. A failure is logged, and the model's own graph runs.
 fn compile_all(config: &Config) {
     if config.model.graphs == Graphs::Source
         || matches!(config.model.provider, Provider::Only(kind) if kind != Kind::Cpu)

@@ -113,7 +113,7 @@ fn remedy(id: &str, error: &OpenError) -> String {
             run.clone()
         }
         OpenError::ShapeOnly { .. } => {
-            "serve another model; or set RESCORED_SHAPES=served where its scores do not matter".to_owned()
+            "serve another model; or set RESCORED_GRAPH=shape where its scores do not matter".to_owned()
         }
         OpenError::Vocabulary { .. } => {
             format!("put the tokenizer.json of the model's own source beside its graph, or: rescored fetch {id}")

@@ -25,6 +25,12 @@ pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
         .collect()
 }
 
+/// One finding a name that was retired.
+pub(super) fn retired(config: &Config) -> Vec<Finding> {
+    let remedy = "remove it from the environment; CONFIG.md lists every setting";
+    config.warnings.iter().map(|warning| Finding::warning("settings", warning.clone(), remedy)).collect()
+}
+
 /// All variables were understood.
 pub(super) fn fine(config: &Config) -> Finding {
     let set = config.effective.iter().filter(|setting| setting.origin == Origin::Set).count();

@@ -97,7 +97,7 @@ struct Seen {
 /// When this program does not start with both models, or there are no texts.
 pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Section, BenchError> {
     let Options { victim, other, clients } = options;
-    let shapes = || ("RESCORED_SHAPES", "served".to_owned());
+    let shapes = || ("RESCORED_GRAPH", "shape".to_owned());
     setup.watch.say(&format!("starting rescored with {victim} and {other}, and another with {other} alone"));
     let start =
         |models: String| setup.program.serve(&[("RESCORED_MODELS", models), shapes()]).map_err(BenchError::Start);
@@ -279,7 +279,7 @@ fn findings(seen: &[Seen], quiet: f64) -> Vec<String> {
         ));
         if let Some((apart, apart_rounds)) = middle(Scenario::Apart) {
             let word = match () {
-                () if rank_test(rounds, apart_rounds) > ALPHA => "cannot be told from",
+                () if rank_test(rounds, apart_rounds) > ALPHA => "does not differ measurably from",
                 () if other < apart => "is shorter than",
                 () => "is longer than",
             };
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_burst_does_is_told_against_quiet_and_against_processes() {
+    fn what_a_burst_does_is_reported_against_quiet_and_against_processes() {
         let options = Options { victim: "a".into(), other: "b".into(), clients: 8 };
         let section = summarise(&[seen(10.0), seen(30.0), seen(40.0), seen(60.0)], &options);
         assert!(section.findings[0].contains("3.00 ×"), "{:?}", section.findings);

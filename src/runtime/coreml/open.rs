@@ -84,7 +84,7 @@ pub fn open(source: &Source<'_>, options: &Options, (runtime, cast): (&Runtime, 
     };
     let graphs: Vec<Graph> = [Arithmetic::Fp32, Arithmetic::Fp16].into_iter().filter_map(graph).collect();
     let system = system(runtime);
-    let cache = options.coreml.cache.clone().unwrap_or_else(|| files.cache());
+    let cache = files.cache();
     let tiers = tiers(options.coreml.units, options.precision);
     let max_length = usize::try_from(source.max_length).unwrap_or(usize::MAX);
     let key = key(&[

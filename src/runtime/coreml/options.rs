@@ -1,7 +1,5 @@
 //! Options of the way through CoreML.
 
-use std::path::PathBuf;
-
 pub use super::compute_units::ComputeUnits;
 
 /// Settings of CoreML.
@@ -9,6 +7,4 @@ pub use super::compute_units::ComputeUnits;
 pub struct Options {
     /// The compute units that may be used.
     pub units: ComputeUnits,
-    /// Where compiled programs are kept; `None` means beside the model.
-    pub cache: Option<PathBuf>,
 }

@@ -1,10 +1,8 @@
-//! What can be wrong with a configuration, said to an operator.
+//! Configuration errors, as an operator reads them.
 //!
-//! Owns the sentences: full name, value, valid range, hint. It must not know how a value is parsed.
+//! Owns the messages: full name, value, valid range, hint. It must not know how a value is parsed.
 
 use std::fmt;
-
-use super::raw::Unreadable;
 
 /// Characters of a value that a message repeats at most.
 const SHOWN: usize = 80;
@@ -33,7 +31,7 @@ pub enum SettingError {
         /// What to write instead; may be empty.
         hint: String,
     },
-    /// A name that begins like ours and is none.
+    /// A name with our prefix that is not a setting.
     #[error("{name}: no such variable{}", hint_tail(hint))]
     Unknown {
         /// The name as given.
@@ -55,7 +53,7 @@ pub enum SettingError {
         /// The variable's full name.
         name: &'static str,
     },
-    /// Two values that are right alone and wrong together.
+    /// Two values, each valid by itself, that contradict each other.
     #[error("{name}: `{given}` is less than {other} (`{limit}`): {consequence}; raise {name} or lower {other}")]
     Conflict {
         /// The variable's full name.
@@ -93,7 +91,7 @@ pub enum SettingError {
         /// The full name of the variable that lists models.
         other: &'static str,
     },
-    /// A variable that is of no use without another.
+    /// A variable that has no effect without another.
     #[error("{name}: is not set, and {other} is of no use without it; set both or neither")]
     Lacking {
         /// The full name of the one that is not set.
@@ -101,17 +99,14 @@ pub enum SettingError {
         /// The full name of the one that is.
         other: &'static str,
     },
-    /// The variables could not be gathered.
-    #[error(transparent)]
-    Unreadable(#[from] Unreadable),
 }
 
-/// Foreign text that is fit for one line of a message: quoted, escaped, shortened, or withheld.
+/// Text from outside, made safe for one line of a message: quoted, escaped, shortened, or redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(String);
 
 impl ConfigError {
-    /// Wraps the faults of one configuration; `None` when there are none.
+    /// Wraps the errors of one configuration; `None` if there are none.
     pub(super) fn of(faults: Vec<SettingError>) -> Option<Self> {
         (!faults.is_empty()).then_some(Self { faults })
     }

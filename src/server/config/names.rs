@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::PREFIX;
 use super::error::{SettingError, Shown};
+use super::retired::{self, Retired};
 use super::settings::{self, Describe};
 
 /// How alike (0 to 1) a name must be to be suggested: a swapped or missing letter, another ending.
@@ -18,14 +19,21 @@ pub(super) struct Gathered {
     pub(super) given: BTreeMap<&'static str, String>,
     /// What was wrong on the way.
     pub(super) faults: Vec<SettingError>,
+    /// A sentence for each retired name.
+    pub(super) warnings: Vec<String>,
 }
 
 /// Keeps what is ours; whatever begins like ours and is not is a fault.
 pub(super) fn gather(vars: impl Iterator<Item = (OsString, OsString)>) -> Gathered {
-    let mut gathered = Gathered { given: BTreeMap::new(), faults: Vec::new() };
+    let mut gathered = Gathered { given: BTreeMap::new(), faults: Vec::new(), warnings: Vec::new() };
+    let mut retired = BTreeMap::new();
     for (name, value) in vars {
         let name = name.to_string_lossy();
         if !is_ours(&name) || is_blank(&value) || is_service_link(&name, &value.to_string_lossy()) {
+            continue;
+        }
+        if let Some(former) = retired::find(&name) {
+            retired.insert(former.name, (former, value.to_string_lossy().trim().to_owned()));
             continue;
         }
         match (settings::find(&name), value.into_string()) {
@@ -42,7 +50,20 @@ pub(super) fn gather(vars: impl Iterator<Item = (OsString, OsString)>) -> Gather
         }
     }
     gathered.faults.sort_by_cached_key(ToString::to_string);
+    for (former, text) in retired.into_values() {
+        let warning = former.warning(hand_on(former, &text, &mut gathered.given));
+        gathered.warnings.push(warning);
+    }
     gathered
+}
+
+/// Gives a retired setting's value to its successor, unless that has one of its own; whether it has an effect.
+fn hand_on(former: &Retired, text: &str, given: &mut BTreeMap<&'static str, String>) -> bool {
+    let Some(successor) = former.successor.as_ref().filter(|successor| !given.contains_key(successor.name)) else {
+        return false;
+    };
+    let value = (successor.value)(text);
+    value.map(|value| given.insert(successor.name, value)).is_some()
 }
 
 /// Any spelling of the prefix counts, so that a lower-case name is refused rather than silently without effect.

@@ -2,6 +2,7 @@
 //!
 //! Owns the list of faults and the list of effective values. It must not know which settings there are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::error::{ConfigError, SettingError};
@@ -32,13 +33,15 @@ pub enum Origin {
 
 /// Turns raw texts into values; a text that is wrong counts as a fault and yields the default, so that reading goes on.
 pub(super) struct Reader {
+    /// Texts by the full name of their variable; each is taken once.
+    given: BTreeMap<&'static str, String>,
     faults: Vec<SettingError>,
     effective: Vec<Effective>,
 }
 
 impl Reader {
-    pub(super) fn new(faults: Vec<SettingError>) -> Self {
-        Self { faults, effective: Vec::new() }
+    pub(super) fn new(given: BTreeMap<&'static str, String>, faults: Vec<SettingError>) -> Self {
+        Self { given, faults, effective: Vec::new() }
     }
 
     /// Records a fault found elsewhere.
@@ -47,15 +50,15 @@ impl Reader {
     }
 
     /// The value of a setting.
-    pub(super) fn value<K: Kind>(&mut self, row: &Row<K>, raw: Option<String>) -> K::Value {
-        let (value, origin) = self.parse(row, raw);
+    pub(super) fn value<K: Kind>(&mut self, row: &Row<K>) -> K::Value {
+        let (value, origin) = self.parse(row);
         self.record(row, row.kind.render(&value), origin);
         value
     }
 
     /// The value of a setting that may be left to us, and what it is then.
-    pub(super) fn value_or<K: Kind>(&mut self, row: &Row<Or<K>>, raw: Option<String>, ours: K::Value) -> K::Value {
-        let (value, origin) = self.parse(row, raw);
+    pub(super) fn value_or<K: Kind>(&mut self, row: &Row<Or<K>>, ours: K::Value) -> K::Value {
+        let (value, origin) = self.parse(row);
         let origin = if value.is_some() { origin } else { Origin::Derived };
         let value = value.unwrap_or(ours);
         self.record(row, row.kind.kind.render(&value), origin);
@@ -72,8 +75,7 @@ impl Reader {
             | SettingError::Conflict { .. }
             | SettingError::Lacking { .. }
             | SettingError::Stranger { .. }
-            | SettingError::Taken { .. }
-            | SettingError::Unreadable(_) => false,
+            | SettingError::Taken { .. } => false,
         })
     }
 
@@ -85,8 +87,8 @@ impl Reader {
         }
     }
 
-    fn parse<K: Kind>(&mut self, row: &Row<K>, raw: Option<String>) -> (K::Value, Origin) {
-        let Some(text) = raw else { return (row.preset(), Origin::Default) };
+    fn parse<K: Kind>(&mut self, row: &Row<K>) -> (K::Value, Origin) {
+        let Some(text) = self.given.remove(row.name) else { return (row.preset(), Origin::Default) };
         match row.kind.parse(&text) {
             Ok(value) => (value, Origin::Set),
             Err(wrong) => {

@@ -104,9 +104,8 @@ table! {
     MAX_DOCUMENTS: Count<usize>, Open, "10000", Count { min: 1, max: 1_000_000 },
         "Documents of one request at most; more are refused with 413.";
     MAX_BODY: Bytes, Open, "64MiB", Bytes { min: KIB, max: 4 * GIB },
-        "Size of a request's body at most; a larger one is refused with 413.";
-    MAX_TEXT: Bytes, Open, "4MiB", Bytes { min: KIB, max: 4 * GIB },
-        "Size of one query or document at most; a larger one is refused with 413, but not when it is a hit of an engine's result.";
+        "Size of a request's body at most; a larger one is refused with 413, and so is a query or document of more than 4 MiB, \
+         but not when it is a hit of an engine's result.";
     DEADLINE: Period, Open, "30s", Period { min: Duration::from_millis(1), max: HOUR },
         "How long a request may take when its caller names no deadline of its own.";
     LONG_DOCUMENTS: Words<LongDocuments>, Open, "truncate", Words { of: &[
@@ -149,21 +148,21 @@ table! {
         ("auto", Precision::Auto), ("fp32", Precision::Fp32), ("fp16", Precision::Fp16), ("int8", Precision::Int8),
     ] },
         "The arithmetic of the model; `auto` takes what suits the provider and the model's files.";
-    GRAPH: Words<Graphs>, Open, "auto", Words { of: &[("auto", Graphs::Best), ("source", Graphs::Source)] },
+    GRAPH: Words<(Graphs, Shapes)>, Open, "auto", Words { of: &[
+        ("auto", (Graphs::Best, Shapes::Refused)), ("source", (Graphs::Source, Shapes::Refused)),
+        ("shape", (Graphs::Best, Shapes::Served)),
+    ] },
         "The graph that runs: `auto` takes the one that `rescored compile` wrote for the precision, else the model's own; \
-         `source` takes the model's own.";
+         `source` takes the model's own; `shape` is `auto` and serves models that `rescored compile --layers` cut to a shape \
+         for benchmarks, too, whose scores mean nothing.";
     MAX_LENGTH: Count<u32>, Open, "512", Count { min: 8, max: 32_768 },
         "Tokens of a (query, document) pair at most: the query keeps its tokens, the document is cut, down to 64 tokens \
          or a fifth of the room; beyond that the query is cut; a model's own limit lowers it.";
-    SHAPES: Words<Shapes>, Open, "refused", Words { of: &[("refused", Shapes::Refused), ("served", Shapes::Served)] },
-        "What becomes of models that `rescored compile --layers` cut to a shape for benchmarks, whose scores mean nothing.";
     COREML_UNITS: Words<ComputeUnits>, Open, "all", Words { of: &[
         ("all", ComputeUnits::All), ("ane", ComputeUnits::Ane), ("gpu", ComputeUnits::Gpu), ("cpu", ComputeUnits::Cpu),
     ] },
         "The compute units of an Apple device that may run a model: `all` measures every set of them and the CPU, and takes \
          the fastest for each shape; a named one is used alone, and the CPU only where it fails or gives wrong scores.";
-    COREML_CACHE: Or<Path>, Open, "auto", Or { word: "auto", means: "beside the model's graphs", kind: Path },
-        "The folder in which CoreML keeps what it compiled, 4 GiB at most.";
     THREADS: Or<Count<usize>>, Open, "auto",
         Or {
             word: "auto",
@@ -199,11 +198,12 @@ table! {
         },
         "Estimated tokens that may wait before new work is refused with 429; models share them by weight.";
     MODEL_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
-        "Weights by which models share forward passes while several have work, counted in tokens, and the queue: each has its \
-         part of `RESCORED_QUEUE_TOKENS`, so that a burst on one cannot fill it for another; a model that is not named weighs 1.";
+        "Weights by which models share forward passes while several have work, counted in tokens, the queue (each has its part \
+         of `RESCORED_QUEUE_TOKENS`, so that a burst on one cannot fill it for another) and the budget of the score cache; a \
+         model that is not named weighs 1.";
     STUCK_AFTER: Period, Open, "5s", Period { min: Duration::from_millis(10), max: HOUR },
-        "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is told to \
-         stop, and its worker is replaced where it does not.";
+        "A forward pass that takes longer than this, and 20 times longer than its size lets expect, is stuck: it is asked to \
+         stop, and its worker is replaced if it does not.";
     COMPILE: Words<bool>, Open, "off", Words { of: &[("off", false), ("on", true)] },
         "Whether `serve` writes, before it starts, the graphs that `rescored compile` would write for the CPU and that are not \
          there; where that fails it says so and serves the model's own graph.";
@@ -218,8 +218,6 @@ table! {
             kind: Bytes { min: 0, max: 1024 * GIB },
         },
         "Budget of the score cache in resident memory, of which a score takes 288 bytes, or 320 with an age limit; `0` turns it off.";
-    CACHE_WEIGHTS: Or<Weights>, Open, "even", Or { word: "even", means: "all models alike", kind: Weights },
-        "Weights by which models share the budget of the score cache; a model that is not named weighs 1.";
     CACHE_TTL: Or<Period>, Open, "none", Or {
         word: "none",
         means: "kept while there is room",

@@ -1,6 +1,6 @@
 //! The table, its texts and its faults.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rescored_process::telemetry::options::Format;
@@ -29,7 +29,6 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_CLIENT_TIMEOUT", "3s"),
     ("RESCORED_MAX_DOCUMENTS", "200"),
     ("RESCORED_MAX_BODY", "2MiB"),
-    ("RESCORED_MAX_TEXT", "1MiB"),
     ("RESCORED_DEADLINE", "1500ms"),
     ("RESCORED_LONG_DOCUMENTS", "maxp"),
     ("RESCORED_EMPTY_DOCUMENTS", "score"),
@@ -45,9 +44,7 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_PRECISION", "fp32"),
     ("RESCORED_GRAPH", "source"),
     ("RESCORED_MAX_LENGTH", "256"),
-    ("RESCORED_SHAPES", "served"),
     ("RESCORED_COREML_UNITS", "gpu"),
-    ("RESCORED_COREML_CACHE", "/var/cache/coreml"),
     ("RESCORED_THREADS", "3"),
     ("RESCORED_WORKERS", "7"),
     ("RESCORED_PIN_WORKERS", "on"),
@@ -59,7 +56,6 @@ const OTHER_THAN_DEFAULT: &[(&str, &str)] = &[
     ("RESCORED_COMPILE", "on"),
     ("RESCORED_LOAD_TIMEOUT", "90s"),
     ("RESCORED_CACHE_BYTES", "1GiB"),
-    ("RESCORED_CACHE_WEIGHTS", "tiny=3"),
     ("RESCORED_CACHE_TTL", "2h"),
     ("RESCORED_CACHE_SNAPSHOT", "/var/lib/rescored/scores"),
     ("RESCORED_CACHE_SNAPSHOT_EVERY", "90s"),
@@ -110,15 +106,6 @@ fn an_empty_environment_gives_the_documented_defaults() {
 }
 
 #[test]
-fn table_and_raw_config_have_the_same_names() {
-    let raw = serde_json::to_value(RawConfig::default()).expect("a map");
-    let raw: BTreeSet<String> = raw.as_object().expect("a map").keys().cloned().collect();
-    let table: BTreeSet<String> =
-        TABLE.iter().map(|row| row.name().trim_start_matches(PREFIX).to_ascii_lowercase()).collect();
-    assert_eq!(raw, table, "a variable needs a row in config/settings.rs and a field in config/raw.rs");
-}
-
-#[test]
 fn every_row_is_read_once_and_in_order() {
     let config = read(&[]).expect("defaults");
     let read: Vec<&str> = config.effective.iter().map(|one| one.name).collect();
@@ -134,9 +121,7 @@ fn every_variable_reaches_its_option_and_no_other() {
         // Of no use alone.
         let needs: &[(&str, &str)] = match *name {
             "RESCORED_TLS_KEY" => &[("RESCORED_TLS_CERT", "/run/tls/all.pem")],
-            "RESCORED_MODEL_WEIGHTS" | "RESCORED_CACHE_WEIGHTS" | "RESCORED_ALIASES" => {
-                &[("RESCORED_MODELS", "tiny,/opt/models/large")]
-            }
+            "RESCORED_MODEL_WEIGHTS" | "RESCORED_ALIASES" => &[("RESCORED_MODELS", "tiny,/opt/models/large")],
             _ => &[],
         };
         let default = read(needs).expect("defaults");
@@ -404,11 +389,12 @@ fn a_secret_shows_neither_in_a_fault_nor_in_the_print() {
         kind: Ids { reserved: "hunter2" },
         meaning: "A row for this test.",
     };
-    let mut read = Reader::new(Vec::new());
-    assert_eq!(read.value(&row, Some("hunter1".to_owned())), ["hunter1"]);
+    let reader = |value: &str| Reader::new(BTreeMap::from([(row.name, value.to_owned())]), Vec::new());
+    let mut read = reader("hunter1");
+    assert_eq!(read.value(&row), ["hunter1"]);
     assert_eq!(read.finish().expect("valid")[0].to_string(), "RESCORED_TOKEN=(redacted) (set)");
-    let mut read = Reader::new(Vec::new());
-    read.value(&row, Some("hunter2".to_owned()));
+    let mut read = reader("hunter2");
+    read.value(&row);
     let said = read.finish().expect_err("a reserved name").to_string();
     assert!(said.starts_with("RESCORED_TOKEN: the value (redacted) was not understood; valid: "), "{said}");
 }
@@ -438,4 +424,33 @@ fn a_key_without_a_certificate_is_a_fault_and_a_certificate_may_hold_its_key() {
     );
     let tls = read(&[("RESCORED_TLS_CERT", "/run/all.pem")]).expect("enough").http.exposure.tls.expect("TLS");
     assert_eq!(tls.certificates, tls.key);
+}
+
+#[test]
+fn retired_names_are_accepted_with_a_warning_and_keep_their_effect_where_there_is_one() {
+    let models = ("RESCORED_MODELS", "a,b");
+    let config = read(&[models, ("RESCORED_CACHE_WEIGHTS", "a=3")]).expect("accepted");
+    let weights = [("a".to_owned(), 3)];
+    assert_eq!((config.engine.weights.as_slice(), config.cache.weights.as_slice()), (&weights[..], &weights[..]));
+    let [warning] = config.warnings.as_slice() else { panic!("one warning: {:?}", config.warnings) };
+    assert_eq!(
+        warning,
+        "RESCORED_CACHE_WEIGHTS: this setting was retired and is taken for now; RESCORED_MODEL_WEIGHTS shares forward \
+         passes, the queue and the score cache; remove it"
+    );
+    let both = read(&[models, ("RESCORED_CACHE_WEIGHTS", "a=3"), ("RESCORED_MODEL_WEIGHTS", "a=2")]).expect("accepted");
+    assert_eq!(both.cache.weights, [("a".to_owned(), 2)]);
+    assert!(both.warnings[0].contains("has no effect"), "{:?}", both.warnings);
+    let shapes = read(&[("RESCORED_SHAPES", "served")]).expect("accepted");
+    assert_eq!(shapes.model, read(&[("RESCORED_GRAPH", "shape")]).expect("valid").model);
+    for (name, value) in
+        [("RESCORED_SHAPES", "refused"), ("RESCORED_MAX_TEXT", "8MiB"), ("RESCORED_COREML_CACHE", "/var/cache/coreml")]
+    {
+        let config = read(&[(name, value)]).expect("accepted");
+        assert!(matches!(config.warnings.as_slice(), [one] if one.starts_with(name)), "{:?}", config.warnings);
+        assert_eq!(Config { warnings: Vec::new(), ..config }, read(&[]).expect("defaults"));
+    }
+    for retired in retired::ALL {
+        assert!(settings::find(retired.name).is_none(), "{} is in the table again", retired.name);
+    }
 }

@@ -12,16 +12,13 @@ use super::{Config, settings};
 fn check_weights(read: &mut Reader, config: &Config) {
     let models = settings::MODELS.name;
     let ids: Vec<&str> = config.model.ids.iter().map(|id| model_id(id)).collect();
-    let settings =
-        [(settings::MODEL_WEIGHTS.name, &config.engine.weights), (settings::CACHE_WEIGHTS.name, &config.cache.weights)];
-    for (name, weights) in settings {
-        if !read.understood(name) || !read.understood(models) {
-            continue;
-        }
-        for (stranger, _) in weights.iter().filter(|(id, _)| !ids.contains(&id.as_str())) {
-            let valid = listed(&ids);
-            read.fault(SettingError::Stranger { name, given: Shown::open(stranger), other: models, valid });
-        }
+    let name = settings::MODEL_WEIGHTS.name;
+    if !read.understood(name) || !read.understood(models) {
+        return;
+    }
+    for (stranger, _) in config.engine.weights.iter().filter(|(id, _)| !ids.contains(&id.as_str())) {
+        let valid = listed(&ids);
+        read.fault(SettingError::Stranger { name, given: Shown::open(stranger), other: models, valid });
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Ui {
     Off,
 }
 
+/// Bytes of one query or document at most: more than any model reads of a text, whose length and windows bound that.
+pub const MAX_TEXT: usize = 4 << 20;
+
 /// Settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

@@ -43,7 +43,7 @@ impl Kind for Origins {
             Origin::parse(item).ok_or_else(|| {
                 let hint = match item {
                     "*" => "name them one by one: a page that anybody wrote must not ask here",
-                    "null" => "no origin can be told from another by it",
+                    "null" => "it does not identify an origin",
                     _ if item.contains("://") => "leave out what stands behind host and port",
                     _ => "write scheme and host, such as `https://search.example`",
                 };

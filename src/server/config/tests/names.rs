@@ -1,4 +1,4 @@
-//! Settings that name models: weights of the cache, and aliases.
+//! Settings that name models: weights and aliases.
 
 use super::*;
 
@@ -18,9 +18,6 @@ fn weights_are_of_models_that_are_served_each_named_once() {
     ] {
         assert_eq!(faults(&[models, (name, text)]), [fault]);
     }
-    let unknown =
-        "RESCORED_CACHE_WEIGHTS: `c` is none of RESCORED_MODELS; name one of `a`, `b`, or add it to RESCORED_MODELS";
-    assert_eq!(faults(&[models, ("RESCORED_CACHE_WEIGHTS", "b=2,c=2")]), [unknown]);
     // The queue left to us has room for each.
     assert_eq!(read(&[models]).expect("valid").engine.queue_tokens, 16_000_000);
 }

@@ -74,7 +74,7 @@ pub(in crate::http) enum RequestError {
         limit: usize,
     },
     /// One text is longer than configured.
-    #[error("{field}: {found} bytes, the limit of one text is {limit}; send less of it or raise RESCORED_MAX_TEXT")]
+    #[error("{field}: {found} bytes, the limit of one text is {limit}; send less of it, or several documents")]
     TextTooLong {
         /// Which text.
         field: String,
