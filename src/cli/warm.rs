@@ -18,9 +18,11 @@ mod post;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use rescored_process::sync::{held, lock};
 
 use checkpoint::{Checkpoint, CheckpointError};
 use first_stage::{FirstStage, FirstStageError};
@@ -150,7 +152,7 @@ struct Source {
 struct State {
     totals: Totals,
     checkpoint: Checkpoint,
-    /// The last refusal that was told, and since when nothing was taken; `None` while chunks are taken.
+    /// The last refusal that was reported, and since when nothing was taken; `None` while chunks are taken.
     waiting: Option<(String, Instant)>,
     failure: Option<WarmError>,
 }
@@ -186,7 +188,7 @@ pub fn run(mut input: Input, options: &Options, observer: &dyn Observer) -> Resu
             scope.spawn(|| job.work());
         }
     });
-    let state = job.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let state = held(job.state.into_inner());
     match state.failure {
         None => {
             state.checkpoint.remove()?;
@@ -318,9 +320,4 @@ impl Source {
         self.next += 1;
         Ok(Some(Chunk { number, first, lines, at: self.input.at() }))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -266,7 +266,7 @@ impl Metrics {
         );
         r.register_with_unit("forward", "time of one forward pass", Unit::Seconds, self.forward_seconds.clone());
         declare! { r,
-                   "requests", "requests answered, by face and status", self.requests;
+                   "requests", "requests answered, by dialect and status; face repeats dialect and will go", self.requests;
                    "memory_pressure", "how short memory is, from 0 to 3", self.memory.pressure;
             "memory_budget_bytes", "bytes of memory that may be held for requests at once", self.memory.budget_bytes;
             "memory_budget_used_bytes", "bytes of the memory budget in use", self.memory.budget_used_bytes;
@@ -295,7 +295,7 @@ impl Metrics {
                    "pairs_scored", "pairs that went through a forward pass", self.pairs_scored;
                    "documents_cut", "documents that did not fit and were cut", self.documents_cut;
                    "documents_empty", "documents without text, which rank last and were not scored", self.documents_empty;
-                   "requests_warned", "requests that asked for something that is not served, and were told", self.requests_warned;
+                   "requests_warned", "requests with a parameter that is not supported, answered with a warning", self.requests_warned;
                    "forwards", "forward passes", self.forwards;
                    "tokens", "tokens of text in forward passes", self.tokens;
                    "padding_tokens", "padding in forward passes", self.padding_tokens;
@@ -307,7 +307,7 @@ impl Metrics {
                    "workers_alive", "workers that can take work", self.workers_alive;
         "workers_left_behind", "threads of workers that hung and were replaced", self.workers_left_behind;
                    "worker_faults", "what went wrong in workers, by reason", self.worker_faults;
-                   "forwards_stopped", "forward passes that were told to stop, by reason", self.forwards_stopped;
+                   "forwards_stopped", "forward passes that were asked to stop, by reason", self.forwards_stopped;
                    "accelerator_detours", "batches that went another way because the best one failed", self.accelerator_detours;
                    "accelerator_refused", "ways of accelerators that are not used", self.accelerator_refused;
                    "refusals", "requests refused before any work, by reason", self.refusals;
@@ -358,9 +358,12 @@ mod tests {
     #[test]
     fn the_page_carries_help_and_values() {
         let metrics = Metrics::new();
-        metrics.requests.get_or_create(&Answered { face: "cohere", status: 200 }).inc();
+        metrics.requests.get_or_create(&Answered::new("cohere", 200)).inc();
         let page = metrics.render();
-        assert!(page.contains("rescored_requests_total{face=\"cohere\",status=\"200\"} 1"), "{page}");
+        assert!(
+            page.contains("rescored_requests_total{dialect=\"cohere\",face=\"cohere\",status=\"200\"} 1"),
+            "{page}"
+        );
         assert!(page.contains("# HELP rescored_cache_hits"), "{page}");
     }
 }

@@ -3,7 +3,7 @@
 //! Owns loading the shared library, session options, feeding tensors. It must not know texts or tokens beyond their ids.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -11,6 +11,7 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
 use rescored_core::domain::Nodes;
 use rescored_graph as graph;
+use rescored_process::sync::lock;
 
 use super::device::{self, DeviceScorer};
 use super::external::ExternalData;
@@ -56,7 +57,7 @@ impl Runtime {
     /// [`RuntimeError`].
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
         let library = &in_full(library);
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = lock(&LOADED);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
         }
@@ -96,8 +97,7 @@ impl Runtime {
     }
 }
 
-/// A name from what the library tells of its making: the commit, for people, and a hash of all of it, compiler's flags
-/// included.
+/// A name from the library's build information: its commit, and a hash of all of it, the compiler's flags included.
 fn build(build_info: &str) -> String {
     let commit = build_info.split("git-commit-id=").nth(1).and_then(|rest| rest.split([',', ' ']).next());
     let commit: String = commit.unwrap_or("unknown").chars().filter(char::is_ascii_alphanumeric).take(12).collect();
@@ -204,7 +204,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Sessions of a provider that is told nothing special; so many threads on the CPU, or one.
+    /// Sessions of a provider without options of its own; so many threads on the CPU, or one.
     pub fn new(usable: &Usable, threads: Option<usize>, nodes: &Nodes) -> Self {
         let (usable, options, nodes) = (usable.clone(), ProviderOptions::default(), Arc::clone(nodes));
         Self { usable, options, threads: threads.unwrap_or(1), nodes }
@@ -273,7 +273,7 @@ fn profiled(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = lock(&self.building);
         let seat = self.seat();
         // Asked once: another worker may note it while this session is built, and a profile that was begun must be ended.
         // One that goes on keeps an event an operator, two gigabytes of them, and halves the worker's pace.
@@ -347,13 +347,13 @@ impl Placed {
 impl CancelHandle for RunOptions {
     fn stop(&self) {
         if let Err(error) = self.terminate() {
-            tracing::warn!(%error, "a forward pass cannot be told to stop");
+            tracing::warn!(%error, "a forward pass cannot be asked to stop");
         }
     }
 
     fn release(&self) {
         if let Err(error) = self.unterminate() {
-            tracing::warn!(%error, "a forward pass stays told to stop");
+            tracing::warn!(%error, "the stop request of a forward pass cannot be withdrawn");
         }
     }
 }

@@ -209,7 +209,7 @@ fn every_name_and_label_in_the_dashboard_and_the_rules_exists() {
         assert!(strange.is_empty(), "nothing is grouped by {strange:?}: {query}");
         grouped.extend(used.groups);
     }
-    for label in ["face", "status", "reason", "outcome"] {
+    for label in ["dialect", "status", "reason", "outcome"] {
         assert!(grouped.contains(label), "{label} is used, and so was checked");
     }
 }

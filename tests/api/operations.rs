@@ -70,8 +70,8 @@ fn metrics_count_by_face_and_status() {
     let page = app.get("/metrics");
     let text = page.text();
     for line in [
-        r#"rescored_requests_total{face="tei",status="200"} 1"#,
-        r#"rescored_requests_total{face="rerank",status="400"} 1"#,
+        r#"rescored_requests_total{dialect="tei",face="tei",status="200"} 1"#,
+        r#"rescored_requests_total{dialect="rerank",face="rerank",status="400"} 1"#,
     ] {
         assert!(text.contains(line), "{line} is not in {text}");
     }

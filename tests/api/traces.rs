@@ -156,6 +156,7 @@ fn a_request_is_a_span_with_its_stages_in_the_callers_trace() {
         ("http.route", "/v1/rerank"),
         ("http.response.status_code", "200"),
         ("rescored.request_id", "mine"),
+        ("rescored.dialect", "cohere"),
         ("rescored.face", "cohere"),
         ("rescored.model", "fake"),
         ("rescored.pairs", "2"),

@@ -119,7 +119,7 @@ fn a_stop_knows_what_it_would_give_up() {
     let mut unread = app.connect();
     unread.write(format!("POST /v1/rerank HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
     let begun = Instant::now();
-    while app.figure("rescored_requests_total{face=\"cohere\",status=\"200\"}") == 0 {
+    while app.figure("rescored_requests_total{dialect=\"cohere\",face=\"cohere\",status=\"200\"}") == 0 {
         assert!(begun.elapsed() < Duration::from_secs(30), "it is answered");
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -3,8 +3,10 @@
 //!
 //! Owns the places. It must not know what is sent.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
+
+use rescored_process::sync::{held, lock};
 
 /// Several refusals within this time are one: they were sent under the same pace.
 const ONE_REFUSAL: Duration = Duration::from_millis(500);
@@ -35,9 +37,9 @@ impl Pace {
 
     /// Waits for a place.
     pub(super) fn enter(&self) -> Permit<'_> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         let full = |state: &mut State| f64::from(state.sent) + 1.0 > state.limit.max(1.0);
-        let mut state = self.changed.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = held(self.changed.wait_while(state, full));
         state.sent += 1;
         Permit(self)
     }
@@ -58,7 +60,7 @@ impl Pace {
     }
 
     fn change(&self, how: impl FnOnce(&mut State, f64)) {
-        how(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), self.most);
+        how(&mut lock(&self.state), self.most);
         self.changed.notify_all();
     }
 }

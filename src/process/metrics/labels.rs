@@ -8,16 +8,34 @@ use prometheus_client::encoding::EncodeLabelSet;
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Answered {
     /// The wire dialect, from the table of dialects.
+    pub dialect: &'static str,
+    /// The same, by the label's former name: queries that were written for it go on working.
     pub face: &'static str,
     /// HTTP status code.
     pub status: u16,
+}
+
+impl Answered {
+    /// The labels of an answer of this dialect with this status.
+    pub const fn new(dialect: &'static str, status: u16) -> Self {
+        Self { dialect, face: dialect, status }
+    }
 }
 
 /// Label of a figure kept per dialect.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Dialect {
     /// The wire dialect, from the table of dialects.
+    pub dialect: &'static str,
+    /// The same, by the label's former name.
     pub face: &'static str,
+}
+
+impl Dialect {
+    /// The label of this dialect.
+    pub const fn new(dialect: &'static str) -> Self {
+        Self { dialect, face: dialect }
+    }
 }
 
 /// Label of a figure kept per worker.

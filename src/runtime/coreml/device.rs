@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ort::ep::{
     ArbitrarilyConfigurableExecutionProvider as _, CoreML, ExecutionProvider as _, ExecutionProviderDispatch,
@@ -15,6 +15,7 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 use rescored_graph as graph;
 use rescored_graph::coreml::{Arithmetic, Shape, fixed, names};
+use rescored_process::sync::lock;
 
 use super::compute_units::{ExecutionTarget, Place, options};
 use super::feed::Feed;
@@ -175,7 +176,7 @@ impl Device for OrtDevice {
                 builder.commit_from_memory(&onnx).map_err(|error| refused(&error))?
             }
             (Place::Host, _) | (_, Cast::Rehearsal) => {
-                let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+                let _alone = lock(&self.building);
                 self.host(graph, builder, &onnx)?
             }
         };

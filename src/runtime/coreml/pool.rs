@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rescored_core::domain::accelerator::{Accelerator, Program, Refused, State};
 use rescored_graph::coreml::Shape;
+use rescored_process::sync::lock;
 
 use super::calibrate::{Calibration, RefusedTarget, Timed};
 use super::check::Sample;
@@ -355,11 +356,6 @@ impl Accelerator for ProgramPool {
 
 fn finite(run: &Run, output: &[f32]) -> bool {
     Feed::answers(run, output).all(|(_, logit)| logit.is_some_and(f32::is_finite))
-}
-
-/// A lock whose holder panicked: what it guards is replaced whole, never left half-written.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

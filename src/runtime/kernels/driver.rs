@@ -4,9 +4,10 @@
 //! of `app/memory`, `halves` and `coreml/table`, are what is `unsafe` in this crate.
 
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use libloading::Library;
+use rescored_process::sync::lock;
 
 /// The kernels. Made by NVRTC 13.0 from `rows.cu`: `--gpu-architecture=compute_80 --std=c++17 -default-device`.
 pub(super) const PTX: &str = include_str!("rows.ptx");
@@ -121,7 +122,7 @@ impl Driver {
         // SAFETY: writes one pointer to where there is room for one.
         let code = unsafe { (self.current)(&raw mut context) };
         said("cuCtxGetCurrent", code)?;
-        let mut translated = TRANSLATED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut translated = lock(&TRANSLATED);
         if let Some((.., function)) = translated.iter().find(|known| (known.0, known.1) == (context, entry)) {
             return Ok(*function);
         }

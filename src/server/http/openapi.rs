@@ -206,7 +206,7 @@ mod tests {
     use crate::http::dialect::RequestLimits;
 
     #[test]
-    fn every_face_reads_its_own_example() {
+    fn every_dialect_reads_its_own_example() {
         for dialect in DIALECTS {
             let read = (dialect.read)(dialect.docs.example.as_bytes(), RequestLimits { max_documents: 10 });
             assert!(read.is_ok(), "{}: {read:?}", dialect.name);

@@ -84,10 +84,10 @@ impl Record {
         let status = response.status().as_u16();
         metrics.answers_partial.inc_by(u64::from(self.partial.is_some()));
         metrics.requests_warned.inc_by(u64::from(!self.unread.is_empty()));
-        metrics.requests.get_or_create(&metrics::Answered { face: self.dialect, status }).inc();
+        metrics.requests.get_or_create(&metrics::Answered::new(self.dialect, status)).inc();
         let traced = self.trace.as_ref().map(|trace| metrics::Traced { trace_id: trace.id() });
         let at = traced.is_some().then(SystemTime::now);
-        let latencies = metrics.request_seconds.get_or_create(&metrics::Dialect { face: self.dialect });
+        let latencies = metrics.request_seconds.get_or_create(&metrics::Dialect::new(self.dialect));
         latencies.observe(total.as_secs_f64(), traced, at);
         drop(latencies);
         self.log(status, refusal.as_ref(), total);

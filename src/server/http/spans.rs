@@ -53,6 +53,8 @@ pub(super) fn finish(mut trace: Trace, record: &Outline<'_>, status: u16, refusa
         ("http.route", Value::from(record.route.to_owned())),
         ("http.response.status_code", Value::from(i64::from(status))),
         ("rescored.request_id", Value::from(record.id.to_owned())),
+        ("rescored.dialect", Value::from(record.dialect)),
+        // The attribute's former name.
         ("rescored.face", Value::from(record.dialect)),
         ("rescored.model", Value::from(record.model.to_owned())),
         ("rescored.pairs", count(record.pairs)),

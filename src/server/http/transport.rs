@@ -134,7 +134,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport<T> {
     fn refuse(&mut self, refusal: &ApiError) {
         self.was_refused = true;
         let status = refusal.status().0;
-        self.metrics.requests.get_or_create(&Answered { face: "none", status: status.as_u16() }).inc();
+        self.metrics.requests.get_or_create(&Answered::new("none", status.as_u16())).inc();
         let (id, body) = (request_id::of(None), refusal.body());
         let retry = if status.as_u16() == 503 { "retry-after: 1\r\n" } else { "" };
         tracing::info!(request.id = id, dialect = "none", status = status.as_u16(), error = %refusal, "refused");

@@ -3,11 +3,12 @@
 //! It must not know how the job is done.
 
 use std::io::{self, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rescored_process::sync::lock;
 use serde_json::json;
 
 use crate::commands::stdout;
@@ -43,7 +44,7 @@ impl Shown {
     /// Prints the summary, of a job that came to its end or did not; says how many lines were at fault.
     pub(super) fn summary(&self, complete: bool) -> u64 {
         self.bar.finish_and_clear();
-        let (_, totals) = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, totals) = *lock(&self.last);
         let Totals { lines, resumed, pairs, hits, failed, retries } = totals;
         let seconds = self.started.elapsed().as_secs_f64();
         let share = (pairs > 0).then(|| hits as f64 / pairs as f64);
@@ -57,7 +58,7 @@ impl Shown {
 
     /// Notes the totals; whether a line is due.
     fn is_due(&self, totals: &Totals) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         // Threads tell of their chunks in any order.
         if totals.lines >= last.1.lines {
             last.1 = *totals;
