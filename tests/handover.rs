@@ -5,13 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The program that measures, which `cargo test` at the root of the workspace builds beside the one under test.
-fn lab() -> PathBuf {
-    let lab = Path::new(env!("CARGO_BIN_EXE_rescored"))
-        .with_file_name(format!("rescored-lab{}", std::env::consts::EXE_SUFFIX));
-    assert!(lab.is_file(), "{} is not there: `cargo build --bin rescored-lab`, or `cargo test` for all", lab.display());
-    lab
-}
+#[path = "handover/lab.rs"]
+mod lab;
+
+use lab::lab;
 
 fn run(program: &Path, path: &Path, arguments: &[&str]) -> Output {
     Command::new(program).env_clear().env("PATH", path).args(arguments).output().expect("the program runs")

@@ -8,9 +8,11 @@ use rescored_lab::bench::report::Report;
 use rescored_lab::bench::texts::Request;
 use serde_json::json;
 
+use crate::lab::lab;
 use crate::support::{REAL, models};
 
 fn bench(arguments: &[&str]) -> Output {
+    lab();
     Command::new(env!("CARGO_BIN_EXE_rescored"))
         .env_clear()
         .env("RESCORED_MODEL_DIR", models())

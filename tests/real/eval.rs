@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use rescored_lab::eval::data::{Choice, Dataset};
 use serde_json::Value;
 
+use crate::lab::lab;
 use crate::support::models;
 use crate::xquad;
 
@@ -72,6 +73,7 @@ fn set(folder: &Path) {
 }
 
 fn eval(data: &Path, flags: &[&str]) -> Output {
+    lab();
     let dir = models().display().to_string();
     Command::new(env!("CARGO_BIN_EXE_rescored"))
         .env_clear()
@@ -124,7 +126,7 @@ fn a_loss_beyond_what_is_allowed_is_an_exit_code_of_its_own() {
 }
 
 #[test]
-fn a_set_that_is_not_there_and_a_cascade_of_nothing_are_told() {
+fn a_set_that_is_not_there_and_a_cascade_of_nothing_are_reported() {
     let data = tempfile::tempdir().expect("a folder");
     for (case, flags, code, hint) in [
         ("an empty folder", &[][..], 1, "expected corpus.jsonl, queries.jsonl and qrels.tsv"),

@@ -16,6 +16,9 @@ mod exactness;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+#[path = "../handover/lab.rs"]
+mod lab;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod peculiar;
