@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use rescored_lab::bench::arms::{ArmRun, Round};
-use rescored_lab::bench::candidates::Arithmetic;
+use rescored_lab::bench::candidates::tolerance;
 use rescored_lab::bench::load::Target;
 use rescored_lab::bench::report::{Section, Table, Tone};
 use rescored_lab::bench::stats::Spread;
+use rescored_runtime::catalogue::PrecisionName;
 
 /// What ratios are given to.
 const BASE: &str = "sentence-transformers, PyTorch";
@@ -14,7 +15,7 @@ const BASE: &str = "sentence-transformers, PyTorch";
 /// A way to score pairs.
 pub(crate) struct Contender<'c> {
     pub(crate) name: String,
-    pub(crate) arithmetic: Arithmetic,
+    pub(crate) arithmetic: PrecisionName,
     /// Whether it is the program whose repository this is.
     pub(crate) ours: bool,
     pub(crate) version: String,
@@ -75,7 +76,7 @@ impl Entry<'_> {
 
     /// Whether its scores say that it runs the same model.
     fn is_ranked(&self) -> bool {
-        self.ran() && self.mean_distance() <= self.contender.arithmetic.tolerance()
+        self.ran() && self.mean_distance() <= tolerance(self.contender.arithmetic)
     }
 
     fn is_base(&self) -> bool {

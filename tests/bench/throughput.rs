@@ -28,12 +28,13 @@ mod texts;
 
 use rescored_lab::bench::Watch;
 use rescored_lab::bench::arms::{Arm, ArmRun, Effort, race};
-use rescored_lab::bench::candidates::{Arithmetic, Candidate};
+use rescored_lab::bench::candidates::Candidate;
 use rescored_lab::bench::load::{Load, Target};
 use rescored_lab::bench::python::Python;
 use rescored_lab::bench::report::{Fact, Section};
 use rescored_lab::bench::served::{Program, Served, Setting};
 use rescored_lab::bench::texts::Request;
+use rescored_runtime::catalogue::PrecisionName;
 
 use page::Page;
 use program::{program, setting};
@@ -129,12 +130,12 @@ fn compare(program: &Program, python: &Python, shape: &Shape<'_>, texts: &Texts)
         serve(&settings)
     });
     let mut contenders = vec![
-        ours("rescored", Arithmetic::Fp32, &fp32, 1),
-        ours("rescored", Arithmetic::Fp32, &fp32, CLIENTS),
-        ours("rescored", Arithmetic::Int8, &int8, 1),
-        ours("rescored", Arithmetic::Int8, &int8, CLIENTS),
+        ours("rescored", PrecisionName::Fp32, &fp32, 1),
+        ours("rescored", PrecisionName::Fp32, &fp32, CLIENTS),
+        ours("rescored", PrecisionName::Int8, &int8, 1),
+        ours("rescored", PrecisionName::Int8, &int8, CLIENTS),
     ];
-    contenders.extend(source.as_ref().map(|source| ours("rescored, graph as shipped", Arithmetic::Int8, source, 1)));
+    contenders.extend(source.as_ref().map(|source| ours("rescored, graph as shipped", PrecisionName::Int8, source, 1)));
     let peers = shape.peers(python, &Log);
     contenders.extend(peers.iter().map(theirs));
     let arms: Vec<Arm<'_>> = contenders.iter().filter_map(|contender| arm(contender, texts)).collect();
@@ -149,7 +150,7 @@ fn compare(program: &Program, python: &Python, shape: &Shape<'_>, texts: &Texts)
     (section, report::rows(&entries))
 }
 
-fn ours<'c>(name: &str, arithmetic: Arithmetic, served: &'c Served, clients: usize) -> Contender<'c> {
+fn ours<'c>(name: &str, arithmetic: PrecisionName, served: &'c Served, clients: usize) -> Contender<'c> {
     let plural = if clients == 1 { "client" } else { "clients" };
     Contender {
         name: format!("{name}, {clients} {plural}"),

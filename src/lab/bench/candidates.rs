@@ -2,22 +2,13 @@
 //!
 //! Owns which arrangements of ours there are. It must not know how a race is run or reported.
 
+use rescored_runtime::catalogue::PrecisionName;
+
 use super::Watch;
 use super::load::Target;
 use super::pipe::Pipe;
 use super::served::{Program, Served, Setting};
 use super::tei::Tei;
-
-/// The arithmetic of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arithmetic {
-    /// 32-bit floats.
-    Fp32,
-    /// 16-bit floats.
-    Fp16,
-    /// 8-bit integers in the products.
-    Int8,
-}
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +27,7 @@ pub struct Candidate {
     /// Its name.
     pub name: String,
     /// Its arithmetic.
-    pub arithmetic: Arithmetic,
+    pub arithmetic: PrecisionName,
     /// What it runs on.
     pub device: Device,
     /// The settings with which this program runs like that; `None` for other programs.
@@ -67,29 +58,18 @@ const PROVIDERS: [(&str, Device); 5] = [
     ("openvino", Device::Cpu),
 ];
 
-const ARITHMETICS: [Arithmetic; 3] = [Arithmetic::Fp32, Arithmetic::Int8, Arithmetic::Fp16];
+const ARITHMETICS: [PrecisionName; 3] = [PrecisionName::Fp32, PrecisionName::Int8, PrecisionName::Fp16];
 
 /// Graphs, by the words of `RESCORED_GRAPH`.
 const GRAPHS: [(&str, &str); 2] = [("auto", "compiled graph"), ("source", "source graph")];
 
-impl Arithmetic {
-    /// The word of `RESCORED_PRECISION`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-            Self::Int8 => "int8",
-        }
-    }
-
-    /// Mean distance of logits from fp32 above which something else than the same model must have been run: rounding of
-    /// floats is far below, and 8 bits cost this model 0.03 to 0.05 (`tests/bench/reports/cpu-throughput.md`).
-    pub const fn tolerance(self) -> f64 {
-        match self {
-            Self::Fp32 => 0.01,
-            Self::Fp16 => 0.05,
-            Self::Int8 => 0.25,
-        }
+/// Mean distance of logits from fp32 above which something else than the same model must have been run: rounding of floats
+/// is far below, and 8 bits cost this model 0.03 to 0.05 (`tests/bench/reports/cpu-throughput.md`).
+pub const fn tolerance(precision: PrecisionName) -> f64 {
+    match precision {
+        PrecisionName::Fp32 => 0.01,
+        PrecisionName::Fp16 => 0.05,
+        PrecisionName::Int8 => 0.25,
     }
 }
 
@@ -177,7 +157,7 @@ fn of_provider(
 }
 
 /// What writes the graph of an arrangement: providers that run no other graphs have their own.
-fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: Arithmetic) -> Vec<&'a str> {
+fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: PrecisionName) -> Vec<&'a str> {
     let mut reported = vec!["compile", model, "--precision", arithmetic.word()];
     // Elsewhere the one for Apple's devices would be written in vain, and it takes minutes.
     if provider == "cuda" || (provider == "coreml" && cfg!(target_os = "macos")) {
@@ -188,7 +168,7 @@ fn compilation<'a>(model: &'a str, provider: &'a str, arithmetic: Arithmetic) ->
 
 fn row(
     name: String,
-    arithmetic: Arithmetic,
+    arithmetic: PrecisionName,
     device: Device,
     settings: Vec<Setting>,
     who: Result<Served, String>,

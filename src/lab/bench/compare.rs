@@ -237,7 +237,7 @@ mod tests {
     const OLD: [f64; 5] = [100.0, 101.0, 99.0, 100.5, 99.5];
 
     #[test]
-    fn a_clear_change_is_told_by_which_way_is_better() {
+    fn a_clear_change_is_reported_by_which_way_is_better() {
         let faster = OLD.map(|value| value * 1.2);
         assert_eq!(verdict(Better::Higher, &OLD, &faster), Verdict::Better);
         assert_eq!(verdict(Better::Lower, &OLD, &faster), Verdict::Worse);

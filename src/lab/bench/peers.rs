@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use rescored_runtime::catalogue::PrecisionName;
 use rescored_runtime::checksum::Sha256;
 
 use super::Watch;
-use super::candidates::{Arithmetic, Candidate, Device, Who};
+use super::candidates::{Candidate, Device, Who};
 use super::host;
 use super::python::Python;
 use super::served::Program;
@@ -23,7 +24,7 @@ const EXPORT: [&str; 4] = ["torch", "transformers", "optimum-onnx", "onnxruntime
 /// A peer.
 struct Peer {
     name: &'static str,
-    arithmetic: Arithmetic,
+    arithmetic: PrecisionName,
     device: Device,
     script: &'static str,
     /// What the script is given between the model's folder and the number of threads.
@@ -40,8 +41,8 @@ const SENTENCE_ONNX: &[&str] = &["sentence-transformers", "optimum-onnx", "onnxr
 const SENTENCE_OPENVINO: &[&str] = &["sentence-transformers", "optimum-intel", "openvino"];
 const PLAIN: &[&str] = &["onnxruntime", "tokenizers", "numpy"];
 
-use Arithmetic::{Fp16, Fp32, Int8};
 use Device::{Accelerator, Cpu, Metal};
+use PrecisionName::{Fp16, Fp32, Int8};
 
 /// Every peer, those of the experiment that this project grew out of first.
 #[rustfmt::skip]

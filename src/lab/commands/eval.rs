@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rescored_cli::commands::{FAILURE, USAGE, Vars, fail, stdout};
+use rescored_runtime::options::Precision;
 use rescored_server::config::{Config, Host};
 
 use crate::bench::report::chart::{ChartError, svg};
@@ -48,8 +50,8 @@ pub(super) struct Flags {
     #[arg(long, value_delimiter = ',')]
     models: Vec<String>,
     /// Precisions of each [default: `RESCORED_PRECISION`].
-    #[arg(long, value_delimiter = ',')]
-    precisions: Vec<Arithmetic>,
+    #[arg(long, value_delimiter = ',', value_parser = precisions())]
+    precisions: Vec<Precision>,
     /// Graphs of each: the compiled one where there is one, or the model's own [default: `RESCORED_GRAPH`].
     #[arg(long, value_delimiter = ',')]
     graphs: Vec<Graph>,
@@ -79,12 +81,12 @@ pub(super) struct Flags {
     max_loss: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Arithmetic {
-    Auto,
-    Fp32,
-    Fp16,
-    Int8,
+/// The words of `RESCORED_PRECISION`.
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(Precision::word)).map(|given| {
+        // One of these words, or the parser above would have refused it.
+        Precision::ALL.into_iter().find(|one| one.word() == given).unwrap_or_default()
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -222,7 +222,7 @@ impl Entry {
             return Err("files: exactly one *.onnx or *.safetensors and one tokenizer.json are needed");
         }
         if count(is_safetensors) == 1 && count(|name| name == "config.json") != 1 {
-            return Err("files: a *.safetensors needs the config.json that tells its sizes");
+            return Err("files: a *.safetensors needs the config.json that gives its sizes");
         }
         match &self.source {
             Source::Wheel(wheel) if !is_plain_name(&wheel.file) => Err("wheel: `file` must be a plain file name"),
@@ -268,6 +268,17 @@ impl PrecisionName {
             Precision::Fp32 => Some(Self::Fp32),
             Precision::Fp16 => Some(Self::Fp16),
             Precision::Int8 => Some(Self::Int8),
+        }
+    }
+}
+
+impl PrecisionName {
+    /// The word that settings and manifests use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fp32 => Precision::Fp32.word(),
+            Self::Fp16 => Precision::Fp16.word(),
+            Self::Int8 => Precision::Int8.word(),
         }
     }
 }

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 
+use rescored_runtime::catalogue::PrecisionName;
+
 use super::super::arms::{ArmRun, Round};
-use super::super::candidates::{Arithmetic, Candidate, Device};
+use super::super::candidates::{Candidate, Device, tolerance};
 use super::super::host;
 use super::super::report::{Better, Chart, Fact, Kind, Measure, Point, Section, Series, Table, Tone, figure};
 use super::super::stats::{Spread, mean, median, rank_test};
@@ -37,7 +39,7 @@ pub(super) fn rows<'c>(all: impl Iterator<Item = (&'c Candidate, ArmRun)>) -> Ve
     let mut rows: Vec<Row<'c>> = all.map(|(candidate, arm_run)| Row { candidate, arm_run, agreement: None }).collect();
     let reference = rows
         .iter()
-        .find(|row| row.candidate.arithmetic == Arithmetic::Fp32 && !row.arm_run.rounds.is_empty())
+        .find(|row| row.candidate.arithmetic == PrecisionName::Fp32 && !row.arm_run.rounds.is_empty())
         .map(|row| logits(&row.arm_run));
     if let Some(reference) = reference {
         for row in &mut rows {
@@ -84,7 +86,7 @@ impl Row<'_> {
     }
 
     fn agrees(&self) -> bool {
-        self.agreement.is_none_or(|agreement| agreement.mean <= self.candidate.arithmetic.tolerance())
+        self.agreement.is_none_or(|agreement| agreement.mean <= tolerance(self.candidate.arithmetic))
     }
 
     /// Whether it did everything it was asked, and right.
@@ -191,9 +193,9 @@ pub(super) fn section(rows: &[Row<'_>]) -> Section {
             "other programs' times are their own, without the pipe to them; ours are a client's, over HTTP".to_owned(),
             format!(
                 "a row is ranked when its logits are within {} (fp32), {} (fp16), {} (int8) of fp32 on average",
-                Arithmetic::Fp32.tolerance(),
-                Arithmetic::Fp16.tolerance(),
-                Arithmetic::Int8.tolerance()
+                tolerance(PrecisionName::Fp32),
+                tolerance(PrecisionName::Fp16),
+                tolerance(PrecisionName::Int8)
             ),
         ],
         measures: rows.iter().flat_map(measures).collect(),
@@ -256,11 +258,11 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
     let ranked: Vec<&Row<'_>> = order.iter().copied().filter(|row| row.is_ranked()).collect();
     let Some(winner) = ranked.first() else { return vec!["Nothing ran that could be ranked.".to_owned()] };
     let mut reported = vec![won(winner, ranked.get(1).copied())];
-    let ours = |provider: &str, arithmetic: Arithmetic| {
+    let ours = |provider: &str, arithmetic: PrecisionName| {
         let name = format!("rescored, {provider}");
         ranked.iter().copied().find(|row| row.candidate.name == name && row.candidate.arithmetic == arithmetic)
     };
-    let peer = |name: &str, arithmetic: Arithmetic| {
+    let peer = |name: &str, arithmetic: PrecisionName| {
         ranked.iter().copied().find(|row| row.candidate.name == name && row.candidate.arithmetic == arithmetic)
     };
     reported.extend(
@@ -268,10 +270,10 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
             .iter()
             .copied()
             .find(|row| row.candidate.is_ours())
-            .zip(peer("PyTorch", Arithmetic::Fp32))
+            .zip(peer("PyTorch", PrecisionName::Fp32))
             .map(|(best, torch)| format!("{} does {} the pairs of PyTorch in fp32.", best.name(), times(best, torch))),
     );
-    for arithmetic in [Arithmetic::Fp32, Arithmetic::Fp16, Arithmetic::Int8] {
+    for arithmetic in [PrecisionName::Fp32, PrecisionName::Fp16, PrecisionName::Int8] {
         let of = |ours: bool| {
             ranked.iter().copied().find(|row| row.candidate.is_ours() == ours && row.candidate.arithmetic == arithmetic)
         };
@@ -286,22 +288,22 @@ fn findings(order: &[&Row<'_>]) -> Vec<String> {
         }));
     }
     let compiled = |arithmetic| ours("cpu, compiled graph", arithmetic);
-    reported.extend(compiled(Arithmetic::Int8).zip(compiled(Arithmetic::Fp32)).map(|(int8, fp32)| {
+    reported.extend(compiled(PrecisionName::Int8).zip(compiled(PrecisionName::Fp32)).map(|(int8, fp32)| {
         let distance = int8.agreement.map_or(f64::NAN, |agreement| agreement.mean);
         format!(
             "8-bit products alone bring {} (same graph, same scheduling) and move logits by {distance:.3} on average.",
             times(int8, fp32)
         )
     }));
-    reported.extend(compiled(Arithmetic::Int8).zip(ours("cpu, source graph", Arithmetic::Int8)).map(
+    reported.extend(compiled(PrecisionName::Int8).zip(ours("cpu, source graph", PrecisionName::Int8)).map(
         |(compiled, source)| format!("The compiled graph brings {} over the model's own in int8: rows packed without padding, the last layer for the first token only, ranges observed beforehand.", times(compiled, source)),
     ));
-    let padded = peer("ONNX Runtime in Python, padded", Arithmetic::Fp32);
-    let sorted = peer("ONNX Runtime in Python, sorted by 8", Arithmetic::Fp32);
+    let padded = peer("ONNX Runtime in Python, padded", PrecisionName::Fp32);
+    let sorted = peer("ONNX Runtime in Python, sorted by 8", PrecisionName::Fp32);
     reported.extend(padded.zip(sorted).map(|(padded, sorted)| {
         format!("Padding costs: the same runtime and graph in batches of near-equal length does {} what it does padded to the longest.", times(sorted, padded))
     }));
-    reported.extend(compiled(Arithmetic::Fp32).zip(sorted).map(|(own, sorted)| {
+    reported.extend(compiled(PrecisionName::Fp32).zip(sorted).map(|(own, sorted)| {
         format!(
             "What is left between that and ours in fp32 ({}) is the graph, and a thread of its own for every worker.",
             times(own, sorted)

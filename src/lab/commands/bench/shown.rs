@@ -13,7 +13,7 @@ use crate::bench::Watch;
 /// Between two lines of a log that say how far it is.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// A share of the work below which the time that is left cannot be told from it.
+/// A share of the work below which the remaining time cannot be estimated from it.
 const LEAST_SHARE: f64 = 0.02;
 
 /// Shows progress.

@@ -8,7 +8,7 @@ use rescored_core::domain::LongDocuments;
 use rescored_runtime::options::{Graphs, Precision};
 use rescored_server::config::Config;
 
-use super::{Arithmetic, Flags, Graph, Long};
+use super::{Flags, Graph, Long};
 use crate::eval::local::Contender;
 use crate::eval::system::{Step, System};
 
@@ -79,7 +79,7 @@ impl Axes {
     /// The flags, completed by the settings.
     pub(super) fn of(flags: &Flags, config: &Config) -> Self {
         let or = |given: Vec<Precision>| if given.is_empty() { vec![config.model.precision] } else { given };
-        let precisions = or(flags.precisions.iter().map(|&word| word.into()).collect());
+        let precisions = or(flags.precisions.clone());
         let graphs: Vec<Graphs> = flags.graphs.iter().map(|&word| word.into()).collect();
         let graphs = if graphs.is_empty() { vec![config.model.graphs] } else { graphs };
         let ids = if flags.models.is_empty() { &config.model.ids } else { &flags.models };
@@ -154,17 +154,6 @@ impl Axes {
             }
         }
         Ok(Plan { systems })
-    }
-}
-
-impl From<Arithmetic> for Precision {
-    fn from(word: Arithmetic) -> Self {
-        match word {
-            Arithmetic::Auto => Self::Auto,
-            Arithmetic::Fp32 => Self::Fp32,
-            Arithmetic::Fp16 => Self::Fp16,
-            Arithmetic::Int8 => Self::Int8,
-        }
     }
 }
 

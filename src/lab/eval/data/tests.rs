@@ -55,7 +55,7 @@ fn a_run_gives_the_candidates_by_score_whatever_its_columns() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line_and_without_its_text() {
+fn what_is_wrong_is_reported_with_its_line_and_without_its_text() {
     let good = [("corpus.jsonl", CORPUS), ("queries.jsonl", QUERIES), ("qrels.tsv", QRELS)];
     let cases = [
         ("no corpus", "corpus.jsonl", None, "corpus.jsonl` cannot be read; expected corpus.jsonl"),

@@ -8,7 +8,7 @@ use super::super::super::tei::Tei;
 use super::*;
 
 /// A candidate that nobody asks: `who` is an address for those that ran.
-fn candidate(name: &str, arithmetic: Arithmetic, missing: Option<&str>) -> Candidate {
+fn candidate(name: &str, arithmetic: PrecisionName, missing: Option<&str>) -> Candidate {
     let settings = name.starts_with("rescored").then(|| vec![("RESCORED_PRECISION", arithmetic.word().to_owned())]);
     let who = missing.map_or_else(|| Ok(Who::Url(Tei::nowhere())), |why| Err(why.to_owned()));
     Candidate { name: name.to_owned(), arithmetic, device: Device::Cpu, settings, version: "v 1".to_owned(), who }
@@ -41,9 +41,9 @@ fn summarise(all: &[(&Candidate, ArmRun)]) -> Section {
 
 #[test]
 fn the_fastest_whose_scores_agree_wins_and_its_settings_are_given() {
-    let fp32 = candidate("rescored, cpu, compiled graph", Arithmetic::Fp32, None);
-    let int8 = candidate("rescored, cpu, compiled graph", Arithmetic::Int8, None);
-    let torch = candidate("PyTorch", Arithmetic::Fp32, None);
+    let fp32 = candidate("rescored, cpu, compiled graph", PrecisionName::Fp32, None);
+    let int8 = candidate("rescored, cpu, compiled graph", PrecisionName::Int8, None);
+    let torch = candidate("PyTorch", PrecisionName::Fp32, None);
     let all = summarise(&[(&fp32, arm_run(&SLOW, 0.0)), (&int8, arm_run(&FAST, 0.03)), (&torch, arm_run(&SLOW, 0.0))]);
     assert_eq!(all.tables[0].rows[0].tone, Tone::Best);
     assert_eq!(all.tables[0].rows[0].cells[1], "int8");
@@ -58,8 +58,8 @@ fn the_fastest_whose_scores_agree_wins_and_its_settings_are_given() {
 
 #[test]
 fn other_scores_are_marked_and_not_ranked_however_fast() {
-    let fp32 = candidate("rescored, cpu, compiled graph", Arithmetic::Fp32, None);
-    let wrong = candidate("FlashRank", Arithmetic::Fp32, None);
+    let fp32 = candidate("rescored, cpu, compiled graph", PrecisionName::Fp32, None);
+    let wrong = candidate("FlashRank", PrecisionName::Fp32, None);
     let all = summarise(&[(&fp32, arm_run(&SLOW, 0.0)), (&wrong, arm_run(&FAST, 1.0))]);
     let last = &all.tables[0].rows[1];
     assert_eq!((last.tone, last.cells[11].as_str()), (Tone::Aside, "not ranked: its scores are not the model's"));
@@ -69,8 +69,8 @@ fn other_scores_are_marked_and_not_ranked_however_fast() {
 
 #[test]
 fn what_cannot_run_has_a_row_with_the_reason() {
-    let fp32 = candidate("rescored, cpu, compiled graph", Arithmetic::Fp32, None);
-    let mps = candidate("MPS", Arithmetic::Fp16, Some("needs macOS"));
+    let fp32 = candidate("rescored, cpu, compiled graph", PrecisionName::Fp32, None);
+    let mps = candidate("MPS", PrecisionName::Fp16, Some("needs macOS"));
     let all = summarise(&[(&fp32, arm_run(&SLOW, 0.0)), (&mps, ArmRun::default())]);
     let row = &all.tables[0].rows[1];
     assert_eq!((row.tone, row.cells[11].as_str()), (Tone::Aside, "cannot run here: needs macOS"));
@@ -80,8 +80,8 @@ fn what_cannot_run_has_a_row_with_the_reason() {
 
 #[test]
 fn two_that_noise_cannot_tell_apart_are_said_to_be_so() {
-    let fp32 = candidate("rescored, cpu, compiled graph", Arithmetic::Fp32, None);
-    let torch = candidate("PyTorch", Arithmetic::Fp32, None);
+    let fp32 = candidate("rescored, cpu, compiled graph", PrecisionName::Fp32, None);
+    let torch = candidate("PyTorch", PrecisionName::Fp32, None);
     let close = [100.5, 99.0, 100.0, 101.0, 97.5];
     let all = summarise(&[(&fp32, arm_run(&FAST, 0.0)), (&torch, arm_run(&close, 0.0))]);
     assert!(all.findings[0].contains("do not tell it from PyTorch"), "{:?}", all.findings);
@@ -89,8 +89,8 @@ fn two_that_noise_cannot_tell_apart_are_said_to_be_so() {
 
 #[test]
 fn a_score_that_is_no_number_agrees_with_nothing() {
-    let fp32 = candidate("rescored, cpu, compiled graph", Arithmetic::Fp32, None);
-    let broken = candidate("MLX", Arithmetic::Fp32, None);
+    let fp32 = candidate("rescored, cpu, compiled graph", PrecisionName::Fp32, None);
+    let broken = candidate("MLX", PrecisionName::Fp32, None);
     let all = summarise(&[(&fp32, arm_run(&SLOW, 0.0)), (&broken, arm_run(&FAST, f64::NAN))]);
     assert_eq!(all.tables[0].rows[1].cells[0], "MLX");
     assert_eq!(all.tables[0].rows[1].tone, Tone::Aside);
@@ -98,7 +98,7 @@ fn a_score_that_is_no_number_agrees_with_nothing() {
 
 #[test]
 fn nothing_that_ran_is_no_winner() {
-    let mps = candidate("MPS", Arithmetic::Fp16, Some("needs macOS"));
+    let mps = candidate("MPS", PrecisionName::Fp16, Some("needs macOS"));
     let all = summarise(&[(&mps, ArmRun::default())]);
     assert_eq!(all.findings, ["Nothing ran that could be ranked."]);
     assert!(all.settings.is_empty());
