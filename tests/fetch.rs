@@ -508,7 +508,7 @@ fn hub_files_placed_by_hand_are_taken_and_locked() {
 }
 
 #[test]
-fn the_program_tells_usage_faults_from_failures_by_its_exit_code() {
+fn the_program_distinguishes_usage_errors_from_failures_by_its_exit_code() {
     let world = World::new();
     let dir = world.dir();
     let python = world.root.path().join("python3");

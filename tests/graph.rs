@@ -422,7 +422,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
     };
     let wanted = runtime.run(&given.onnx, &samples.iter().map(reference).collect::<Vec<_>>(), "logits").unwrap();
     let wanted: Vec<f32> = wanted.into_iter().flatten().collect();
-    assert!((wanted[0] - wanted[1]).abs() > 1e-3, "padding tells");
+    assert!((wanted[0] - wanted[1]).abs() > 1e-3, "padding changes the logit");
     let close = |ours: &[f32], limit: f32, case: &str| {
         for (at, (ours, wanted)) in ours.iter().zip(&wanted).enumerate() {
             assert!((ours - wanted).abs() <= limit, "{case}, sample {at}: {ours} for {wanted}");

@@ -125,7 +125,7 @@ mod tests {
 
     // Case A8.
     #[test]
-    fn what_is_forgotten_or_past_its_age_is_told_as_freed() {
+    fn what_is_forgotten_or_past_its_age_is_reported_as_freed() {
         let eventually = |cache: &ScoreCache, bytes: u64| {
             for _ in 0..2000 {
                 if cache.freed() >= bytes {

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_thread_came_to_is_told_even_when_it_panics() {
+    fn what_a_thread_came_to_is_reported_even_when_it_panics() {
         let snapshot_writer = SnapshotWriter::spawn(PathBuf::new(), channel().0, |_| Ending::Locked).unwrap();
         assert_eq!(snapshot_writer.finish(Duration::from_secs(20)), Ending::Locked);
         let snapshot_writer =

@@ -30,7 +30,7 @@ use serde::Deserialize;
 /// eight sentences, and a few by hand.
 const SAMPLES: &str = include_str!("../../models/samples.jsonl");
 
-/// Pairs of one forward pass, unless told otherwise: what a core's cache holds of usual passages.
+/// Pairs of one forward pass, by default: what a core's cache holds of usual passages.
 const SLOTS: usize = 4;
 
 /// What to write.

@@ -185,7 +185,7 @@ impl WorkerSupervisor {
         match self.worker_slot(worker).look(now) {
             Seen::Well => None,
             Seen::JustStuck { pairs } => {
-                tracing::error!(worker, pairs, "forward pass is stuck; told to stop");
+                tracing::error!(worker, pairs, "forward pass is stuck; asked to stop");
                 self.fault("stuck");
                 self.metrics().forwards_stopped.get_or_create(&Reason { reason: "stuck" }).inc();
                 self.worker_died();

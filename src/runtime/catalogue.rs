@@ -351,7 +351,7 @@ mod tests {
             ("a hidden id", entry(".runtime", good, "")),
             ("no tokenizer", entry("m", "{ from = \"m.onnx\" }", "")),
             ("two graphs", entry("m", &format!("{good}, {{ from = \"n.onnx\" }}"), "")),
-            ("weights of which nothing tells the sizes", entry("m", &good.replace("m.onnx", "m.safetensors"), "")),
+            ("weights without a file that gives their sizes", entry("m", &good.replace("m.onnx", "m.safetensors"), "")),
             (
                 "a graph and weights",
                 entry("m", &format!("{good}, {{ from = \"m.safetensors\" }}, {{ from = \"config.json\" }}"), ""),

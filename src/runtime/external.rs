@@ -150,7 +150,7 @@ fn within(manifest: &Manifest, graph: &Path, location: &str) -> Result<PathBuf, 
         return Err(outside());
     }
     let path = graph.with_file_name("").join(location);
-    // What is not there has no real path; it is told when it is read.
+    // What is not there has no real path; reading it reports that.
     let (Ok(real), Ok(folder), Ok(own)) = (path.canonicalize(), manifest.dir.canonicalize(), graph.canonicalize())
     else {
         return Ok(path);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_told_by_its_number_and_not_by_its_text() {
+    fn a_wrong_line_is_reported_by_its_number_and_not_by_its_text() {
         for bad in [
             "secret",
             "{\"query\":\"secret\",\"document\":\"d\"}",

@@ -1,6 +1,6 @@
 //! Operators of our own in graphs for NVIDIA GPUs: a bias added to every row, with and without GELU after it.
 //!
-//! Owns how ONNX Runtime is told of them. What they compute is in `kernels/rows.cu`, which NVRTC made `kernels/rows.ptx`
+//! Owns their registration with ONNX Runtime. What they compute is in `kernels/rows.cu`, which NVRTC made `kernels/rows.ptx`
 //! of: the driver translates that for its device, so that neither a build of this crate nor a host that runs it needs
 //! CUDA's compiler. It must not know graphs.
 

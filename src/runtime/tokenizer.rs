@@ -252,7 +252,7 @@ impl PairTokenizer {
         let most = most_read(query.ids.len(), room, cut);
         let reader = self.reader(keep_going);
         let Read { ids, unread } = match cut.side {
-            // One token more tells whether the document is cut.
+            // One token more shows whether the document is truncated.
             CutSide::Right => reader.beginning(document, most.saturating_add(1))?,
             CutSide::Left => reader.end(document, most.saturating_add(1))?,
         };

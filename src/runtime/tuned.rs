@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_told() {
+    fn a_broken_file_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "{}").unwrap();
         let said = find(folder.path(), Sha256::of(b"weights")).unwrap_err().to_string();

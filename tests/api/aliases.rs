@@ -48,9 +48,9 @@ fn a_model_answers_to_its_id_its_aliases_and_its_repository_in_every_dialect() {
             let answer = app.post(path, body.to_string());
             assert_eq!(answer.status, 200, "{path}: {name}: {answer:?}");
             assert_eq!(answered(&app), before + 1, "{path}: {name}");
-            // As always, the answer tells the model by its id, where the dialect tells it at all.
-            let told = &answer.json()["model"];
-            assert!(told.is_null() || told == "other", "{path}: {name}: {told}");
+            // As always, the answer names the model by its id, where the dialect names it at all.
+            let named = &answer.json()["model"];
+            assert!(named.is_null() || named == "other", "{path}: {name}: {named}");
         }
     }
 }
@@ -83,11 +83,11 @@ fn what_is_no_name_is_refused_with_those_that_are_served_and_where_others_are_gi
 
 // Case D9.
 #[test]
-fn aliases_are_told_with_their_models() {
-    let told = start().get("/info").ok();
-    assert_eq!(told["models"][0]["aliases"], json!(["first"]));
-    assert_eq!(told["models"][1]["aliases"], json!(["rerank-v3.5", "arn:aws:bedrock::model/cohere.rerank-v3-5:0"]));
-    assert!(App::start().get("/info").ok()["models"][0].get("aliases").is_none(), "none is told of none");
+fn aliases_are_reported_with_their_models() {
+    let info = start().get("/info").ok();
+    assert_eq!(info["models"][0]["aliases"], json!(["first"]));
+    assert_eq!(info["models"][1]["aliases"], json!(["rerank-v3.5", "arn:aws:bedrock::model/cohere.rerank-v3-5:0"]));
+    assert!(App::start().get("/info").ok()["models"][0].get("aliases").is_none(), "a model without aliases lists none");
 }
 
 /// New files of every model, of other scores.

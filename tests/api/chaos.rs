@@ -65,7 +65,7 @@ fn a_document_that_breaks_the_model_fails_alone() {
 }
 
 #[test]
-fn readiness_tells_of_a_stuck_pass_and_of_its_end() {
+fn readiness_reports_a_stuck_pass_and_its_end() {
     let app = App::with(Setup { stuck_after: Duration::from_millis(300), ..Setup::default() });
     std::thread::scope(|scope| {
         let stuck = scope.spawn(|| app.post("/v1/rerank", body("q", &["=deaf".into()], false)));

@@ -111,7 +111,7 @@ fn a_client_that_writes_before_it_reads_still_learns_why() {
 
 /// Case A12.
 #[test]
-fn a_client_that_asks_before_it_sends_is_told_to_go_on() {
+fn a_client_that_asks_before_it_sends_is_asked_to_go_on() {
     let app = App::start();
     let body = r#"{"query":"q","documents":["a"]}"#;
     let mut connection = app.connect();

@@ -27,7 +27,7 @@ fn warm(app: &App) {
 }
 
 #[test]
-fn who_would_be_late_is_refused_at_once_and_told_when_to_come_back() {
+fn who_would_be_late_is_refused_at_once_and_learns_when_to_come_back() {
     let app = slow();
     warm(&app);
     std::thread::scope(|scope| {

@@ -131,7 +131,7 @@ fn overload_is_refused_at_once_and_passes() {
 
 /// The fake tokenizer makes one token of every byte, so what the far end of a document says is seen by windows only.
 #[test]
-fn long_documents_are_read_to_their_end_in_windows_when_the_server_is_told_to() {
+fn long_documents_are_read_to_their_end_in_windows_when_the_server_is_set_to() {
     let document = format!("{} =9.5 here", "x".repeat(600));
     let body = json!({"query": "q", "documents": [document, "short"], "raw_scores": true}).to_string();
     let cut = App::start().post("/v1/rerank", &body);

@@ -112,7 +112,7 @@ fn the_page_loads_without_a_key_and_its_figures_do_not() {
 }
 
 #[test]
-fn an_answer_tells_where_its_time_went() {
+fn an_answer_reports_where_its_time_went() {
     let app = App::start();
     let body = r#"{"query":"q","documents":["one","two"]}"#;
     let stages = |header: &str| {

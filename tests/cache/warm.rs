@@ -89,7 +89,7 @@ fn more_streams_than_there_are_places_for_are_asked_to_come_back() {
 }
 
 #[test]
-fn the_cache_tells_of_itself_and_forgets_on_demand() {
+fn the_cache_reports_on_itself_and_forgets_on_demand() {
     let core = core();
     let server = Server::start(&core);
     let mut connection = server.connect();
@@ -128,7 +128,7 @@ fn the_cache_tells_of_itself_and_forgets_on_demand() {
 }
 
 #[test]
-fn with_keys_set_the_cache_is_told_of_warmed_and_emptied_for_their_holders_alone() {
+fn with_keys_set_the_cache_is_reported_warmed_and_emptied_for_their_holders_alone() {
     let core = core();
     let keys = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(keys.path(), "opensesame\n").expect("a key");

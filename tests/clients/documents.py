@@ -90,7 +90,7 @@ def main():
             seen.add(spelled)
             allowed = validator.is_valid(body)
             status, answer = ask(path, body)
-            # 422 is of what fits no other field, which no schema tells.
+            # 422 is of what fits no other field, which no schema expresses.
             if status != 422 and (status not in (200, 400) or allowed != (status == 200)):
                 wrong.append(f"{path} {'is' if allowed else 'is not'} allowed {spelled}\n  {status} {answer[:200]}")
             taken, refused = taken + (status == 200), refused + (status == 400)

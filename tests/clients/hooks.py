@@ -6,7 +6,7 @@ import jsonschema_rs
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-# What holds a text is told by recursion, of which schemathesis makes 180,000 cases that differ in nothing but the depth.
+# What holds a text is described by recursion, of which schemathesis makes 180,000 cases that differ in nothing but the depth.
 # It draws from these instead, each a part of what is allowed; documents.py draws from the whole.
 FLAT = {
     "Fields": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}, "type": {"const": "text"}}},

@@ -147,9 +147,9 @@ impl Host {
     fn list(&self, stream: &mut TcpStream, rest: &str) -> std::io::Result<()> {
         if rest == "revision/main" || rest == format!("revision/{COMMIT}") {
             let siblings: Vec<Value> = self.files.iter().map(|(path, _)| json!({"rfilename": path})).collect();
-            let told =
+            let listing =
                 json!({"id": "us/m", "sha": COMMIT, "siblings": siblings, "cardData": {"license": "apache-2.0"}});
-            return say(stream, "200 OK", "", told.to_string().as_bytes());
+            return say(stream, "200 OK", "", listing.to_string().as_bytes());
         }
         let Some(page) = rest.strip_prefix(&format!("tree/{COMMIT}?recursive=true")) else {
             return refuse(stream, 404, "RevisionNotFound");

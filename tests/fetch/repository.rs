@@ -218,13 +218,13 @@ impl Progress for Doubter {
 
 // Case D8.
 #[test]
-fn licence_and_size_are_told_and_much_is_asked_about() {
+fn licence_and_size_are_reported_and_much_is_asked_about() {
     let (world, weights) = (World::new(), weights());
     let mut doubter = Doubter::default();
     let hub = Mock::new(&usual(&weights));
     fetch(&options(&world, &hub, "us/m"), &mut doubter).unwrap();
-    let told = "us/m at 0123456789ab: licence Apache-2.0, 4 files, 401 kB, of which 401 kB are to be downloaded";
-    assert!(doubter.said.iter().any(|line| line == told), "{:?}", doubter.said);
+    let expected = "us/m at 0123456789ab: licence Apache-2.0, 4 files, 401 kB, of which 401 kB are to be downloaded";
+    assert!(doubter.said.iter().any(|line| line == expected), "{:?}", doubter.said);
     assert_eq!(doubter.asked, Vec::<String>::new(), "little is not asked about");
     fs::remove_dir_all(world.dir().join("m")).unwrap();
     let large = Mock::claiming(&usual(&weights), Some(2_271_078_180));
@@ -285,7 +285,7 @@ fn weights_in_several_files_and_parts_in_folders_come_whole() {
 
 // Case D8.
 #[test]
-fn what_a_hub_refuses_is_told_with_what_to_do() {
+fn what_a_hub_refuses_is_reported_with_what_to_do() {
     let (world, weights) = (World::new(), weights());
     let token = Some(Token::new("hf_secret").unwrap());
     for (why, fault, token, name, expected) in [
@@ -353,7 +353,7 @@ fn program(world: &World, environment: &[(&str, &Path)], more: &[&str]) -> (Opti
 
 // Case D8.
 #[test]
-fn the_program_honours_the_hubs_own_variables_and_tells_no_token() {
+fn the_program_honours_the_hubs_own_variables_and_reports_no_token() {
     let (world, weights) = (World::new(), weights());
     let hub = Mock::new(&usual(&weights));
     let home = world.root.path().join("huggingface");

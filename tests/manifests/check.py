@@ -75,12 +75,12 @@ def check_flags_exist():
         commands |= {tuple(json.loads(f"[{found}]")) for found in re.findall(r'CMD \["rescored", ([^\]]*)\]', text)}
     assert ("doctor", "--probe") in commands, commands
     for command in commands:
-        told = subprocess.run([program, command[0], "--help"], capture_output=True, text=True)
-        assert told.returncode == 0, f"rescored {command[0]}: {told.stderr}"
+        shown = subprocess.run([program, command[0], "--help"], capture_output=True, text=True)
+        assert shown.returncode == 0, f"rescored {command[0]}: {shown.stderr}"
         for flag in command[1:]:
             name, _, value = flag.partition("=")
-            assert name in told.stdout, f"rescored {' '.join(command)}: {name} is no flag"
-            assert not value or value in told.stdout, f"rescored {' '.join(command)}: {value} is no value of {name}"
+            assert name in shown.stdout, f"rescored {' '.join(command)}: {name} is no flag"
+            assert not value or value in shown.stdout, f"rescored {' '.join(command)}: {value} is no value of {name}"
 
 
 def check_dockerfile():

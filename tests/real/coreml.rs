@@ -275,7 +275,7 @@ fn rehearsal(precision: &str) -> (Core, Connection) {
 }
 
 #[test]
-fn over_http_pairs_have_their_scores_in_any_company_and_info_tells_what_runs() {
+fn over_http_pairs_have_their_scores_in_any_company_and_info_reports_what_runs() {
     let query = "how many people live in berlin";
     let documents: Vec<String> = (1..40)
         .map(|words| format!("berlin has {words} people {}", "who live in the city ".repeat(words % 7)))

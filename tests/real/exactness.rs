@@ -108,7 +108,7 @@ fn clients_that_ask_the_same_at_once_share_each_forward_pass() {
             (0..16).map(|_| scope.spawn(|| bits(logits(&mut REAL.connect(), "who shares", &documents)))).collect();
         clients.into_iter().map(|client| client.join().expect("a client")).collect()
     });
-    assert!(answers.iter().all(|answer| *answer == answers[0]), "all clients are told the same");
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "all clients get the same answer");
     assert!(REAL.count("rescored_cache_misses_total") > before);
 }
 

@@ -238,7 +238,7 @@ fn a_model_that_is_not_compiled_is_warned_of() {
 
 // Case A7: ONNX Runtime ends a loop that is asked to stop.
 #[test]
-fn a_model_whose_first_pass_never_ends_is_told_of_at_the_start_and_given_up_later() {
+fn a_model_whose_first_pass_never_ends_is_reported_at_the_start_and_given_up_later() {
     let dir = folder();
     put(dir.path(), "tiny", WEIGHT, Peculiar::Endless);
     let more = [("RESCORED_LOAD_TIMEOUT", "8s"), ("RESCORED_MODEL_CONTROL", "on")];
@@ -313,7 +313,7 @@ fn a_model_opens_with_the_same_fingerprint_every_time() {
 
 // Case B17.
 #[test]
-fn serve_compiles_before_it_starts_when_it_is_told_to() {
+fn serve_compiles_before_it_starts_when_it_is_asked_to() {
     let dir = shallow::folder("own");
     put(dir.path(), "tiny", WEIGHT, Peculiar::Not);
     let server = serve(dir.path(), &[("RESCORED_MODELS", "own,tiny"), ("RESCORED_COMPILE", "on")]);

@@ -47,7 +47,7 @@ fn a_stop_finishes_what_was_accepted_and_exits_with_zero() {
 
 // Case A10.
 #[test]
-fn an_answer_that_its_client_does_not_read_is_cut_within_the_drain_and_told() {
+fn an_answer_that_its_client_does_not_read_is_cut_within_the_drain_and_reported() {
     let mut server = Server::with(&[("RESCORED_DRAIN", "3s")]);
     // More than the system keeps of an answer for a client that does not read.
     let text = "words of a long passage ".repeat(150_000);
@@ -160,7 +160,7 @@ fn fails(vars: &[(&str, &str)]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn bad_settings_are_told_together_and_exit_with_64() {
+fn bad_settings_are_reported_together_and_exit_with_64() {
     let vars = [("RESCORED_DEADLINE", "30"), ("RESCORED_WORKERS", "many"), ("RESCORED_LISTN", "127.0.0.1:1")];
     let (code, said) = fails(&vars);
     assert_eq!(code, Some(64), "{said}");
@@ -212,7 +212,7 @@ fn copy(from: &Path, to: &Path) {
 #[cfg(target_os = "linux")]
 #[test]
 fn pinned_workers_keep_to_cores_of_their_own_and_score_the_same_bits() {
-    // Where each worker of a server may run, as the system tells it.
+    // Where each worker of a server may run, as the system reports it.
     let cores = |server: &Server| {
         let threads = format!("/proc/{}/task", server.child.id());
         let mut cores = Vec::new();

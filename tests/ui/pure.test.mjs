@@ -63,7 +63,7 @@ test("curl quotes what a shell would take for itself, and never prints the key",
   assert.ok(command.includes('"authorization: Bearer $RESCORED_KEY"'), command);
 });
 
-test("a ranking tells who rose, who fell and who was left out", () => {
+test("a ranking shows which documents rose, fell or were left out", () => {
   const request = build(form({ passages: "a\nb\nc" }));
   const answer = { results: [{ index: 2, relevance_score: 0.9 }, { index: 0, relevance_score: 0.1 }] };
   const ranked = ranking("lines", request, answer, { cutIndexes: [0] });
@@ -71,7 +71,7 @@ test("a ranking tells who rose, who fell and who was left out", () => {
   assert.deepEqual(ranked.dropped.map((item) => item.text), ["b"]);
 });
 
-test("engine hits that share an id are told apart by their turn", () => {
+test("engine hits that share an id are distinguished by their order", () => {
   const response = { hits: { hits: ["x", "y"].map((t) => ({ _id: "same", _score: 1, _source: { t } })) } };
   const request = build(form({ kind: "opensearch", fields: "t", passages: JSON.stringify(response) }));
   const ranked = ranking("opensearch", request, response, { cutIndexes: [] });
@@ -80,9 +80,9 @@ test("engine hits that share an id are told apart by their turn", () => {
 
 test("headers are read, and missing ones are not zeros", () => {
   const headers = new Headers({ "server-timing": "parse;dur=0.125, queue;desc=x;dur=3, bad", "x-rescored-truncated": "2", "x-rescored-truncated-documents": "1,4" });
-  const told = facts(headers);
-  assert.deepEqual(told.timings, { parse: 0.125, queue: 3 });
-  assert.deepEqual([told.cached, told.cut, told.cutIndexes], [null, 2, [1, 4]]);
+  const found = facts(headers);
+  assert.deepEqual(found.timings, { parse: 0.125, queue: 3 });
+  assert.deepEqual([found.cached, found.cut, found.cutIndexes], [null, 2, [1, 4]]);
   assert.deepEqual(serverTiming(null), {});
 });
 

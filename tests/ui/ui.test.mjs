@@ -73,8 +73,8 @@ test("the curl command gives the same ranking", { skip }, async () => {
     const shown = await places(page);
     await page.click("#tab-request");
     const command = (await page.textContent("#curl")).replace("curl -s", "curl -s --noproxy '*'");
-    const told = JSON.parse(execFileSync("sh", ["-c", command], { encoding: "utf8" }));
-    assert.deepEqual(told.results.map((result) => result.index), shown);
+    const answer = JSON.parse(execFileSync("sh", ["-c", command], { encoding: "utf8" }));
+    assert.deepEqual(answer.results.map((result) => result.index), shown);
   });
 });
 

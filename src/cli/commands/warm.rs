@@ -1,7 +1,7 @@
 //! `rescored warm`: fill the score cache before traffic comes.
 //!
 //! Owns the flags and the exit code: 0 when every line was scored, 2 when some lines were at fault, 1 when the job gave up,
-//! 64 when it was told nonsense. The last line of standard output is the summary, one JSON object, unless nothing was begun.
+//! 64 for wrong arguments. The last line of standard output is the summary, one JSON object, unless nothing was begun.
 //! It must not know how lines are sent.
 
 mod offline;

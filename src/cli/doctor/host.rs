@@ -35,7 +35,7 @@ fn needed(config: &Config) -> u64 {
     BASE_BYTES + weights + workers + rescored_server::app::cache_bytes(config)
 }
 
-/// Bytes that this process may still take, by the control group and the system; `None` where neither tells.
+/// Bytes that this process may still take, by the control group and the system; `None` where neither reports it.
 fn available() -> Option<u64> {
     let of_system = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| from_meminfo(&text));
     [of_system, rescored_server::app::headroom()].into_iter().flatten().min()
@@ -50,7 +50,7 @@ fn memory(needed: u64, available: Option<u64>) -> Finding {
     let check = "memory";
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     match available {
-        None => Finding::skipped(check, format!("about {} MiB are needed; this system tells no figure", mib(needed))),
+        None => Finding::skipped(check, format!("about {} MiB are needed; this system reports no figure", mib(needed))),
         Some(available) if available < needed => Finding::fault(
             check,
             format!("about {} MiB are needed, {} MiB are to be had", mib(needed), mib(available)),
@@ -65,7 +65,7 @@ fn memory(needed: u64, available: Option<u64>) -> Finding {
 fn open_files(limits: Option<(u64, u64)>) -> Finding {
     let check = "open files";
     match limits {
-        None => Finding::skipped(check, "this system tells no limit"),
+        None => Finding::skipped(check, "this system reports no limit"),
         Some((soft, _)) if soft >= OPEN_FILES => Finding::fine(check, format!("{soft} may be open")),
         Some((soft, hard)) => Finding::warning(
             check,
@@ -97,7 +97,7 @@ mod tests {
         let cases = [
             ("too little memory", memory(2 << 30, Some(1 << 30)), State::Fault),
             ("enough memory", memory(1 << 30, Some(2 << 30)), State::Fine),
-            ("a system that tells nothing", memory(1 << 30, None), State::Skipped),
+            ("a system that reports nothing", memory(1 << 30, None), State::Skipped),
             ("few open files", open_files(Some((256, 4096))), State::Warning),
             ("enough open files", open_files(Some((1024, 1024))), State::Fine),
             ("a clock of 1970", clock(UNIX_EPOCH), State::Fault),

@@ -193,7 +193,7 @@ impl<'a> Repository<'a> {
         } else if has(".onnx") {
             "name one of its graphs by --precision, or bring the one that you want by hand, as model.onnx"
         } else if has(".safetensors") && !described {
-            "a config.json tells the sizes of weights, and is missing"
+            "config.json, which gives the sizes of the weights, is missing"
         } else if has("pytorch_model.bin") {
             "transformers writes safetensors of it: AutoModelForSequenceClassification.from_pretrained(…).save_pretrained(FOLDER); \
              serve that folder"
@@ -356,7 +356,7 @@ mod tests {
                 vec!["it has pytorch_model.bin", "save_pretrained"],
             ),
             ("nothing", vec!["README.md"], any, vec![], vec!["it has no weights at all", "another repository"]),
-            ("no sizes", vec!["model.safetensors"], any, vec![], vec!["config.json tells the sizes"]),
+            ("no sizes", vec!["model.safetensors"], any, vec![], vec!["which gives the sizes"]),
             (
                 "another precision",
                 vec!["onnx/model.onnx"],

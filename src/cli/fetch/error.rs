@@ -138,7 +138,7 @@ pub enum FetchError {
     /// The token cannot be sent.
     #[error("HF_TOKEN: the value (redacted) has white space or control characters; set it to the token alone")]
     Token,
-    /// There is no such repository, as far as the hub tells.
+    /// There is no such repository, as far as the hub shows.
     #[error(
         "hub: `{repo}` is no repository of {hub}, or a private one; check its spelling, and set HF_TOKEN if it is private"
     )]

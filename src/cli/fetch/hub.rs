@@ -1,7 +1,7 @@
-//! Downloads files of the model hub, going on where an earlier download broke off.
+//! Downloads files of the model hub, resuming interrupted downloads.
 //!
-//! Owns partial files and the check that one is complete; `connection` the requests, `listing` what the hub says of a
-//! repository. It must not know which files make a model.
+//! Owns partial files and the check that one is complete; `connection` owns the requests, `listing` the hub's listing of
+//! a repository. It must not know which files make a model.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -25,14 +25,14 @@ use connection::{Answer, Failed, text};
 /// Attempts at one file at most; each resumes where the one before broke off.
 const ATTEMPTS: u32 = 4;
 
-/// A download: from where, over which half file, to where.
+/// A download: its address, its partial file and its destination.
 pub(super) struct Download<'a> {
     pub(super) hub: &'a Connection,
     /// Repository and revision.
     pub(super) of: (&'a str, &'a str),
     /// The file's address.
     pub(super) url: String,
-    /// Bytes that it has, where that is known.
+    /// Its size in bytes, if known.
     pub(super) size: Option<u64>,
     pub(super) part: PathBuf,
     pub(super) to: PathBuf,
@@ -40,7 +40,7 @@ pub(super) struct Download<'a> {
 
 /// Why one attempt did not bring the whole file.
 enum Broken {
-    /// Another attempt goes on from here.
+    /// Another attempt resumes from here.
     Connection(Box<dyn std::error::Error + Send + Sync>),
     /// No attempt will help.
     Final(Box<FetchError>),
@@ -60,7 +60,7 @@ impl Connection {
 }
 
 impl Download<'_> {
-    /// Brings the file, and says what it is. Without an `expected` checksum the one that the hub states must hold.
+    /// Downloads the file; its checksum and size. Without an `expected` checksum the one that the hub states must match.
     pub(super) fn run(
         self,
         expected: Option<Sha256>,
@@ -70,12 +70,12 @@ impl Download<'_> {
             folder(path.parent().unwrap_or(Path::new(".")))?;
         }
         if expected.is_none() {
-            // Nothing would tell whether the rest of a file belongs to its beginning.
+            // Nothing would show whether the rest of the file belongs to the part that is here.
             remove(&self.part)?;
         }
         let resumed = self.part.exists();
         match self.attempt_all(expected, progress) {
-            // The file on the hub may have changed under the half that was here: once more, from its beginning.
+            // The file on the hub may have changed since the partial file was written: start again from the beginning.
             Err(FetchError::WrongHash { .. }) if resumed => {
                 remove(&self.part)?;
                 self.attempt_all(expected, progress)
@@ -118,7 +118,7 @@ impl Download<'_> {
         fs::metadata(&self.part).map_or(0, |part| part.len())
     }
 
-    /// One connection: appends what the hub sends to the half file.
+    /// One request: appends what the hub sends to the partial file.
     fn attempt(&self, progress: &mut dyn Progress) -> Result<Option<Sha256>, Broken> {
         let offset = self.length();
         let Answer { response, stated } = self.hub.ask(&self.url, offset)?;
@@ -126,10 +126,10 @@ impl Download<'_> {
         let mut at = match status {
             StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(offset) => offset,
             StatusCode::OK => 0,
-            // The half file is as long as the whole one, or longer: its checksum will tell.
+            // The partial file is as long as the whole one, or longer: its checksum decides.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => return Ok(stated),
             _ => {
-                // What is gated is often listed all the same.
+                // Gated repositories are often listed all the same.
                 let refusal = self.hub.refusal(&response, self.of).filter(|_| status != StatusCode::NOT_FOUND);
                 return Err(Broken::last(refusal.unwrap_or_else(|| FetchError::HubRefused {
                     url: self.url.clone(),
@@ -168,14 +168,14 @@ impl From<Failed> for Broken {
     }
 }
 
-/// A part of an address: what would end or part it is written as its code. Slashes part paths, and no revisions.
+/// Percent-encodes a part of an address. Slashes separate the parts of a path, but belong to a revision.
 fn escaped(text: &str, is_path: bool) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/');
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(one).collect()
 }
 
-/// What stopped a copy: the side that sends or the disk.
+/// Which side of a copy failed.
 enum Copy {
     Source(std::io::Error),
     Disk(std::io::Error),
@@ -202,7 +202,7 @@ fn copy(mut from: impl Read, to: &mut File, mut copied: impl FnMut(u64)) -> Resu
     }
 }
 
-/// Where a partial answer begins.
+/// The offset at which a partial response begins.
 fn range_start(response: &Response<ureq::Body>) -> Option<u64> {
     text(response, header::CONTENT_RANGE.as_str())?.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }

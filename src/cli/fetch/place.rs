@@ -133,7 +133,7 @@ mod tests {
 
     // Case D8.
     #[test]
-    fn a_full_disk_is_told_as_such() {
+    fn a_full_disk_is_reported_as_such() {
         let full = |kind: io::ErrorKind| disk(Path::new("m/model.onnx"))(kind.into()).to_string();
         assert!(full(io::ErrorKind::StorageFull).contains("`m/model.onnx`: the disk is full; make room"));
         assert!(full(io::ErrorKind::PermissionDenied).contains("cannot be written or read"));

@@ -1,4 +1,4 @@
-//! How a fetch tells what it is doing.
+//! How a fetch reports its progress.
 //!
 //! Owns the trait only. It must not know terminals: the command line brings the bars.
 

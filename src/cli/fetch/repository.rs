@@ -238,10 +238,10 @@ impl Bringing<'_> {
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
-        // A name that tells none may be that of any: the graph is asked then.
-        let told =
+        // A name without a precision may be that of any: then the graph's own precision is read.
+        let named =
             Some(graph).filter(|graph| manifest::graphs::is_onnx(graph)).and_then(manifest::graphs::precision_of);
-        let precision = told.filter(|told| *told != PrecisionName::Fp32);
+        let precision = named.filter(|named| *named != PrecisionName::Fp32);
         let written = Pinned {
             id: self.wanted.name().to_owned(),
             source: self.wanted.repo.clone(),
@@ -307,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_told_as_people_do() {
-        for (bytes, told) in [(1, "1 kB"), (999_999, "1000 kB"), (90_500_000, "91 MB"), (2_271_078_180, "2.2 GB")] {
-            assert_eq!(megabytes(bytes), told);
+    fn sizes_are_reported_as_people_do() {
+        for (bytes, shown) in [(1, "1 kB"), (999_999, "1000 kB"), (90_500_000, "91 MB"), (2_271_078_180, "2.2 GB")] {
+            assert_eq!(megabytes(bytes), shown);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Checkpoint {
         Ok(Self { path, note, next: 0, ahead: BTreeMap::new(), replaced })
     }
 
-    /// Whether the note that was there is of another input, and so tells nothing of this one.
+    /// Whether the note that was there is of another input, and so says nothing about this one.
     pub const fn is_replaced(&self) -> bool {
         self.replaced
     }

@@ -1,6 +1,6 @@
 //! One chunk's way to the sidecar and back.
 //!
-//! Owns the reading of what the sidecar tells. It must not know pace or input.
+//! Owns the reading of the sidecar's answers. It must not know pace or input.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 //! not know where the names stood or who reads them.
 
 /// Names that are repeated; the others are counted.
-const TOLD: usize = 16;
+const REPORTED: usize = 16;
 
 /// Characters of a name that is repeated.
 const LONGEST: usize = 64;
@@ -20,7 +20,7 @@ impl Unread {
     /// Takes a name, with the path to it.
     pub fn note(&mut self, name: &str) {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST || !name.bytes().all(plain) || self.names.len() == TOLD {
+        if name.is_empty() || name.len() > LONGEST || !name.bytes().all(plain) || self.names.len() == REPORTED {
             self.others += usize::from(!self.names.iter().any(|known| known == name));
         } else if !self.names.iter().any(|known| known == name) {
             self.names.push(name.to_owned());
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_short_plain_names_are_told_and_few_of_them() {
+    fn only_short_plain_names_are_reported_and_few_of_them() {
         let mut unread = Unread::default();
         assert!(unread.is_empty());
         for name in ["top_N", "top_N", "rescore[0].x", "a secret text", "é", "", "a\r\nb: c", &"y".repeat(65)] {

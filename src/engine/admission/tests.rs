@@ -39,7 +39,7 @@ fn the_rate_is_the_recent_one() {
 }
 
 #[test]
-fn who_would_be_late_is_refused_and_told_when_to_come_back() {
+fn who_would_be_late_is_refused_and_learns_when_to_come_back() {
     let now = Instant::now();
     let mut state = state(1_000_000);
     state.admit(&live(5000, now + 30 * SECOND), now).unwrap();

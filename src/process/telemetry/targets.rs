@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_is_told_by_names_that_do_not_depend_on_crates() {
+    fn code_is_reported_by_names_that_do_not_depend_on_crates() {
         for (path, expected) in [
             ("rescored_engine::planner", Some("rescored::engine::planner")),
             ("rescored_engine", Some("rescored::engine")),

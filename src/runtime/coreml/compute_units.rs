@@ -1,4 +1,4 @@
-//! Where a program may run and in which arithmetic, and what CoreML's execution provider is told of it.
+//! Where a program may run and in which arithmetic, and the options of CoreML's execution provider for it.
 //!
 //! Pure. Owns the words for compute units, the order in which ways are tried, and the provider's options. It must not know
 //! sessions.
@@ -145,7 +145,7 @@ pub fn tiers(units: ComputeUnits, precision: Precision) -> Vec<Vec<ExecutionTarg
     tiers
 }
 
-/// What the provider is told: names and values of its options.
+/// Names and values of the provider's options.
 pub fn options(units: ComputeUnits, cache: &Path) -> Vec<(&'static str, String)> {
     vec![
         ("ModelFormat", "MLProgram".to_owned()),

@@ -86,7 +86,7 @@ fn serve(
     let mut program: Box<dyn Program> = match loaded {
         Ok(program) => program,
         Err(error) => {
-            // Nobody may wait any more; then nobody is told.
+            // The receiver may have gone; then the result is dropped.
             drop(report.send(Err(error)));
             return;
         }

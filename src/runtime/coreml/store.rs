@@ -16,7 +16,7 @@ use super::compute_units::ExecutionTarget;
 /// fit whole.
 const LIMIT: u64 = 4 << 30;
 
-/// File in an entry whose age tells when it was last asked for.
+/// File in an entry whose age is the time since the entry was last used.
 const MARK: &str = "used";
 
 /// The folder.

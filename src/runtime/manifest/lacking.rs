@@ -121,7 +121,7 @@ mod tests {
 
     // Case D7.
     #[test]
-    fn what_a_folder_has_instead_of_a_file_is_told_with_what_to_run() {
+    fn what_a_folder_has_instead_of_a_file_is_reported_with_what_to_run() {
         const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
         let (config, tokenizer) = (("config.json", "{}"), ("tokenizer.json", "{}"));
         let whole = ("model.safetensors", "w");

@@ -40,7 +40,7 @@ pub(super) fn quantises_dynamically(summary: &Summary) -> bool {
 /// precision and the provider runs such graphs well.
 pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Result<Chosen, OpenError> {
     if origin::is_safetensors(&manifest.graph) {
-        // What serves was written from them; their checksum tells which graph that is.
+        // What serves was written from them; their checksum identifies the graph.
         return written_from_weights(manifest, options, (kind, origin::identity(manifest)?));
     }
     let Own { origin, sha256: source, external } = origin::open(manifest)?;

@@ -308,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_types_are_admitted_and_others_told_which_to_send() {
+    fn json_types_are_admitted_and_others_learn_which_to_send() {
         for good in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json", "text/json"] {
             assert!(is_json(good), "{good}");
         }

@@ -139,7 +139,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 fn show(state: &AppState, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
     state.keys.admit(request.headers())?;
     if !request.query_string().is_empty() {
-        return Err(RequestError::field("query string", "not understood; send nothing: every model is told").into());
+        return Err(RequestError::field("query string", "not understood; send nothing: every model is reported").into());
     }
     let report = state.reranker.cache();
     let text = json::text(&Body::of(&report)).ok_or(ApiError::Internal)?;

@@ -1,8 +1,8 @@
 //! API keys: who may ask for scores.
 //!
-//! Owns the keys' file, which is read again when it changes, and the comparison, whose time says nothing of the keys:
-//! hashes are compared, in constant time, with every key. Without a usable file nobody is admitted: a file that is
-//! emptied or deleted takes its keys back. It must not know what is asked for.
+//! Owns the key file, which is reloaded when it changes, and the comparison, whose duration reveals nothing about the keys:
+//! the caller's hash is compared in constant time with that of every key. Without a usable file nobody is admitted, so
+//! emptying or deleting the file revokes its keys. It must not know what is requested.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use rescored_process::sync::lock;
 use super::error::ApiError;
 use super::files::{self, LOOK_EVERY, Sign};
 
-/// A file of keys that is of no use.
+/// A key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("RESCORED_API_KEYS_FILE: `{}` cannot be used; it holds one key a line, at least one", path.display())]
 pub struct KeysError {
@@ -74,18 +74,18 @@ impl Keys {
     /// Whether the caller names a key that is in force.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(guarded) = &self.0 else { return Ok(()) };
-        // Of several headers, what is in front of this server may have looked at another one than the first.
+        // A proxy in front of this server may have checked another of several headers than the first.
         let mut values = headers.get_all(AUTHORIZATION);
         let given = values.next().filter(|given| values.all(|other| other == *given));
         let given = given.and_then(|value| bearer(value.as_bytes()));
         let given = blake3::hash(given.ok_or(ApiError::Unauthorized)?);
         let mut known = lock(&guarded.known);
-        // Looks by time do not count here: a change is seen by the next request a second after the last that looked.
+        // Checks by the timer do not count: a change is noticed by the first request a second after the last check by a request.
         if known.looked.elapsed() >= LOOK_EVERY {
             known.looked = Instant::now();
             known.look_again(&guarded.path);
         }
-        // No early end: the time of a comparison must not show which key came close.
+        // No early exit: the duration must not show which key came close.
         let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
         if fitting > 0 { Ok(()) } else { Err(ApiError::Unauthorized) }
     }
@@ -110,7 +110,7 @@ impl Known {
                 tracing::info!(path = %path.display(), keys.count = hashes.len(), "api keys read again");
                 self.hashes = hashes;
             }
-            // Whoever takes the file away takes the keys back; a caller that is refused for a moment can ask again.
+            // Removing the file revokes the keys; a caller that is refused for a moment can retry.
             Err(error) => {
                 tracing::error!(path = %path.display(), %error, "no api key is in force any more: every caller is refused");
                 self.hashes.clear();

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_caller_lacks_is_told_and_only_so_much_is_kept() {
+    fn only_what_the_caller_lacks_is_reported_and_only_so_much_is_kept() {
         let live = live();
         (0..KEPT + 7).for_each(|_| live.take());
         let reported = |known| live.after(known).0.len();

@@ -2,14 +2,14 @@
 //!
 //! A hit is a child of the root that has a `relevance`, no `children`, and an id that does not begin with
 //! `group:` or `grouplist:`. Everything else among the children (grouping subtrees, the hit groups of several sources,
-//! nodes without relevance) keeps its place and its bytes. It must not know what is done with the hits.
+//! nodes without relevance) keeps its position and its bytes. It must not know what the hits are used for.
 
 use super::layout::{EXPLANATION, Hit, Layout, Room, each_hit, expect_object, first_score};
 use super::malformed::{Malformed, Path};
 use super::members::Given;
 use super::scan::{Cursor, Kind};
 
-/// Reads the result under the cursor. A root without children has no hits.
+/// Reads the result at the cursor. A root without children has no hits.
 pub(super) fn read(cursor: &mut Cursor<'_>, path: Path<'_>, limit: usize) -> Result<Layout, Malformed> {
     expect_object(cursor, path)?;
     let mut found = None;
@@ -41,7 +41,7 @@ fn root(cursor: &mut Cursor<'_>, room: Room<'_>) -> Result<Layout, Malformed> {
     Ok(layout)
 }
 
-/// A child, when it is a hit.
+/// A child of the root, if it is a hit.
 fn child(cursor: &mut Cursor<'_>, path: Path<'_>) -> Result<Option<Hit>, Malformed> {
     let mut hit = Hit { bare: false, ..Hit::unread() };
     let mut group = false;

@@ -108,7 +108,7 @@ def main():
         try:
             predict = onnx_runtime(folder) if name == "ort" else sentence_transformer(folder, name)
             measure(name, predict, texts, seconds)
-        except Exception as error:  # a peer that does not run is told, and the others go on
+        except Exception as error:  # a peer that does not run is reported, and the others go on
             print(f"{name}: did not run: {type(error).__name__}: {error}"[:400])
 
 

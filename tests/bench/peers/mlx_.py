@@ -34,7 +34,7 @@ def start(folder, _threads):
         mask = mx.array([one.attention_mask[:width] for one in encodings])
         return forward(ids, types, mask).astype(mx.float32).tolist()
 
-    # The arithmetic is told, because the device decides it.
+    # The arithmetic is reported, because the device decides it.
     word = "gpu, fp16" if on_gpu else "cpu, fp32"
     return f"mlx {importlib.metadata.version('mlx')}, {word}", score
 

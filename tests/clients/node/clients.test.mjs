@@ -41,7 +41,7 @@ await suite("cohere-ai", ["cohere-ai"], (cohere) => {
       await hold(one, pairs(await new Client(settings).rerank({ ...asked(one), topN: 2 })), 2);
     });
 
-    each(`the ${version} version tells an unknown model`, async (one) => {
+    each(`the ${version} version reports an unknown model`, async (one) => {
       await assert.rejects(new Client(settings).rerank(asked(one, UNKNOWN)), (error) => {
         assert.ok(error instanceof cohere.Cohere.NotFoundError, error.constructor.name);
         assert.equal(error.statusCode, 404);
@@ -73,7 +73,7 @@ await suite("voyageai", ["voyageai"], (voyage) => {
     await hold(one, pairs(await client().rerank({ ...asked(one), topK: 2 })), 2);
   });
 
-  each("tells an unknown model", async (one) => {
+  each("reports an unknown model", async (one) => {
     await assert.rejects(client().rerank(asked(one, UNKNOWN)), (error) => {
       assert.ok(error instanceof voyage.VoyageAIError, error.constructor.name);
       assert.equal(error.statusCode, 404);
@@ -98,7 +98,7 @@ async function provider(module, model, todo) {
       await hold(one, pairs(await rerank({ ...ask(one), topN: 2, maxRetries: 0 })), 2);
     }, todo);
 
-    each("tells an unknown model", async (one) => {
+    each("reports an unknown model", async (one) => {
       await assert.rejects(rerank({ ...ask(one, UNKNOWN), maxRetries: 0 }), (error) => {
         assert.ok(APICallError.isInstance(error), error.constructor.name);
         assert.equal(error.statusCode, 404);

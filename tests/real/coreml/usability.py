@@ -29,16 +29,16 @@ def check(path: pathlib.Path) -> tuple[str, bool]:
         (any(opset.version > 20 for opset in model.opset_import), "an operator set that the builders do not know"),
     ]
     found = [what for wrong, what in faults if wrong]
-    told = f"{info.num_partitions} partitions, {info.num_supported_nodes}/{info.num_nodes} nodes"
-    return "; ".join([told, *found]), not found
+    found_text = f"{info.num_partitions} partitions, {info.num_supported_nodes}/{info.num_nodes} nodes"
+    return "; ".join([found_text, *found]), not found
 
 
 def main() -> int:
     good = True
     for line in sys.stdin:
-        told, fine = check(pathlib.Path(line.strip()).resolve())
+        line_of, fine = check(pathlib.Path(line.strip()).resolve())
         good = good and fine
-        print(told, flush=True)
+        print(line_of, flush=True)
     return 0 if good else 1
 
 

@@ -114,7 +114,7 @@ impl Connection {
         Some(match (response.status().as_u16(), text(response, "x-error-code")) {
             (404, Some("RevisionNotFound")) => FetchError::NoRevision { repo, revision, hub },
             (404, Some("EntryNotFound")) => return None,
-            // What is private is not told from what is not there, unless to those who may see it.
+            // The hub answers alike for private and missing repositories, unless the token has access.
             (404, _) | (401, Some("RepoNotFound")) => FetchError::NoRepository { repo, hub },
             (401 | 403, _) => FetchError::Gated { repo, hub, token },
             _ => return None,

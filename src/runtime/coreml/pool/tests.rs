@@ -1,4 +1,4 @@
-//! The pool over a device that is slow, wrong, failing, hanging or panicking, as told.
+//! The pool over a device that is slow, wrong, failing, hanging or panicking, as configured.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -90,7 +90,7 @@ impl Loaded for FakeProgram {
             Fate::Wrong => logits.iter_mut().for_each(|logit| *logit += 1.0),
             Fate::Nan => logits.iter_mut().for_each(|logit| *logit = f32::NAN),
             Fate::Fails => return Err(ScorerError::Runtime { message: "out of memory".into() }),
-            Fate::Panics => panic!("as told"),
+            Fate::Panics => panic!("as configured"),
             Fate::Hangs => std::thread::sleep(Duration::from_mins(10)),
         }
         Ok(logits)

@@ -49,7 +49,7 @@ fn forget() -> Value {
 }
 
 fn warm() -> Value {
-    let skip = "lines to pass over: the `lines` that an earlier stream told of";
+    let skip = "lines to skip: the `lines` that an earlier stream reported";
     let lines = |of: &str, example: &str| json!({"application/x-ndjson": {"schema": {"type": "string", "description": of}, "example": example}});
     let request = "one JSON object a line, as `/v1/rerank` takes them";
     let answer = "one JSON object a line: `line` and `error` of a line at fault, or `lines`, `skipped`, `bytes`, `pairs`, \

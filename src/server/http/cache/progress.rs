@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_up_to_a_limit_and_counted_beyond() {
+    fn faults_are_reported_up_to_a_limit_and_counted_beyond() {
         let mut progress = Progress::new();
         let reported = (1..=2 * REPORTED).filter(|line| progress.fail(*line, "wrong").is_some()).count();
         assert_eq!((reported as u64, progress.counts().2), (REPORTED, 2 * REPORTED));

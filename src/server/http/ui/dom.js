@@ -52,7 +52,7 @@ export async function copy(text) {
   }
 }
 
-/** Tells screen readers something that eyes see elsewhere. */
+/** Announces to screen readers what is visible elsewhere. */
 export function announce(text) {
   const place = $("announcer");
   place.textContent = "";

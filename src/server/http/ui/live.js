@@ -37,31 +37,31 @@ function build() {
   replace($("tiles"), state.tiles.map((tile) => tile.node));
 }
 
-function draw(told) {
+function draw(report) {
   const newest = state.rows.at(-1);
   if (!newest) return;
   const times = state.rows.map((row) => row.at_ms);
-  const along = axis(state.rows.length, told.kept, told.every_ms / 1000);
+  const along = axis(state.rows.length, report.kept, report.every_ms / 1000);
   for (const tile of state.tiles) {
     const lines = tile.lines.map((line) => state.rows.map(line));
     const now = lines.map((line) => line.at(-1));
     tile.chart.draw(lines, times, { label: heard(tile, lines), ...along });
     tile.big.classList.toggle("pair", tile.name === "Latency");
     replace(tile.big, tile.name === "Latency" ? latency(tile, now) : [tile.unit(now[0]).replace("/s", ""), h("small", {}, tile.small)]);
-    replace(tile.note, extra(tile, newest, told));
+    replace(tile.note, extra(tile, newest, report));
     tile.node.classList.toggle("hot", Boolean(tile.hot?.(newest)));
   }
-  const minutes = Math.floor(told.uptime_seconds / 60);
-  $("live-note").textContent = `up ${minutes < 1 ? `${told.uptime_seconds} s` : minutes < 120 ? `${minutes} min` : `${figure(minutes / 60)} h`} · a sample every ${told.every_ms / 1000} s · five minutes kept`;
+  const minutes = Math.floor(report.uptime_seconds / 60);
+  $("live-note").textContent = `up ${minutes < 1 ? `${report.uptime_seconds} s` : minutes < 120 ? `${minutes} min` : `${figure(minutes / 60)} h`} · a sample every ${report.every_ms / 1000} s · five minutes kept`;
   banner();
 }
 
 const latency = (tile, [slow, half]) => [tile.unit(half), h("small", {}, h("i", { "aria-hidden": "true" }), "p50"), tile.unit(slow), h("small", { class: "first" }, h("i", { "aria-hidden": "true" }), "p99")];
 
-function extra(tile, row, told) {
+function extra(tile, row, report) {
   if (tile.name === "Workers") return `${count(row.workers)} alive`;
-  if (tile.name === "Queue") return `limit ${figure(told.queue_limit_tokens)}`;
-  if (tile.name === "Cache") return `${count(told.cache_entries)} scores`;
+  if (tile.name === "Queue") return `limit ${figure(report.queue_limit_tokens)}`;
+  if (tile.name === "Cache") return `${count(report.cache_entries)} scores`;
   if (tile.name === "Requests") return `${count(row.in_flight)} in work`;
   if (tile.name === "Refused") return `${figure(rate(row, "failed"))}/s failed`;
   return "";

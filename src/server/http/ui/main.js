@@ -81,7 +81,7 @@ function startKey() {
 
 let next;
 
-/** Readiness and models; both are told without a key. */
+/** Readiness and models; both need no key. */
 async function state() {
   clearTimeout(next);
   let word;

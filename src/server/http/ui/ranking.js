@@ -47,9 +47,9 @@ export function facts(headers) {
  * The ranking of an answer: `{ index, id, text, score, first, was, now, moved, cut }`, best first.
  * `moved` is how many places an item rose; items that the answer leaves out are in `dropped`.
  */
-export function ranking(kind, request, answer, told) {
+export function ranking(kind, request, answer, found) {
   const order = kind === "lines" || kind === "json" ? ours(answer) : engines(kind, answer, request.before);
-  const cut = new Set(told.cutIndexes);
+  const cut = new Set(found.cutIndexes);
   const items = order.map(({ index, score }, now) => {
     const before = request.before[index];
     return { ...before, first: before.score, score, index, was: index + 1, now: now + 1, moved: index - now, cut: cut.has(index) };

@@ -39,7 +39,7 @@ export function refused(error, retry) {
   if (error.retryAfter) countDown(again, error.retryAfter);
 }
 
-/** Tells when the server expects room; the button works before, too. */
+/** Shows when the server expects room; the button works before, too. */
 function countDown(button, seconds) {
   const end = Date.now() + seconds * 1000;
   const tick = () => {
@@ -59,8 +59,8 @@ export function settled() {
 
 /** Shows an answer. */
 export function show(kind, request, reply) {
-  const told = facts(reply.headers);
-  const ranked = ranking(kind, request, reply.answer, told);
+  const found = facts(reply.headers);
+  const ranked = ranking(kind, request, reply.answer, found);
   const tabs = [
     ["Ranking", () => rankingTab(kind, request, ranked)],
     ["Request", () => requestTab(request)],
@@ -70,7 +70,7 @@ export function show(kind, request, reply) {
   const list = h("div", { class: "tabs", role: "tablist", "aria-label": "Result" });
   const buttons = tabs.map(([name, draw], at) => tab({ name, at, list, panel, draw }));
   list.append(...buttons);
-  replace($("results"), h("section", { class: "card result", "aria-label": "Result" }, h("header", {}, list, factList(told, ranked)), timing(told, reply.took), panel));
+  replace($("results"), h("section", { class: "card result", "aria-label": "Result" }, h("header", {}, list, factList(found, ranked)), timing(found, reply.took), panel));
   buttons[0].click();
   // Where the form stands above, the answer would come below the fold.
   if (matchMedia("(max-width: 56rem)").matches) $("outcome").scrollIntoView({ block: "start" });
@@ -100,21 +100,21 @@ function tab({ name, at, list, panel, draw }) {
   return h("button", { type: "button", role: "tab", id, "aria-controls": "panel", onclick: select, onkeydown: move }, name);
 }
 
-function factList(told, { items, dropped }) {
+function factList(found, { items, dropped }) {
   const fact = (number, word, extra = "") => h("span", { class: extra }, h("b", {}, count(number)), ` ${word}`);
   return h("div", { class: "facts" },
     fact(items.length + dropped.length, "pairs"),
-    told.cached === null ? null : fact(told.cached, "from cache"),
-    told.tokens === null ? null : fact(told.tokens, "tokens"),
-    told.cut ? fact(told.cut, "cut", "cut") : fact(0, "cut"),
-    told.missingFields ? fact(told.missingFields, "empty fields", "cut") : null,
-    told.partial ? h("span", { class: "cut" }, `partial: ${told.partial}`) : null);
+    found.cached === null ? null : fact(found.cached, "from cache"),
+    found.tokens === null ? null : fact(found.tokens, "tokens"),
+    found.cut ? fact(found.cut, "cut", "cut") : fact(0, "cut"),
+    found.missingFields ? fact(found.missingFields, "empty fields", "cut") : null,
+    found.partial ? h("span", { class: "cut" }, `partial: ${found.partial}`) : null);
 }
 
-/** Where the time went, as the server tells it, and the whole as seen from here. */
-function timing(told, took) {
-  const parts = STAGES.map(([name, word], at) => ({ word, at, spent: told.timings[name] ?? 0 }));
-  const total = Math.max(told.timings.total ?? 0, parts.reduce((sum, part) => sum + part.spent, 0)) || 1;
+/** Where the time went, as the server reports it, and the total as seen from here. */
+function timing(found, took) {
+  const parts = STAGES.map(([name, word], at) => ({ word, at, spent: found.timings[name] ?? 0 }));
+  const total = Math.max(found.timings.total ?? 0, parts.reduce((sum, part) => sum + part.spent, 0)) || 1;
   const track = h("div", { class: "track", "aria-hidden": "true" });
   for (const part of parts.filter((one) => one.spent > 0)) {
     const bar = h("i", { class: `c${part.at + 1}` });
@@ -124,7 +124,7 @@ function timing(told, took) {
   const row = (word, millis, kind) => h("div", { class: kind }, h("dt", {}, word), h("dd", {}, duration(millis)));
   return h("div", { class: "timing" }, track, h("dl", { "aria-label": "Timings" },
     parts.filter((part) => part.spent > 0).map((part) => row(part.word, part.spent, `c${part.at + 1}`)),
-    row("in all", told.timings.total, "whole"), row("as seen here", took)));
+    row("in all", found.timings.total, "whole"), row("as seen here", took)));
 }
 
 function rankingTab(kind, request, ranked) {

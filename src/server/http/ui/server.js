@@ -52,17 +52,17 @@ export async function ask(path, { body, signal } = {}) {
 }
 
 function refusal(response, text) {
-  let told = {};
+  let refusal = {};
   try {
-    told = JSON.parse(text);
+    refusal = JSON.parse(text);
   } catch {
     // Something between the page and the server answered in its place.
   }
   const retry = Number(response.headers.get("retry-after"));
   return new Refused({
     status: response.status,
-    message: told.message ?? `the answer was ${response.status} without a reason`,
-    kind: told.error_type ?? "Unknown",
+    message: refusal.message ?? `the answer was ${response.status} without a reason`,
+    kind: refusal.error_type ?? "Unknown",
     id: response.headers.get("x-request-id"),
     retryAfter: Number.isFinite(retry) && retry > 0 ? retry : null,
   });

@@ -56,7 +56,7 @@ fn an_unload_and_a_hang_up_give_the_right_load_up() {
 }
 
 #[test]
-fn what_is_done_with_a_model_is_told_while_it_is_done() {
+fn what_is_done_with_a_model_is_reported_while_it_is_done() {
     let queue = queue();
     assert_eq!(states(&queue), [State::Ready, State::Ready]);
     queue.over(&[true, false], String::new());
