@@ -1,12 +1,20 @@
 //! Runs graphs that are not served yet, for the proofs of `compile`.
 //!
-//! The second use of `ort` beside `session`: a graph from memory, one thread, any of its outputs.
+//! The second use of `ort` beside `session`: a graph from memory, all cores, any of its outputs. Weights beyond what one file
+//! holds lie in a file that lives as long as a session of theirs.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::BufWriter;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
 
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
-use rescored_graph as graph;
 use rescored_graph::compile::{Feed, Runner};
+use rescored_graph::{self as graph, Runnable, Written};
 
 use super::ScorerError;
 use super::options::{Kind, ProviderOptions};
@@ -21,14 +29,35 @@ pub struct SessionRunner {
     pub runtime: Runtime,
     /// The provider of graphs that name one, and its device.
     pub device: (Kind, u32),
+    /// The folder of the source's own graph: files that it names lie there.
+    pub source: PathBuf,
+    /// Where the weights of large graphs are kept while they run.
+    pub scratch: PathBuf,
+}
+
+/// The option that says in which folder the files lie that a graph from memory names
+/// (`kOrtSessionOptionsModelExternalInitializersFileFolderPath` of ONNX Runtime).
+const FOLDER: &str = "session.model_external_initializers_file_folder_path";
+
+/// The option against laying weights out anew (`kOrtSessionOptionsConfigDisablePrepacking`).
+const NO_COPIES: &str = "session.disable_prepacking";
+
+/// A file of weights, gone with the session that reads it.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: what is left over has a name that says so.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Runner for SessionRunner {
     type Error = ScorerError;
 
-    fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, ScorerError> {
+    fn run(&mut self, graph: &Runnable<'_>, runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, ScorerError> {
         let refused = |error: ort::Error| ScorerError::Runtime { message: error.to_string() };
-        let mut session = self.session(onnx).map_err(refused)?;
+        let (mut session, _weights) = self.session(graph)?;
         let kinds = session.inputs().iter();
         let known: Vec<(String, Option<TensorElementType>)> =
             kinds.map(|input| (input.name().to_owned(), input.dtype().tensor_type())).collect();
@@ -50,14 +79,50 @@ impl Runner for SessionRunner {
 }
 
 impl SessionRunner {
-    fn session(&self, onnx: &[u8]) -> ort::Result<Session> {
-        let builder = Session::builder(self.runtime.environment())?
+    fn session(&self, graph: &Runnable<'_>) -> Result<(Session, Option<Scratch>), ScorerError> {
+        let (onnx, folder, scratch) = match graph {
+            Runnable::Source(exported) => {
+                let folder = (!exported.beside.is_empty()).then_some(self.source.as_path());
+                (Cow::Borrowed(exported.onnx.as_slice()), folder, None)
+            }
+            Runnable::Written(written) if written.is_large() => {
+                let (onnx, scratch) = self.beside(written)?;
+                (Cow::Owned(onnx), Some(self.scratch.as_path()), Some(scratch))
+            }
+            Runnable::Written(written) => (Cow::Owned(written.to_bytes()), None, None),
+        };
+        let session = self.built(&onnx, folder);
+        Ok((session.map_err(|error| ScorerError::Runtime { message: error.to_string() })?, scratch))
+    }
+
+    fn built(&self, onnx: &[u8], folder: Option<&Path>) -> ort::Result<Session> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let mut builder = Session::builder(self.runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
+            .with_intra_threads(threads)?
             .with_intra_op_spinning(false)?;
+        if let Some(folder) = folder {
+            // A second copy of large weights, laid out for the kernels, is worth nothing for a few passes.
+            builder = builder.with_config_entry(FOLDER, folder.to_string_lossy())?.with_config_entry(NO_COPIES, "1")?;
+        }
         let named = graph::summary(onnx).is_ok_and(|summary| summary.provider().is_some());
         let device = if named { self.device } else { (Kind::Cpu, 0) };
         register::register(builder, device, &ProviderOptions::default())?.commit_from_memory(onnx)
+    }
+
+    /// Puts the weights of a graph into a file; answers with the graph that reads it.
+    fn beside(&self, written: &Written<'_>) -> Result<(Vec<u8>, Scratch), ScorerError> {
+        let name = format!("unfinished-{}.weights", std::process::id());
+        let path = self.scratch.join(&name);
+        let unwritten = |error: std::io::Error| ScorerError::Runtime {
+            message: format!("weights cannot be written to `{}`: {error}; make room", path.display()),
+        };
+        std::fs::create_dir_all(&self.scratch).map_err(unwritten)?;
+        let mut out = BufWriter::new(File::create(&path).map_err(unwritten)?);
+        let scratch = Scratch(path.clone());
+        written.write_weights(&mut out).map_err(unwritten)?;
+        out.into_inner().map_err(|error| unwritten(error.into_error()))?;
+        Ok((written.to_bytes_beside(&name), scratch))
     }
 }
 

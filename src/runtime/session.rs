@@ -212,8 +212,8 @@ impl Place {
 }
 
 impl SessionFactory {
-    /// Sessions of the ONNX file `graph`, which holds `onnx` and reads `external` besides. On CPUs the weights that it
-    /// holds are kept once for all of them.
+    /// Sessions of the ONNX file `graph`, which holds `onnx` and reads `external` besides. On CPUs the weights
+    /// are kept once for all of them, wherever they lie.
     ///
     /// # Errors
     /// [`ScorerError`] when the weights cannot be read.
@@ -223,8 +223,11 @@ impl SessionFactory {
         place: Place,
     ) -> Result<Self, ScorerError> {
         let weights = match place.usable.kind {
-            Kind::Cpu => graph::weights(onnx, SHARED_VALUES)
-                .map_err(|error| ScorerError::Graph { message: error.to_string() })?,
+            Kind::Cpu => {
+                let refused = |message| ScorerError::Graph { message };
+                let beside = external.map().map_err(|error| refused(error.to_string()))?;
+                graph::weights(onnx, &beside, SHARED_VALUES).map_err(|error| refused(error.to_string()))?
+            }
             // Each device has its own copy, which the provider makes.
             Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => Vec::new(),
         };
