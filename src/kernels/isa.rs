@@ -86,6 +86,17 @@ impl Path {
         Self::available().pop().unwrap_or(Self::Portable)
     }
 
+    /// The instruction set for what has no integers, as attention.
+    pub fn isa(self) -> Isa {
+        match self {
+            Self::Portable => Isa::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::AvxVnni => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => Isa::Avx512,
+        }
+    }
+
     /// Whether this processor has the instructions.
     pub(crate) fn is_available(self) -> bool {
         match self {
