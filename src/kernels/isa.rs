@@ -70,6 +70,9 @@ pub enum Path {
     /// Dot products in 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Dot products of bytes in 128-bit vectors (`sdot`); those of 16 bits are plain Rust.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Path {
@@ -78,6 +81,8 @@ impl Path {
         let mut found = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         found.extend([Self::Avx2, Self::AvxVnni, Self::Avx512Vnni].into_iter().filter(|path| path.is_available()));
+        #[cfg(target_arch = "aarch64")]
+        found.extend(Some(Self::NeonDot).filter(|path| path.is_available()));
         found
     }
 
@@ -94,6 +99,8 @@ impl Path {
             Self::Avx2 | Self::AvxVnni => Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Isa::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => Isa::Portable,
         }
     }
 
@@ -113,6 +120,8 @@ impl Path {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
         }
     }
 }
@@ -127,6 +136,8 @@ impl fmt::Display for Path {
             Self::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neon-dot",
         })
     }
 }
@@ -147,6 +158,12 @@ pub(crate) fn compiled_for<W: Work>(path: Path, work: W) {
         Path::AvxVnni => x86::avx_vnni(work),
         #[cfg(target_arch = "x86_64")]
         Path::Avx512Vnni => x86::avx512_vnni(work),
+        // The inner loop asks for the dot product itself; the rest needs what every Arm processor of 64 bits has.
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDot => {
+            assert!(path.is_available(), "a processor without Arm's dot product");
+            work.run();
+        }
     }
 }
 

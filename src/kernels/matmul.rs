@@ -12,8 +12,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vectors;
 
 use crate::activation::gelu;
@@ -50,7 +52,10 @@ impl PackedMatrix {
     /// slices are not as long as the shapes say.
     pub fn multiply(&self, rows: &Rows, then: Then<'_>, out: &mut [f32]) -> Result<(), Misfit> {
         let Format { layout, range } = self.format;
-        fits("the layout of the rows, whose group", rows.format.layout.group(), layout.group())?;
+        if rows.format.layout != layout {
+            let (got, wanted) = (rows.format.layout.group(), layout.group());
+            return Err(Misfit { what: "a group of the rows' layout, which is another,", got, wanted });
+        }
         if rows.format.range > range {
             return Err(Misfit { what: "the range of the rows", got: rows.format.range.into(), wanted: range.into() });
         }
@@ -111,11 +116,15 @@ impl Work for Call<'_> {
             #[cfg(target_arch = "x86_64")]
             (Path::AvxVnni, Layout::Words) => self.each::<16, avx2::VnniWords>(&rows.words, matrix.words()),
             #[cfg(target_arch = "x86_64")]
-            (Path::AvxVnni, Layout::Bytes) => self.each::<16, avx2::VnniBytes>(&rows.bytes, matrix.bytes()),
+            (Path::AvxVnni, _) => self.each::<16, avx2::VnniBytes>(&rows.bytes, matrix.bytes()),
             #[cfg(target_arch = "x86_64")]
             (Path::Avx512Vnni, Layout::Words) => self.each::<64, avx512::Words>(&rows.words, matrix.words()),
             #[cfg(target_arch = "x86_64")]
-            (Path::Avx512Vnni, Layout::Bytes) => self.each::<64, avx512::Bytes>(&rows.bytes, matrix.bytes()),
+            (Path::Avx512Vnni, _) => self.each::<64, avx512::Bytes>(&rows.bytes, matrix.bytes()),
+            #[cfg(target_arch = "aarch64")]
+            (Path::NeonDot, Layout::Words) => self.each::<16, portable::Words>(&rows.words, matrix.words()),
+            #[cfg(target_arch = "aarch64")]
+            (Path::NeonDot, _) => self.each::<16, neon::Bytes>(&rows.bytes, matrix.bytes()),
         }
     }
 }

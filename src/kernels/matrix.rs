@@ -58,7 +58,7 @@ pub struct PackedMatrix {
     /// By column, as many as the panels have.
     pub(crate) scales: Vec<f32>,
     pub(crate) bias: Vec<f32>,
-    /// What is added to a sum of [`Layout::Bytes`] for the offset of the rows; else zeros.
+    /// What is added to a sum for the offset of the rows.
     pub(crate) corrections: Vec<i32>,
 }
 
@@ -124,7 +124,11 @@ impl PackedMatrix {
         }
     }
 
-    /// The panels of [`Layout::Bytes`]; empty for another.
+    /// The panels of the layouts of bytes; empty for another.
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "other processors have words alone")
+    )]
     pub(crate) fn bytes(&self) -> &[i8] {
         match &self.panels {
             Panels::Bytes(values, first) => &values[*first..],
@@ -162,14 +166,14 @@ impl PackedMatrix {
         };
         let mut corrections = vec![0_i32; padded];
         let panels = match layout {
-            Layout::Bytes => {
+            Layout::Bytes | Layout::SignedBytes => {
                 let (mut values, first) = aligned(padded * groups * group, 0_i8);
                 for row in 0..rows {
                     for (column, correction) in corrections.iter_mut().enumerate().take(columns) {
                         #[expect(clippy::cast_possible_truncation, reason = "weights of this layout have 8 bits")]
                         let weight = value(row * columns + column) as i8;
                         values[first + place(row, column)] = weight;
-                        *correction -= crate::quantise::OFFSET * i32::from(weight);
+                        *correction -= layout.offset() * i32::from(weight);
                     }
                 }
                 Panels::Bytes(values, first)
@@ -200,6 +204,8 @@ fn panel_columns(path: Path) -> usize {
         Path::Avx2 | Path::AvxVnni => 16,
         #[cfg(target_arch = "x86_64")]
         Path::Avx512Vnni => 64,
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDot => 16,
     }
 }
 

@@ -13,9 +13,6 @@ use crate::isa::{Path, Work, compiled_for};
 /// Rows whose elements are all below it count as zeros: so the factor to integers is finite for every row.
 pub const LEAST: f32 = 1e-30;
 
-/// Zero of the bytes in [`Layout::Bytes`].
-pub(crate) const OFFSET: i32 = 128;
-
 /// 1.5 · 2^23: added to a float below 2^22 it rounds it to the nearest integer, ties to even, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
@@ -37,6 +34,8 @@ pub enum Precision {
 pub enum Layout {
     /// Bytes without a sign, 128 for zero, as `vpdpbusd` wants them: four make a group.
     Bytes,
+    /// Bytes with a sign, as `sdot` wants them: four make a group.
+    SignedBytes,
     /// Words of 16 bits with a sign: two make a group. Rows of 8 bits have it too where there are no dot products of bytes.
     Words,
 }
@@ -51,14 +50,25 @@ impl Layout {
             (Path::Avx2, Precision::Int8) => Self::Words,
             #[cfg(target_arch = "x86_64")]
             (Path::AvxVnni | Path::Avx512Vnni, Precision::Int8) => Self::Bytes,
+            #[cfg(target_arch = "aarch64")]
+            (Path::NeonDot, Precision::Int8) => Self::SignedBytes,
         }
     }
 
     /// Elements of a group: those that one 32-bit sum takes at once.
     pub(crate) fn group(self) -> usize {
         match self {
-            Self::Bytes => 4,
+            Self::Bytes | Self::SignedBytes => 4,
             Self::Words => 2,
+        }
+    }
+
+    /// What stands for zero.
+    #[inline(always)]
+    pub(crate) fn offset(self) -> i32 {
+        match self {
+            Self::Bytes => 128,
+            Self::SignedBytes | Self::Words => 0,
         }
     }
 }
@@ -95,7 +105,7 @@ pub struct Rows {
     pub(crate) width: usize,
     /// Elements from one row to the next: whole groups, zeros after the width.
     pub(crate) stride: usize,
-    /// Of [`Layout::Bytes`], else empty.
+    /// Of the layouts of bytes, else empty.
     pub(crate) bytes: Vec<u8>,
     /// Of [`Layout::Words`], else empty.
     pub(crate) words: Vec<i16>,
@@ -144,7 +154,8 @@ impl Rows {
     pub fn integers(&self, row: usize) -> Vec<i32> {
         let own = row * self.stride..row * self.stride + self.width;
         match self.format.layout {
-            Layout::Bytes => self.bytes[own].iter().map(|&byte| i32::from(byte) - OFFSET).collect(),
+            Layout::Bytes => self.bytes[own].iter().map(|&byte| i32::from(byte) - Layout::Bytes.offset()).collect(),
+            Layout::SignedBytes => self.bytes[own].iter().map(|&byte| i32::from(byte.cast_signed())).collect(),
             Layout::Words => self.words[own].iter().map(|&word| i32::from(word)).collect(),
         }
     }
@@ -152,7 +163,7 @@ impl Rows {
     /// Makes room; what is in it is written row by row.
     pub(crate) fn prepare(&mut self, format: Format, rows: usize, width: usize) {
         let elements = match format.layout {
-            Layout::Bytes => LINE,
+            Layout::Bytes | Layout::SignedBytes => LINE,
             Layout::Words => LINE / 2,
         };
         *self = Self {
@@ -165,7 +176,7 @@ impl Rows {
             scales: std::mem::take(&mut self.scales),
         };
         let (bytes, words) = match format.layout {
-            Layout::Bytes => (rows * self.stride, 0),
+            Layout::Bytes | Layout::SignedBytes => (rows * self.stride, 0),
             Layout::Words => (0, rows * self.stride),
         };
         self.bytes.resize(bytes, 0);
@@ -180,10 +191,11 @@ impl Rows {
         self.scales[row] = scale;
         let own = row * self.stride..(row + 1) * self.stride;
         match self.format.layout {
-            Layout::Bytes => {
+            Layout::Bytes | Layout::SignedBytes => {
                 let (into, rest) = self.bytes[own].split_at_mut(from.len());
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1 to 255")]
-                into.iter_mut().zip(from).for_each(|(byte, &x)| *byte = (integer(x, factor) + OFFSET) as u8);
+                let offset = self.format.layout.offset();
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low byte is wanted")]
+                into.iter_mut().zip(from).for_each(|(byte, &x)| *byte = (integer(x, factor) + offset) as u8);
                 rest.fill(0);
             }
             Layout::Words => {

@@ -15,9 +15,15 @@ fn plainly(row: &[f32], range: u16) -> (f64, Vec<f64>) {
 }
 
 fn formats() -> Vec<Format> {
-    [(Layout::Bytes, 127), (Layout::Words, 127), (Layout::Words, 8191), (Layout::Words, 32_767)]
-        .map(|(layout, range)| Format { layout, range })
-        .to_vec()
+    [
+        (Layout::Bytes, 127),
+        (Layout::SignedBytes, 127),
+        (Layout::Words, 127),
+        (Layout::Words, 8191),
+        (Layout::Words, 32_767),
+    ]
+    .map(|(layout, range)| Format { layout, range })
+    .to_vec()
 }
 
 /// Floats of every finite size, most of them ordinary.
@@ -119,8 +125,9 @@ fn what_is_no_whole_number_of_rows_is_refused() {
 
 #[test]
 fn two_matrices_share_rows_of_the_lesser_range() {
-    let [bytes, eight, thirteen, sixteen] = <[Format; 4]>::try_from(formats()).unwrap();
+    let [bytes, signed, eight, thirteen, sixteen] = <[Format; 5]>::try_from(formats()).unwrap();
     assert_eq!(thirteen.for_both(sixteen), Some(thirteen));
     assert_eq!(sixteen.for_both(thirteen), Some(thirteen));
     assert_eq!(bytes.for_both(eight), None);
+    assert_eq!(bytes.for_both(signed), None);
 }
