@@ -9,6 +9,8 @@
 
 #[path = "graph/exports.rs"]
 mod exports;
+#[path = "graph/external.rs"]
+mod external;
 #[path = "graph/families.rs"]
 mod families;
 #[path = "graph/stand_in.rs"]
@@ -236,7 +238,7 @@ fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
 #[test]
 fn pairs_may_share_an_int8_forward_where_ranges_are_per_token_or_static() {
     let mut bench = bench(10);
-    for activations in [Activations::PerToken, Activations::Static(Ranges::default())] {
+    for activations in [Activations::PerToken, Activations::Static(Ranges::default()), Activations::Fused] {
         let precision = int8(Weights::Unsigned, activations);
         let compiled = bench.compile(&target(Layout::Packed { slots: 4 }, precision));
         eprintln!("{}: {:?} from fp32", compiled.target, compiled.loss);

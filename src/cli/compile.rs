@@ -11,7 +11,8 @@ use rescored_core::domain::Truncation;
 use rescored_graph::compile::{Compiled, Refused, Sample};
 use rescored_graph::safetensors::NotBert;
 use rescored_graph::{
-    self as graph, Activations, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target, Weights,
+    self as graph, Activations, CrossEncoder, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target,
+    Weights,
 };
 use rescored_runtime::catalogue::PrecisionName;
 use rescored_runtime::checksum::Sha256;
@@ -76,8 +77,10 @@ pub enum Scheme {
     /// One range a token.
     PerToken,
     /// Ranges observed on the samples.
-    #[default]
     Static,
+    /// One range a token, by operators of our own.
+    #[default]
+    Fused,
 }
 
 /// A graph that was written, or was there.
@@ -151,14 +154,20 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
     let manifest = Manifest::open(&options.model.dir, &options.id)?;
     manifest.verify()?;
     let (source, source_sha256) = origin::read(&manifest)?;
-    let target = target(options, &source);
+    let mut target = target(options, &source);
     if let Some(done) = present(options, &manifest, &target, source_sha256) {
         return Ok(done);
+    }
+    let model = source.cross_encoder().map_err(Refused::from)?;
+    if let Some(other) = stock(&target, &model) {
+        target = other;
+        if let Some(done) = present(options, &manifest, &target, source_sha256) {
+            return Ok(done);
+        }
     }
     let samples = samples(&manifest)?;
     let provenance = provenance(source_sha256);
     let mut runner = runner(options, &manifest)?;
-    let model = source.cross_encoder().map_err(Refused::from)?;
     let source = source.without_weights();
     let compiled = graph::compile((&source, &model), (&target, &provenance), &samples, &mut runner)?;
     let record = record(&compiled, source_sha256, options.provider);
@@ -167,6 +176,19 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
         Some(layers) => (keep_shape(&manifest, layers, &compiled, options)?, record),
     };
     Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
+}
+
+/// The target in the runtime's own operators, where a model has a part that ours for whole layers do not compute.
+fn stock(target: &Target, model: &CrossEncoder) -> Option<Target> {
+    let Arithmetic::Int8 { activations: Activations::Fused, .. } = target.precision else { return None };
+    let part = graph::beyond_fused_layers(model)?;
+    tracing::warn!(part, "layers are not fused: the model has a part that fused ones lack");
+    let weights = match Storage::of_host() {
+        Storage::Signed | Storage::Packed => Weights::Signed,
+        Storage::Unsigned => Weights::Unsigned,
+    };
+    let precision = Arithmetic::Int8 { weights, activations: Activations::Static(Ranges::default()) };
+    Some(Target { precision, ..target.clone() })
 }
 
 /// What graphs are proved on. A graph for a device proves itself on that device: it is refused where there is none.
@@ -250,13 +272,14 @@ fn target(options: &Options, source: &Origin) -> Target {
         Precision::Fp16 => Arithmetic::Fp16,
         Precision::Int8 => Arithmetic::Int8 {
             weights: match options.weights {
-                Storage::Signed => Weights::Signed,
+                Storage::Signed | Storage::Packed => Weights::Signed,
                 Storage::Unsigned => Weights::Unsigned,
             },
             activations: match options.scheme {
                 Scheme::PerPair => Activations::PerPair,
                 Scheme::PerToken => Activations::PerToken,
                 Scheme::Static => Activations::Static(Ranges::default()),
+                Scheme::Fused => Activations::Fused,
             },
         },
     };
@@ -269,6 +292,7 @@ fn target(options: &Options, source: &Origin) -> Target {
 /// How the weights of a target are stored, when they are integers.
 const fn storage(target: &Target) -> Option<Storage> {
     match target.precision {
+        Arithmetic::Int8 { activations: Activations::Fused, .. } => Some(Storage::Packed),
         Arithmetic::Int8 { weights: Weights::Signed, .. } => Some(Storage::Signed),
         Arithmetic::Int8 { weights: Weights::Unsigned, .. } => Some(Storage::Unsigned),
         Arithmetic::Fp32 | Arithmetic::Fp16 => None,

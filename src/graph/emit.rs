@@ -26,6 +26,7 @@ mod absorbed;
 mod attention;
 pub(super) mod coreml;
 mod embeddings;
+mod fused;
 mod padded;
 mod products;
 mod ragged;
@@ -106,6 +107,11 @@ pub(super) fn emit_observer<'m>(
     write(model, &Target { precision: Precision::Fp32, ..target.clone() }, provenance, Some(Vec::new()))
 }
 
+/// See [`fused::beyond`].
+pub(super) fn beyond_fused(model: &CrossEncoder) -> Option<&'static str> {
+    fused::beyond(model)
+}
+
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether something runs.
 pub(super) fn doubling() -> Vec<u8> {
     let mut writer = Writer::default();
@@ -176,6 +182,14 @@ fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
             Err(Unfit::SharedRange { slots })
         }
         (Precision::Int8 { .. }, Layout::Ragged) => Err(Unfit::Integers),
+        (Precision::Int8 { activations: Activations::Fused, .. }, Layout::Padded) => {
+            Err(Unfit::Part { part: "layers of packed rows", device: "padded batches" })
+        }
+        (Precision::Int8 { activations: Activations::Fused, .. }, Layout::Packed { .. })
+            if let Some(part) = fused::beyond(model) =>
+        {
+            Err(Unfit::Part { part, device: "integer layers" })
+        }
         (Precision::Int8 { activations: Activations::Static(ranges), .. }, _) if ranges.layers.len() < layers => {
             Err(Unfit::Ranges { ranges: ranges.layers.len(), layers })
         }
@@ -212,7 +226,8 @@ impl<'a> Emitter<'a> {
         let (mut rows, pairs) = self.embeddings();
         let is_first = self.model.pooling == Pooling::First;
         for at in 0..layers {
-            rows = self.layer(at, &rows, &pairs.rows(is_first && at + 1 == layers));
+            let wanted = pairs.rows(is_first && at + 1 == layers);
+            rows = if self.is_fused() { self.fused_layer(at, &rows, &wanted) } else { self.layer(at, &rows, &wanted) };
         }
         if let Some(norm) = &self.model.final_norm {
             rows = self.norm("final.norm", &rows, norm);
@@ -221,6 +236,11 @@ impl<'a> Emitter<'a> {
             Pooling::First => rows,
             Pooling::Mean => self.mean(&rows, &pairs),
         }
+    }
+
+    /// Whether layers are operators of our own.
+    fn is_fused(&self) -> bool {
+        matches!(self.target.precision, Precision::Int8 { activations: Activations::Fused, .. })
     }
 
     /// One encoder layer; the last one computes the `[CLS]` rows only, where those alone are wanted.

@@ -105,6 +105,12 @@ pub fn emit_observer<'m>(
     emit::emit_observer(model, target, provenance)
 }
 
+/// The first part of a model that keeps its layers from being integer operators of our own, in the field's words; `None` where
+/// [`Activations::Fused`] can be written.
+pub fn beyond_fused_layers(model: &CrossEncoder) -> Option<&'static str> {
+    emit::beyond_fused(model)
+}
+
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether a provider runs.
 pub fn doubling() -> Vec<u8> {
     emit::doubling()

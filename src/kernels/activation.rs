@@ -13,7 +13,7 @@ const END: f32 = 5.25;
 /// `Φ(x)` over `0..END`, 3.5e-8 in exact arithmetic. In this variable its terms stay small, so that floats suffice.
 const TERMS: [f32; 15] = [
     0.134_659_35,
-    -0.067_126_773,
+    -0.067_126_77,
     0.049_645_677,
     -0.039_764_877,
     0.032_033_976,

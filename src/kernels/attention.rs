@@ -120,6 +120,13 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
+impl Misfit {
+    /// What has another number of values than it should.
+    pub fn of(what: &'static str, got: usize, wanted: usize) -> Self {
+        Self { what, got, wanted }
+    }
+}
+
 impl Attention<'_> {
     /// Context of every query, `[tokens or pairs, heads · width]`, into `out`.
     ///

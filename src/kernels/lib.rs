@@ -19,6 +19,7 @@ pub mod activation;
 pub mod attention;
 mod exp;
 pub mod isa;
+pub mod layer;
 pub mod matmul;
 pub mod matrix;
 pub mod norm;

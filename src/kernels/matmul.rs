@@ -185,7 +185,7 @@ impl<const C: usize> Finish<'_, C> {
             let (rows, panel) = (&rows[begin * group..], &panel[begin * group * C..]);
             sums_of::<C, T>(self.rows, Operands { rows, stride, panel, groups }, &mut sums.0);
             for (totals, sums) in totals.0.iter_mut().zip(&sums.0).take(self.rows) {
-                totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += sum.as_float());
+                totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += sum.float());
             }
         }
         self.store(&totals.0);
@@ -238,7 +238,7 @@ trait Sum: Copy {
 impl Sum for i32 {
     #[inline(always)]
     fn corrected(self, correction: i32) -> f32 {
-        self.wrapping_add(correction).as_float()
+        self.wrapping_add(correction).float()
     }
 }
 
@@ -252,12 +252,12 @@ impl Sum for f32 {
 
 /// Rounded to the nearest float.
 trait AsFloat {
-    fn as_float(self) -> f32;
+    fn float(self) -> f32;
 }
 
 impl AsFloat for i32 {
     #[inline(always)]
-    fn as_float(self) -> f32 {
+    fn float(self) -> f32 {
         self as f32
     }
 }

@@ -263,7 +263,9 @@ fn quantised(weights: &Weights<'_, f32>, most: i16) -> (Vec<i16>, Vec<f32>) {
             *scale = if scale.is_nan() || weight.abs() <= *scale { *scale } else { weight.abs() };
         }
     }
-    scales.iter_mut().for_each(|scale| *scale = if scale.is_finite() { *scale / f32::from(most) } else { f32::NAN });
+    for scale in &mut scales {
+        *scale = if scale.is_finite() { *scale / f32::from(most) } else { f32::NAN };
+    }
     let integer = |(at, weight): (usize, &f32)| {
         let scale = f64::from(scales[at % columns.max(1)]);
         let whole = (f64::from(*weight) / scale).round_ties_even();

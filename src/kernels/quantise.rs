@@ -99,6 +99,7 @@ impl Format {
 
 /// Quantised rows, `[rows, width]`. The buffers are kept from use to use.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "how many rows there are")]
 pub struct Rows {
     pub(crate) format: Format,
     pub(crate) rows: usize,

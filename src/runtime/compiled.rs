@@ -27,6 +27,8 @@ pub enum Storage {
     Signed,
     /// Exact everywhere; slow with VNNI.
     Unsigned,
+    /// Signed, and laid out by operators of our own when they are loaded: exact and fast everywhere.
+    Packed,
 }
 
 impl Storage {
@@ -44,7 +46,8 @@ impl Storage {
         match (self, host) {
             (Self::Signed, Self::Unsigned) => None,
             (Self::Unsigned, Self::Signed) => Some(0),
-            (Self::Signed, Self::Signed) | (Self::Unsigned, Self::Unsigned) => Some(1),
+            (Self::Packed, _) => Some(2),
+            (Self::Signed | Self::Unsigned, _) => Some(1),
         }
     }
 }

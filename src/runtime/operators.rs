@@ -1,7 +1,10 @@
-//! Operators of our own in graphs for CPUs: attention of packed pairs, and the mean of a pair's rows.
+//! Operators of our own in graphs for CPUs: whole encoder layers in integers, attention of packed pairs, and the mean of a
+//! pair's rows.
 //!
 //! Owns how ONNX Runtime is told of them and what it hands over. What they compute is `rescored_kernels`'. It must not know
 //! models.
+
+mod layer;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +19,7 @@ const PROVIDER: &str = "CPUExecutionProvider";
 
 /// The domain that sessions on CPUs are given.
 pub(super) fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(own::DOMAIN)?.add(PackedAttention)?.add(PackedMean)
+    OperatorDomain::new(own::DOMAIN)?.add(PackedAttention)?.add(PackedMean)?.add(layer::Layer)
 }
 
 /// See [`own::ATTENTION`].

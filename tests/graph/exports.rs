@@ -5,13 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use prost::Message as _;
 use rescored_graph::compile::{Runner as _, Sample, packed};
-use rescored_graph::proto::{Model, StringEntry, kind};
 use rescored_graph::{Beside, Bytes, Exported, Layout, Origin, Precision, Runnable};
 use rescored_runtime::runner::SessionRunner;
 use serde_json::Value;
 
+use super::external::with_weights_beside;
 use super::{bench, compile, logits, provenance, runner, target};
 
 /// The names of the exports in `tests/data/exports`.
@@ -77,26 +76,6 @@ fn a_graph_with_its_weights_beside_it_is_written_and_run() {
         assert!((ours[0] - wanted).abs() <= 1e-4, "{} for {wanted}", ours[0]);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the weights are gone with their session");
-}
-
-/// A graph with its weights in a file beside it, as exporters keep what is large, and that file.
-fn with_weights_beside(onnx: &[u8], location: &str) -> (Vec<u8>, Vec<u8>) {
-    let mut model = Model::decode(onnx).unwrap();
-    let mut file = Vec::new();
-    for tensor in model.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
-        if tensor.raw_data.len() < 512 {
-            continue;
-        }
-        let entry = |key: &str, value: String| StringEntry { key: key.into(), value };
-        tensor.external_data = vec![
-            entry("location", location.to_owned()),
-            entry("offset", file.len().to_string()),
-            entry("length", tensor.raw_data.len().to_string()),
-        ];
-        tensor.data_location = kind::EXTERNAL;
-        file.append(&mut tensor.raw_data);
-    }
-    (model.encode_to_vec(), file)
 }
 
 // Case D2: a source whose weights lie beside it.

@@ -96,7 +96,7 @@ fn every_family_is_written_in_integers_too() {
     for name in FAMILIES {
         let (samples, _) = golden(name);
         let origin = Origin::Safetensors(checkpoint(name));
-        for activations in [Activations::PerToken, Activations::Static(Ranges::default())] {
+        for activations in [Activations::PerToken, Activations::Static(Ranges::default()), Activations::Fused] {
             let precision = Precision::Int8 { weights: Weights::Unsigned, activations };
             let done = compile(&origin, &target(precision), &samples, &mut runner());
             let done = done.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));

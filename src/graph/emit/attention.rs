@@ -13,7 +13,7 @@ use crate::{
     },
     own::{self, attribute},
     proto::kind,
-    target::{Layout, Target},
+    target::{Activations, Layout, Precision, Target},
 };
 
 /// Where pairs lie in the flat rows.
@@ -27,7 +27,8 @@ pub(super) enum Arrangement {
 
 /// Whether a target's graph of a model has operators of our own for CPUs.
 pub(super) fn has_own(model: &CrossEncoder, target: &Target) -> bool {
-    matches!(target.layout, Layout::Packed { .. }) && model.beyond_bert().is_some()
+    let is_fused = matches!(target.precision, Precision::Int8 { activations: Activations::Fused, .. });
+    matches!(target.layout, Layout::Packed { .. }) && (is_fused || model.beyond_bert().is_some())
 }
 
 /// Which rows of the pairs a layer computes.

@@ -60,6 +60,8 @@ impl<'a> Emitter<'a> {
                 Rows::Bytes { bytes, scale, zero }
             }
             Activations::PerToken => self.row_bytes(&name, x),
+            // Such layers quantise inside, and nothing else is in integers.
+            Activations::Fused => Rows::Float(x.to_owned()),
         }
     }
 

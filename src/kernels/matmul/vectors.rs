@@ -25,6 +25,10 @@ macro_rules! inner_loop {
                 const COLUMNS: usize = $vectors * size_of::<$vector>() / 4;
                 #[target_feature(enable = $features)]
                 #[inline(never)]
+                #[expect(
+                    clippy::cast_ptr_alignment,
+                    reason = "vectors are loaded and stored by instructions that ask for none"
+                )]
                 fn inner<const R: usize>(operands: Operands<'_, $row, $weight>, out: &mut Sums<COLUMNS>) {
                     const { assert!(R > 0 && R <= ROWS) }
                     let group = 4 / size_of::<$row>();
@@ -68,6 +72,7 @@ pub(super) use inner_loop;
 /// them one from the other in every round of the loop.
 #[inline(always)]
 #[expect(unsafe_code, reason = "an empty line of assembly")]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
 pub(super) fn opaque<T>(mut pointer: *const T) -> *const T {
     // SAFETY: nothing is done.
     unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };

@@ -27,7 +27,7 @@ proptest! {
         let values: Vec<i8> = (0..rows * columns)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                i8::try_from(i64::from((state >> 40) as u8) * i64::from(most) / 128 - i64::from(most)).unwrap()
+                i8::try_from(i64::from(state.to_le_bytes()[5]) * i64::from(most) / 128 - i64::from(most)).unwrap()
             })
             .collect();
         let matrix = packed(Precision::Int16, rows, columns, &values);
