@@ -136,16 +136,17 @@ impl Call<'_> {
         let Self { matrix, rows: Rows { rows: count, stride, .. }, .. } = self;
         let panel = matrix.groups * C * matrix.format.layout.group();
         let chunk = (CHUNK / (stride * size_of::<T::Row>()).max(1)).next_multiple_of(ROWS).max(ROWS);
-        let mut finish = Finish::<C> { call: self, first: 0, rows: 0, column: 0 };
+        let (mut sums, mut totals) = (Aligned([[0; C]; ROWS]), Aligned([[0.0; C]; ROWS]));
+        // As if it were seen elsewhere, so that the compiler leaves it in memory, where it is added to block by block.
+        std::hint::black_box(&mut totals);
+        let block = Block { first: 0, rows: 0, column: 0 };
+        let mut finish = Finish { call: self, sums: &mut sums.0, totals: &mut totals.0, block };
         for chunk_first in (0..*count).step_by(chunk) {
             let chunk_rows = chunk.min(count - chunk_first);
             for (number, panel) in weights.chunks_exact(panel.max(1)).take(matrix.scales.len() / C).enumerate() {
-                finish.column = number * C;
                 for (first, count) in blocks(chunk_rows) {
-                    finish.first = chunk_first + first;
-                    finish.rows = count;
-                    let rows = &rows[finish.first * stride..];
-                    finish.of::<T>(rows, panel);
+                    finish.block = Block { first: chunk_first + first, rows: count, column: number * C };
+                    finish.of::<T>(&rows[finish.block.first * stride..], panel);
                 }
             }
         }
@@ -163,6 +164,15 @@ fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Results of a block of rows and a panel.
 struct Finish<'a, const C: usize> {
     call: Call<'a>,
+    /// Of one block of the matrix's rows, and of those so far.
+    sums: &'a mut Sums<C>,
+    totals: &'a mut [[f32; C]; ROWS],
+    block: Block,
+}
+
+/// Some rows, and the first column of a panel.
+#[derive(Clone, Copy)]
+struct Block {
     first: usize,
     rows: usize,
     column: usize,
@@ -173,53 +183,53 @@ impl<const C: usize> Finish<'_, C> {
     fn of<T: Tile<C>>(&mut self, rows: &[T::Row], panel: &[T::Weight]) {
         let matrix = self.call.matrix;
         let (stride, group) = (self.call.rows.stride, matrix.format.layout.group());
-        let mut sums = Aligned([[0_i32; C]; ROWS]);
         if matrix.block >= matrix.groups {
-            sums_of::<C, T>(self.rows, Operands { rows, stride, panel, groups: matrix.groups }, &mut sums.0);
-            self.store(&sums.0);
+            sums_of::<C, T>(self.block.rows, Operands { rows, stride, panel, groups: matrix.groups }, self.sums);
+            store(&mut self.call, self.block, self.sums);
             return;
         }
-        let mut totals = Aligned([[0.0_f32; C]; ROWS]);
         for begin in (0..matrix.groups).step_by(matrix.block) {
             let groups = matrix.block.min(matrix.groups - begin);
             let (rows, panel) = (&rows[begin * group..], &panel[begin * group * C..]);
-            sums_of::<C, T>(self.rows, Operands { rows, stride, panel, groups }, &mut sums.0);
-            for (totals, sums) in totals.0.iter_mut().zip(&sums.0).take(self.rows) {
-                totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += sum.as_float());
+            sums_of::<C, T>(self.block.rows, Operands { rows, stride, panel, groups }, self.sums);
+            for (totals, sums) in self.totals.iter_mut().zip(self.sums.iter()).take(self.block.rows) {
+                for (total, &sum) in totals.iter_mut().zip(sums) {
+                    *total = if begin == 0 { sum.as_float() } else { *total + sum.as_float() };
+                }
             }
         }
-        self.store(&totals.0);
+        store(&mut self.call, self.block, self.totals);
     }
+}
 
-    /// From sums to results.
-    #[inline(always)]
-    fn store<S: Sum>(&mut self, sums: &[[S; C]; ROWS]) {
-        let Call { matrix, rows, then, .. } = self.call;
-        let width = matrix.columns;
-        let columns = C.min(width - self.column);
-        for (row, sums) in sums.iter().enumerate().take(self.rows) {
-            let scale = rows.scales[self.first + row];
-            let place = (self.first + row) * width + self.column;
-            let others = if let Then::Add(others) = then { &others[place..place + columns] } else { &[] };
-            let out = &mut self.call.out[place..place + columns];
-            for (at, out) in out.chunks_mut(LANES).enumerate() {
-                let (here, column) = (at * LANES, self.column + at * LANES);
-                let results = scaled(
-                    lanes(&sums[here..]),
-                    scale,
-                    lanes(&matrix.corrections[column..]),
-                    lanes(&matrix.scales[column..]),
-                    lanes(&matrix.bias[column..]),
-                );
-                let results = match then {
-                    Then::Store => results,
-                    Then::Gelu => each_lane(results, gelu),
-                    Then::Add(_) => added(results, &others[here..here + out.len()]),
-                };
-                match <&mut [f32; LANES]>::try_from(&mut *out) {
-                    Ok(out) => *out = results,
-                    Err(_) => out.copy_from_slice(&results[..out.len()]),
-                }
+/// From sums to results.
+#[inline(always)]
+fn store<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]; ROWS]) {
+    let Call { matrix, rows, then, .. } = *call;
+    let width = matrix.columns;
+    let columns = C.min(width - block.column);
+    for (row, sums) in (block.first..block.first + block.rows).zip(sums) {
+        let scale = rows.scales[row];
+        let place = row * width + block.column;
+        let others = if let Then::Add(others) = then { &others[place..place + columns] } else { &[] };
+        let out = &mut call.out[place..place + columns];
+        for (at, out) in out.chunks_mut(LANES).enumerate() {
+            let (here, column) = (at * LANES, block.column + at * LANES);
+            let results = scaled(
+                lanes(&sums[here..]),
+                scale,
+                lanes(&matrix.corrections[column..]),
+                lanes(&matrix.scales[column..]),
+                lanes(&matrix.bias[column..]),
+            );
+            let results = match then {
+                Then::Store => results,
+                Then::Gelu => each_lane(results, gelu),
+                Then::Add(_) => added(results, &others[here..here + out.len()]),
+            };
+            match <&mut [f32; LANES]>::try_from(&mut *out) {
+                Ok(out) => *out = results,
+                Err(_) => out.copy_from_slice(&results[..out.len()]),
             }
         }
     }
