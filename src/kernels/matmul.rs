@@ -206,31 +206,61 @@ impl<const C: usize> Finish<'_, C> {
 #[inline(always)]
 fn store<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]; ROWS]) {
     let Call { matrix, rows, then, .. } = *call;
-    let width = matrix.columns;
-    let columns = C.min(width - block.column);
+    let panel = block.column..block.column + C;
+    let columns = Columns {
+        corrections: matrix.corrections[panel.clone()].as_chunks().0,
+        scales: matrix.scales[panel.clone()].as_chunks().0,
+        bias: matrix.bias[panel].as_chunks().0,
+    };
     for (row, sums) in (block.first..block.first + block.rows).zip(sums) {
-        let scale = rows.scales[row];
-        let place = row * width + block.column;
-        let others = if let Then::Add(others) = then { &others[place..place + columns] } else { &[] };
-        let out = &mut call.out[place..place + columns];
-        for (at, out) in out.chunks_mut(LANES).enumerate() {
-            let (here, column) = (at * LANES, block.column + at * LANES);
-            let results = scaled(
-                lanes(&sums[here..]),
-                scale,
-                lanes(&matrix.corrections[column..]),
-                lanes(&matrix.scales[column..]),
-                lanes(&matrix.bias[column..]),
-            );
-            let results = match then {
-                Then::Store => results,
-                Then::Gelu => each_lane(results, gelu),
-                Then::Add(_) => added(results, &others[here..here + out.len()]),
-            };
-            match <&mut [f32; LANES]>::try_from(&mut *out) {
-                Ok(out) => *out = results,
-                Err(_) => out.copy_from_slice(&results[..out.len()]),
+        let first = row * matrix.columns + block.column;
+        let place = first..first + C.min(matrix.columns - block.column);
+        let (scale, out) = (rows.scales[row], &mut call.out[place.clone()]);
+        match then {
+            Then::Store => columns.finish(sums, scale, out, |results, _| results),
+            Then::Gelu => columns.finish(sums, scale, out, |results, _| each_lane(results, gelu)),
+            Then::Add(others) => {
+                let others = &others[place];
+                columns.finish(sums, scale, out, |results, at| added(results, &others[at..]));
             }
+        }
+    }
+}
+
+/// What belongs to the columns of a panel, in lanes.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    corrections: &'a [[i32; LANES]],
+    scales: &'a [[f32; LANES]],
+    bias: &'a [[f32; LANES]],
+}
+
+impl Columns<'_> {
+    /// The results of a row, which `then` is given with their place in the panel.
+    #[inline(always)]
+    fn finish<const C: usize, S: Sum>(
+        self,
+        sums: &[S; C],
+        scale: f32,
+        out: &mut [f32],
+        then: impl Fn([f32; LANES], usize) -> [f32; LANES],
+    ) {
+        let columns = self.corrections.iter().zip(self.scales).zip(self.bias);
+        let mut lanes = sums.as_chunks().0.iter().zip(columns).enumerate().map(|(at, (sums, columns))| {
+            let ((corrections, scales), bias) = columns;
+            then(scaled(*sums, scale, *corrections, *scales, *bias), at * LANES)
+        });
+        // Whole lanes apart from the rest, whose length would make a call of each copy.
+        let (whole, rest) = out.as_chunks_mut::<LANES>();
+        for out in whole {
+            if let Some(results) = lanes.next() {
+                *out = results;
+            }
+        }
+        if !rest.is_empty()
+            && let Some(results) = lanes.next()
+        {
+            rest.copy_from_slice(&results[..rest.len()]);
         }
     }
 }
@@ -307,9 +337,10 @@ fn each_lane(mut values: [f32; LANES], function: impl Fn(f32) -> f32) -> [f32; L
     values
 }
 
+/// Sums with the others, which may be fewer than the lanes at the end of a row.
 #[inline(always)]
 fn added(mut values: [f32; LANES], others: &[f32]) -> [f32; LANES] {
-    if let Ok(others) = <[f32; LANES]>::try_from(others) {
+    if let Some(others) = others.first_chunk::<LANES>() {
         for at in 0..LANES {
             values[at] += others[at];
         }
@@ -317,14 +348,6 @@ fn added(mut values: [f32; LANES], others: &[f32]) -> [f32; LANES] {
         values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
     }
     values
-}
-
-/// The first lanes of panels' columns, of which there are whole multiples.
-#[inline(always)]
-fn lanes<T: Copy>(values: &[T]) -> [T; LANES] {
-    let mut taken = [values[0]; LANES];
-    taken.copy_from_slice(&values[..LANES]);
-    taken
 }
 
 #[cfg(test)]
