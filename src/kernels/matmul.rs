@@ -136,16 +136,17 @@ impl Call<'_> {
         let Self { matrix, rows: Rows { rows: count, stride, .. }, .. } = self;
         let panel = matrix.groups * C * matrix.format.layout.group();
         let chunk = (CHUNK / (stride * size_of::<T::Row>()).max(1)).next_multiple_of(ROWS).max(ROWS);
-        let mut finish = Finish::<C> { call: self, first: 0, rows: 0, column: 0 };
+        let (mut sums, mut totals) = (Aligned([[0; C]; ROWS]), Aligned([[0.0; C]; ROWS]));
+        // As if it were seen elsewhere, so that the compiler leaves it in memory, where it is added to block by block.
+        std::hint::black_box(&mut totals);
+        let block = Block { first: 0, rows: 0, column: 0 };
+        let mut finish = Finish { call: self, sums: &mut sums.0, totals: &mut totals.0, block };
         for chunk_first in (0..*count).step_by(chunk) {
             let chunk_rows = chunk.min(count - chunk_first);
             for (number, panel) in weights.chunks_exact(panel.max(1)).take(matrix.scales.len() / C).enumerate() {
-                finish.column = number * C;
                 for (first, count) in blocks(chunk_rows) {
-                    finish.first = chunk_first + first;
-                    finish.rows = count;
-                    let rows = &rows[finish.first * stride..];
-                    finish.of::<T>(rows, panel);
+                    finish.block = Block { first: chunk_first + first, rows: count, column: number * C };
+                    finish.of::<T>(&rows[finish.block.first * stride..], panel);
                 }
             }
         }
@@ -163,6 +164,15 @@ fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Results of a block of rows and a panel.
 struct Finish<'a, const C: usize> {
     call: Call<'a>,
+    /// Of one block of the matrix's rows, and of those so far.
+    sums: &'a mut Sums<C>,
+    totals: &'a mut [[f32; C]; ROWS],
+    block: Block,
+}
+
+/// Some rows, and the first column of a panel.
+#[derive(Clone, Copy)]
+struct Block {
     first: usize,
     rows: usize,
     column: usize,
@@ -173,54 +183,84 @@ impl<const C: usize> Finish<'_, C> {
     fn of<T: Tile<C>>(&mut self, rows: &[T::Row], panel: &[T::Weight]) {
         let matrix = self.call.matrix;
         let (stride, group) = (self.call.rows.stride, matrix.format.layout.group());
-        let mut sums = Aligned([[0_i32; C]; ROWS]);
         if matrix.block >= matrix.groups {
-            sums_of::<C, T>(self.rows, Operands { rows, stride, panel, groups: matrix.groups }, &mut sums.0);
-            self.store(&sums.0);
+            sums_of::<C, T>(self.block.rows, Operands { rows, stride, panel, groups: matrix.groups }, self.sums);
+            store(&mut self.call, self.block, self.sums);
             return;
         }
-        let mut totals = Aligned([[0.0_f32; C]; ROWS]);
         for begin in (0..matrix.groups).step_by(matrix.block) {
             let groups = matrix.block.min(matrix.groups - begin);
             let (rows, panel) = (&rows[begin * group..], &panel[begin * group * C..]);
-            sums_of::<C, T>(self.rows, Operands { rows, stride, panel, groups }, &mut sums.0);
-            for (totals, sums) in totals.0.iter_mut().zip(&sums.0).take(self.rows) {
-                totals.iter_mut().zip(sums).for_each(|(total, &sum)| *total += sum.float());
-            }
-        }
-        self.store(&totals.0);
-    }
-
-    /// From sums to results.
-    #[inline(always)]
-    fn store<S: Sum>(&mut self, sums: &[[S; C]; ROWS]) {
-        let Call { matrix, rows, then, .. } = self.call;
-        let width = matrix.columns;
-        let columns = C.min(width - self.column);
-        for (row, sums) in sums.iter().enumerate().take(self.rows) {
-            let scale = rows.scales[self.first + row];
-            let place = (self.first + row) * width + self.column;
-            let others = if let Then::Add(others) = then { &others[place..place + columns] } else { &[] };
-            let out = &mut self.call.out[place..place + columns];
-            for (at, out) in out.chunks_mut(LANES).enumerate() {
-                let (here, column) = (at * LANES, self.column + at * LANES);
-                let results = scaled(
-                    lanes(&sums[here..]),
-                    scale,
-                    lanes(&matrix.corrections[column..]),
-                    lanes(&matrix.scales[column..]),
-                    lanes(&matrix.bias[column..]),
-                );
-                let results = match then {
-                    Then::Store => results,
-                    Then::Gelu => each_lane(results, gelu),
-                    Then::Add(_) => added(results, &others[here..here + out.len()]),
-                };
-                match <&mut [f32; LANES]>::try_from(&mut *out) {
-                    Ok(out) => *out = results,
-                    Err(_) => out.copy_from_slice(&results[..out.len()]),
+            sums_of::<C, T>(self.block.rows, Operands { rows, stride, panel, groups }, self.sums);
+            for (totals, sums) in self.totals.iter_mut().zip(self.sums.iter()).take(self.block.rows) {
+                for (total, &sum) in totals.iter_mut().zip(sums) {
+                    *total = if begin == 0 { sum.float() } else { *total + sum.float() };
                 }
             }
+        }
+        store(&mut self.call, self.block, self.totals);
+    }
+}
+
+/// From sums to results.
+#[inline(always)]
+fn store<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]; ROWS]) {
+    let Call { matrix, rows, then, .. } = *call;
+    let panel = block.column..block.column + C;
+    let columns = Columns {
+        corrections: matrix.corrections[panel.clone()].as_chunks().0,
+        scales: matrix.scales[panel.clone()].as_chunks().0,
+        bias: matrix.bias[panel].as_chunks().0,
+    };
+    for (row, sums) in (block.first..block.first + block.rows).zip(sums) {
+        let first = row * matrix.columns + block.column;
+        let place = first..first + C.min(matrix.columns - block.column);
+        let (scale, out) = (rows.scales[row], &mut call.out[place.clone()]);
+        match then {
+            Then::Store => columns.finish(sums, scale, out, |results, _| results),
+            Then::Gelu => columns.finish(sums, scale, out, |results, _| each_lane(results, gelu)),
+            Then::Add(others) => {
+                let others = &others[place];
+                columns.finish(sums, scale, out, |results, at| added(results, &others[at..]));
+            }
+        }
+    }
+}
+
+/// What belongs to the columns of a panel, in lanes.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    corrections: &'a [[i32; LANES]],
+    scales: &'a [[f32; LANES]],
+    bias: &'a [[f32; LANES]],
+}
+
+impl Columns<'_> {
+    /// The results of a row, which `then` is given with their place in the panel.
+    #[inline(always)]
+    fn finish<const C: usize, S: Sum>(
+        self,
+        sums: &[S; C],
+        scale: f32,
+        out: &mut [f32],
+        then: impl Fn([f32; LANES], usize) -> [f32; LANES],
+    ) {
+        let columns = self.corrections.iter().zip(self.scales).zip(self.bias);
+        let mut lanes = sums.as_chunks().0.iter().zip(columns).enumerate().map(|(at, (sums, columns))| {
+            let ((corrections, scales), bias) = columns;
+            then(scaled(*sums, scale, *corrections, *scales, *bias), at * LANES)
+        });
+        // Whole lanes apart from the rest, whose length would make a call of each copy.
+        let (whole, rest) = out.as_chunks_mut::<LANES>();
+        for out in whole {
+            if let Some(results) = lanes.next() {
+                *out = results;
+            }
+        }
+        if !rest.is_empty()
+            && let Some(results) = lanes.next()
+        {
+            rest.copy_from_slice(&results[..rest.len()]);
         }
     }
 }
@@ -297,9 +337,10 @@ fn each_lane(mut values: [f32; LANES], function: impl Fn(f32) -> f32) -> [f32; L
     values
 }
 
+/// Sums with the others, which may be fewer than the lanes at the end of a row.
 #[inline(always)]
 fn added(mut values: [f32; LANES], others: &[f32]) -> [f32; LANES] {
-    if let Ok(others) = <[f32; LANES]>::try_from(others) {
+    if let Some(others) = others.first_chunk::<LANES>() {
         for at in 0..LANES {
             values[at] += others[at];
         }
@@ -307,14 +348,6 @@ fn added(mut values: [f32; LANES], others: &[f32]) -> [f32; LANES] {
         values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
     }
     values
-}
-
-/// The first lanes of panels' columns, of which there are whole multiples.
-#[inline(always)]
-fn lanes<T: Copy>(values: &[T]) -> [T; LANES] {
-    let mut taken = [values[0]; LANES];
-    taken.copy_from_slice(&values[..LANES]);
-    taken
 }
 
 #[cfg(test)]
