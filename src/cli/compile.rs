@@ -77,9 +77,9 @@ pub enum Scheme {
     /// One range a token.
     PerToken,
     /// Ranges observed on the samples.
+    #[default]
     Static,
     /// One range a token, by operators of our own.
-    #[default]
     Fused,
 }
 

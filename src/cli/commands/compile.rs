@@ -26,7 +26,7 @@ pub(super) struct Flags {
     #[arg(long, default_value = "cpu")]
     provider: Target,
     /// How activations are quantised in int8.
-    #[arg(long, default_value = "fused")]
+    #[arg(long, default_value = "static")]
     scheme: Quantisation,
     /// How 8-bit weights are stored: as this processor wants them, or for a host with or without VNNI.
     #[arg(long, value_name = "STORAGE")]
