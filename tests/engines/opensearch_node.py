@@ -77,7 +77,7 @@ class Node(Process):
             self.java(HERE / "opensearch-3" / "Keystore.java", self.home / "config", *(f"{key}={secret}" for key, secret in secrets.items()))
         super().__init__(self.command(line, heap), SCRATCH / "logs" / f"{name}.log")
         try:
-            self.wait_until(lambda: support.get(self.address + "/_cluster/health").status == 200, 180, "OpenSearch")
+            self.wait_until(lambda: support.get(self.address + "/_cluster/health").status == 200, 420, "OpenSearch")
         except RuntimeError:
             self.stop()
             raise
@@ -103,7 +103,7 @@ class Node(Process):
 
     def command(self, line, heap):
         return [
-            pathlib.Path(self.java_home) / "bin" / "java", "-Xms512m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8",
+            pathlib.Path(self.java_home) / "bin" / "java", "-Xms256m", f"-Xmx{heap}", "-XX:+UseSerialGC", "-Dfile.encoding=UTF-8",
             *line.java_options(self.distribution),
             # Without native access the node does not ask for a user other than root, which containers of CI lack.
             "-Djna.nosys=true", "-Djna.nounpack=true",

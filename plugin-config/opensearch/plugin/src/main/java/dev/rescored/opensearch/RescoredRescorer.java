@@ -25,8 +25,8 @@ import org.opensearch.search.rescore.Rescorer;
 final class RescoredRescorer implements Rescorer {
 
     private static final RescoredRescorer INSTANCE = new RescoredRescorer();
-    private static final Comparator<ScoreDoc> BY_SCORE =
-            (left, right) -> left.score == right.score ? Integer.compare(left.doc, right.doc) : Float.compare(right.score, left.score);
+    // Equal scores keep the engine's order, as they do in the sidecar: the sort is stable.
+    private static final Comparator<ScoreDoc> BY_SCORE = (left, right) -> Float.compare(right.score, left.score);
 
     /** What one search wants of one shard. */
     static final class Context extends RescoreContext {

@@ -83,7 +83,8 @@ record ResponseHalf(String getTag, String getDescription, boolean isIgnoreFailur
     }
 
     private SearchResponse keepOrFail(SearchResponse response, RerankPlan plan, String why) throws Exception {
-        if (plan.onFailure(sidecar) == OnFailure.FAIL) {
+        // A failure that the pipeline ignores would hand on all the hits that were fetched in place of the caller's page.
+        if (plan.onFailure(sidecar) == OnFailure.FAIL && !isIgnoreFailure) {
             sidecar.count(Caller.PIPELINE, Outcome.FAILED);
             throw Warnings.failed(why);
         }
