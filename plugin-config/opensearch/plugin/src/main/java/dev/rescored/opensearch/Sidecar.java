@@ -36,7 +36,7 @@ final class Sidecar implements Closeable {
     /** Who asks: each is counted apart. */
     enum Caller { RESCORER, PIPELINE }
 
-    /** What became of a shard's window (rescorer) or of a search (pipeline). */
+    /** What became of a shard's window (rescorer) or of a search (pipeline, which alone skips some). */
     enum Outcome { RERANKED, KEPT, FAILED, SKIPPED }
 
     private final RescoredClient client;
@@ -52,7 +52,9 @@ final class Sidecar implements Closeable {
         clusterSettings.addSettingsUpdateConsumer(RescoredSettings.ON_FAILURE, value -> onFailure = value);
         for (Caller caller : Caller.values()) {
             for (Outcome outcome : Outcome.values()) {
-                outcomes.put(name(caller, outcome), new LongAdder());
+                if (caller == Caller.PIPELINE || outcome != Outcome.SKIPPED) {
+                    outcomes.put(name(caller, outcome), new LongAdder());
+                }
             }
         }
     }
