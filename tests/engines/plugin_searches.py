@@ -84,7 +84,7 @@ class PluginSearches:
     @classmethod
     def start_sidecar(cls):
         # Patient where other work takes the cores: these tests are of the plugin.
-        return Sidecar(cls.name, port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m")
+        return Sidecar(f"{cls.name}-sidecar", port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m")
 
     @classmethod
     def prepare(cls):

@@ -262,6 +262,8 @@ class OpenSearchPlugin2(Searches, unittest.TestCase):
     """2.19, over TCP, with ml-commons beside it, and a sidecar that misbehaves."""
 
     line = TWO
+    # As many as through ml-commons in test_opensearch.py.
+    sample_size = 40
 
     @classmethod
     def prepare(cls):
