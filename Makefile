@@ -53,10 +53,10 @@ check: lint test ## What must be green before a commit: lint and test
 bless: ## Write generated files anew (CONFIG.md)
 	RESCORED_BLESS=1 $(CARGO) test --locked --test tidy
 
-bench: fetch .venv-bench ## Measure throughput against other programs (BENCH_ROUNDS, BENCH_REQUESTS shorten it)
+bench: fetch .venv-bench ## Measure throughput against other programs (BENCH_ROUNDS, BENCH_REQUESTS shorten it; BENCH_REPORT names a file to keep, as for every bench)
 	$(CARGO) bench --locked --package rescored --bench throughput
 
-bench-cache: ## Measure the score cache: entries, hits over HTTP, tiers, warm-up beside searches, a stalled tier (PART=entries, hot, replay, beside, stalled for one; BENCH_SHORT=1 tries it in a debug build)
+bench-cache: ## Measure what `rescored bench cache` cannot see of the score cache: entries, a stalled tier (PART=entries, stalled for one; BENCH_SHORT=1 tries it in a debug build)
 	$(CARGO) $(if $(BENCH_SHORT),test,bench --package rescored) --locked --bench cache -- --bench $(PART)
 
 bench-cache-report: fetch ## Measure the score cache in full, also with the real model, and keep the tables in tests/bench/reports/cache.md

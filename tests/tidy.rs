@@ -56,7 +56,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cli/compile", &["runtime", "graph", "core/domain"]),
     ("cli/warm", &["server/rescore", "process/files"]),
     ("lab/main", &["lab/commands"]),
-    ("lab/commands", &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "core/domain"]),
+    (
+        "lab/commands",
+        &["cli/commands", "lab/eval", "lab/bench", "server/config", "runtime", "process/sync", "core/domain"],
+    ),
     ("lab/eval", &["lab/bench", "server/app", "server/rerank", "engine", "cache", "runtime", "core/domain"]),
     ("lab/bench", &["cli/companion", "runtime", "process/sync", "core", "core/random"]),
     (
@@ -105,7 +108,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["process/metrics", "process/health", "process/sync", "core/domain"]),
     ("cache", &["process/budget", "process/files", "process/metrics", "process/sync", "core/domain"]),
-    ("runtime", &["process/files", "core/domain"]),
+    ("runtime", &["process/files", "process/sync", "core/domain"]),
     ("process/telemetry", &["process/metrics", "core"]),
     ("process/budget", &["process/metrics", "process/sync"]),
     ("process/health", &["process/sync"]),
@@ -166,7 +169,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus-client", &["process/metrics*"]),
     ("memory-stats", &["process/metrics*", "server/app/pressure"]),
     ("prost", &["graph*"]),
-    ("memmap2", &["runtime/coreml*"]),
+    ("memmap2", &["runtime/mapped"]),
     ("safetensors", &["graph*"]),
     ("zip", &["cli/fetch*"]),
     (

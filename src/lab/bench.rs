@@ -3,9 +3,10 @@
 //! - `texts`: what is scored.
 //! - `load`: who sends when, and how long answers took.
 //! - `arms`: several loads in turn, round after round; `accelerator`: how busy those are.
-//! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`: what those are.
+//! - `backends`: all ways to score pairs; `candidates`, `peers`, `python`, `pipe`, `tei`: what those are.
 //! - `batch`, `concurrency`, `batching`, `isolation`: what this program's settings and its callers do.
 //! - `cache`: what the score cache is worth.
+//! - `background`: what else ran meanwhile; `leftovers`: files that a run has added.
 //! - `served`: this program, serving; `host`: what it runs on.
 //! - `stats`: the arithmetic; pure.
 //! - `report`: what was found, and the ways to print it; pure.
@@ -18,6 +19,7 @@
 pub mod accelerator;
 pub mod arms;
 pub mod backends;
+pub mod background;
 pub mod batch;
 pub mod batching;
 pub mod cache;
@@ -26,6 +28,7 @@ pub mod compare;
 pub mod concurrency;
 pub mod host;
 pub mod isolation;
+pub mod leftovers;
 pub mod load;
 pub mod peers;
 pub mod pipe;
@@ -33,6 +36,7 @@ pub mod python;
 pub mod report;
 pub mod served;
 pub mod stats;
+pub mod tei;
 pub mod texts;
 pub mod tune;
 
@@ -43,6 +47,8 @@ use rescored_runtime::options::Provider;
 pub trait Watch: Sync {
     /// Something worth a line.
     fn say(&self, line: &str);
+    /// The steps that follow are this part of the whole run, from and to, both between 0 and 1.
+    fn part(&self, from: f64, to: f64);
     /// This many steps of so many are done; what comes next.
     fn step(&self, done: usize, all: usize, next: &str);
 }
@@ -129,6 +135,17 @@ pub enum BenchError {
     /// This program did not answer.
     #[error("rescored does not answer: {0}")]
     Answer(String),
+}
+
+/// A section that says whether other work disturbed its measurement.
+///
+/// # Errors
+/// What the experiment returns.
+pub fn observed<E>(experiment: impl FnOnce() -> Result<report::Section, E>) -> Result<report::Section, E> {
+    let background = background::Background::now();
+    let mut section = experiment()?;
+    section.loaded = background.warning();
+    Ok(section)
 }
 
 /// Says when the time allowed less than was asked for.

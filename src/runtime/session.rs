@@ -10,7 +10,6 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
 use rescored_core::domain::Nodes;
-use rescored_graph as graph;
 
 use super::device::{self, DeviceScorer};
 use super::external::ExternalData;
@@ -20,9 +19,6 @@ use super::outputs::Output;
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
 use super::{Batch, CancelHandle, Scorer, ScorerError, ScorerFactory};
-
-/// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
-const SHARED_VALUES: usize = 16_384;
 
 /// The loaded ONNX Runtime library. Cheap to clone; the library stays loaded until the process ends.
 #[derive(Clone, Debug)]
@@ -223,17 +219,13 @@ impl SessionFactory {
         place: Place,
     ) -> Result<Self, ScorerError> {
         let weights = match place.usable.kind {
-            Kind::Cpu => {
-                let refused = |message| ScorerError::Graph { message };
-                let beside = external.map().map_err(|error| refused(error.to_string()))?;
-                graph::weights(onnx, &beside, SHARED_VALUES).map_err(|error| refused(error.to_string()))?
-            }
+            Kind::Cpu => SharedWeights::of(onnx, &external)?,
             // Each device has its own copy, which the provider makes.
-            Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => Vec::new(),
+            Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => SharedWeights::new(Vec::new())?,
         };
         let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
         let (building, hash) = (Mutex::new(()), blake3::hash(onnx));
-        Ok(Self { runtime, graph, hash, external, weights: SharedWeights::new(weights)?, place, seats, building })
+        Ok(Self { runtime, graph, hash, external, weights, place, seats, building })
     }
 
     /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.

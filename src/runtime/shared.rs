@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
+use rescored_graph as graph;
 use rescored_graph::array::{Array, Data};
 
 use super::ScorerError;
+use super::external::ExternalData;
 
 /// The large constants of one graph.
 #[derive(Debug)]
@@ -19,7 +21,17 @@ pub(super) struct SharedWeights {
     prepacked: PrepackedWeights,
 }
 
+/// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
+const SHARED_VALUES: usize = 16_384;
+
 impl SharedWeights {
+    /// Those of a graph, wherever they lie.
+    pub(super) fn of(onnx: &[u8], external: &ExternalData) -> Result<Self, ScorerError> {
+        let refused = |message| ScorerError::Graph { message };
+        let beside = external.map().map_err(|error| refused(error.to_string()))?;
+        Self::new(graph::weights(onnx, &beside, SHARED_VALUES).map_err(|error| refused(error.to_string()))?)
+    }
+
     /// Takes a graph's constants by name. Kinds that ONNX Runtime has no tensor for here stay the sessions' own.
     pub(super) fn new(weights: Vec<(String, Array)>) -> Result<Self, ScorerError> {
         let refused = |error: ort::Error| ScorerError::Runtime { message: error.to_string() };

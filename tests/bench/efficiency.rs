@@ -2,12 +2,14 @@
 
 use std::time::Instant;
 
-use super::contender::Peer;
-use super::host::cores;
+use rescored_lab::bench::host::cores;
+use rescored_lab::bench::python::Python;
+use rescored_lab::bench::served::Program;
+use rescored_lab::bench::texts::Request;
+
 use super::report::spread;
-use super::server::Server;
 use super::stage::Shape;
-use super::texts::Request;
+use super::texts::overlong;
 
 /// Tokens of each pair.
 const TOKENS: usize = 128;
@@ -17,39 +19,43 @@ const INNER: f64 = 1536.0;
 /// Its heads of attention.
 const HEADS: f64 = 12.0;
 
-/// Lines on fp32 forwards of pairs of 128 tokens as a share of a large product, which runs before and after them in every
+/// A line on fp32 forwards of pairs of 128 tokens as a share of a large product, which runs before and after them in every
 /// round.
-pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Result<String, String> {
-    let mut product = Peer::start("sgemm.py", &[&cores().to_string()])?;
+pub(crate) fn measure(
+    program: &Program,
+    python: &Python,
+    shape: &Shape<'_>,
+    requests: &[Request],
+    rounds: usize,
+) -> Result<String, String> {
+    let mut product = python.start("sgemm.py", &[&cores().to_string()])?;
     product.ready()?;
-    let mut vars: Vec<_> = shape.served("fp32").into();
-    vars.push(("RESCORED_MAX_LENGTH", TOKENS.to_string()));
-    let server = Server::start(&vars);
-    let requests: Vec<Request> = requests.iter().map(Request::overlong).collect();
-    let bodies: Vec<String> = requests.iter().map(Request::body).collect();
+    let mut settings = shape.served("fp32");
+    settings.push(("RESCORED_MAX_LENGTH", TOKENS.to_string()));
+    let server = program.serve(&settings)?;
+    let requests: Vec<Request> = requests.iter().map(overlong).collect();
     let pairs = requests.iter().map(|request| request.documents.len()).sum::<usize>() as f64;
     let gflop = pairs * gflop(shape.layers.into(), TOKENS as f64);
-    let mut connection = server.connect();
     let [mut products, mut whole, mut forwards] = [const { Vec::new() }; 3];
-    let mut product_rate = || -> Result<f64, String> {
+    let product_rate = || -> Result<f64, String> {
         let answer = product.ask(&serde_json::json!({}))?;
         Ok(answer["gflop"].as_f64().unwrap_or(f64::NAN) / answer["seconds"].as_f64().unwrap_or(f64::NAN))
     };
     for round in 0..=rounds {
         // Before and after, since the processor's clock drifts: it is higher after a pause and lower under load.
         let first = product_rate()?;
-        let busy = || server.metric("rescored_worker_busy_microseconds_total") / 1e6;
+        let busy = || server.metric("rescored_worker_busy_microseconds_total").map(|micros| micros / 1e6);
         let tokens = || server.metric("rescored_tokens_total");
-        let (before, tokens_before, started) = (busy(), tokens(), Instant::now());
-        for body in &bodies {
-            connection.post("/v1/rerank", body, "").ok();
+        let (before, tokens_before, started) = (busy()?, tokens()?, Instant::now());
+        for request in &requests {
+            server.score(None, request)?;
         }
         let seconds = started.elapsed().as_secs_f64();
-        let each = (tokens() - tokens_before) / pairs;
+        let each = (tokens()? - tokens_before) / pairs;
         if (each - TOKENS as f64).abs() > 0.5 {
             return Err(format!("pairs had {each:.1} tokens, not {TOKENS}"));
         }
-        let work = busy() - before;
+        let work = busy()? - before;
         let rate = f64::midpoint(first, product_rate()?);
         if round > 0 {
             products.push(rate);
@@ -62,8 +68,8 @@ pub(crate) fn measure(shape: &Shape, requests: &[Request], rounds: usize) -> Res
         format!("{middle:.0} % ({least:.0} to {most:.0})")
     };
     Ok(format!(
-        "- {} layers, fp32, pairs of {TOKENS} tokens: {:.2} GFLOP a pair; a large product runs at {:.0} GFLOP/s on {} cores; \
-         forwards reach {} of it while they run, requests over HTTP {}\n",
+        "{} layers, fp32, pairs of {TOKENS} tokens: {:.2} GFLOP a pair; a large product runs at {:.0} GFLOP/s on {} cores; \
+         forwards reach {} of it while they run, requests over HTTP {}",
         shape.layers,
         gflop / pairs,
         spread(&products)[1],

@@ -5,8 +5,8 @@
 //! (1,000 clients that go away), `loris` (500 connections that send a byte now and then), `stops` (SIGTERM under load,
 //! 50 times). Each runs against the real model in the program (`real`) and, where the size of requests matters, against
 //! a model that takes its time without computing (`timed`): on a small machine the real one is too slow for 1,000
-//! documents in a second, and the load's own work would slow it down. Figures are printed; a bound that is not kept is
-//! said and ends with exit code 1.
+//! documents in a second, and the load's own work would slow it down. Figures are printed, and
+//! written to the file that `BENCH_REPORT` names; a bound that is not kept is reported and ends with exit code 1.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,57 +34,61 @@ mod goodput;
 mod load;
 #[path = "overload/loris.rs"]
 mod loris;
+mod page;
+mod program;
 #[path = "overload/stops.rs"]
 mod stops;
 #[path = "overload/target.rs"]
 mod target;
 
+use rescored_lab::bench::report::Section;
+
 use load::Kind;
+use page::{Finding, Page};
 use target::Target;
 
-/// A figure and the bound it has to keep.
-pub(crate) struct Finding {
-    pub(crate) what: String,
-    pub(crate) kept: bool,
-}
-
-impl Finding {
-    pub(crate) fn new(kept: bool, what: impl Into<String>) -> Self {
-        Self { what: what.into(), kept }
-    }
+/// A part with bounds, as a section.
+fn part(title: &str, notes: Vec<String>, findings: Vec<Finding>) -> (Section, Vec<Finding>) {
+    let section = Section {
+        id: title.split(',').next().unwrap_or(title).replace(' ', "-"),
+        title: title.to_owned(),
+        question: "Are the bounds kept?".to_owned(),
+        notes,
+        ..Section::default()
+    };
+    (section, findings)
 }
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
-    let mut broken = 0;
-    let mut tell = |part: &str, findings: Vec<Finding>| {
-        println!("\n## {part}\n");
-        for finding in findings {
-            println!("- {} {}", if finding.kept { "kept:" } else { "NOT KEPT:" }, finding.what);
-            broken += usize::from(!finding.kept);
-        }
-    };
+    let chosen = if words.is_empty() { String::new() } else { format!(" PART='{}'", words.join(" ")) };
+    let mut page =
+        Page::begin("Overload, disconnects, slow clients and stops", &format!("make bench-overload{chosen}"));
     if wanted("overload") {
-        tell("overload, timed model", goodput::run(&Target::timed(), goodput::TIMED));
+        page.judge(|| {
+            let (notes, findings) = goodput::run(&Target::timed(), goodput::TIMED);
+            part("overload, timed model", notes, findings)
+        });
     }
     for kind in Kind::ALL {
-        let named = format!("overload-{}", kind.word());
-        if wanted("overload") || words.contains(&named) {
-            let target = Target::real(&[]);
-            let part = format!("overload, real model, documents of {}", kind.word());
-            tell(&part, goodput::run(&target.of(kind), goodput::REAL));
+        if wanted("overload") || words.contains(&format!("overload-{}", kind.word())) {
+            page.judge(|| {
+                let (notes, findings) = goodput::run(&Target::real().of(kind), goodput::REAL);
+                part(&format!("overload, real model, documents of {}", kind.word()), notes, findings)
+            });
         }
     }
     // The former name of the part works, too.
     if wanted("disconnects") || words.iter().any(|word| word == "leavers") {
-        tell("clients that go away, real model", disconnects::run(&Target::real(&[])));
+        let run = || disconnects::run(&Target::real());
+        page.judge(|| part("clients that disconnect, real model", Vec::new(), run()));
     }
     if wanted("loris") {
-        tell("slow clients, timed model", loris::run(&Target::timed()));
+        page.judge(|| part("slow clients, timed model", Vec::new(), loris::run(&Target::timed())));
     }
     if wanted("stops") {
-        tell("SIGTERM under load, real model", stops::run());
+        page.judge(|| part("SIGTERM under load, real model", Vec::new(), stops::run()));
     }
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    page.end()
 }

@@ -1,62 +1,168 @@
-//! From rates and scores to a table.
+//! From what contenders did to a table, and to the short one of the README.
 
 use std::fmt::Write;
 
+use rescored_lab::bench::arms::{ArmRun, Round};
+use rescored_lab::bench::candidates::Arithmetic;
+use rescored_lab::bench::load::Target;
+use rescored_lab::bench::report::{Section, Table, Tone};
 use rescored_lab::bench::stats::Spread;
 
-use super::contender::{Contender, Precision};
+/// What ratios are given to.
+const BASE: &str = "sentence-transformers, PyTorch";
 
-/// Mean distance of fp32 logits from ours above which a peer does not run the same model.
-const SAME: f64 = 0.01;
-
-/// What one contender did.
-#[derive(Default)]
-pub(crate) struct Figures {
-    /// Pairs a second, a round each.
-    pub(crate) rates: Vec<f64>,
-    /// Milliseconds of CPU a pair, a round each.
-    pub(crate) cpu: Vec<f64>,
-    /// Distances of its logits from ours in fp32.
-    pub(crate) distances: Vec<f64>,
+/// A way to score pairs.
+pub(crate) struct Contender<'c> {
+    pub(crate) name: String,
+    pub(crate) arithmetic: Arithmetic,
+    /// Whether it is the program whose repository this is.
+    pub(crate) ours: bool,
+    pub(crate) version: String,
+    /// Clients that send at the same time.
+    pub(crate) clients: usize,
+    /// Who is asked, and its process; or why it does not run here.
+    pub(crate) who: Result<(&'c dyn Target, Option<u32>), String>,
 }
 
-impl Figures {
+/// A contender and what it did.
+pub(crate) struct Entry<'c> {
+    pub(crate) contender: Contender<'c>,
+    pub(crate) run: ArmRun,
+    /// Distances of its logits from those of the first contender.
+    distances: Vec<f64>,
+}
+
+/// Puts each contender beside the distance of its scores from the first one's.
+pub(crate) fn entries<'c>(all: impl Iterator<Item = (Contender<'c>, ArmRun)>) -> Vec<Entry<'c>> {
+    let mut all: Vec<Entry<'c>> = all.map(|(contender, run)| Entry { contender, run, distances: Vec::new() }).collect();
+    let ours = all.first().map(|entry| entry.run.rounds.clone()).unwrap_or_default();
+    for entry in &mut all {
+        entry.distances = ours.iter().zip(&entry.run.rounds).flat_map(|(ours, own)| distances(ours, own)).collect();
+    }
+    all
+}
+
+/// Rounds of all contenders begin at the same text.
+fn distances(ours: &Round, own: &Round) -> Vec<f64> {
+    let pairs = ours.outcome.logits.iter().zip(&own.outcome.logits);
+    pairs.flat_map(|(ours, own)| ours.iter().zip(own)).map(|(a, b)| (a - b).abs()).collect()
+}
+
+impl Entry<'_> {
+    fn rates(&self) -> Vec<f64> {
+        self.run.figures(|round| round.outcome.rate())
+    }
+
+    /// Milliseconds of CPU a pair, spinning included.
+    fn cpu(&self) -> Vec<f64> {
+        let each = |round: &Round| {
+            Some(round.cores? * round.outcome.took.as_secs_f64() * 1000.0 / round.outcome.pairs.max(1) as f64)
+        };
+        self.run.rounds.iter().filter_map(each).collect()
+    }
+
     fn mean_distance(&self) -> f64 {
         self.distances.iter().sum::<f64>() / self.distances.len() as f64
     }
+
+    fn missing(&self) -> Option<&str> {
+        self.contender.who.as_ref().err().or(self.run.failure.as_ref()).map(String::as_str)
+    }
+
+    fn ran(&self) -> bool {
+        self.missing().is_none() && !self.run.rounds.is_empty()
+    }
+
+    /// Whether its scores say that it runs the same model.
+    fn is_ranked(&self) -> bool {
+        self.ran() && self.mean_distance() <= self.contender.arithmetic.tolerance()
+    }
+
+    fn is_base(&self) -> bool {
+        self.contender.name == BASE && self.ran()
+    }
+
+    /// The rounds' own ratios: rates of different rounds do not compare where load comes and goes.
+    fn ratios(&self, other: &Self) -> [f64; 3] {
+        let ratios: Vec<f64> = self.rates().iter().zip(other.rates()).map(|(own, other)| own / other).collect();
+        spread(&ratios)
+    }
+
+    fn full_name(&self) -> String {
+        format!("{}, {}", self.contender.name, self.contender.arithmetic.word())
+    }
+
+    fn cells(&self, base: Option<&Self>) -> Vec<String> {
+        let head = [self.contender.name.clone(), self.contender.arithmetic.word().to_owned()];
+        let figures = match self.missing() {
+            Some(why) => {
+                let blank = std::iter::repeat_n("-".to_owned(), 4);
+                blank.chain([format!("does not run here: {why}")]).collect::<Vec<_>>()
+            }
+            None => {
+                let [least, middle, most] = spread(&self.rates());
+                let note = if self.is_ranked() { self.contender.version.as_str() } else { "other scores: not ranked" };
+                vec![
+                    format!("{middle:.1} ({least:.1} to {most:.1})"),
+                    base.map_or_else(|| "-".to_owned(), |base| ratio(self.ratios(base))),
+                    format!("{:.1}", spread(&self.cpu())[1]),
+                    format!("{:.1e}, {:.1e}", self.mean_distance(), spread(&self.distances)[2]),
+                    note.to_owned(),
+                ]
+            }
+        };
+        head.into_iter().chain(figures).collect()
+    }
 }
 
-/// The table of one shape.
-pub(crate) fn table(contenders: &[Contender<'_>], figures: &[Figures], base: &str) -> String {
-    let base = contenders.iter().position(|one| one.name == base).filter(|&at| !figures[at].rates.is_empty());
-    let mut text = String::from(
-        "| contender | arithmetic | pairs/s: median (least to most) | × PyTorch: median (least to most) | CPU ms a pair: median | logits from fp32: mean, max | note |\n\
-         |---|---|---|---|---|---|---|\n",
-    );
-    for (contender, own) in contenders.iter().zip(figures) {
-        let arithmetic = word(contender.precision);
-        if let Some(why) = contender.missing() {
-            let _ = writeln!(text, "| {} | {arithmetic} | | | | | does not run here: {why} |", contender.name);
-            continue;
-        }
-        let [least, middle, most] = spread(&own.rates);
-        let ratio = base.map_or_else(String::new, |at| ratio(&own.rates, &figures[at].rates));
-        let distance = format!("{:.1e}, {:.1e}", own.mean_distance(), spread(&own.distances)[2]);
-        let note = if ranked(contender, own) { contender.version() } else { "other scores: not ranked" };
-        let _ = writeln!(
-            text,
-            "| {} | {arithmetic} | {middle:.1} ({least:.1} to {most:.1}) | {ratio} | {:.1} | {distance} | {note} |",
-            contender.name,
-            spread(&own.cpu)[1],
-        );
+/// The section of one shape.
+pub(crate) fn section(layers: u16, all: &[Entry<'_>]) -> Section {
+    let base = all.iter().find(|entry| entry.is_base());
+    let columns = [
+        "contender",
+        "arithmetic",
+        "pairs/s: median (least to most)",
+        "× PyTorch: median (least to most)",
+        "CPU ms a pair: median",
+        "logits from fp32: mean, max",
+        "note",
+    ];
+    let mut table = Table::new("", &columns);
+    for entry in all {
+        let tone = match entry {
+            entry if entry.contender.ours => Tone::Best,
+            entry if entry.is_ranked() => Tone::Plain,
+            _ => Tone::Aside,
+        };
+        table.push(tone, entry.cells(base));
     }
-    text.push('\n');
-    for (contender, own) in contenders.iter().zip(figures).filter(|(one, _)| one.is_ours()) {
-        if let Some(line) = against_the_best(contender, own, contenders, figures) {
-            text.push_str(&line);
-        }
+    Section {
+        id: format!("{layers}-layers"),
+        title: format!("{layers} layers"),
+        question: "How many pairs a second does each program score with the same weights on the same texts?".to_owned(),
+        findings: all
+            .iter()
+            .filter(|entry| entry.contender.ours && entry.ran())
+            .filter_map(|own| beaten(own, all))
+            .collect(),
+        tables: vec![table],
+        ..Section::default()
     }
-    text
+}
+
+/// A line on the best peer of the same arithmetic.
+fn beaten(own: &Entry<'_>, all: &[Entry<'_>]) -> Option<String> {
+    let arithmetic = own.contender.arithmetic;
+    let peers =
+        all.iter().filter(|peer| !peer.contender.ours && peer.contender.arithmetic == arithmetic && peer.is_ranked());
+    let best = peers.min_by(|a, b| own.ratios(a)[1].total_cmp(&own.ratios(b)[1]))?;
+    Some(format!(
+        "{}: {} × the best {} peer, {}",
+        own.contender.name,
+        ratio(own.ratios(best)),
+        arithmetic.word(),
+        best.contender.name
+    ))
 }
 
 /// One contender's median ratio to the base.
@@ -66,14 +172,14 @@ pub(crate) struct Row {
 }
 
 /// Every contender that ran the same model, with its ratio.
-pub(crate) fn rows(contenders: &[Contender<'_>], figures: &[Figures], base: &str) -> Vec<Row> {
-    let base = contenders.iter().position(|one| one.name == base);
-    let ran = contenders.iter().zip(figures).filter(|(one, own)| !own.rates.is_empty() && ranked(one, own));
-    ran.filter_map(|(one, own)| {
-        let ratio = lead(own, &figures[base?]);
-        Some(Row { name: format!("{}, {}", one.name, word(one.precision)), ratio })
-    })
-    .collect()
+pub(crate) fn rows(all: &[Entry<'_>]) -> Vec<Row> {
+    let Some(base) = all.iter().find(|entry| entry.is_base()) else { return Vec::new() };
+    let ranked = all.iter().filter(|entry| entry.is_ranked());
+    let row = |entry: &Entry<'_>| {
+        let name = if entry.contender.ours { format!("**{}**", entry.full_name()) } else { entry.full_name() };
+        Row { name, ratio: entry.ratios(base)[1] }
+    };
+    ranked.map(row).collect()
 }
 
 /// The short table: a row a contender, a column a shape, the quickest first.
@@ -104,57 +210,11 @@ pub(crate) fn replaced(page: &str, table: &str) -> Option<String> {
     Some(format!("{before}<!-- throughput -->\n\n{table}\n<!-- /throughput -->{after}"))
 }
 
-/// A line on the best peer of the same arithmetic.
-fn against_the_best(
-    contender: &Contender<'_>,
-    own: &Figures,
-    contenders: &[Contender<'_>],
-    figures: &[Figures],
-) -> Option<String> {
-    let peers = contenders.iter().zip(figures).filter(|(peer, figures)| {
-        !peer.is_ours() && peer.precision == contender.precision && !figures.rates.is_empty() && ranked(peer, figures)
-    });
-    let (best, theirs) = peers.min_by(|(_, a), (_, b)| lead(own, a).total_cmp(&lead(own, b)))?;
-    Some(format!(
-        "- {}: {} × the best {} peer, {}\n",
-        contender.name,
-        ratio(&own.rates, &theirs.rates),
-        word(contender.precision),
-        best.name
-    ))
-}
-
-/// Whether its scores say that it runs the same model. How far int8 may be is the reader's to judge.
-fn ranked(contender: &Contender<'_>, figures: &Figures) -> bool {
-    contender.precision == Precision::Int8 || figures.mean_distance() <= SAME
-}
-
-/// The median of the rounds' ratios: rates of different rounds do not compare where load comes and goes.
-fn lead(own: &Figures, theirs: &Figures) -> f64 {
-    let ratios: Vec<f64> = own.rates.iter().zip(&theirs.rates).map(|(own, theirs)| own / theirs).collect();
-    spread(&ratios)[1]
-}
-
-/// The ratios of the rounds.
-fn ratio(rates: &[f64], base: &[f64]) -> String {
-    let ratios: Vec<f64> = rates.iter().zip(base).map(|(rate, base)| rate / base).collect();
-    let [least, middle, most] = spread(&ratios);
+fn ratio([least, middle, most]: [f64; 3]) -> String {
     format!("{middle:.2} ({least:.2} to {most:.2})")
-}
-
-/// Distances of logits.
-pub(crate) fn distances(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> Vec<f64> {
-    ours.iter().flatten().zip(theirs.iter().flatten()).map(|(a, b)| (a - b).abs()).collect()
 }
 
 /// Least, median, most.
 pub(crate) fn spread(values: &[f64]) -> [f64; 3] {
     Spread::of(values).map_or([f64::NAN; 3], |spread| [spread.least, spread.middle, spread.most])
-}
-
-fn word(precision: Precision) -> &'static str {
-    match precision {
-        Precision::Fp32 => "fp32",
-        Precision::Int8 => "int8",
-    }
 }

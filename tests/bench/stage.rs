@@ -1,40 +1,35 @@
-//! Where things lie, and the models that every contender runs: same weights, each in its own format.
+//! The shapes of the model that every contender runs: same weights, each in its own format.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-/// The model.
-const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
-/// Its layers.
+use rescored_lab::bench::Watch;
+use rescored_lab::bench::candidates::Candidate;
+use rescored_lab::bench::peers::{self, Ground};
+use rescored_lab::bench::python::Python;
+use rescored_lab::bench::served::{Program, Setting};
+
+use super::program::{MODEL, models, setting};
+
+/// Layers of the model.
 const LAYERS: u16 = 12;
 
-/// One shape of the model, ready for every contender.
-pub(crate) struct Shape {
+/// One shape of the model.
+pub(crate) struct Shape<'p> {
     pub(crate) layers: u16,
-    /// What other programs read.
-    pub(crate) folder: PathBuf,
+    program: &'p Program,
 }
 
-impl Shape {
-    /// Writes what its contenders need. `Err` names the step that failed, and what it said.
-    pub(crate) fn prepare(layers: u16) -> Result<Self, String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{layers}-layers"));
-        let shape = Self { layers, folder };
+impl<'p> Shape<'p> {
+    /// Compiles what this program serves of it. `Err` is the last line of what failed.
+    pub(crate) fn prepare(program: &'p Program, layers: u16) -> Result<Self, String> {
+        let shape = Self { layers, program };
         let cut = layers.to_string();
-        let cut: &[&str] = if shape.is_whole() { &[] } else { &["--layers", &cut] };
-        let folder = shape.folder.to_str().ok_or("a folder whose name is not UTF-8")?;
-        for flags in [["--precision", "fp32"], ["--precision", "int8"], ["--export", folder]] {
-            let mut compile = Command::new(binary());
-            done(compile.env("RESCORED_MODEL_DIR", models()).args(["compile", MODEL]).args(flags).args(cut))?;
-        }
-        let mut prepare = Command::new(python());
-        prepare.arg(sources().join("peers/prepare.py")).arg(&shape.folder);
-        if shape.is_whole() {
-            prepare.arg(models().join(MODEL).join("model.onnx"));
-        }
-        // Without it peers say by themselves what they miss.
-        if let Err(error) = done(&mut prepare) {
-            eprintln!("{error}");
+        for precision in ["fp32", "int8"] {
+            let mut arguments = vec!["compile", MODEL, "--precision", precision];
+            if !shape.is_whole() {
+                arguments.extend(["--layers", &cut]);
+            }
+            program.run(&arguments, &[])?;
         }
         Ok(shape)
     }
@@ -45,50 +40,33 @@ impl Shape {
     }
 
     /// The settings with which a server serves it.
-    pub(crate) fn served(&self, precision: &'static str) -> [(&'static str, String); 4] {
+    pub(crate) fn served(&self, precision: &'static str) -> Vec<Setting> {
         let id = if self.is_whole() { MODEL.to_owned() } else { format!("{MODEL}-{}-layers-{precision}", self.layers) };
-        let [cache, shapes] = ["0", "served"].map(str::to_owned);
-        [
+        vec![
             ("RESCORED_MODELS", id),
             ("RESCORED_PRECISION", precision.to_owned()),
-            ("RESCORED_CACHE_BYTES", cache),
-            ("RESCORED_SHAPES", shapes),
+            ("RESCORED_SHAPES", "served".to_owned()),
         ]
     }
-}
 
-fn done(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().display().to_string();
-    let said = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
-    if said.status.success() {
-        return Ok(());
+    /// The other programs, over the same weights.
+    pub(crate) fn peers(&self, python: &Python, watch: &dyn Watch) -> Vec<Candidate> {
+        let ground = Ground {
+            python,
+            program: self.program,
+            model: MODEL,
+            model_dir: &models(),
+            folder: Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench/{}-layers", self.layers)),
+            layers: (!self.is_whole()).then_some(self.layers),
+        };
+        let mut all = peers::for_throughput(&ground, watch);
+        // Such a server holds the whole model.
+        all.extend(self.is_whole().then(|| peers::tei(setting("BENCH_TEI_URL").as_deref())));
+        all
     }
-    let said = String::from_utf8_lossy(&said.stderr);
-    Err(format!("{name}: {}", said.lines().last().unwrap_or("failed without a word")))
-}
-
-/// The program: the one built with this driver unless `RESCORED_BIN` names another.
-pub(crate) fn binary() -> PathBuf {
-    setting("RESCORED_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_rescored")), PathBuf::from)
-}
-
-/// Where models lie.
-pub(crate) fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
 /// Where `make bench` puts its Python.
 pub(crate) fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-bench/bin/python")
-}
-
-/// Where the peers' scripts lie.
-pub(crate) fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench")
-}
-
-/// A setting of the driver.
-#[expect(clippy::disallowed_methods, reason = "the driver's own settings, no part of the program's configuration")]
-pub(crate) fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

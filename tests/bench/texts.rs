@@ -2,27 +2,16 @@
 
 use std::collections::HashMap;
 
+use rescored_lab::bench::texts::Request;
+
 #[path = "../data/xquad.rs"]
 mod xquad;
 
-/// One request: a query and the documents that a first stage found for it.
-pub(crate) struct Request {
-    pub(crate) query: String,
-    pub(crate) documents: Vec<String>,
-}
-
-impl Request {
-    /// As the Cohere dialect reads it. Raw scores, so that they can be compared.
-    pub(crate) fn body(&self) -> String {
-        serde_json::json!({"query": self.query, "documents": self.documents, "raw_scores": true}).to_string()
-    }
-
-    /// The same query with documents so long that every pair is cut at the model's longest length.
-    pub(crate) fn overlong(&self) -> Self {
-        let all = self.documents.join(" ");
-        let documents = self.documents.iter().map(|document| format!("{document} {all}")).collect();
-        Self { query: self.query.clone(), documents }
-    }
+/// The same query with documents so long that every pair is cut at the model's longest length.
+pub(crate) fn overlong(request: &Request) -> Request {
+    let all = request.documents.join(" ");
+    let documents = request.documents.iter().map(|document| format!("{document} {all}")).collect();
+    Request { query: request.query.clone(), documents }
 }
 
 /// The first `count` queries of a first stage's run, each with `documents` candidates.

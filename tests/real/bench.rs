@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use rescored_lab::bench::peers::Tei;
+use rescored_lab::bench::peers::tei;
 use rescored_lab::bench::report::Report;
 use rescored_lab::bench::texts::Request;
 use serde_json::json;
@@ -59,6 +59,8 @@ fn a_run_makes_a_report_that_stands_alone_and_compares_with_itself() {
     assert!(printed.machine.iter().any(|fact| fact.name == "sha256 of model.onnx" && fact.value.len() == 64));
     let page = std::fs::read_to_string(folder.path().join("report.html")).expect("kept");
     assert!(page.contains("<svg") && !page.contains("src="), "the page needs nothing else");
+    let log = String::from_utf8_lossy(&said.stderr);
+    assert!(log.contains("left"), "the time left of the whole run is named: {log}");
     assert!(folder.path().join("concurrency-throughput.svg").exists() && folder.path().join("report.md").exists());
     let json = folder.path().join("report.json").display().to_string();
     assert_eq!(code(&bench(&["compare", &json, &json])), 0);
@@ -136,9 +138,9 @@ fn a_server_that_speaks_tei_is_measured_by_its_address() {
             "Berlin has 3.5 million registered inhabitants.".to_owned(),
         ],
     };
-    let candidate = Tei::candidate(Some(&format!("http://{}", REAL.address)));
+    let candidate = tei(Some(&format!("http://{}", REAL.address)));
     let logits = candidate.target().expect("it answers").send(&request).expect("scored").logits;
     assert!(logits[1] > 5.0 && logits[0] < -5.0, "raw scores in the request's order: {logits:?}");
-    let nowhere = Tei::candidate(Some("http://127.0.0.1:1"));
+    let nowhere = tei(Some("http://127.0.0.1:1"));
     assert!(nowhere.target().is_none(), "who does not answer has a reason instead");
 }

@@ -293,6 +293,7 @@ mod tests {
 
     impl Watch for Nobody {
         fn say(&self, _: &str) {}
+        fn part(&self, _: f64, _: f64) {}
         fn step(&self, _: usize, _: usize, _: &str) {}
     }
 

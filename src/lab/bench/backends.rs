@@ -10,7 +10,7 @@ use super::Setup;
 use super::arms::{Arm, Effort, race};
 use super::candidates::{Candidate, ours};
 use super::load::Load;
-use super::peers::{Ground, Tei, start};
+use super::peers::{Ground, start, tei};
 use super::python::Python;
 use super::report::{Fact, Section};
 
@@ -92,9 +92,10 @@ fn others(setup: &Setup<'_>, peers: &Peers) -> Vec<Candidate> {
         model: &setup.model,
         model_dir: &setup.model_dir,
         folder: peers.folder.clone(),
+        layers: None,
     };
     let mut candidates = start(&ground, setup.watch);
-    candidates.push(Tei::candidate(peers.tei.as_deref()));
+    candidates.push(tei(peers.tei.as_deref()));
     candidates
 }
 

@@ -91,19 +91,24 @@ fn serve(setup: &Setup<'_>, settings: &[Setting]) -> Result<Served, String> {
     setup.program.serve(&all)
 }
 
-/// All experiments, one after the other.
+/// One of the experiments.
+type Experiment = fn(&Setup<'_>, &Options) -> Result<Section, String>;
+
+/// All experiments, one after the other, each handed on as soon as it is done.
 ///
 /// # Errors
-/// [`BenchError`].
-pub fn run(setup: &Setup<'_>, options: &Options) -> Result<Vec<Section>, BenchError> {
-    let answered = BenchError::Answer;
-    setup.watch.step(0, 3, "a request that is all hits");
-    let hot = hot::run(setup, options).map_err(answered)?;
-    setup.watch.step(1, 3, "searches through the tiers");
-    let replay = replay::run(setup, options).map_err(answered)?;
-    setup.watch.step(2, 3, "searches beside a warm-up job");
-    let beside = beside::run(setup, options).map_err(answered)?;
-    Ok(vec![hot, replay, beside])
+/// [`BenchError::Answer`]; what was handed on before is valid.
+pub fn run(setup: &Setup<'_>, options: &Options, found: &mut dyn FnMut(Section)) -> Result<(), BenchError> {
+    let experiments: [(&str, Experiment); 3] = [
+        ("a request that is all hits", hot::run),
+        ("searches through the tiers", replay::run),
+        ("searches beside a warm-up job", beside::run),
+    ];
+    for (done, (what, experiment)) in experiments.iter().enumerate() {
+        setup.watch.step(done, experiments.len(), what);
+        found(super::observed(|| experiment(setup, options)).map_err(BenchError::Answer)?);
+    }
+    Ok(())
 }
 
 /// A word that no earlier run's texts hold, so that nothing is a hit that this run has not put there.

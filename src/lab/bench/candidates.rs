@@ -4,9 +4,9 @@
 
 use super::Watch;
 use super::load::Target;
-use super::peers::Tei;
 use super::pipe::Pipe;
 use super::served::{Program, Served, Setting};
+use super::tei::Tei;
 
 /// The arithmetic of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -42,6 +42,13 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Cores of the whole machine, whatever this process may use.
+pub fn machine_cores() -> usize {
+    let stat = read_to_string("/proc/stat").unwrap_or_default();
+    let numbered = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| !rest.starts_with(' '));
+    stat.lines().filter(numbered).count().max(cores())
+}
+
 /// Runnable tasks on average over the last minute.
 pub fn load() -> Option<String> {
     match read_to_string("/proc/loadavg") {

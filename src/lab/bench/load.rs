@@ -1,6 +1,6 @@
 //! Load: who sends when, and how long answers took.
 //!
-//! Owns the two ways to load a [`Target`]. Closed: clients that each send the next request when the last one is answered,
+//! Owns how load is made ([`drive`]), and the two ways to load a [`Target`]. Closed: clients that each send the next request when the last one is answered,
 //! so that a slow target is asked less. Open: requests come at times of their own, whatever the target does, and a
 //! latency counts from the time at which its request was due, not from when it could be sent (no coordinated omission).
 //! It must not know what is measured or why.
@@ -156,68 +156,112 @@ impl Outcome {
     }
 }
 
-/// Sends every request once.
-pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
-    let (clients, due) = match load {
-        Load::Closed { clients } => (clients, None),
-        Load::Open { rate, clients } => (clients, Some(arrivals(requests.len(), rate))),
-    };
-    let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(requests.len())));
-    let aside = Mutex::new(Duration::ZERO);
+/// How long a load goes on.
+#[derive(Clone, Copy, Debug)]
+pub enum Span<'a> {
+    /// So many requests.
+    Requests(usize),
+    /// Until this time has passed.
+    Time(Duration),
+    /// Until asked to stop.
+    Stop(&'a AtomicBool),
+    /// A request at each of these times from the start, whatever became of those before.
+    Due(&'a [Duration]),
+}
+
+/// One request as its client saw it.
+#[derive(Clone, Debug)]
+pub struct Sent<T> {
+    /// Its number, from 0.
+    pub place: usize,
+    /// How late it was sent, where it was due at a time.
+    pub lag: Duration,
+    /// From its sending to its answer.
+    pub took: Duration,
+    /// When it was answered, from the start.
+    pub ended: Duration,
+    /// What came of it.
+    pub answer: T,
+}
+
+/// Has clients, each with a connection of its own, send one request after the other: the one way in which load is made.
+pub fn drive<C, T: Send>(
+    clients: usize,
+    span: Span<'_>,
+    connect: impl Fn(usize) -> C + Sync,
+    send: impl Fn(&mut C, usize) -> T + Sync,
+) -> Vec<Sent<T>> {
+    let (next, all) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let started = Instant::now();
-    let client = || {
+    // When the request at a place is due; `None` when the load is over.
+    let due = |place: usize| match span {
+        Span::Requests(count) => (place < count).then(|| started.elapsed()),
+        Span::Time(time) => Some(started.elapsed()).filter(|elapsed| *elapsed < time),
+        Span::Stop(stop) => (!stop.load(Ordering::Relaxed)).then(|| started.elapsed()),
+        Span::Due(times) => times.get(place).copied(),
+    };
+    let client = |number: usize| {
+        let mut connection = connect(number);
         loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(request) = requests.get(at) else { return };
-            let began = due.as_ref().and_then(|due| due.get(at)).map_or_else(Instant::now, |&due| {
-                std::thread::sleep((started + due).saturating_duration_since(Instant::now()));
-                started + due
-            });
-            let answer = target.send(request);
-            let spent = answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
-            let latency = began.elapsed().saturating_sub(spent);
-            *lock(&aside) += spent;
-            lock(&outcome).take(at, latency, answer.map(|reply| reply.logits));
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(due) = due(place) else { return };
+            std::thread::sleep((started + due).saturating_duration_since(Instant::now()));
+            let began = started.elapsed();
+            let answer = send(&mut connection, place);
+            let ended = started.elapsed();
+            lock(&all).push(Sent { place, lag: began.saturating_sub(due), took: ended - began, ended, answer });
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..clients.clamp(1, requests.len().max(1)) {
-            scope.spawn(client);
+        for number in 0..clients.max(1) {
+            let client = &client;
+            scope.spawn(move || client(number));
         }
     });
-    let took = started.elapsed();
-    let mut outcome = held(outcome.into_inner());
+    held(all.into_inner())
+}
+
+/// Sends every request once.
+pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
+    let (clients, times) = match load {
+        Load::Closed { clients } => (clients, None),
+        Load::Open { rate, clients } => (clients, Some(arrivals(requests.len(), rate))),
+    };
+    let span = times.as_deref().map_or(Span::Requests(requests.len()), Span::Due);
+    let sent = drive(clients.clamp(1, requests.len().max(1)), span, |_| (), |(), place| target.send(&requests[place]));
+    let mut outcome = Outcome::new(requests.len());
+    let mut aside = Duration::ZERO;
+    for one in sent {
+        let spent = one.answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
+        let latency = (one.lag + one.took).saturating_sub(spent);
+        aside += spent;
+        outcome.took = outcome.took.max(one.ended);
+        outcome.take(one.place, latency, one.answer.map(|reply| reply.logits));
+    }
     // With one client the target stood still while the driver worked; with several it did not.
-    let idle = if clients == 1 { *lock(&aside) } else { Duration::ZERO };
-    outcome.took = took.saturating_sub(idle);
+    if clients == 1 {
+        outcome.took = outcome.took.saturating_sub(aside);
+    }
     outcome
 }
 
 /// Sends requests over and over, from this many clients, until asked to stop.
 pub fn run_until(stop: &AtomicBool, target: &dyn Target, requests: &[Request], clients: usize) -> Outcome {
-    let (next, outcome) = (AtomicUsize::new(0), Mutex::new(Outcome::new(0)));
+    let mut outcome = Outcome::new(0);
+    if requests.is_empty() {
+        return outcome;
+    }
     let started = Instant::now();
-    let client = || {
-        while !stop.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed) % requests.len().max(1);
-            let Some(request) = requests.get(at) else { return };
-            let began = Instant::now();
-            let answer = target.send(request);
-            lock(&outcome).take(at, began.elapsed(), answer.map(|reply| reply.logits));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..clients.max(1) {
-            scope.spawn(client);
-        }
-    });
-    let mut outcome = held(outcome.into_inner());
+    let send = |(): &mut (), place: usize| target.send(&requests[place % requests.len()]);
+    for one in drive(clients, Span::Stop(stop), |_| (), send) {
+        outcome.take(one.place, one.took, one.answer.map(|reply| reply.logits));
+    }
     outcome.took = started.elapsed();
     outcome
 }
 
 /// When each of `count` independent requests is due, from the start.
-fn arrivals(count: usize, rate: f64) -> Vec<Duration> {
+pub fn arrivals(count: usize, rate: f64) -> Vec<Duration> {
     let mut random = Seeded::new(count as u64);
     let mut at = 0.0;
     (0..count)
@@ -303,6 +347,21 @@ mod tests {
             running.join().unwrap()
         });
         assert!(outcome.latencies.count() > 2, "requests come again");
+    }
+
+    #[test]
+    fn every_span_ends_where_it_says_and_each_client_keeps_its_connection() {
+        let seen = |span| drive(2, span, |number| number, |number, _| *number);
+        let requests = seen(Span::Requests(7));
+        let mut places: Vec<usize> = requests.iter().map(|one| one.place).collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2, 3, 4, 5, 6]);
+        assert!(requests.iter().all(|one| one.answer < 2 && one.took <= one.ended));
+        let due = [10, 30].map(Duration::from_millis);
+        let timed = seen(Span::Due(&due));
+        assert!(timed.len() == 2 && timed.iter().all(|one| one.ended >= due[one.place]), "{timed:?}");
+        assert!(!seen(Span::Time(Duration::from_millis(5))).is_empty());
+        assert!(seen(Span::Stop(&AtomicBool::new(true))).is_empty());
     }
 
     #[test]

@@ -1,22 +1,17 @@
 //! The other programs that are measured: which there are, what they need, how they are started with our weights.
 //!
-//! Owns the table of peers. One that cannot run here has a row that says why. It must not know how a race is run.
+//! Owns the one table of peers. One that cannot run here has a row that says why. It must not know how a race is run.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rescored_runtime::checksum::Sha256;
-use serde::Deserialize;
-use serde_json::json;
-use ureq::Agent;
 
 use super::Watch;
 use super::candidates::{Arithmetic, Candidate, Device, Who};
 use super::host;
-use super::load::{Reply, Target};
 use super::python::Python;
 use super::served::Program;
-use super::texts::Request;
+use super::tei::Tei;
 
 /// The fp32 graph that optimum exports of the weights, and an 8-bit one.
 const FP32: &str = "onnx/model.onnx";
@@ -34,6 +29,9 @@ struct Peer {
     /// What the script is given between the model's folder and the number of threads.
     script_arguments: &'static [&'static str],
     packages: &'static [&'static str],
+    /// Whether `make bench` measures it too, where every program scores all texts of every round: one row a library, and
+    /// none that takes a minute for a request.
+    in_throughput: bool,
 }
 
 const TORCH: &[&str] = &["torch", "transformers"];
@@ -47,25 +45,28 @@ use Device::{Accelerator, Cpu, Metal};
 
 /// Every peer, those of the experiment that this project grew out of first.
 #[rustfmt::skip]
-const PEERS: [Peer; 18] = [
-    Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", script_arguments: &["mps", "float16", "eager"], packages: TORCH },
-    Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", script_arguments: &[], packages: MLX },
-    Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "eager"], packages: TORCH },
-    Peer { name: "Compiled (torch.compile)", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "compiled"], packages: TORCH },
-    Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float32", "eager"], packages: TORCH },
-    Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "eager"], packages: TORCH },
-    Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "compiled"], packages: TORCH },
-    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float32"], packages: SENTENCE },
-    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float16"], packages: SENTENCE },
-    Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["onnx"], packages: SENTENCE_ONNX },
-    Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["openvino"], packages: SENTENCE_OPENVINO },
-    Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", script_arguments: &[FP32], packages: &["FlashRank"] },
-    Peer { name: "FlashRank", arithmetic: Int8, device: Cpu, script: "flashrank_.py", script_arguments: &[INT8], packages: &["FlashRank"] },
-    Peer { name: "fastembed", arithmetic: Fp32, device: Cpu, script: "fastembed_.py", script_arguments: &[FP32], packages: &["fastembed"] },
-    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Fp32, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[FP32], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Fp32, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[FP32], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Int8, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[INT8], packages: PLAIN },
-    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Int8, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[INT8], packages: PLAIN },
+const PEERS: [Peer; 21] = [
+    Peer { name: "MPS (PyTorch on Metal)", arithmetic: Fp16, device: Metal, script: "pytorch.py", script_arguments: &["mps", "float16", "eager"], packages: TORCH, in_throughput: false },
+    Peer { name: "MLX", arithmetic: if cfg!(target_os = "macos") { Fp16 } else { Fp32 }, device: if cfg!(target_os = "macos") { Metal } else { Cpu }, script: "mlx_.py", script_arguments: &[], packages: MLX, in_throughput: false },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "eager"], packages: TORCH, in_throughput: false },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp32, device: Cpu, script: "pytorch.py", script_arguments: &["cpu", "float32", "compiled"], packages: TORCH, in_throughput: false },
+    Peer { name: "PyTorch", arithmetic: Fp32, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float32", "eager"], packages: TORCH, in_throughput: false },
+    Peer { name: "PyTorch", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "eager"], packages: TORCH, in_throughput: false },
+    Peer { name: "Compiled (torch.compile)", arithmetic: Fp16, device: Accelerator, script: "pytorch.py", script_arguments: &["cuda", "float16", "compiled"], packages: TORCH, in_throughput: false },
+    Peer { name: "sentence-transformers", arithmetic: Fp32, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float32"], packages: SENTENCE, in_throughput: false },
+    Peer { name: "sentence-transformers", arithmetic: Fp16, device: Accelerator, script: "sentence_transformers_.py", script_arguments: &["torch-cuda-float16"], packages: SENTENCE, in_throughput: false },
+    Peer { name: "sentence-transformers, PyTorch", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["torch"], packages: SENTENCE, in_throughput: true },
+    Peer { name: "sentence-transformers, torch.compile", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["torch-compile"], packages: SENTENCE, in_throughput: true },
+    Peer { name: "sentence-transformers, onnx", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["onnx"], packages: SENTENCE_ONNX, in_throughput: true },
+    Peer { name: "sentence-transformers, openvino", arithmetic: Fp32, device: Cpu, script: "sentence_transformers_.py", script_arguments: &["openvino"], packages: SENTENCE_OPENVINO, in_throughput: true },
+    Peer { name: "FlashRank", arithmetic: Fp32, device: Cpu, script: "flashrank_.py", script_arguments: &[FP32], packages: &["FlashRank"], in_throughput: true },
+    Peer { name: "FlashRank", arithmetic: Int8, device: Cpu, script: "flashrank_.py", script_arguments: &[INT8], packages: &["FlashRank"], in_throughput: true },
+    Peer { name: "fastembed", arithmetic: Fp32, device: Cpu, script: "fastembed_.py", script_arguments: &[FP32], packages: &["fastembed"], in_throughput: true },
+    Peer { name: "fastembed for Rust", arithmetic: Fp32, device: Cpu, script: "fastembed_rs_.py", script_arguments: &[FP32], packages: &["onnxruntime"], in_throughput: true },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Fp32, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[FP32], packages: PLAIN, in_throughput: true },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Fp32, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[FP32], packages: PLAIN, in_throughput: true },
+    Peer { name: "ONNX Runtime in Python, padded", arithmetic: Int8, device: Cpu, script: "onnxruntime_padded.py", script_arguments: &[INT8], packages: PLAIN, in_throughput: true },
+    Peer { name: "ONNX Runtime in Python, sorted by 8", arithmetic: Int8, device: Cpu, script: "onnxruntime_sorted.py", script_arguments: &[INT8], packages: PLAIN, in_throughput: true },
 ];
 
 /// On Linux the part that computes is a package of its own.
@@ -84,13 +85,25 @@ pub struct Ground<'a> {
     pub model_dir: &'a Path,
     /// Where the weights are written.
     pub folder: PathBuf,
+    /// The first layers alone, a shape whose scores mean nothing; `None` for the whole model.
+    pub layers: Option<u16>,
 }
 
 /// Every peer that can be started, and for the others why not.
 pub fn start(ground: &Ground<'_>, watch: &dyn Watch) -> Vec<Candidate> {
+    started(ground, watch, |_| true)
+}
+
+/// Those that `make bench` measures.
+pub fn for_throughput(ground: &Ground<'_>, watch: &dyn Watch) -> Vec<Candidate> {
+    started(ground, watch, |peer| peer.in_throughput)
+}
+
+fn started(ground: &Ground<'_>, watch: &dyn Watch, wanted: impl Fn(&Peer) -> bool) -> Vec<Candidate> {
     let weights = weights(ground, watch);
     let accelerated = super::accelerator::Accelerators::find().is_some();
-    PEERS.iter().map(|peer| one(peer, ground, &weights, accelerated, watch)).collect()
+    let wanted = PEERS.iter().filter(|peer| wanted(peer));
+    wanted.map(|peer| one(peer, ground, &weights, accelerated, watch)).collect()
 }
 
 fn one(
@@ -133,7 +146,10 @@ fn one(
 fn weights(ground: &Ground<'_>, watch: &dyn Watch) -> Result<(), String> {
     watch.say("writing the weights as other programs read them");
     let folder = ground.folder.display().to_string();
-    ground.program.run(&["compile", ground.model, "--export", &folder], &[])?;
+    let layers = ground.layers.map(|layers| layers.to_string());
+    let mut compile = vec!["compile", ground.model, "--export", &folder];
+    compile.extend(layers.iter().flat_map(|layers| ["--layers", layers]));
+    ground.program.run(&compile, &[])?;
     let script_arguments = |error: std::io::Error| format!("{folder}: {error}");
     let (sha256, _) = Sha256::of_file(&ground.folder.join("model.safetensors")).map_err(script_arguments)?;
     let note = ground.folder.join("weights.sha256");
@@ -157,68 +173,25 @@ fn weights(ground: &Ground<'_>, watch: &dyn Watch) -> Result<(), String> {
 
 /// The model's own graph, where that is an 8-bit one: what its users run elsewhere.
 fn own_int8(ground: &Ground<'_>) -> Option<String> {
+    // It has all layers.
+    if ground.layers.is_some() {
+        return None;
+    }
     let graph = ground.model_dir.join(ground.model).join("model.onnx");
     let onnx = std::fs::read(&graph).ok()?;
     rescored_runtime::open::is_dynamically_quantised(&onnx).then(|| graph.display().to_string())
 }
 
-/// A text-embeddings-inference server somewhere.
-#[derive(Debug)]
-pub struct Tei {
-    agent: Agent,
-    url: String,
-}
-
-#[derive(Deserialize)]
-struct Rank {
-    index: usize,
-    score: f64,
-}
-
-impl Tei {
-    /// A server that nobody asks, for tests of reports.
-    #[cfg(test)]
-    pub(super) fn nowhere() -> Self {
-        Self { agent: Agent::new_with_defaults(), url: String::new() }
-    }
-
-    /// The server at this address, or why it is left out.
-    pub fn candidate(url: Option<&str>) -> Candidate {
-        let who = url.ok_or_else(|| "no address; name a server with the same weights by --tei URL".to_owned());
-        let who = who.and_then(|url| {
-            let agent: Agent = Agent::config_builder()
-                .http_status_as_error(false)
-                .timeout_global(Some(Duration::from_mins(10)))
-                .build()
-                .into();
-            let tei = Self { agent, url: url.trim_end_matches('/').to_owned() };
-            tei.send(&Request { query: "one".to_owned(), documents: vec!["pair".to_owned()] })?;
-            Ok(tei)
-        });
-        Candidate {
-            name: "text-embeddings-inference".to_owned(),
-            arithmetic: Fp32,
-            device: Cpu,
-            settings: None,
-            version: who.as_ref().map_or_else(|_| String::new(), |tei| tei.url.clone()),
-            who: who.map(Who::Url),
-        }
-    }
-}
-
-impl Target for Tei {
-    fn send(&self, request: &Request) -> Result<Reply, String> {
-        let body = json!({"query": request.query, "texts": request.documents, "raw_scores": true, "truncate": true});
-        let post = self.agent.post(format!("{}/rerank", self.url)).content_type("application/json");
-        let mut answer = post.send(body.to_string()).map_err(|error| error.to_string())?;
-        let said = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        let ranks: Vec<Rank> = serde_json::from_str(&said).map_err(|_| format!("{}: {said}", self.url))?;
-        let mut logits = vec![f64::NAN; request.documents.len()];
-        for rank in ranks {
-            if let Some(place) = logits.get_mut(rank.index) {
-                *place = rank.score;
-            }
-        }
-        Ok(Reply { logits, aside: Duration::ZERO })
+/// The text-embeddings-inference server at this address, or why it is left out.
+pub fn tei(url: Option<&str>) -> Candidate {
+    let who = url.ok_or_else(|| "no address; name a server with the same weights by --tei URL".to_owned());
+    let who = who.and_then(Tei::at);
+    Candidate {
+        name: "text-embeddings-inference".to_owned(),
+        arithmetic: Fp32,
+        device: Cpu,
+        settings: None,
+        version: who.as_ref().map_or_else(|_| String::new(), |tei| tei.url().to_owned()),
+        who: who.map(Who::Url),
     }
 }

@@ -83,6 +83,19 @@ impl Pipe {
         self.child.id()
     }
 
+    /// Sends one line and reads one.
+    ///
+    /// # Errors
+    /// What it said at its end, or that it took too long.
+    pub fn ask(&self, question: &Value) -> Result<Value, String> {
+        self.exchange(&mut lock(&self.ends), question)
+    }
+
+    fn exchange(&self, ends: &mut Ends, question: &Value) -> Result<Value, String> {
+        writeln!(ends.questions, "{question}").map_err(|_| self.last_words())?;
+        self.line(ends)
+    }
+
     fn line(&self, ends: &Ends) -> Result<Value, String> {
         match ends.answers.recv_timeout(PATIENCE) {
             Ok(line) => serde_json::from_str(&line).map_err(|error| format!("an answer that is no JSON: {error}")),
@@ -102,11 +115,12 @@ impl Target for Pipe {
         let pairs: Vec<[&str; 2]> =
             request.documents.iter().map(|document| [request.query.as_str(), document.as_str()]).collect();
         let question = json!({"pairs": pairs});
+        // Waiting for one's turn is a part of the latency.
         let mut ends = lock(&self.ends);
         let started = Instant::now();
-        writeln!(ends.questions, "{question}").map_err(|_| self.last_words())?;
-        let message = self.line(&ends)?;
+        let message = self.exchange(&mut ends, &question)?;
         let all = started.elapsed();
+        drop(ends);
         let logits = message["logits"].as_array().ok_or("an answer without logits")?;
         let spent = message["seconds"].as_f64().ok_or("an answer without its time")?;
         // Its own time counts: the pipe is the driver's.

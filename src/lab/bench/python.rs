@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::pipe::Pipe;
 
 /// Every script, by its name.
-const SCRIPTS: [(&str, &str); 11] = [
+const SCRIPTS: [(&str, &str); 13] = [
     ("protocol.py", include_str!("../../../tests/bench/peers/protocol.py")),
     ("mkl.py", include_str!("../../../tests/bench/peers/mkl.py")),
     ("prepare.py", include_str!("../../../tests/bench/peers/prepare.py")),
@@ -20,6 +20,8 @@ const SCRIPTS: [(&str, &str); 11] = [
     ("sentence_transformers_.py", include_str!("../../../tests/bench/peers/sentence_transformers_.py")),
     ("flashrank_.py", include_str!("../../../tests/bench/peers/flashrank_.py")),
     ("fastembed_.py", include_str!("../../../tests/bench/peers/fastembed_.py")),
+    ("fastembed_rs_.py", include_str!("../../../tests/bench/peers/fastembed_rs_.py")),
+    ("sgemm.py", include_str!("../../../tests/bench/peers/sgemm.py")),
     ("plain_onnxruntime.py", include_str!("../../../tests/bench/peers/plain_onnxruntime.py")),
     ("onnxruntime_padded.py", include_str!("../../../tests/bench/peers/onnxruntime_padded.py")),
     ("onnxruntime_sorted.py", include_str!("../../../tests/bench/peers/onnxruntime_sorted.py")),

@@ -43,6 +43,9 @@ pub struct Section {
     pub question: String,
     /// What was sent, how often, to whom.
     pub setup: Vec<Fact>,
+    /// That other work disturbed the measurement, and how much; `None` where it did not, or nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<String>,
     /// The answer, in sentences that follow from the figures.
     pub findings: Vec<String>,
     /// Settings to paste.
@@ -198,10 +201,11 @@ impl Table {
 }
 
 impl Section {
-    /// The settings as lines of an environment file.
+    /// The settings as lines of an environment file, after a comment that says so where the machine was loaded.
     pub fn settings_block(&self) -> String {
         let lines: Vec<String> = self.settings.iter().map(|fact| format!("{}={}", fact.name, fact.value)).collect();
-        lines.join("\n")
+        let warning = self.loaded.iter().map(|loaded| format!("# {loaded}"));
+        warning.chain(lines).collect::<Vec<_>>().join("\n")
     }
 }
 

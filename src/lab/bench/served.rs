@@ -6,11 +6,13 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rescored_cli::companion;
+use rescored_process::sync::lock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -70,12 +72,20 @@ pub struct Program {
     pub vars: Vec<(OsString, OsString)>,
 }
 
+/// The program, started and ready; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    url: String,
+    /// Lines since it was ready; a lock, so that several threads may ask it.
+    log: Mutex<Receiver<String>>,
+}
+
 /// A server that answers.
 #[derive(Debug)]
 pub struct Served {
-    child: Child,
+    started: Started,
     agent: Agent,
-    url: String,
     /// What `/info` said.
     pub info: Value,
 }
@@ -112,13 +122,8 @@ impl Program {
     /// # Errors
     /// What it said instead, in a line.
     pub fn serve(&self, settings: &[Setting]) -> Result<Served, String> {
-        let mut child = self
-            .command(settings)
-            .arg("serve")
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", self.path.display()))?;
-        let log = child.stderr.take().map(follow);
+        let mut started = self.start(settings)?;
+        started.forget_log();
         let agent: Agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(LONGEST))
@@ -126,10 +131,24 @@ impl Program {
             .max_idle_connections_per_host(1024)
             .build()
             .into();
-        let mut served = Served { child, agent, url: String::new(), info: Value::Null };
-        served.url = format!("http://{}", address(&log.ok_or("no log")??)?);
+        let mut served = Served { started, agent, info: Value::Null };
         served.info = served.get("/info")?;
         Ok(served)
+    }
+
+    /// Starts the program with these settings, and waits until it is ready.
+    ///
+    /// # Errors
+    /// What it said instead, in a line.
+    pub fn start(&self, settings: &[Setting]) -> Result<Started, String> {
+        let mut command = self.command(settings);
+        let child = command.arg("serve").stderr(Stdio::piped()).spawn();
+        let child = child.map_err(|error| format!("{}: {error}", self.path.display()))?;
+        let mut started = Started { child, url: String::new(), log: Mutex::new(channel().1) };
+        let log = follow(started.child.stderr.take().ok_or("no log")?)?;
+        started.url = format!("http://{}", address(&log)?);
+        started.log = Mutex::new(log);
+        Ok(started)
     }
 
     /// Runs another sub-command to its end.
@@ -162,7 +181,7 @@ impl Program {
     }
 }
 
-impl Served {
+impl Started {
     /// Its process.
     pub fn process(&self) -> u32 {
         self.child.id()
@@ -171,6 +190,33 @@ impl Served {
     /// Its address: `http://host:port`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Waits until it ends by itself: its status, and the lines of its log since it was ready.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn wait(mut self) -> std::io::Result<(ExitStatus, Vec<String>)> {
+        let status = self.child.wait()?;
+        let lines = lock(&self.log).iter().collect();
+        Ok((status, lines))
+    }
+
+    /// Keeps no further lines of the log.
+    pub fn forget_log(&mut self) {
+        self.log = Mutex::new(channel().1);
+    }
+}
+
+impl Served {
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.started.process()
+    }
+
+    /// Its address: `http://host:port`.
+    pub fn url(&self) -> &str {
+        self.started.url()
     }
 
     /// What a path answers, as JSON.
@@ -192,7 +238,7 @@ impl Served {
     }
 
     fn page(&self, path: &str) -> Result<String, String> {
-        let mut answer = self.agent.get(format!("{}{path}", self.url)).call().map_err(|error| error.to_string())?;
+        let mut answer = self.agent.get(format!("{}{path}", self.url())).call().map_err(|error| error.to_string())?;
         answer.body_mut().read_to_string().map_err(|error| error.to_string())
     }
 
@@ -205,7 +251,7 @@ impl Served {
         if let Some(model) = model {
             body["model"] = json!(model);
         }
-        let post = self.agent.post(format!("{}/v1/rerank", self.url)).content_type("application/json");
+        let post = self.agent.post(format!("{}/v1/rerank", self.url())).content_type("application/json");
         let mut answer = post.send(body.to_string()).map_err(|error| error.to_string())?;
         let said = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
         if !answer.status().is_success() {
@@ -228,7 +274,7 @@ impl Target for Served {
     }
 }
 
-impl Drop for Served {
+impl Drop for Started {
     fn drop(&mut self) {
         // One that has ended already needs no end.
         let _ = self.child.kill();

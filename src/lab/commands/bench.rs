@@ -24,7 +24,7 @@ use crate::bench::arms::Effort;
 use crate::bench::report::Section;
 use crate::bench::served::{NoProgram, Program};
 use crate::bench::texts::Texts;
-use crate::bench::{BenchError, Setup};
+use crate::bench::{BenchError, Setup, Watch as _, observed};
 
 use output::{Format, OutputError, RunReport};
 use shown::Shown;
@@ -108,19 +108,13 @@ enum RunError {
 pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     let Some(verb) = &flags.verb else { return tune::run(vars) };
     let done = match verb {
-        Verb::Backends(flags) => {
-            measure("backends", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
-        }
-        Verb::Batch(flags) => measure("batch", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one])),
-        Verb::Concurrency(flags) => {
-            measure("concurrency", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
-        }
-        Verb::Models(flags) => measure("models", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one])),
-        Verb::Batching(flags) => {
-            measure("batching", &flags.common, vars, |setup| flags.run(setup).map(|one| vec![one]))
-        }
-        Verb::Cache(flags) => measure("cache", &flags.common, vars, |setup| flags.run(setup)),
-        Verb::All(flags) => measure("all", &flags.common, vars, |setup| flags.run(setup)),
+        Verb::Backends(flags) => measure("backends", &flags.common, vars, &one(|setup| flags.run(setup))),
+        Verb::Batch(flags) => measure("batch", &flags.common, vars, &one(|setup| flags.run(setup))),
+        Verb::Concurrency(flags) => measure("concurrency", &flags.common, vars, &one(|setup| flags.run(setup))),
+        Verb::Models(flags) => measure("models", &flags.common, vars, &one(|setup| flags.run(setup))),
+        Verb::Batching(flags) => measure("batching", &flags.common, vars, &one(|setup| flags.run(setup))),
+        Verb::Cache(flags) => measure("cache", &flags.common, vars, &|setup, found| flags.run(setup, found)),
+        Verb::All(flags) => measure("all", &flags.common, vars, &|setup, found| flags.run(setup, found)),
         Verb::Compare(flags) => return compare::run(flags),
     };
     match done {
@@ -130,13 +124,24 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     }
 }
 
-/// Prepares what all experiments start from, runs them, and reports what they found.
-fn measure(
-    verb: &str,
-    common: &Common,
-    vars: Vars,
-    experiments: impl FnOnce(&Setup<'_>) -> Result<Vec<Section>, BenchError>,
-) -> Result<(), RunError> {
+/// Takes each section as soon as it is measured.
+type Found<'f> = &'f mut dyn FnMut(Section);
+
+/// One or several experiments.
+type Experiments<'e> = &'e dyn Fn(&Setup<'_>, Found<'_>) -> Result<(), BenchError>;
+
+/// One experiment, watched for what else runs meanwhile.
+fn one(
+    experiment: impl Fn(&Setup<'_>) -> Result<Section, BenchError>,
+) -> impl Fn(&Setup<'_>, Found<'_>) -> Result<(), BenchError> {
+    move |setup, found| {
+        found(observed(|| experiment(setup))?);
+        Ok(())
+    }
+}
+
+/// Prepares what all experiments start from, runs them, and reports what each has found as soon as it is done.
+fn measure(verb: &str, common: &Common, vars: Vars, experiments: Experiments<'_>) -> Result<(), RunError> {
     let config = Config::from_vars(vars.clone(), &Host::detect())?;
     let texts = match &common.data {
         Some(folder) => Texts::open(folder),
@@ -156,10 +161,15 @@ fn measure(
         },
         watch: &shown,
     };
-    let reported = RunReport::begin(verb);
-    let sections = experiments(&setup)?;
+    let mut report = RunReport::begin(verb, &setup, common)?;
+    experiments(&setup, &mut |section| {
+        if let Err(error) = report.add(section) {
+            // The measurement goes on, and is printed at its end; the last write fails in the same way.
+            shown.say(&format!("{error}"));
+        }
+    })?;
     shown.finish();
-    Ok(reported.end(sections, &setup, common)?)
+    Ok(report.end()?)
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

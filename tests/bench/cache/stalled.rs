@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rescored_lab::bench::report::{Fact, Section, Table, Tone};
 use rescored_server::config::{Config, Host};
 use serde_json::json;
 
 use crate::client::Connection;
+use crate::page::Finding;
 use crate::redis::Redis;
 use crate::support::{CACHE, Server, core_sharing, core_with, documents, eventually};
 use crate::{Sizes, verdict};
@@ -45,8 +47,8 @@ impl Searches {
     }
 }
 
-/// Whether the bounds were kept.
-pub(crate) fn run(sizes: Sizes) -> bool {
+/// Searches by whether the tier stands still, and their bounds.
+pub(crate) fn run(sizes: Sizes) -> (Section, Vec<Finding>) {
     let redis = Redis::start(&[]);
     let patience = Config::from_vars(Vec::<(String, String)>::new(), &Host { cores: 2 }).expect("defaults");
     let patience = patience.shared.timeout;
@@ -72,20 +74,30 @@ pub(crate) fn run(sizes: Sizes) -> bool {
             }
         }
     }
-    report!(
-        "{CLIENTS} clients, searches of {PAIRS} cold pairs in turn to a sidecar with a tier and to one without; the tier stood still \
-         for {:?} each time; a request waits {patience:?} for it at most\n",
-        sizes.time(STALL)
-    );
-    report!("| tier | sidecar | searches | failed | median | p99 | longest |\n|---|---|---|---|---|---|---|");
+    let mut table = Table::new("", &["tier", "sidecar", "searches", "failed", "median", "p99", "longest"]);
     for (state, kinds) in ["answers", "stands still"].into_iter().zip(&mut all) {
         for (name, searches) in ["with a tier", "without"].into_iter().zip(kinds) {
             searches.times.sort();
             let (p99, Searches { times, failed }) = (searches.p99(), searches);
-            let (count, median, longest) = (times.len(), times[times.len() / 2], times[times.len() - 1]);
-            report!("| {state} | {name} | {count} | {failed} | {median:.1?} | {p99:.1?} | {longest:.1?} |");
+            let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+            let counts = [times.len().to_string(), failed.to_string()];
+            let spans = [median, p99, longest].map(|time| format!("{time:.1?}"));
+            table.push(Tone::Plain, [state, name].map(str::to_owned).into_iter().chain(counts).chain(spans).collect());
         }
     }
+    let section = Section {
+        id: "stalled".to_owned(),
+        title: "stalled".to_owned(),
+        question: "What do searches wait while a shared tier stands still?".to_owned(),
+        setup: vec![
+            Fact::new("clients", CLIENTS.to_string()),
+            Fact::new("pairs of a search, all cold", PAIRS.to_string()),
+            Fact::new("the tier stood still for", format!("{:?}, {ROUNDS} times", sizes.time(STALL))),
+            Fact::new("a request waits for it at most", format!("{patience:?}")),
+        ],
+        tables: vec![table],
+        ..Section::default()
+    };
     let rise = |server: usize| all[1][server].p99().as_secs_f64() - all[0][server].p99().as_secs_f64();
     let failed: usize = all.iter().flatten().map(|searches| searches.failed).sum();
     let enough = all.iter().flatten().all(|searches| searches.times.len() >= ENOUGH);
@@ -94,13 +106,12 @@ pub(crate) fn run(sizes: Sizes) -> bool {
         rise(0) * 1000.0,
         rise(1) * 1000.0
     );
-    report!("");
-    let bounds = [
+    let bounds = vec![
         verdict(sizes, rise(0) < ALLOWED.as_secs_f64(), &what),
         verdict(sizes, failed == 0, &format!("{failed} requests failed; none may")),
         verdict(sizes, enough, &format!("at least {ENOUGH} searches of each kind")),
     ];
-    bounds.into_iter().all(|kept| kept)
+    (section, bounds)
 }
 
 /// The same searches to all servers in turn, for so long.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rescored_lab::bench::load::{Span, drive};
 use serde_json::Value;
 
 use super::client::Connection;
@@ -33,13 +34,10 @@ pub(crate) fn run() {
 
 fn measure(address: SocketAddr, clients: usize, documents: usize, passages: &[String], seconds: Duration) {
     let began = Instant::now();
-    let mut times: Vec<Duration> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients)
-            .map(|number| scope.spawn(move || client(address, number, documents, passages, began + seconds)))
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a client")).collect()
-    });
+    let connect = |number| Client::new(address, number, documents, passages);
+    let sent = drive(clients, Span::Time(seconds), connect, |client, _| client.ask());
     let elapsed = began.elapsed();
+    let mut times: Vec<Duration> = sent.into_iter().map(|one| one.took).collect();
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     let mean = times.iter().sum::<Duration>().as_secs_f64() / times.len() as f64 * 1e3;
@@ -52,29 +50,34 @@ fn measure(address: SocketAddr, clients: usize, documents: usize, passages: &[St
     );
 }
 
-/// Times of one client's requests.
-fn client(address: SocketAddr, number: usize, documents: usize, passages: &[String], until: Instant) -> Vec<Duration> {
-    let mut connection = Connection::open(address);
-    let lists: Vec<String> = (0..READY)
-        .map(|at| {
+/// One client, with the lists of documents that it repeats.
+struct Client {
+    connection: Connection,
+    number: usize,
+    asked: usize,
+    lists: Vec<String>,
+}
+
+impl Client {
+    fn new(address: SocketAddr, number: usize, documents: usize, passages: &[String]) -> Self {
+        let list = |at: usize| {
             let first = (number * READY + at) * documents;
             let chosen: Vec<&String> = (0..documents).map(|n| &passages[(first + n * 7) % passages.len()]).collect();
             serde_json::to_string(&chosen).expect("JSON")
-        })
-        .collect();
-    let mut times = Vec::new();
-    // The query names its request, so no two pairs are the same.
-    while Instant::now() < until {
-        let count = times.len();
+        };
+        Self { connection: Connection::open(address), number, asked: 0, lists: (0..READY).map(list).collect() }
+    }
+
+    /// Sends one request. The query names it, so no two pairs are the same.
+    fn ask(&mut self) {
+        let (number, count) = (self.number, self.asked);
+        self.asked += 1;
         let query = format!("which treatment of case {number} {count} has the better outcome");
-        let body =
-            format!("{{\"query\":\"{query}\",\"return_documents\":false,\"documents\":{}}}", lists[count % READY]);
-        let started = Instant::now();
-        let answer = connection.post("/v1/rerank", body, "");
-        times.push(started.elapsed());
+        let documents = &self.lists[count % READY];
+        let body = format!("{{\"query\":\"{query}\",\"return_documents\":false,\"documents\":{documents}}}");
+        let answer = self.connection.post("/v1/rerank", body, "");
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     }
-    times
 }
 
 /// The corpora of the folder that `BENCH_TEXTS` names, both of them; else the one of `tests/data`.

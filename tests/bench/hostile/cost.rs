@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::process::Command;
 
 use rescored_core::domain::{CutSide, LongDocuments, Truncation};
+use rescored_lab::bench::report::{Section, Table, Tone};
 use rescored_runtime::PairTokenizer;
 
 use super::kinds::{KINDS, PROSE, text};
+use super::page::Finding;
 
 /// The word by which this program measures one kind, in a process of its own.
 pub(crate) const CHILD: &str = "measure";
@@ -32,29 +34,37 @@ const WAYS: [(&str, Truncation); 3] = [
     ("in 8 windows", Truncation { long_documents: LongDocuments::MaxPassage { windows: 8 }, ..Truncation::MODEL }),
 ];
 
-/// Measures every kind and prints a table; whether every bound is kept.
-pub(crate) fn run() -> bool {
-    let mut kept = true;
-    println!("\n## cost: 1 MiB of text, as multiples of English prose\n");
+/// Every kind as a multiple of prose, and whether the bound is kept.
+pub(crate) fn run() -> (Section, Vec<Finding>) {
+    let mut most: f64 = 0.0;
+    let columns: Vec<&str> =
+        ["text"].into_iter().chain(WAYS.map(|(way, _)| way)).chain(["as a query", "peak memory"]).collect();
+    let mut tables = Vec::new();
     for (family, _) in FAMILIES {
-        println!("| {family} | {} | as a query | peak memory |", WAYS.map(|(way, _)| way).join(" | "));
-        println!("|---|{}", "---:|".repeat(WAYS.len() + 2));
+        let mut table = Table::new(family, &columns);
+        let mut push = |name: &str, tone, figures: &[f64]| {
+            let figures = figures.iter().map(|figure| format!("{figure:.2}"));
+            table.push(tone, [name.to_owned()].into_iter().chain(figures).collect());
+        };
         let prose = child(family, PROSE);
-        let figures: Vec<String> = prose.iter().map(|figure| format!("{figure:.2}")).collect();
-        println!("| prose: ms of CPU time, and MiB | {} |", figures.join(" | "));
+        push("prose: ms of CPU time, and MiB", Tone::Plain, &prose);
         for (kind, _) in KINDS.iter().filter(|(kind, _)| *kind != PROSE) {
             let times: Vec<f64> = child(family, kind).iter().zip(&prose).map(|(ours, prose)| ours / prose).collect();
-            kept &= times.iter().all(|&times| times <= LIMIT);
-            let cells: Vec<String> = times
-                .iter()
-                .map(|&times| if times <= LIMIT { format!("{times:.2}") } else { format!("**{times:.2}**") })
-                .collect();
-            println!("| {kind} | {} |", cells.join(" | "));
+            let worst = times.iter().copied().fold(0.0, f64::max);
+            most = most.max(worst);
+            push(kind, if worst <= LIMIT { Tone::Plain } else { Tone::Aside }, &times);
         }
-        println!();
+        tables.push(table);
     }
-    println!("{} at most {LIMIT} times what prose costs", if kept { "kept:" } else { "NOT KEPT:" });
-    kept
+    let section = Section {
+        id: "cost".to_owned(),
+        title: "cost: 1 MiB of text, as multiples of English prose".to_owned(),
+        question: "What do texts of unusual kinds cost to tokenise?".to_owned(),
+        tables,
+        ..Section::default()
+    };
+    let what = format!("at most {most:.2} times what prose costs; allowed are {LIMIT}");
+    (section, vec![Finding::new(most <= LIMIT, what)])
 }
 
 fn child(family: &str, kind: &str) -> Vec<f64> {

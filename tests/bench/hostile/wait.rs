@@ -1,14 +1,16 @@
 //! One-line requests of another client beside hostile ones.
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rescored_lab::bench::report::{Section, Table, Tone};
+
 use super::client::Connection;
 use super::kinds::text;
+use super::page::Finding;
+use super::program::program;
 
 /// Forward passes of the largest size that a one-line request may wait for, and what is added.
 const PASSES: u32 = 3;
@@ -28,70 +30,35 @@ struct Hostile {
     copies: usize,
 }
 
-/// The program, ended when it is dropped.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Measures and prints a table; whether every bound is kept.
-pub(crate) fn run() -> bool {
-    let program = start();
-    let pass = largest_pass(program.address);
+/// One-line requests beside each hostile one, and whether their bound is kept.
+pub(crate) fn run() -> (Section, Vec<Finding>) {
+    let mut started = program().start(&[]).unwrap_or_else(|why| panic!("rescored does not start: {why}"));
+    started.forget_log();
+    let address: SocketAddr = started.url().trim_start_matches("http://").parse().expect("an address");
+    let pass = largest_pass(address);
     let bound = PASSES * pass + ADDED;
-    println!("\n## wait: one-line requests of another client beside hostile ones\n");
-    println!("a forward pass of 512 tokens: {pass:.1?}; bound: {bound:.1?}\n");
-    println!("| case | beside | one-line requests | median | worst | kept |");
-    println!("|---|---|---:|---:|---:|---|");
-    let mut kept = true;
+    let mut table = Table::new("", &["case", "beside", "one-line requests", "median", "worst", "kept"]);
+    let mut slowest = Duration::ZERO;
     for hostile in hostile() {
-        let mut waits = beside(program.address, &hostile);
+        let mut waits = beside(address, &hostile);
         waits.sort_unstable();
         let (median, worst) = (waits[waits.len() / 2], waits[waits.len() - 1]);
-        kept &= worst <= bound;
-        let word = if worst <= bound { "yes" } else { "**no**" };
-        let (case, what, count) = (hostile.case, &hostile.what, waits.len());
-        println!("| {case} | {what} | {count} | {median:.1?} | {worst:.1?} | {word} |");
+        slowest = slowest.max(worst);
+        let (word, tone) = if worst <= bound { ("yes", Tone::Plain) } else { ("no", Tone::Aside) };
+        let times = [median, worst].map(|time| format!("{time:.1?}"));
+        let cells = [hostile.case.to_owned(), hostile.what, waits.len().to_string()].into_iter().chain(times);
+        table.push(tone, cells.chain([word.to_owned()]).collect());
     }
-    println!("\n{} {PASSES} forward passes and {ADDED:?}", if kept { "kept:" } else { "NOT KEPT:" });
-    kept
-}
-
-fn start() -> Program {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    assert!(models.join("ms-marco-MiniLM-L-12-v2").is_dir(), "no model: run `make fetch`");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rescored"))
-        .env_clear()
-        .env("RESCORED_MODEL_DIR", models)
-        .env("RESCORED_LISTEN", "127.0.0.1:0")
-        .env("RESCORED_LOG_FORMAT", "json")
-        .env("RESCORED_CACHE_BYTES", "0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-    let mut address = None;
-    for line in log.by_ref() {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        if line["message"] == "listening" {
-            address = line["address"].as_str().map(|address| address.parse().expect("an address"));
-        }
-        if line["message"] == "ready" {
-            break;
-        }
-    }
-    // A full pipe would stop it.
-    let drain = std::thread::Builder::new().name("log".to_owned());
-    drain.spawn(move || log.for_each(drop)).expect("a thread");
-    Program { child, address: address.expect("the program listens") }
+    let section = Section {
+        id: "wait".to_owned(),
+        title: "wait: one-line requests of another client beside hostile ones".to_owned(),
+        question: "How long do hostile requests keep others waiting?".to_owned(),
+        tables: vec![table],
+        notes: vec![format!("a forward pass of 512 tokens: {pass:.1?}")],
+        ..Section::default()
+    };
+    let what = format!("worst {slowest:.1?}; allowed is {bound:.1?}, {PASSES} forward passes and {ADDED:?}");
+    (section, vec![Finding::new(slowest <= bound, what)])
 }
 
 /// How long a pair that fills the model's window takes alone, the median of several.

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::Finding;
-use super::load::{self, Random};
+use rescored_core::random::Seeded;
+
+use super::load;
+use super::page::Finding;
 use super::target::Target;
 
 const CLIENTS: usize = 1000;
@@ -13,11 +15,11 @@ const DOCUMENTS: usize = 100;
 
 /// Runs it.
 pub(crate) fn run(target: &Target) -> Vec<Finding> {
-    load::closed(target, (2, 20), Duration::from_secs(3));
+    load::closed(target, 2, 20, Duration::from_secs(3));
     let (pairs, scored) = (target.metric("rescored_pairs_total"), target.metric("rescored_pairs_scored_total"));
-    let mut random = Random::new(3);
+    let mut random = Seeded::new(3);
     let bodies: Vec<String> =
-        (0..CLIENTS).map(|_| load::body(DOCUMENTS, (target.words, target.kind), &mut random)).collect();
+        (0..CLIENTS).map(|_| load::body(DOCUMENTS, target.words, target.kind, &mut random)).collect();
     let started = Instant::now();
     for body in &bodies {
         let mut stream = TcpStream::connect(target.address).expect("the server listens");

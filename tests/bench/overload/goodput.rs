@@ -5,8 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::Finding;
-use super::load::{self, Random, Sent};
+use rescored_core::random::Seeded;
+
+use super::load::{self, Sent};
+use super::page::Finding;
 use super::target::Target;
 
 /// What suits a target.
@@ -54,35 +56,38 @@ struct Load {
 impl Terms {
     /// A load of twice this capacity, for one deadline and then `time`: its deadline, and how it was answered. Before the
     /// first deadline the queue fills: less is answered than is done.
-    fn load(self, target: &Target, capacity: f64, time: Duration) -> (Duration, Vec<Sent>) {
+    fn load(self, target: &Target, capacity: f64, time: Duration, notes: &mut Vec<String>) -> (Duration, Vec<Sent>) {
         let (least, most) = (self.sizes.0 as f64, self.sizes.1 as f64);
-        let size = |random: &mut Random| (least * (most / least).powf(random.unit())).round() as usize;
+        let size = |random: &mut Seeded| (least * (most / least).powf(random.share())).round() as usize;
         let mean = (most - least) / (most / least).ln();
         let rate = 2.0 * capacity / mean;
         let deadline = self.deadline.max(Duration::from_secs_f64(PATIENCE * most / capacity));
-        println!("{rate:.1} requests/s of {least} to {most} documents (mean {mean:.0}), deadline {deadline:.2?}");
-        (deadline, load::open(target, (rate, &size), deadline, deadline + time))
+        notes.push(format!(
+            "{rate:.1} requests/s of {least} to {most} documents (mean {mean:.0}), deadline {deadline:.2?}"
+        ));
+        (deadline, load::open(target, rate, size, deadline, deadline + time))
     }
 
     /// Pairs a second that eight clients are given who wait for their answers.
     fn capacity(self, target: &Target, time: Duration) -> f64 {
-        load::closed(target, (8, (self.sizes.1 / 4).max(8)), time)
+        load::closed(target, 8, (self.sizes.1 / 4).max(8), time)
     }
 }
 
 /// Runs it.
-pub(crate) fn run(target: &Target, terms: Terms) -> Vec<Finding> {
+pub(crate) fn run(target: &Target, terms: Terms) -> (Vec<String>, Vec<Finding>) {
+    let mut notes = Vec::new();
     let memory = || target.metric("rescored_process_resident_memory_bytes") / f64::from(1 << 20);
     // Fills queues, buffers and the score cache.
     let rough = terms.capacity(target, WINDOW / 2);
-    terms.load(target, rough, WINDOW);
+    terms.load(target, rough, WINDOW, &mut Vec::new());
     std::thread::sleep(PAUSE);
     let before = memory();
     let mut capacity = terms.capacity(target, WINDOW);
-    println!("capacity {capacity:.0} pairs/s");
+    notes.push(format!("capacity {capacity:.0} pairs/s"));
     let mut loads = Vec::new();
     for _ in 0..LOADS {
-        let load = one(target, terms, capacity);
+        let load = one(target, terms, capacity, &mut notes);
         capacity *= load.recovered;
         loads.push(load);
     }
@@ -92,16 +97,16 @@ pub(crate) fn run(target: &Target, terms: Terms) -> Vec<Finding> {
         after - before < before * 0.1,
         format!("resident memory {before:.0} MiB before the loads, {after:.0} MiB at the end"),
     ));
-    findings
+    (notes, findings)
 }
 
 /// One load, and the window after it.
-fn one(target: &Target, terms: Terms, before: f64) -> Load {
+fn one(target: &Target, terms: Terms, before: f64, notes: &mut Vec<String>) -> Load {
     let scored = || target.metric("rescored_pairs_scored_total");
     let (scored_before, began) = (scored(), Instant::now());
-    let (deadline, sent) = terms.load(target, before, LOAD);
+    let (deadline, sent) = terms.load(target, before, LOAD, notes);
     let scored = (scored() - scored_before) / began.elapsed().as_secs_f64();
-    tell(&sent);
+    describe(&sent, notes);
     std::thread::sleep(PAUSE);
     let after = terms.capacity(target, WINDOW);
     let counted = deadline..deadline + LOAD;
@@ -109,19 +114,19 @@ fn one(target: &Target, terms: Terms, before: f64) -> Load {
     let in_time = good.filter(|one| one.took <= deadline + GRACE);
     let goodput = in_time.map(|one| one.pairs).sum::<usize>() as f64 / LOAD.as_secs_f64();
     let capacity = f64::midpoint(before, after);
-    println!(
+    notes.push(format!(
         "goodput {goodput:.0} pairs/s, {:.2} of the capacity around it: {before:.0} pairs/s before, {after:.0} from 2 s \
          after its end; scored meanwhile: {scored:.0} pairs/s",
         goodput / capacity
-    );
+    ));
     Load { sent, deadline, goodput: goodput / capacity, recovered: after / before }
 }
 
-/// Prints how one load was answered.
-fn tell(sent: &[Sent]) {
+/// Notes how one load was answered.
+fn describe(sent: &[Sent], notes: &mut Vec<String>) {
     let took = |status: u16| sent.iter().filter(|one| one.status == status).map(|one| one.took).collect::<Vec<_>>();
     let (answered, refused) = (took(200), took(429));
-    println!(
+    notes.push(format!(
         "{} requests: {} answered (p50 {:?}, p99 {:?}), {} refused (p50 {:?}, p99 {:?}, p99.9 {:?}), {} past their deadline; sent late by {:?} at p99",
         sent.len(),
         answered.len(),
@@ -133,11 +138,11 @@ fn tell(sent: &[Sent]) {
         load::quantile(refused, 0.999),
         took(504).len(),
         load::quantile(sent.iter().map(|one| one.lag).collect(), 0.99),
-    );
+    ));
     for (from, to) in [(0, 20), (20, 100), (100, 300), (300, 1001)] {
         let class = sent.iter().filter(|one| (from..to).contains(&one.pairs));
         let (all, good) = class.fold((0, 0), |(all, good), one| (all + 1, good + usize::from(one.status == 200)));
-        println!("  {from} to {} documents: {good} of {all} answered", to - 1);
+        notes.push(format!("{from} to {} documents: {good} of {all} answered", to - 1));
     }
 }
 

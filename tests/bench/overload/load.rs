@@ -1,9 +1,11 @@
 //! Requests whose pairs nobody asked for before, and who sends them when.
 
 use std::fmt::Write as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use rescored_core::random::Seeded;
+use rescored_lab::bench::load::{self, Span, arrivals, drive};
 
 use super::client::Connection;
 use super::target::Target;
@@ -46,20 +48,20 @@ impl Kind {
     }
 
     /// Writes about as much as one word.
-    fn write(self, body: &mut String, random: &mut Random) {
+    fn write(self, body: &mut String, random: &mut Seeded) {
         match self {
-            Self::Words => write!(body, " {}", WORDS[(random.next() % 16) as usize]),
+            Self::Words => write!(body, " {}", WORDS[random.below(WORDS.len())]),
             Self::Code => {
-                let (one, other) = (WORDS[(random.next() % 16) as usize], WORDS[(random.next() % 16) as usize]);
-                write!(body, "let {one}_{other}: u{} = self.{other}({});\\n", random.next() % 64, random.next() % 1000)
+                let (one, other) = (WORDS[random.below(WORDS.len())], WORDS[random.below(WORDS.len())]);
+                write!(body, "let {one}_{other}: u{} = self.{other}({});\\n", random.below(64), random.below(1000))
             }
             Self::Chinese => {
-                let character = char::from_u32(0x4e00 + (random.next() % 0x2000) as u32).expect("an ideograph");
+                let character = char::from_u32(0x4e00 + random.below(0x2000) as u32).expect("an ideograph");
                 write!(body, "{character}")
             }
             Self::Base64 => {
                 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-                body.extend((0..4).map(|_| char::from(DIGITS[(random.next() % 64) as usize])));
+                body.extend((0..4).map(|_| char::from(DIGITS[random.below(64)])));
                 Ok(())
             }
         }
@@ -67,29 +69,8 @@ impl Kind {
     }
 }
 
-/// A small generator of numbers, the same every time.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// From 0 to 1.
-    pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 /// A body with so many documents of so many words of a kind, none of them seen before in this process.
-pub(crate) fn body(documents: usize, (words, kind): (usize, Kind), random: &mut Random) -> String {
+pub(crate) fn body(documents: usize, words: usize, kind: Kind, random: &mut Seeded) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut body = format!(r#"{{"query":"question {number}","documents":["#);
@@ -97,7 +78,7 @@ pub(crate) fn body(documents: usize, (words, kind): (usize, Kind), random: &mut 
         let comma = if document == 0 { "" } else { "," };
         write!(body, "{comma}\"{document}").expect("a string grows");
         // Between half and one and a half times as many.
-        let count = words / 2 + (random.next() as usize) % (words + 1);
+        let count = words / 2 + random.below(words + 1);
         for _ in 0..count {
             kind.write(&mut body, random);
         }
@@ -122,77 +103,53 @@ pub(crate) struct Sent {
 
 /// Pairs a second when `clients` send one request of `documents` after the other, for a while and until the last of them is
 /// answered.
-pub(crate) fn closed(target: &Target, (clients, documents): (usize, usize), time: Duration) -> f64 {
-    let pairs = AtomicU64::new(0);
+pub(crate) fn closed(target: &Target, clients: usize, documents: usize, time: Duration) -> f64 {
+    let connect = |client: usize| (Seeded::new(client as u64 + 1), Connection::open(target.address));
     let began = Instant::now();
-    std::thread::scope(|scope| {
-        for client in 0..clients {
-            let pairs = &pairs;
-            scope.spawn(move || {
-                let mut random = Random::new(client as u64 + 1);
-                let mut connection = Connection::open(target.address);
-                while began.elapsed() < time {
-                    let body = body(documents, (target.words, target.kind), &mut random);
-                    if connection.post("/v1/rerank", body, "").status == 200 {
-                        pairs.fetch_add(documents as u64, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
+    let sent = drive(clients, Span::Time(time), connect, |(random, connection), _| {
+        let body = body(documents, target.words, target.kind, random);
+        connection.post("/v1/rerank", body, "").status == 200
     });
-    pairs.into_inner() as f64 / began.elapsed().as_secs_f64()
+    let answered = sent.iter().filter(|one| one.answer).count();
+    (answered * documents) as f64 / began.elapsed().as_secs_f64()
 }
 
 /// An open load: independent arrivals at `rate` requests a second, of sizes that `size` draws, all with this deadline.
 pub(crate) fn open(
     target: &Target,
-    (rate, size): (f64, &(dyn Fn(&mut Random) -> usize + Sync)),
+    rate: f64,
+    size: impl Fn(&mut Seeded) -> usize,
     deadline: Duration,
     time: Duration,
 ) -> Vec<Sent> {
-    let sent = Mutex::new(Vec::new());
-    let (due, taken) = crossbeam_channel::unbounded::<(Instant, usize, String)>();
-    let start = Instant::now() + Duration::from_millis(50);
-    let headers = format!("x-request-timeout-ms: {}\r\n", deadline.as_millis());
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            let (sent, taken, headers) = (&sent, taken.clone(), &headers);
-            scope.spawn(move || {
-                let mut connection = Connection::open(target.address);
-                let mut used = Instant::now();
-                for (due, pairs, body) in taken {
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    if used.elapsed() > IDLE {
-                        connection = Connection::open(target.address);
-                    }
-                    let begun = Instant::now();
-                    let answer = connection.post("/v1/rerank", body, headers);
-                    let now = Instant::now();
-                    used = now;
-                    sent.lock().expect("nobody panics").push(Sent {
-                        status: answer.status,
-                        pairs,
-                        took: now - begun,
-                        lag: begun.saturating_duration_since(due),
-                        at: now.saturating_duration_since(start),
-                    });
-                }
-            });
-        }
-        let mut random = Random::new(7);
-        let mut next = Duration::ZERO;
-        while next < time {
-            next += Duration::from_secs_f64(-(1.0 - random.unit()).ln() / rate);
+    let mut random = Seeded::new(7);
+    let due = arrivals((rate * time.as_secs_f64()).ceil() as usize, rate);
+    // Made ahead of time, so that making them is not counted.
+    let requests: Vec<(usize, String)> = due
+        .iter()
+        .map(|_| {
             let pairs = size(&mut random);
-            // Made ahead of time, so that making it is not counted.
-            let body = body(pairs, (target.words, target.kind), &mut random);
-            let ahead = (start + next).saturating_duration_since(Instant::now());
-            std::thread::sleep(ahead.saturating_sub(Duration::from_millis(50)));
-            due.send((start + next, pairs, body)).expect("clients wait");
+            (pairs, body(pairs, target.words, target.kind, &mut random))
+        })
+        .collect();
+    let headers = format!("x-request-timeout-ms: {}\r\n", deadline.as_millis());
+    let connect = |_| (Connection::open(target.address), Instant::now());
+    let sent = drive(CLIENTS, Span::Due(&due), connect, |(connection, used), place| {
+        if used.elapsed() > IDLE {
+            *connection = Connection::open(target.address);
         }
-        drop(due);
+        let status = connection.post("/v1/rerank", &requests[place].1, &headers).status;
+        *used = Instant::now();
+        status
     });
-    sent.into_inner().expect("nobody panicked")
+    let one = |one: load::Sent<u16>| Sent {
+        status: one.answer,
+        pairs: requests[one.place].0,
+        took: one.took,
+        lag: one.lag,
+        at: one.ended,
+    };
+    sent.into_iter().map(one).collect()
 }
 
 /// The value below which this share of the numbers lies.

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::Finding;
 use super::load;
+use super::page::Finding;
 use super::target::Target;
 
 const CONNECTIONS: usize = 500;
@@ -14,11 +14,11 @@ const HEAD: &[u8] = b"POST /v1/rerank HTTP/1.1\r\nhost: x\r\nx-padding: ";
 
 /// Runs it: others without them, with them, and without them again, a few times in turn.
 pub(crate) fn run(target: &Target) -> Vec<Finding> {
-    let capacity = load::closed(target, (8, 50), Duration::from_secs(5));
+    let capacity = load::closed(target, 8, 50, Duration::from_secs(5));
     // A third of what it can do, in requests of ten documents.
     let rate = capacity / 30.0;
     let others = || {
-        let sent = load::open(target, (rate, &|_| 10), Duration::from_secs(5), Duration::from_secs(10));
+        let sent = load::open(target, rate, |_| 10, Duration::from_secs(5), Duration::from_secs(10));
         load::quantile(sent.iter().map(|one| one.took).collect(), 0.99)
     };
     others();
@@ -28,7 +28,7 @@ pub(crate) fn run(target: &Target) -> Vec<Finding> {
         let over = AtomicBool::new(false);
         let again = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            scope.spawn(|| hold(target, (&over, &again)));
+            scope.spawn(|| hold(target, &over, &again));
             with.push(others());
             over.store(true, Ordering::Release);
         });
@@ -47,7 +47,7 @@ pub(crate) fn run(target: &Target) -> Vec<Finding> {
 }
 
 /// Keeps that many connections open, each a byte further every now and then.
-fn hold(target: &Target, (over, again): (&AtomicBool, &AtomicUsize)) {
+fn hold(target: &Target, over: &AtomicBool, again: &AtomicUsize) {
     let open = || {
         let mut stream = TcpStream::connect(target.address).expect("the server listens");
         stream.write_all(HEAD).expect("sent");

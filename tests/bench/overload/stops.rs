@@ -8,9 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Finding;
-use super::load::{self, Random};
-use super::target::program;
+use rescored_core::random::Seeded;
+
+use super::load;
+use super::page::Finding;
+use super::target::{address, start};
 
 const TIMES: usize = 50;
 const CLIENTS: usize = 6;
@@ -30,27 +32,29 @@ struct Seen {
 pub(crate) fn run() -> Vec<Finding> {
     let (mut lost, mut broken, mut codes, mut taken) = (0, 0, 0, 0);
     let mut longest = Duration::ZERO;
-    let mut random = Random::new(11);
+    let mut random = Seeded::new(11);
     for round in 0..TIMES {
-        let (mut child, address, log) = program(&[]);
-        let reading = std::thread::Builder::new().spawn(move || log.collect::<Vec<String>>()).expect("a thread");
+        let started = start();
+        let address = address(&started);
         let (seen, over) = (Seen::default(), AtomicBool::new(false));
-        std::thread::scope(|scope| {
+        let log = std::thread::scope(|scope| {
             for client in 0..CLIENTS {
                 let (seen, over) = (&seen, &over);
-                scope.spawn(move || keep_asking(address, &format!("{round}-{client}"), (seen, over)));
+                scope.spawn(move || keep_asking(address, &format!("{round}-{client}"), seen, over));
             }
-            std::thread::sleep(Duration::from_millis(150 + (random.unit() * 500.0) as u64));
+            std::thread::sleep(Duration::from_millis(150 + (random.share() * 500.0) as u64));
             let asked = Instant::now();
-            let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+            let kill =
+                Command::new("kill").args(["-TERM", &started.process().to_string()]).status().expect("kill runs");
             assert!(kill.success());
-            let status = child.wait().expect("it ends");
+            let (status, log) = started.wait().expect("it ends");
             longest = longest.max(asked.elapsed());
             codes += usize::from(status.code() != Some(0));
             over.store(true, Ordering::Release);
+            log
         });
         let answered = seen.answered.into_inner().expect("nobody panicked");
-        for line in reading.join().expect("the log ends") {
+        for line in log {
             let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             if line["message"] == "answered" && line["status"] == 200 {
                 taken += 1;
@@ -71,8 +75,8 @@ pub(crate) fn run() -> Vec<Finding> {
 }
 
 /// One client: one request after the other on one connection, a new one when it is closed.
-fn keep_asking(address: SocketAddr, name: &str, (seen, over): (&Seen, &AtomicBool)) {
-    let mut random = Random::new(name.len() as u64 * 31);
+fn keep_asking(address: SocketAddr, name: &str, seen: &Seen, over: &AtomicBool) {
+    let mut random = Seeded::new(name.len() as u64 * 31);
     let mut number = 0;
     while !over.load(Ordering::Acquire) {
         let Ok(stream) = TcpStream::connect(address) else { return };
@@ -81,7 +85,7 @@ fn keep_asking(address: SocketAddr, name: &str, (seen, over): (&Seen, &AtomicBoo
         loop {
             number += 1;
             let id = format!("{name}-{number}");
-            let body = load::body(12, (40, load::Kind::Words), &mut random);
+            let body = load::body(12, 40, load::Kind::Words, &mut random);
             match ask(&mut reader, &id, &body) {
                 Asked::Answered => drop(seen.answered.lock().expect("nobody panics").insert(id)),
                 Asked::Broken => drop(seen.broken.lock().expect("nobody panics").insert(id)),

@@ -1,9 +1,6 @@
 //! What is loaded: the program with the real model, or a server in this process whose model takes its time.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,12 +8,14 @@ use std::time::Duration;
 use rescored_cache as cache;
 use rescored_core::domain::LongDocuments;
 use rescored_engine as engine;
+use rescored_lab::bench::served::Started;
 use rescored_server::app::Core;
 use rescored_server::http::{self, Exposure, Listen, Patience};
 
 use super::client::Connection;
 use super::fake::{self, Pace};
 use super::load::Kind;
+use super::program::program;
 
 /// A server under load.
 pub(crate) struct Target {
@@ -30,17 +29,14 @@ pub(crate) struct Target {
 
 /// Ends what it holds when it is dropped.
 enum Running {
-    Program(Child),
+    Program(#[expect(dead_code, reason = "ended by being dropped")] Started),
     Server(http::Stop, Option<JoinHandle<()>>),
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         match self {
-            Self::Program(child) => {
-                drop(child.kill());
-                drop(child.wait());
-            }
+            Self::Program(_) => {}
             Self::Server(stop, thread) => {
                 actix_web::rt::System::new().block_on(stop.now());
                 drop(thread.take().map(JoinHandle::join));
@@ -49,43 +45,24 @@ impl Drop for Running {
     }
 }
 
-/// Starts the program; the lines of its log up to `ready` are read.
-pub(crate) fn program(vars: &[(&str, &str)]) -> (Child, SocketAddr, impl Iterator<Item = String> + Send + 'static) {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    assert!(models.join("ms-marco-MiniLM-L-12-v2").is_dir(), "no model: run `make fetch`");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rescored"))
-        .env_clear()
-        .env("RESCORED_MODEL_DIR", models)
-        .env("RESCORED_LISTEN", "127.0.0.1:0")
-        .env("RESCORED_LOG_FORMAT", "json")
-        // No pair is asked for twice; a cache that fills up would look like memory that leaks.
-        .env("RESCORED_CACHE_BYTES", "4MiB")
-        .envs(vars.iter().copied())
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-    let mut address = None;
-    for line in log.by_ref() {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        if line["message"] == "listening" {
-            address = line["address"].as_str().map(|address| address.parse().expect("an address"));
-        }
-        if line["message"] == "ready" {
-            break;
-        }
-    }
-    (child, address.expect("the program listens"), log)
+/// Starts the program over the real model. The deadline is the product's default, not the lab's, and the cache small: no
+/// pair is asked for twice, and one that fills up would look like memory that leaks.
+pub(crate) fn start() -> Started {
+    let settings = [("RESCORED_CACHE_BYTES", "4MiB".to_owned()), ("RESCORED_DEADLINE", "30s".to_owned())];
+    program().start(&settings).unwrap_or_else(|why| panic!("rescored does not start: {why}"))
+}
+
+/// Where it listens.
+pub(crate) fn address(started: &Started) -> SocketAddr {
+    started.url().trim_start_matches("http://").parse().expect("an address")
 }
 
 impl Target {
     /// The program with the real model.
-    pub(crate) fn real(vars: &[(&str, &str)]) -> Self {
-        let (child, address, log) = program(vars);
-        // A full pipe would stop it.
-        std::thread::Builder::new().spawn(move || log.for_each(drop)).expect("a thread");
-        Self { address, words: 60, kind: Kind::Words, _running: Running::Program(child) }
+    pub(crate) fn real() -> Self {
+        let mut started = start();
+        started.forget_log();
+        Self { address: address(&started), words: 60, kind: Kind::Words, _running: Running::Program(started) }
     }
 
     /// Two workers that do 200,000 tokens a second together, in passes of 512.

@@ -46,6 +46,9 @@ fn section(section: &Section) -> Result<String, ChartError> {
         escaped(&section.title),
         escaped(&section.question)
     );
+    let warning = section.loaded.as_ref().map(|loaded| format!("<p><strong>{}</strong></p>\n", escaped(loaded)));
+    let warning = warning.unwrap_or_default();
+    text.push_str(&warning);
     if !section.findings.is_empty() {
         text.push_str(&list(&section.findings, "findings"));
     }
@@ -66,6 +69,7 @@ fn section(section: &Section) -> Result<String, ChartError> {
         text.push_str("</div>\n");
     }
     for table in &section.tables {
+        text.push_str(&warning);
         text.push_str(&self::table(table));
     }
     if !(section.setup.is_empty() && section.notes.is_empty()) {

@@ -6,12 +6,18 @@ use std::fmt::Write;
 
 use super::{Chart, Report, Row, Section, Table, Tone};
 
-/// The whole page.
-pub fn page(report: &Report) -> String {
+/// What stands before the first experiment.
+pub fn head(report: &Report) -> String {
     let mut text = format!("# {}\n\n- command: `{}`\n", report.title, report.command);
     for fact in &report.machine {
         let _ = writeln!(text, "- {}: {}", fact.name, fact.value);
     }
+    text
+}
+
+/// The whole page.
+pub fn page(report: &Report) -> String {
+    let mut text = head(report);
     let _ = writeln!(text, "- took: {:.0} s", report.took_s);
     for section in &report.sections {
         text.push('\n');
@@ -20,8 +26,11 @@ pub fn page(report: &Report) -> String {
     text
 }
 
-fn section(section: &Section) -> String {
+/// One experiment.
+pub fn section(section: &Section) -> String {
     let mut text = format!("## {}\n\n{}\n\n", section.title, section.question);
+    let warning = section.loaded.as_ref().map_or_else(String::new, |loaded| format!("**{}**\n\n", cell(loaded)));
+    text.push_str(&warning);
     for finding in &section.findings {
         let _ = writeln!(text, "- {finding}");
     }
@@ -32,6 +41,7 @@ fn section(section: &Section) -> String {
         text.push_str(&image(chart));
     }
     for table in &section.tables {
+        text.push_str(&warning);
         text.push_str(&self::table(table));
     }
     if !section.settings.is_empty() {

@@ -22,8 +22,10 @@ pub fn page(report: &Report) -> String {
 pub fn section(section: &Section) -> String {
     let mut text = format!("\n{}\n{}\n\n", section.title, section.question);
     for table in &section.tables {
+        let _ = section.loaded.iter().try_for_each(|loaded| writeln!(text, "{loaded}"));
         let _ = writeln!(text, "{}", self::table(table));
     }
+    let _ = section.loaded.iter().try_for_each(|loaded| writeln!(text, "{loaded}"));
     for finding in &section.findings {
         let _ = writeln!(text, "* {finding}");
     }

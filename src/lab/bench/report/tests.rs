@@ -51,6 +51,23 @@ fn a_report_is_read_back_as_it_was_written() {
 }
 
 #[test]
+fn a_loaded_machine_is_named_beside_every_figure_and_in_the_settings_to_paste() {
+    let mut report = sample();
+    let warning = "loaded machine: other work kept 1.3 of 2 cores busy meanwhile";
+    let pages = |report: &Report| [markdown::page(report), terminal::page(report), html::page(report).unwrap()];
+    assert!(pages(&report).iter().all(|page| !page.contains("loaded machine")));
+    report.sections[0].loaded = Some(warning.to_owned());
+    let table = report.sections[0].tables[0].clone();
+    report.sections[0].tables.push(table);
+    for page in pages(&report) {
+        assert_eq!(page.matches(warning).count(), 4, "before findings, before both tables and in the block: {page}");
+        assert!(page.contains(&format!("# {warning}\nRESCORED_PRECISION=int8")), "{page}");
+    }
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+#[test]
 fn markdown_holds_everything_and_no_cell_breaks_its_row() {
     let page = markdown::page(&sample());
     for part in

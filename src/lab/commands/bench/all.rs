@@ -1,16 +1,17 @@
 //! `rescored bench all`: every experiment in one report.
 //!
 //! Owns the order and each experiment's share of the time. An experiment that cannot be made does not take the others
-//! with it: the report says why it is missing.
+//! with it: the report says why it is missing. What was measured is handed on at once, so that a run that is cut short leaves
+//! a report.
 
 use std::time::Duration;
 
 use clap::{Args, Parser};
 
-use super::Common;
 use super::backends::{self, PeerFlags};
 use super::cache;
 use super::sweeps::{Batch, Batching, Concurrency, Models};
+use super::{Common, Found, one};
 use crate::bench::report::Section;
 use crate::bench::{BenchError, Setup};
 
@@ -27,7 +28,7 @@ pub(super) struct Flags {
 }
 
 /// One experiment.
-type Experiment<'f> = Box<dyn Fn(&Setup<'_>) -> Result<Vec<Section>, BenchError> + 'f>;
+type Experiment<'f> = Box<dyn Fn(&Setup<'_>, Found<'_>) -> Result<(), BenchError> + 'f>;
 
 /// An experiment's flags at their defaults.
 #[derive(Debug, Parser)]
@@ -42,41 +43,36 @@ fn default<F: Args>() -> Result<F, BenchError> {
 }
 
 impl Flags {
-    pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Vec<Section>, BenchError> {
+    pub(super) fn run(&self, setup: &Setup<'_>, found: Found<'_>) -> Result<(), BenchError> {
         let peers = self.peers.clone();
-        // Name, share of the time, what is done.
+        // Name, share of the time in percent, what is done.
         let experiments: [(&str, u32, Experiment<'_>); 6] = [
-            ("backends", 36, Box::new(move |setup| one(default::<backends::Flags>()?.with(peers.clone()).run(setup)))),
-            ("batch", 16, Box::new(|setup| one(default::<Batch>()?.run(setup)))),
-            ("concurrency", 16, Box::new(|setup| one(default::<Concurrency>()?.run(setup)))),
-            ("batching", 12, Box::new(|setup| one(default::<Batching>()?.run(setup)))),
-            ("models", 10, Box::new(|setup| one(default::<Models>()?.run(setup)))),
-            ("cache", 10, Box::new(|setup| default::<cache::Flags>()?.run(setup))),
+            ("backends", 36, Box::new(one(move |setup| default::<backends::Flags>()?.with(peers.clone()).run(setup)))),
+            ("batch", 16, Box::new(one(|setup| default::<Batch>()?.run(setup)))),
+            ("concurrency", 16, Box::new(one(|setup| default::<Concurrency>()?.run(setup)))),
+            ("batching", 12, Box::new(one(|setup| default::<Batching>()?.run(setup)))),
+            ("models", 10, Box::new(one(|setup| default::<Models>()?.run(setup)))),
+            ("cache", 10, Box::new(|setup, found| default::<cache::Flags>()?.run(setup, found))),
         ];
-        let mut sections = Vec::new();
-        let mut failed = None;
+        let (mut measured, mut failed, mut before) = (0, None, 0);
         for (name, percent, experiment) in &experiments {
             setup.watch.say(&format!("== {name}"));
+            setup.watch.part(f64::from(before) / 100.0, f64::from(before + percent) / 100.0);
+            before += percent;
             let mut own = setup.clone();
             own.effort.within = Some(setup.effort.within.unwrap_or(WITHIN) * *percent / 100);
-            match experiment(&own) {
-                Ok(own) => sections.extend(own),
-                Err(error) => {
-                    sections.push(missing(name, &error));
-                    failed = failed.or(Some(error));
-                }
+            let done = experiment(&own, &mut |section| {
+                measured += 1;
+                found(section);
+            });
+            if let Err(error) = done {
+                found(missing(name, &error));
+                failed = failed.or(Some(error));
             }
         }
         // A report of nothing is none.
-        match failed {
-            Some(error) if sections.iter().all(|section| section.tables.is_empty()) => Err(error),
-            Some(_) | None => Ok(sections),
-        }
+        failed.filter(|_| measured == 0).map_or(Ok(()), Err)
     }
-}
-
-fn one(section: Result<Section, BenchError>) -> Result<Vec<Section>, BenchError> {
-    section.map(|section| vec![section])
 }
 
 fn missing(name: &str, error: &BenchError) -> Section {

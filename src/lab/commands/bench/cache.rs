@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Common;
+use super::{Common, Found};
 use crate::bench::cache::{self, Options};
-use crate::bench::report::Section;
 use crate::bench::{BenchError, Setup};
 
 /// The flags of `bench cache`.
@@ -44,7 +43,7 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Vec<Section>, BenchError> {
+    pub(super) fn run(&self, setup: &Setup<'_>, found: Found<'_>) -> Result<(), BenchError> {
         let many = |number: u32| usize::try_from(number.max(1)).unwrap_or(usize::MAX);
         let options = Options {
             length: Duration::from_secs(self.seconds.max(1).into()),
@@ -58,6 +57,6 @@ impl Flags {
             redis: self.redis.clone(),
         };
         let options = setup.effort.within.map_or_else(|| options.clone(), |within| options.within(within));
-        cache::run(setup, &options)
+        cache::run(setup, &options, found)
     }
 }

@@ -1,5 +1,7 @@
 //! `rescored bench batch`, `concurrency`, `batching` and `models`: their flags.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::Common;
@@ -94,21 +96,38 @@ impl Batching {
 
 impl Models {
     pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Section, BenchError> {
-        let other = match self.other.clone().or_else(|| setup.models.get(1).cloned()) {
-            Some(other) => other,
-            None => shape(setup)?,
-        };
         let clients = usize::from(self.clients.max(1));
-        isolation::run(setup, &isolation::Options { victim: setup.model.clone(), other, clients })
+        let run = |other| isolation::run(setup, &isolation::Options { victim: setup.model.clone(), other, clients });
+        match self.other.clone().or_else(|| setup.models.get(1).cloned()) {
+            Some(other) => run(other),
+            None => {
+                let (other, _written) = shape(setup)?;
+                run(other)
+            }
+        }
     }
 }
 
 /// A second model for machines that have one: its first layers, whose time is real and whose scores are not.
-fn shape(setup: &Setup<'_>) -> Result<String, BenchError> {
+fn shape(setup: &Setup<'_>) -> Result<(String, Written), BenchError> {
+    let other = format!("{}-{LAYERS}-layers-int8", setup.model);
+    let folder = setup.model_dir.join(&other);
+    let written = Written((!folder.exists()).then_some(folder));
     setup.watch.say(&format!("writing the first {LAYERS} layers of {} as a second model", setup.model));
     let arguments = ["compile", &setup.model, "--layers", LAYERS, "--precision", "int8"];
     setup.program.run(&arguments, &[]).map_err(BenchError::Start)?;
-    Ok(format!("{}-{LAYERS}-layers-int8", setup.model))
+    Ok((other, written))
+}
+
+/// The folder of a model that this run has written, removed at its end: its scores mean nothing to anybody. `None` where it
+/// was there before.
+struct Written(Option<PathBuf>);
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        // What stays is named with all that the run leaves behind.
+        let _ = self.0.take().map(std::fs::remove_dir_all);
+    }
 }
 
 /// In order, each once, none of them nothing.

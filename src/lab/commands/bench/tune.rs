@@ -10,6 +10,7 @@ use rescored_runtime::origin::{self, Unreadable};
 use rescored_runtime::tuned::{self, Measured, Tuned, TunedError};
 use rescored_server::config::{Config, Host};
 
+use crate::bench::background::Background;
 use crate::bench::served::{NoProgram, Program};
 use crate::bench::tune::search::TuningPoint;
 use crate::bench::tune::{TuneError, tune};
@@ -52,14 +53,16 @@ fn tuned(config: &Config, vars: Vars) -> Result<(), Failed> {
         stdout::tell(&format!("{}: {outcome}\n", shown(point)));
     };
     let program = Program::beside(vars)?;
+    let background = Background::now();
     let (best, measured) = tune(&program, own, &others, &mut on_measured)?;
+    let warning = background.warning().map_or_else(String::new, |warning| format!("; {warning}"));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let tuned = Tuned { host: tuned::host(), source_sha256, version, best: best.clone(), measured };
     let path = tuned::keep(&manifest.dir, &tuned)?;
     let Measured { precision, workers, threads, batch_tokens, .. } = best;
     let best = shown(&TuningPoint { precision, workers, threads, batch_tokens });
     stdout::tell(&format!(
-        "best: {best}; kept in {}, which serve reads where RESCORED_PRECISION, RESCORED_WORKERS, RESCORED_THREADS and RESCORED_BATCH_TOKENS are `auto`\n",
+        "best: {best}; kept in {}, which serve reads where RESCORED_PRECISION, RESCORED_WORKERS, RESCORED_THREADS and RESCORED_BATCH_TOKENS are `auto`{warning}\n",
         path.display()
     ));
     Ok(())

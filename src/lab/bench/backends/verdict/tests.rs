@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::super::candidates::Who;
 use super::super::super::load::{Latencies, Outcome};
-use super::super::super::peers::Tei;
+use super::super::super::tei::Tei;
 use super::*;
 
 /// A candidate that nobody asks: `who` is an address for those that ran.
