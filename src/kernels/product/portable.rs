@@ -22,6 +22,7 @@ impl Tile<8> for Portable {
     }
 }
 
+#[expect(clippy::needless_range_loop, reason = "by index, so the compiler keeps the sums in registers")]
 fn multiply<const R: usize>(block: &[f32], matrix: Matrix<'_>, out: &mut [f32]) {
     check::<8>(R, block, &matrix, out);
     let results = out.as_chunks_mut::<8>().0.as_chunks_mut::<R>().0;
@@ -31,7 +32,7 @@ fn multiply<const R: usize>(block: &[f32], matrix: Matrix<'_>, out: &mut [f32]) 
             for at in 0..8.min(matrix.rows.saturating_sub(number_of_block * 8)) {
                 let first = number * matrix.panel + (number_of_block * 8 + at) * matrix.stride;
                 let Some(values) = matrix.values[first..].first_chunk::<8>() else { return };
-                // Copied, and by index: so the compiler keeps the sums in registers.
+                // Copied, so the compiler keeps the sums in registers.
                 let values = *values;
                 for row in 0..R {
                     for column in 0..8 {

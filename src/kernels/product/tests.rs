@@ -1,3 +1,5 @@
+//! Products of blocks of rows against the plain sum, on every instruction set of this processor.
+
 use super::*;
 
 /// `[columns / C, rows, C]` of rows, with ones of no meaning in the padding.

@@ -170,8 +170,10 @@ pub(super) fn turn<const C: usize>(rows: &[f32], stride: usize, width: usize, pa
 #[target_feature(enable = "avx2")]
 #[inline]
 fn transposed(rows: [__m256; 8]) -> [__m256; 8] {
-    let [a, b, c, d, e, f, g, h] = rows;
-    let fours = |a, b, c, d| {
+    let (upper, lower) = rows.split_at(4);
+    let fours = |rows: &[__m256]| {
+        // Half of eight.
+        let [a, b, c, d] = [rows[0], rows[1], rows[2], rows[3]];
         let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let (other_low, other_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
         [
@@ -181,7 +183,7 @@ fn transposed(rows: [__m256; 8]) -> [__m256; 8] {
             _mm256_shuffle_ps::<0xee>(high, other_high),
         ]
     };
-    let (first, second) = (fours(a, b, c, d), fours(e, f, g, h));
+    let (first, second) = (fours(upper), fours(lower));
     from_fn(|at| {
         let (first, second) = (first[at % 4], second[at % 4]);
         if at < 4 {
