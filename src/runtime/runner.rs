@@ -15,13 +15,14 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
 use rescored_graph::compile::{Feed, Runner};
-use rescored_graph::{self as graph, Runnable, Written};
+use rescored_graph::{self as graph, Beside, Runnable, Written};
 
-use super::ScorerError;
 use super::options::{Kind, ProviderOptions};
 use super::outputs;
 use super::provider::register;
 use super::session::Runtime;
+use super::shared::SharedWeights;
+use super::{ScorerError, mapped, operators};
 
 /// Runs graphs: those that name a provider on the device of that provider, all others on the CPU.
 #[derive(Debug)]
@@ -61,12 +62,14 @@ impl Runner for SessionRunner {
 
     fn run(&mut self, graph: &Runnable<'_>, runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, ScorerError> {
         let loaded = self.load(graph)?;
+        let weights = loaded.weights()?;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         // A device has one session; cores have one each, as when they serve: passes on several threads round otherwise.
         let sessions = if loaded.device.0 == Kind::Cpu { cores.min(runs.len().div_ceil(LEAST_RUNS)).max(1) } else { 1 };
         let share = runs.len().div_ceil(sessions).max(1);
-        let run =
-            |runs: &[Vec<Feed>]| self.session(&loaded).and_then(|mut session| answers(&mut session, runs, output));
+        let run = |runs: &[Vec<Feed>]| {
+            self.session(&loaded, &weights).and_then(|mut session| answers(&mut session, runs, output))
+        };
         let answered: Vec<Result<Vec<Vec<f32>>, ScorerError>> = thread::scope(|scope| {
             let threads: Vec<_> = runs.chunks(share).map(|runs| scope.spawn(move || run(runs))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
@@ -86,8 +89,26 @@ struct Loaded<'g> {
     onnx: Cow<'g, [u8]>,
     folder: Option<&'g Path>,
     device: (Kind, u32),
+    /// Files beside a source.
+    beside: Beside,
     /// Held for as long as sessions read it.
-    _scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
+}
+
+impl Loaded<'_> {
+    /// What sessions on cores share; a device has a copy of its own.
+    fn weights(&self) -> Result<SharedWeights, ScorerError> {
+        if self.device.0 != Kind::Cpu {
+            return SharedWeights::new(Vec::new());
+        }
+        let mut beside = self.beside.clone();
+        if let Some(Scratch(path)) = &self.scratch {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let unread = |error: std::io::Error| ScorerError::Graph { message: error.to_string() };
+            beside.insert(name, mapped::bytes(path).map_err(unread)?);
+        }
+        SharedWeights::of_graph(&self.onnx, &beside)
+    }
 }
 
 impl SessionRunner {
@@ -105,14 +126,16 @@ impl SessionRunner {
         };
         let named = graph::summary(&onnx).is_ok_and(|summary| summary.provider().is_some());
         let device = if named { self.device } else { (Kind::Cpu, 0) };
-        Ok(Loaded { onnx, folder, device, _scratch: scratch })
+        let beside = if let Runnable::Source(exported) = graph { exported.beside.clone() } else { Beside::new() };
+        Ok(Loaded { onnx, folder, device, beside, scratch })
     }
 
-    fn session(&self, loaded: &Loaded<'_>) -> Result<Session, ScorerError> {
-        self.built(loaded).map_err(|error| refused(&error))
+    fn session(&self, loaded: &Loaded<'_>, weights: &SharedWeights) -> Result<Session, ScorerError> {
+        self.built(loaded, weights).map_err(|error| refused(&error))
     }
 
-    fn built(&self, loaded: &Loaded<'_>) -> ort::Result<Session> {
+    fn built(&self, loaded: &Loaded<'_>, weights: &SharedWeights) -> ort::Result<Session> {
+        let _alone = operators::building();
         let mut builder = Session::builder(self.runtime.environment())?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(1)?
@@ -121,6 +144,7 @@ impl SessionRunner {
             // A second copy of large weights, laid out for the kernels, is worth nothing for a few passes.
             builder = builder.with_config_entry(FOLDER, folder.to_string_lossy())?.with_config_entry(NO_COPIES, "1")?;
         }
+        let builder = if loaded.device.0 == Kind::Cpu { weights.lend(builder)? } else { builder };
         register::register(builder, loaded.device, &ProviderOptions::default())?.commit_from_memory(&loaded.onnx)
     }
 

@@ -3,13 +3,14 @@
 //! Owns loading the shared library, session options, feeding tensors. It must not know texts or tokens beyond their ids.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
 use rescored_core::domain::Nodes;
+use rescored_process::sync;
 
 use super::device::{self, DeviceScorer};
 use super::external::ExternalData;
@@ -52,7 +53,7 @@ impl Runtime {
     /// [`RuntimeError`].
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
         let library = &in_full(library);
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = sync::lock(&LOADED);
         if let Some(runtime) = &*loaded {
             return Ok(runtime.clone());
         }
@@ -182,8 +183,6 @@ pub struct SessionFactory {
     place: Place,
     /// One value a device, held once more by each scorer on it.
     seats: Vec<Arc<u32>>,
-    /// Sessions are built one after the other: what loading needs for a moment is needed once, not once a worker.
-    building: Mutex<()>,
 }
 
 /// Where sessions run, and where it is written down which nodes run where.
@@ -224,8 +223,8 @@ impl SessionFactory {
             Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => SharedWeights::new(Vec::new())?,
         };
         let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
-        let (building, hash) = (Mutex::new(()), blake3::hash(onnx));
-        Ok(Self { runtime, graph, hash, external, weights, place, seats, building })
+        let hash = blake3::hash(onnx);
+        Ok(Self { runtime, graph, hash, external, weights, place, seats })
     }
 
     /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.
@@ -268,7 +267,8 @@ fn profiled(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        let _alone = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // What loading needs for a moment is needed once, too, and not once a worker.
+        let _alone = operators::building();
         let seat = self.seat();
         // Asked once: another worker may note it while this session is built, and a profile that was begun must be ended.
         // One that goes on keeps an event an operator, two gigabytes of them, and halves the worker's pace.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
-use rescored_graph as graph;
 use rescored_graph::array::{Array, Data};
+use rescored_graph::{self as graph, Beside};
 
 use super::ScorerError;
 use super::external::ExternalData;
@@ -28,8 +28,13 @@ impl SharedWeights {
     /// Those of a graph, wherever they lie.
     pub(super) fn of(onnx: &[u8], external: &ExternalData) -> Result<Self, ScorerError> {
         let refused = |message| ScorerError::Graph { message };
-        let beside = external.map().map_err(|error| refused(error.to_string()))?;
-        Self::new(graph::weights(onnx, &beside, SHARED_VALUES).map_err(|error| refused(error.to_string()))?)
+        Self::of_graph(onnx, &external.map().map_err(|error| refused(error.to_string()))?)
+    }
+
+    /// Those of a graph and of the files beside it.
+    pub(super) fn of_graph(onnx: &[u8], beside: &Beside) -> Result<Self, ScorerError> {
+        let weights = graph::weights(onnx, beside, SHARED_VALUES);
+        Self::new(weights.map_err(|error| ScorerError::Graph { message: error.to_string() })?)
     }
 
     /// Takes a graph's constants by name. Kinds that ONNX Runtime has no tensor for here stay the sessions' own.
