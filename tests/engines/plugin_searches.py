@@ -199,6 +199,14 @@ class Load:
             turn += len(self.threads)
         searcher.close()
 
+    def wait_until_reranked(self, seconds):
+        """Until a search that begins now is reranked again."""
+        begun, until = time.monotonic(), time.monotonic() + seconds
+        while not any(when > begun and status == 200 and not warned for when, _, status, warned in list(self.notes)):
+            if time.monotonic() > until:
+                raise AssertionError(f"not reranked again within {seconds} s")
+            time.sleep(.1)
+
     def stop(self):
         self.stopped.set()
         for thread in self.threads:

@@ -224,7 +224,8 @@ def data_folder():
 
 def binary():
     """The server: RESCORED_BIN, or the release build."""
-    path = pathlib.Path(os.environ.get("RESCORED_BIN") or ROOT / "target" / "release" / "rescored")
+    # In full: some are started in other folders.
+    path = pathlib.Path(os.environ.get("RESCORED_BIN") or ROOT / "target" / "release" / "rescored").absolute()
     if not path.exists():
         raise RuntimeError(f"no server at {path}: cargo build --release")
     return path

@@ -200,14 +200,19 @@ class RealSidecarTest {
     void the_deadline_reaches_the_sidecar() throws Exception {
         List<String> much = IntStream.range(0, 500).mapToObj(n -> ("passage " + n + " ").repeat(100)).toList();
         try (RescoredClient client = client(unix()).build()) {
-            RescoredException fault = assertThrows(RescoredException.class, () -> client.scores(QUERY, much, Duration.ofSeconds(1)));
-            assertTrue(fault.kind() == Kind.TIMEOUT || fault.kind() == Kind.OVERLOADED, fault.getMessage());
-            // It gave up by itself: a client that hangs up leaves another status.
-            long until = System.nanoTime() + Duration.ofSeconds(10).toNanos();
-            while (!sidecar.log().contains("\"status\":504") && !sidecar.log().contains("\"status\":429")) {
-                assertTrue(System.nanoTime() < until, () -> "the sidecar knew of no deadline:\n" + sidecar.log());
-                Thread.sleep(20);
+            // It gives up by itself: a client that hangs up leaves another status. On a busy machine the client may be first.
+            boolean gaveUp = false;
+            for (int attempt = 0; attempt < 10 && !gaveUp; attempt++) {
+                RescoredException fault = assertThrows(RescoredException.class, () -> client.scores(QUERY, much, Duration.ofSeconds(1)));
+                assertTrue(fault.kind() == Kind.TIMEOUT || fault.kind() == Kind.OVERLOADED || fault.kind() == Kind.CIRCUIT_OPEN, fault.getMessage());
+                long until = System.nanoTime() + Duration.ofSeconds(4).toNanos();
+                while (!gaveUp && System.nanoTime() < until) {
+                    gaveUp = sidecar.log().contains("\"status\":504") || sidecar.log().contains("\"status\":429");
+                    Thread.sleep(20);
+                }
             }
+            assertTrue(gaveUp, () -> "the sidecar knew of no deadline:\n" + sidecar.log());
+            Thread.sleep(2500);
             client.scores(QUERY, DOCUMENTS, LONG);
         }
     }
