@@ -7,6 +7,10 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "logits of text files and means")]
 #![expect(clippy::disallowed_methods, reason = "where files lie is the environment's matter")]
 
+#[path = "graph/exports.rs"]
+mod exports;
+#[path = "graph/external.rs"]
+mod external;
 #[path = "graph/families.rs"]
 mod families;
 #[path = "graph/stand_in.rs"]
@@ -15,13 +19,14 @@ mod stand_in;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use rescored_graph::compile::{Compiled, Feed, Refused, Runner, Sample, compile, padded, ragged};
+use rescored_graph::compile::{Distance, Feed, Refused, Runner, Sample, padded, ragged};
 use rescored_graph::cross_encoder::{
     Activation, Attention, Dense, Embeddings, Head, Layer, Norm, NormPlacement, Pooling, PositionTable, Table,
 };
 use rescored_graph::safetensors::Checkpoint;
 use rescored_graph::{
-    Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Ranges, Target, Unread, Weights, operators,
+    Activations, CrossEncoder, Exported, Layout, Origin, Precision, Provenance, Ranges, Runnable, Target, Unread,
+    Weights, operators,
 };
 use rescored_runtime::ScorerError;
 use rescored_runtime::options::Kind;
@@ -32,7 +37,7 @@ const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
 /// What the tests of the real model need.
 struct Bench {
-    source: Vec<u8>,
+    source: Exported,
     samples: Vec<Sample>,
     golden: Vec<f32>,
     golden_int8: Vec<f32>,
@@ -78,7 +83,29 @@ fn golden(name: &str) -> Vec<serde_json::Value> {
 
 /// Runs graphs on one thread of the CPU, with the operators of our own.
 fn runner() -> SessionRunner {
-    SessionRunner { runtime: Runtime::load(&library()).unwrap(), device: (Kind::Cpu, 0) }
+    let folder = std::env::temp_dir();
+    let runtime = Runtime::load(&library()).unwrap();
+    SessionRunner { runtime, device: (Kind::Cpu, 0), source: folder.clone(), scratch: folder }
+}
+
+/// What `compile` made of a source.
+struct Done {
+    onnx: Vec<u8>,
+    target: Target,
+    proof: Distance,
+    loss: Distance,
+}
+
+/// Reads a source, and writes and proves a graph of it.
+fn compile<R: Runner>(origin: &Origin, target: &Target, samples: &[Sample], runner: &mut R) -> Result<Done, Refused> {
+    let model = origin.cross_encoder()?;
+    let done = rescored_graph::compile((origin, &model), (target, &provenance()), samples, runner)?;
+    Ok(Done { onnx: done.graph.to_bytes(), target: done.target, proof: done.proof, loss: done.loss })
+}
+
+/// A graph's logits.
+fn logits(runner: &mut SessionRunner, onnx: &[u8], runs: &[Vec<Feed>]) -> Vec<Vec<f32>> {
+    runner.run(&Runnable::Source(&onnx.to_vec().into()), runs, "logits").unwrap()
 }
 
 /// The real model, its golden pairs and the runtime.
@@ -107,7 +134,7 @@ fn bench(every: usize) -> Bench {
         lines.iter().map(|line| all[line["id"].as_str().unwrap()]).collect()
     };
     Bench {
-        source,
+        source: source.into(),
         samples: lines.iter().map(sample).collect(),
         golden: logits("golden-fp32", "logit"),
         golden_int8: logits("golden-int8", "logit_exact"),
@@ -129,14 +156,14 @@ fn provenance() -> Provenance {
 }
 
 impl Bench {
-    fn compile(&mut self, target: &Target) -> Compiled {
-        match compile(&Origin::Onnx(self.source.clone()), (target, &provenance()), &self.samples, &mut self.runtime) {
+    fn compile(&mut self, target: &Target) -> Done {
+        match compile(&Origin::Onnx(self.source.clone()), target, &self.samples, &mut self.runtime) {
             Ok(compiled) => compiled,
             Err(refused) => panic!("{target}: {refused:?}"),
         }
     }
 
-    fn gaps(&mut self, compiled: &Compiled, wanted: &[f32]) -> (f32, f32) {
+    fn gaps(&mut self, compiled: &Done, wanted: &[f32]) -> (f32, f32) {
         let runs: Vec<_> = match compiled.target.layout {
             Layout::Padded => self.samples.iter().map(padded).collect(),
             Layout::Packed { slots } => {
@@ -144,7 +171,7 @@ impl Bench {
             }
             Layout::Ragged => self.samples.iter().map(|sample| ragged(&[sample])).collect(),
         };
-        let logits = self.runtime.run(&compiled.onnx, &runs, "logits").unwrap();
+        let logits = logits(&mut self.runtime, &compiled.onnx, &runs);
         gap(&logits, wanted)
     }
 }
@@ -152,9 +179,10 @@ impl Bench {
 #[test]
 fn fp32_graphs_give_the_golden_logits_in_every_layout() {
     let mut bench = bench(10);
+    let model = rescored_graph::read(&bench.source).unwrap();
+    assert_eq!((model.heads, model.layers.len()), (12, 12));
     for layout in [Layout::Padded, Layout::Packed { slots: 1 }, Layout::Packed { slots: 4 }] {
         let compiled = bench.compile(&target(layout, Precision::Fp32));
-        assert_eq!((compiled.model.heads, compiled.model.layers.len()), (12, 12));
         let golden = bench.golden.clone();
         let (max, _) = bench.gaps(&compiled, &golden);
         assert!(max <= 1e-4, "{layout:?}: {max}");
@@ -168,9 +196,9 @@ fn the_graph_for_gpus_gives_the_golden_logits_with_stand_ins_for_what_runs_on_cu
     let mut bench = bench(10);
     let bert = rescored_graph::read(&bench.source).unwrap();
     let onnx = rescored_graph::emit(&bert, &target(Layout::Ragged, Precision::Fp32), &provenance()).unwrap();
-    let onnx = stand_in::on_the_cpu(&onnx);
+    let onnx = stand_in::on_the_cpu(&onnx.to_bytes());
     let runs: Vec<_> = bench.samples.iter().map(|sample| ragged(&[sample])).collect();
-    let logits = bench.runtime.run(&onnx, &runs, "logits").unwrap();
+    let logits = logits(&mut bench.runtime, &onnx, &runs);
     let gaps = logits.iter().zip(&bench.golden).map(|(logits, golden)| (logits[0] - golden).abs());
     let max = gaps.fold(0.0, f32::max);
     assert!(max <= 1e-4, "{max}: what is folded into other weights is not what it stood for");
@@ -199,7 +227,7 @@ fn gap(logits: &[Vec<f32>], wanted: &[f32]) -> (f32, f32) {
 fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
     let mut bench = bench(10);
     let runs: Vec<_> = bench.samples.iter().map(padded).collect();
-    let logits = bench.runtime.run(&bench.source, &runs, "logits").unwrap();
+    let logits = logits(&mut bench.runtime, &bench.source.onnx, &runs);
     let (exact, saturated) = (gap(&logits, &bench.golden_int8), gap(&logits, &bench.golden_saturated));
     let wide = is_x86_feature_detected!("avx512vnni") || is_x86_feature_detected!("avxvnni");
     eprintln!("vnni: {wide}; from exact (max, mean): {exact:?}; from saturated: {saturated:?}");
@@ -210,7 +238,7 @@ fn shipped_weights_saturate_where_products_have_16_bits_and_nowhere_else() {
 #[test]
 fn pairs_may_share_an_int8_forward_where_ranges_are_per_token_or_static() {
     let mut bench = bench(10);
-    for activations in [Activations::PerToken, Activations::Static(Ranges::default())] {
+    for activations in [Activations::PerToken, Activations::Static(Ranges::default()), Activations::Fused] {
         let precision = int8(Weights::Unsigned, activations);
         let compiled = bench.compile(&target(Layout::Packed { slots: 4 }, precision));
         eprintln!("{}: {:?} from fp32", compiled.target, compiled.loss);
@@ -235,17 +263,24 @@ fn a_graph_that_differs_from_its_source_is_refused() {
     struct Shifted(SessionRunner);
     impl Runner for Shifted {
         type Error = ScorerError;
-        fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, ScorerError> {
-            let written = onnx.windows(8).any(|window| window == b"rescored");
-            let mut answers = self.0.run(onnx, runs, output)?;
+        fn run(
+            &mut self,
+            graph: &Runnable<'_>,
+            runs: &[Vec<Feed>],
+            output: &str,
+        ) -> Result<Vec<Vec<f32>>, ScorerError> {
+            let is_ours = |onnx: &[u8]| onnx.windows(8).any(|window| window == b"rescored");
+            // The source's float twin is written, too.
+            let written = matches!(graph, Runnable::Written(written) if is_ours(&written.to_bytes()));
+            let mut answers = self.0.run(graph, runs, output)?;
             answers.iter_mut().flatten().for_each(|logit| *logit += if written { 0.0 } else { 2e-4 });
             Ok(answers)
         }
     }
     let bench = bench(40);
     let target = target(Layout::Packed { slots: 1 }, Precision::Fp32);
-    let refused =
-        compile(&Origin::Onnx(bench.source), (&target, &provenance()), &bench.samples, &mut Shifted(bench.runtime));
+    let refused = compile(&Origin::Onnx(bench.source), &target, &bench.samples, &mut Shifted(bench.runtime))
+        .map(|done| done.target);
     assert!(matches!(refused, Err(Refused::Differs { limit, .. }) if limit < 1e-3), "{refused:?}");
 }
 
@@ -290,10 +325,10 @@ fn exports() -> Vec<Export> {
 fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors() {
     let (exports, mut runtime) = (exports(), runner());
     let mut read = 0;
-    for Export { name, onnx, weights, config, samples, logits } in exports {
+    for Export { name, onnx, weights, config, samples, logits: wanted } in exports {
         let target = target(Layout::Packed { slots: 2 }, Precision::Fp32);
-        let from_onnx = compile(&Origin::Onnx(onnx), (&target, &provenance()), &samples, &mut runtime);
-        let from_hub = compile(&checkpoint(weights, config), (&target, &provenance()), &samples, &mut runtime);
+        let from_onnx = compile(&Origin::Onnx(onnx.into()), &target, &samples, &mut runtime);
+        let from_hub = compile(&checkpoint(weights, config), &target, &samples, &mut runtime);
         if name.starts_with("deberta") {
             // From safetensors it is read (tests/graph/families.rs), from a graph not.
             let refused = from_onnx.map(|_| ()).unwrap_err();
@@ -305,8 +340,8 @@ fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors(
         let from_hub = from_hub.unwrap_or_else(|refused| panic!("{name}: {refused:?}"));
         let runs: Vec<_> = samples.iter().map(|sample| rescored_graph::compile::packed(&[sample], 2)).collect();
         for (source, onnx) in [("onnx", &compiled.onnx), ("safetensors", &from_hub.onnx)] {
-            let ours = runtime.run(onnx, &runs, "logits").unwrap();
-            for (ours, wanted) in ours.iter().zip(&logits) {
+            let ours = logits(&mut runtime, onnx, &runs);
+            for (ours, wanted) in ours.iter().zip(&wanted) {
                 assert!((ours[0] - wanted).abs() <= 1e-4, "{name}, {source}: {} for {wanted}", ours[0]);
             }
         }
@@ -409,7 +444,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
     let samples = with_padding_inside();
     let [bert, roberta] = as_bert_and_roberta();
     let one = target(Layout::Packed { slots: 1 }, Precision::Fp32);
-    let given = compile(&bert, (&one, &provenance()), &samples, &mut runtime).unwrap();
+    let given = compile(&bert, &one, &samples, &mut runtime).unwrap();
     let reference = |sample: &Sample| {
         let mut counted = 1;
         let positions = sample.ids.iter().map(|&id| {
@@ -420,7 +455,7 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
         feeds.iter_mut().find(|feed| feed.name == "position_ids").unwrap().values = positions.collect();
         feeds
     };
-    let wanted = runtime.run(&given.onnx, &samples.iter().map(reference).collect::<Vec<_>>(), "logits").unwrap();
+    let wanted = logits(&mut runtime, &given.onnx, &samples.iter().map(reference).collect::<Vec<_>>());
     let wanted: Vec<f32> = wanted.into_iter().flatten().collect();
     assert!((wanted[0] - wanted[1]).abs() > 1e-3, "padding changes the logit");
     let close = |ours: &[f32], limit: f32, case: &str| {
@@ -428,15 +463,12 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
             assert!((ours - wanted).abs() <= limit, "{case}, sample {at}: {ours} for {wanted}");
         }
     };
-    let ragged_graph = rescored_graph::emit(
-        &roberta.cross_encoder().unwrap(),
-        &target(Layout::Ragged, Precision::Fp32),
-        &provenance(),
-    );
-    let ragged_graph = stand_in::on_the_cpu(&ragged_graph.unwrap());
+    let model = roberta.cross_encoder().unwrap();
+    let ragged_graph = rescored_graph::emit(&model, &target(Layout::Ragged, Precision::Fp32), &provenance());
+    let ragged_graph = stand_in::on_the_cpu(&ragged_graph.unwrap().to_bytes());
     let runs: Vec<_> = samples.iter().map(|sample| ragged(&[sample])).collect();
-    let logits: Vec<f32> = runtime.run(&ragged_graph, &runs, "logits").unwrap().into_iter().flatten().collect();
-    close(&logits, 1e-5, "ragged");
+    let ours: Vec<f32> = logits(&mut runtime, &ragged_graph, &runs).into_iter().flatten().collect();
+    close(&ours, 1e-5, "ragged");
     let all: Vec<&Sample> = samples.iter().collect();
     for (layout, precision, limit) in [
         (Layout::Padded, Precision::Fp32, 1e-5),
@@ -445,14 +477,14 @@ fn padding_spelled_in_a_text_has_the_position_that_the_reference_gives_it() {
         (Layout::Packed { slots: 4 }, int8(Weights::Unsigned, Activations::PerToken), 0.05),
     ] {
         let target = target(layout, precision);
-        let compiled = compile(&roberta, (&target, &provenance()), &samples, &mut runtime).unwrap();
+        let compiled = compile(&roberta, &target, &samples, &mut runtime).unwrap();
         let runs: Vec<Vec<Feed>> = match layout {
             Layout::Packed { slots } => {
                 all.chunks(slots).map(|pairs| rescored_graph::compile::packed(pairs, slots)).collect()
             }
             Layout::Padded | Layout::Ragged => samples.iter().map(padded).collect(),
         };
-        let ours: Vec<f32> = runtime.run(&compiled.onnx, &runs, "logits").unwrap().into_iter().flatten().collect();
+        let ours: Vec<f32> = logits(&mut runtime, &compiled.onnx, &runs).into_iter().flatten().collect();
         let ours: Vec<f32> = match layout {
             // Free slots of the last pass have logits too.
             Layout::Packed { .. } => ours.into_iter().take(samples.len()).collect(),

@@ -169,7 +169,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus-client", &["process/metrics*"]),
     ("memory-stats", &["process/metrics*", "server/app/pressure"]),
     ("prost", &["graph*"]),
-    ("memmap2", &["runtime/coreml*"]),
+    ("memmap2", &["runtime/mapped"]),
     ("safetensors", &["graph*"]),
     ("zip", &["cli/fetch*"]),
     (

@@ -11,17 +11,19 @@ use rescored_core::domain::Truncation;
 use rescored_graph::compile::{Compiled, Refused, Sample};
 use rescored_graph::safetensors::NotBert;
 use rescored_graph::{
-    self as graph, Activations, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target, Weights,
+    self as graph, Activations, CrossEncoder, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target,
+    Weights,
 };
 use rescored_runtime::catalogue::PrecisionName;
 use rescored_runtime::checksum::Sha256;
-use rescored_runtime::compiled::{self, Record, Storage, WriteError};
+use rescored_runtime::compiled::{self, DataFile, Record, Storage, WriteError};
 use rescored_runtime::manifest::{self, Manifest, ManifestError, Recorded, Written};
 use rescored_runtime::open::{OpenError, is_dynamically_quantised, runtime};
 use rescored_runtime::options::{Kind, Options as ModelOptions, Precision, Provider};
 use rescored_runtime::origin::{self, Unreadable};
 use rescored_runtime::provider::register::roster;
 use rescored_runtime::runner::SessionRunner;
+use rescored_runtime::session::Runtime;
 use rescored_runtime::tokenizer::{EncodeError, TokenizerError};
 use rescored_runtime::{Encoding, PairTokenizer};
 use serde::Deserialize;
@@ -77,6 +79,8 @@ pub enum Scheme {
     /// Ranges observed on the samples.
     #[default]
     Static,
+    /// One range a token, by operators of our own.
+    Fused,
 }
 
 /// A graph that was written, or was there.
@@ -150,29 +154,56 @@ pub fn compile(options: &Options) -> Result<Done, CompileError> {
     let manifest = Manifest::open(&options.model.dir, &options.id)?;
     manifest.verify()?;
     let (source, source_sha256) = origin::read(&manifest)?;
-    let target = target(options, &source);
+    let mut target = target(options, &source);
     if let Some(done) = present(options, &manifest, &target, source_sha256) {
         return Ok(done);
     }
+    let model = source.cross_encoder().map_err(Refused::from)?;
+    if let Some(other) = stock(&target, &model) {
+        target = other;
+        if let Some(done) = present(options, &manifest, &target, source_sha256) {
+            return Ok(done);
+        }
+    }
     let samples = samples(&manifest)?;
     let provenance = provenance(source_sha256);
-    let mut runner = runner(options)?;
-    let compiled = graph::compile(&source, (&target, &provenance), &samples, &mut runner)?;
+    let mut runner = runner(options, &manifest)?;
+    let source = source.without_weights();
+    let compiled = graph::compile((&source, &model), (&target, &provenance), &samples, &mut runner)?;
     let record = record(&compiled, source_sha256, options.provider);
-    let path = match options.layers {
-        None => compiled::keep(&manifest.dir, &record, &compiled.onnx)?,
-        Some(layers) => keep_shape(&manifest, layers, &compiled, options)?,
+    let (path, record) = match options.layers {
+        None => compiled::keep(&manifest.dir, record, &compiled.graph)?,
+        Some(layers) => (keep_shape(&manifest, layers, &compiled, options)?, record),
     };
     Ok(Done { path, target: compiled.target.to_string(), record, samples: samples.len() })
 }
 
+/// The target in the runtime's own operators, where a model has a part that ours for whole layers do not compute.
+fn stock(target: &Target, model: &CrossEncoder) -> Option<Target> {
+    let Arithmetic::Int8 { activations: Activations::Fused, .. } = target.precision else { return None };
+    let part = graph::beyond_fused_layers(model)?;
+    tracing::warn!(part, "layers are not fused: the model has a part that fused ones lack");
+    let weights = match Storage::of_host() {
+        Storage::Signed | Storage::Packed => Weights::Signed,
+        Storage::Unsigned => Weights::Unsigned,
+    };
+    let precision = Arithmetic::Int8 { weights, activations: Activations::Static(Ranges::default()) };
+    Some(Target { precision, ..target.clone() })
+}
+
 /// What graphs are proved on. A graph for a device proves itself on that device: it is refused where there is none.
-fn runner(options: &Options) -> Result<SessionRunner, CompileError> {
+fn runner(options: &Options, manifest: &Manifest) -> Result<SessionRunner, CompileError> {
     let wanted = ModelOptions { provider: Provider::Only(options.provider), ..options.model.clone() };
     let runtime = runtime(&wanted)?;
     let roster = roster(&wanted, &runtime).map_err(OpenError::from)?;
     let device = roster.usable.first().and_then(|usable| usable.devices.first()).copied().unwrap_or(0);
-    Ok(SessionRunner { runtime, device: (options.provider, device) })
+    Ok(session_runner(runtime, (options.provider, device), manifest))
+}
+
+/// Runs a model's graphs.
+fn session_runner(runtime: Runtime, device: (Kind, u32), manifest: &Manifest) -> SessionRunner {
+    let source = manifest.graph.with_file_name("");
+    SessionRunner { runtime, device, source, scratch: compiled::folder(&manifest.dir) }
 }
 
 /// The same graph, written before from the same source.
@@ -206,20 +237,20 @@ pub fn export(options: &Options, folder: &Path) -> Result<(), CompileError> {
     };
     let (weights, config) = graph::safetensors::write(&bert)?;
     let target = Target { layout: Layout::Padded, precision: Arithmetic::Fp32, layers: None };
-    let onnx = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
+    let graph = graph::emit(&bert, &target, &provenance).map_err(Refused::from)?;
     let tokenizer = read(&manifest.tokenizer)?;
     for (file, bytes) in [
         ("model.safetensors", weights.as_slice()),
         ("config.json", config.as_bytes()),
         ("tokenizer.json", &tokenizer),
         ("tokenizer_config.json", br#"{"tokenizer_class": "BertTokenizerFast", "model_max_length": 512}"#),
-        ("onnx/model.onnx", &onnx),
     ] {
         let path = folder.join(file);
         let written =
             std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(&path, bytes));
         written.map_err(|source| CompileError::File { path, source })?;
     }
+    compiled::write(&folder.join("onnx/model.onnx"), &graph)?;
     Ok(())
 }
 
@@ -230,7 +261,9 @@ fn provenance(source: Sha256) -> Provenance {
 fn target(options: &Options, source: &Origin) -> Target {
     let asked = match options.model.precision {
         Precision::Auto if options.provider == Kind::Cuda => Precision::Fp16,
-        Precision::Auto if matches!(source, Origin::Onnx(onnx) if is_dynamically_quantised(onnx)) => Precision::Int8,
+        Precision::Auto if matches!(source, Origin::Onnx(exported) if is_dynamically_quantised(&exported.onnx)) => {
+            Precision::Int8
+        }
         Precision::Auto => Precision::Fp32,
         asked @ (Precision::Fp32 | Precision::Fp16 | Precision::Int8) => asked,
     };
@@ -239,13 +272,14 @@ fn target(options: &Options, source: &Origin) -> Target {
         Precision::Fp16 => Arithmetic::Fp16,
         Precision::Int8 => Arithmetic::Int8 {
             weights: match options.weights {
-                Storage::Signed => Weights::Signed,
+                Storage::Signed | Storage::Packed => Weights::Signed,
                 Storage::Unsigned => Weights::Unsigned,
             },
             activations: match options.scheme {
                 Scheme::PerPair => Activations::PerPair,
                 Scheme::PerToken => Activations::PerToken,
                 Scheme::Static => Activations::Static(Ranges::default()),
+                Scheme::Fused => Activations::Fused,
             },
         },
     };
@@ -258,6 +292,7 @@ fn target(options: &Options, source: &Origin) -> Target {
 /// How the weights of a target are stored, when they are integers.
 const fn storage(target: &Target) -> Option<Storage> {
     match target.precision {
+        Arithmetic::Int8 { activations: Activations::Fused, .. } => Some(Storage::Packed),
         Arithmetic::Int8 { weights: Weights::Signed, .. } => Some(Storage::Signed),
         Arithmetic::Int8 { weights: Weights::Unsigned, .. } => Some(Storage::Unsigned),
         Arithmetic::Fp32 | Arithmetic::Fp16 => None,
@@ -283,10 +318,12 @@ fn sample(encoding: &Encoding) -> Sample {
     Sample { ids: encoding.ids().iter().map(|&id| i64::from(id)).collect(), types }
 }
 
-fn record(compiled: &Compiled, source_sha256: Sha256, provider: Kind) -> Record {
+/// What is known of a graph before it is kept.
+fn record(compiled: &Compiled<'_>, source_sha256: Sha256, provider: Kind) -> Record {
     Record {
         graph: file(&compiled.target),
-        sha256: Sha256::of(&compiled.onnx),
+        sha256: Sha256::of(&[]),
+        data: None,
         source_sha256,
         provider,
         precision: name(&compiled.target.precision),
@@ -311,7 +348,7 @@ const fn name(precision: &Arithmetic) -> PrecisionName {
 fn keep_shape(
     manifest: &Manifest,
     layers: usize,
-    compiled: &Compiled,
+    compiled: &Compiled<'_>,
     options: &Options,
 ) -> Result<PathBuf, CompileError> {
     let precision = name(&compiled.target.precision);
@@ -324,11 +361,15 @@ fn keep_shape(
     };
     std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let tokenizer = read(&manifest.tokenizer)?;
-    let mut files = Vec::new();
-    for (file, bytes) in [("model.onnx", compiled.onnx.as_slice()), ("tokenizer.json", &tokenizer)] {
-        std::fs::write(folder.join(file), bytes).map_err(at(&folder))?;
-        files.push(Recorded { name: file.to_owned(), sha256: Sha256::of(bytes), size: bytes.len() as u64 });
-    }
+    let graph = folder.join("model.onnx");
+    let (sha256, data) = compiled::write(&graph, &compiled.graph)?;
+    let size = graph.metadata().map_err(at(&graph))?.len();
+    std::fs::write(folder.join("tokenizer.json"), &tokenizer).map_err(at(&folder))?;
+    let mut files = vec![
+        Recorded { name: "model.onnx".to_owned(), sha256, size },
+        Recorded { name: "tokenizer.json".to_owned(), sha256: Sha256::of(&tokenizer), size: tokenizer.len() as u64 },
+    ];
+    files.extend(data.map(|DataFile { name, sha256, size }| Recorded { name, sha256, size }));
     let written = Written {
         id,
         source: format!("the first {layers} layers of {}", manifest.source),

@@ -3,6 +3,7 @@
 //! Owns the decoding of ONNX tensors from their several encodings and the encoding into raw bytes. It must not know what
 //! an array means to a model.
 
+use super::beside::{Beside, values_beside};
 use super::proto::{self, kind};
 
 /// A dense array in row-major order.
@@ -120,13 +121,26 @@ impl TryFrom<&proto::Tensor> for Array {
     type Error = BadTensor;
 
     fn try_from(tensor: &proto::Tensor) -> Result<Self, BadTensor> {
+        Self::read(tensor, &Beside::new())
+    }
+}
+
+impl Array {
+    /// A tensor whose values may lie in one of the files beside its graph.
+    ///
+    /// # Errors
+    /// [`BadTensor`] when they are not there, do not fit the dimensions, or are of a kind that is not read here.
+    pub fn read(tensor: &proto::Tensor, beside: &Beside) -> Result<Self, BadTensor> {
         let bad = |reason: String| BadTensor { name: tensor.name.clone(), reason };
-        if tensor.data_location != 0 {
-            return Err(bad("its values lie in another file; save the model with its weights inside".into()));
-        }
         let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect();
         let dims = dims.ok_or_else(|| bad(format!("dims {:?} hold a negative size", tensor.dims)))?;
-        let data = decode(tensor).ok_or_else(|| bad(format!("element type {} is not read here", tensor.data_type)))?;
+        let raw = if tensor.data_location == kind::EXTERNAL {
+            values_beside(tensor, beside).map_err(bad)?
+        } else {
+            &tensor.raw_data
+        };
+        let data =
+            decode(tensor, raw).ok_or_else(|| bad(format!("element type {} is not read here", tensor.data_type)))?;
         let expected = dims.iter().try_fold(1_usize, |product, &dim| product.checked_mul(dim));
         if expected != Some(data.len()) {
             return Err(bad(format!("dims {dims:?} do not fit its {} values", data.len())));
@@ -156,8 +170,7 @@ impl Data {
 
 #[expect(clippy::cast_possible_truncation, reason = "the schema keeps bytes and halves in 32-bit fields")]
 #[expect(clippy::cast_sign_loss, reason = "the schema keeps bytes and halves in 32-bit fields")]
-fn decode(tensor: &proto::Tensor) -> Option<Data> {
-    let raw = &tensor.raw_data;
+fn decode(tensor: &proto::Tensor, raw: &[u8]) -> Option<Data> {
     let inline = raw.is_empty();
     let ints = &tensor.int32_data;
     Some(match tensor.data_type {
@@ -170,7 +183,7 @@ fn decode(tensor: &proto::Tensor) -> Option<Data> {
         kind::INT8 if inline => Data::I8(ints.iter().map(|&value| value as i8).collect()),
         kind::INT8 => Data::I8(words(raw, i8::from_le_bytes)),
         kind::UINT8 | kind::BOOL if inline => Data::U8(ints.iter().map(|&value| value as u8).collect()),
-        kind::UINT8 | kind::BOOL => Data::U8(raw.clone()),
+        kind::UINT8 | kind::BOOL => Data::U8(raw.to_vec()),
         kind::INT32 if inline => Data::I32(ints.clone()),
         kind::INT32 => Data::I32(words(raw, i32::from_le_bytes)),
         kind::INT64 if inline => Data::I64(tensor.int64_data.clone()),
@@ -211,7 +224,9 @@ mod tests {
             change(&mut tensor);
             Array::try_from(&tensor).unwrap_err().to_string()
         };
-        assert!(tensor(|t| t.data_location = 1).contains("`w`: its values lie in another file"));
+        assert!(
+            tensor(|t| t.data_location = 1).contains("`w`: its values lie in `` beside the graph, which was not given")
+        );
         assert!(tensor(|t| t.dims = vec![2]).contains("dims [2] do not fit its 1 values"));
         assert!(tensor(|t| t.dims = vec![-1]).contains("negative"));
         assert!(tensor(|t| t.data_type = 14).contains("element type 14"));

@@ -6,7 +6,10 @@
 
 use std::error::Error as StdError;
 
-use super::{Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Target, Unfit, Unread, target::Ranges};
+use super::{
+    Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Runnable, Target, Unfit, Unread, Written,
+    target::Ranges,
+};
 
 /// The largest difference in logits that rounding in fp32 explains.
 pub const FP32_TOLERANCE: f32 = 1e-4;
@@ -45,21 +48,19 @@ pub trait Runner {
     /// Why a graph did not run.
     type Error: StdError + Send + Sync + 'static;
 
-    /// Loads a graph and runs it once a feed, on one thread; answers with the values of one named output a run. A feed
-    /// that the graph has no input for is left out.
+    /// Loads a graph and runs it once a feed; answers with the values of one named output a run. A feed that the graph has
+    /// no input for is left out.
     ///
     /// # Errors
     /// When the graph does not load or a run fails.
-    fn run(&mut self, onnx: &[u8], runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, Self::Error>;
+    fn run(&mut self, graph: &Runnable<'_>, runs: &[Vec<Feed>], output: &str) -> Result<Vec<Vec<f32>>, Self::Error>;
 }
 
 /// A written graph and what is known about it.
 #[derive(Clone, Debug)]
-pub struct Compiled {
+pub struct Compiled<'m> {
     /// The graph.
-    pub onnx: Vec<u8>,
-    /// What was read from the source.
-    pub model: CrossEncoder,
+    pub graph: Written<'m>,
     /// The target as written; observed ranges are filled in.
     pub target: Target,
     /// Distance of the fp32 graph's logits to the source's float arithmetic.
@@ -115,44 +116,43 @@ pub enum Refused {
     },
 }
 
-/// Reads a source, writes it for a target and proves the result on samples.
+/// Writes a model for a target and proves the result on samples; the judge is the source that the model was read from.
 ///
 /// Static ranges that are empty are observed on the samples first. A graph of fewer layers cannot be compared with its
 /// source: then the same arrangement with all layers is what proves itself.
 ///
 /// # Errors
 /// [`Refused`]; the source then runs as it is.
-pub fn compile<R: Runner>(
-    source: &Origin,
+pub fn compile<'m, R: Runner>(
+    (source, model): (&Origin, &'m CrossEncoder),
     (target, provenance): (&Target, &Provenance),
     samples: &[Sample],
     runner: &mut R,
-) -> Result<Compiled, Refused> {
-    let model = source.cross_encoder()?;
-    check_samples(&model, samples)?;
-    let samples = &with_padding_inside(&model, samples);
+) -> Result<Compiled<'m>, Refused> {
+    check_samples(model, samples)?;
+    let samples = &with_padding_inside(model, samples);
     let whole = Target { layers: None, ..target.clone() };
     let layout = if whole.layout == Layout::Ragged { PORTABLE } else { whole.layout };
     let exact = Target { precision: Precision::Fp32, layout, ..whole.clone() };
 
     let padded: Vec<Vec<Feed>> = samples.iter().map(padded).collect();
-    let wanted = run(runner, ("source", &source.floats(&model)?), &padded)?;
+    let wanted = run(runner, ("source", &source.floats(model)?), &padded)?;
     let mut bench = Bench { runner, samples };
-    let (floats, _) = bench.logits("fp32", &super::emit(&model, &exact, provenance)?, exact.layout)?;
+    let (floats, _) = bench.logits("fp32", super::emit(model, &exact, provenance)?, exact.layout)?;
     let proof = distance(&wanted, &floats);
     within("fp32 against the source", proof.max, FP32_TOLERANCE)?;
 
-    let whole = bench.with_ranges(&model, whole, provenance)?;
+    let whole = bench.with_ranges(model, whole, provenance)?;
     let (logits, company) = if whole == exact {
         (floats.clone(), Distance::default())
     } else {
-        bench.logits("target", &super::emit(&model, &whole, provenance)?, whole.layout)?
+        bench.logits("target", super::emit(model, &whole, provenance)?, whole.layout)?
     };
     let loss = distance(&floats, &logits);
     within("the target against fp32, on average", loss.mean, COARSE_TOLERANCE)?;
     let target = Target { layers: target.layers, ..whole };
-    let onnx = super::emit(&model, &target, provenance)?;
-    Ok(Compiled { onnx, model, target, proof, loss, company })
+    let graph = super::emit(model, &target, provenance)?;
+    Ok(Compiled { graph, target, proof, loss, company })
 }
 
 /// Puts samples of one forward pass side by side as a layout wants them.
@@ -167,11 +167,17 @@ struct Bench<'a, R> {
 impl<R: Runner> Bench<'_, R> {
     /// A graph's logits, each sample alone, and how far they are from those in a batch: where pairs may share a
     /// forward, sharing must not change a bit, on GPUs no more than rounding explains.
-    fn logits(&mut self, what: &'static str, onnx: &[u8], layout: Layout) -> Result<(Vec<f32>, Distance), Refused> {
+    fn logits(
+        &mut self,
+        what: &'static str,
+        graph: Written<'_>,
+        layout: Layout,
+    ) -> Result<(Vec<f32>, Distance), Refused> {
+        let graph = &Runnable::Written(graph);
         let (group, limit, arrange): (_, _, Arrange<'_>) = match layout {
             Layout::Padded => {
                 let runs: Vec<Vec<Feed>> = self.samples.iter().map(padded).collect();
-                return Ok((run(self.runner, (what, onnx), &runs)?, Distance::default()));
+                return Ok((run(self.runner, (what, graph), &runs)?, Distance::default()));
             }
             Layout::Packed { slots } => (slots, 0.0, &move |samples| packed(samples, slots)),
             Layout::Ragged => (COMPANY, COMPANY_TOLERANCE, &|samples| ragged(samples)),
@@ -180,7 +186,7 @@ impl<R: Runner> Bench<'_, R> {
         let samples: Vec<&Sample> = self.samples.iter().collect();
         let shared: Vec<Vec<Feed>> = samples.chunks(group).map(arrange).collect();
         let runs = [alone, shared].concat();
-        let answers = run_all(self.runner, (what, onnx), &runs, "logits")?;
+        let answers = run_all(self.runner, (what, graph), &runs, "logits")?;
         let (alone, shared) = answers.split_at(self.samples.len());
         let alone: Vec<f32> = alone.iter().filter_map(|logits| logits.first().copied()).collect();
         let shared: Vec<f32> = shared.iter().flatten().copied().take(alone.len()).collect();
@@ -204,7 +210,7 @@ impl<R: Runner> Bench<'_, R> {
         }
         let layout = Layout::Packed { slots: 1 };
         let observer = Target { layout, precision: Precision::Fp32, layers: None };
-        let observer = super::emit_observer(model, &observer, provenance)?;
+        let observer = Runnable::Written(super::emit_observer(model, &observer, provenance)?);
         let runs: Vec<Vec<Feed>> = self.samples.iter().map(|sample| packed(&[sample], 1)).collect();
         let mut ranges = Ranges::default();
         for extremes in run_all(self.runner, ("observing", &observer), &runs, "ranges")? {
@@ -217,11 +223,11 @@ impl<R: Runner> Bench<'_, R> {
 
 fn run_all<R: Runner>(
     runner: &mut R,
-    (what, onnx): (&'static str, &[u8]),
+    (what, graph): (&'static str, &Runnable<'_>),
     runs: &[Vec<Feed>],
     output: &str,
 ) -> Result<Vec<Vec<f32>>, Refused> {
-    let answers = runner.run(onnx, runs, output);
+    let answers = runner.run(graph, runs, output);
     let answers = answers.map_err(|error| Refused::Run { what, source: Box::new(error) })?;
     if answers.len() == runs.len() && answers.iter().flatten().all(|value| value.is_finite()) {
         return Ok(answers);
@@ -229,7 +235,11 @@ fn run_all<R: Runner>(
     Err(Refused::Run { what, source: "an answer is missing or not finite".into() })
 }
 
-fn run<R: Runner>(runner: &mut R, graph: (&'static str, &[u8]), runs: &[Vec<Feed>]) -> Result<Vec<f32>, Refused> {
+fn run<R: Runner>(
+    runner: &mut R,
+    graph: (&'static str, &Runnable<'_>),
+    runs: &[Vec<Feed>],
+) -> Result<Vec<f32>, Refused> {
     Ok(run_all(runner, graph, runs, "logits")?.into_iter().flatten().collect())
 }
 

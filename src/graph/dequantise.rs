@@ -3,26 +3,29 @@
 //! A twin is what an fp32 graph written from such a source is compared with: integer rounding set aside, the two compute
 //! the same. It must not be served; nothing else about the graph is changed.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
-use prost::Message;
+use super::array::{Array, Data};
+use super::proto::{self, kind};
+use super::source::Source;
+use super::written::{Large, Values, Written};
+use super::{Exported, NotOnnx, Unrecognised, decode, read};
 
-use super::{NotOnnx, Unrecognised, array::Array, decode, proto, read, source::Source};
-
-/// The twin's bytes, or `None` when no product of the graph is in integers.
+/// The twin, or `None` when no product of the graph is in integers.
 ///
 /// # Errors
 /// [`Unrecognised`] when the bytes are no ONNX model or hold weights that cannot be read.
-pub(super) fn float_twin(onnx: &[u8]) -> Result<Option<Vec<u8>>, Unrecognised> {
-    let mut model = decode(onnx)?;
+pub(super) fn float_twin(exported: &Exported) -> Result<Option<Written<'static>>, Unrecognised> {
+    let mut model = decode(&exported.onnx)?;
     let graph = model.graph.as_mut().ok_or_else(NotOnnx::without_graph)?;
-    let source = Source::new(graph.clone())?;
+    let source = Source::new(graph.clone(), &exported.beside)?;
     let mut weights = Vec::new();
     for node in &mut graph.node {
         let Some(output) = node.output.first() else { continue };
         let Some((table, rows)) = read::integer_product(&source, output) else { continue };
         let name = format!("{output}.float_weight");
-        weights.push(Array::floats(&[table.rows, table.columns], table.values).to_tensor(&name));
+        weights.push((name.clone(), Array::floats(&[table.rows, table.columns], table.values)));
         node.op_type = "MatMul".into();
         node.input = vec![rows.to_owned(), name];
         node.attribute.clear();
@@ -30,9 +33,34 @@ pub(super) fn float_twin(onnx: &[u8]) -> Result<Option<Vec<u8>>, Unrecognised> {
     if weights.is_empty() {
         return Ok(None);
     }
-    graph.initializer.append(&mut weights);
+    // The twin's only file beside it is its own.
+    for tensor in graph.initializer.iter().filter(|tensor| tensor.data_location == kind::EXTERNAL) {
+        weights.push((tensor.name.clone(), Array::read(tensor, &exported.beside)?));
+    }
+    graph.initializer.retain(|tensor| tensor.data_location != kind::EXTERNAL);
+    let mut values = HashMap::new();
+    for (name, Array { dims, data }) in weights {
+        let (tensor, large) = match owned(data) {
+            Ok(values) => values.into_tensor(&name, &dims),
+            Err(data) => (Array { dims, data }.to_tensor(&name), None),
+        };
+        graph.initializer.push(tensor);
+        values.extend(large.map(|large| (name, large)));
+    }
     keep_live(graph);
-    Ok(Some(model.encode_to_vec()))
+    let large = |(at, tensor): (usize, &proto::Tensor)| Some(Large { at, values: values.remove(&tensor.name)? });
+    let large = graph.initializer.iter().enumerate().filter_map(large).collect();
+    Ok(Some(Written::new(model, large)))
+}
+
+/// Values that a written graph can keep beside it.
+fn owned(data: Data) -> Result<Values<'static>, Data> {
+    match data {
+        Data::F32(values) => Ok(Values::F32(Cow::Owned(values))),
+        Data::I8(values) => Ok(Values::I8(Cow::Owned(values))),
+        Data::U8(values) => Ok(Values::U8(Cow::Owned(values))),
+        other @ (Data::F16(_) | Data::I32(_) | Data::I64(_)) => Err(other),
+    }
 }
 
 /// Drops nodes and initialisers that no output needs any more.
@@ -52,8 +80,10 @@ fn keep_live(graph: &mut proto::Graph) {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
-    use crate::{array::Data, operators};
+    use crate::operators;
 
     fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> proto::Node {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
@@ -81,7 +111,7 @@ mod tests {
 
     #[test]
     fn integer_products_become_one_float_product_of_the_same_weights() {
-        let twin = float_twin(&quantised().encode_to_vec()).unwrap().unwrap();
+        let twin = float_twin(&quantised().encode_to_vec().into()).unwrap().unwrap().to_bytes();
         let names: Vec<_> = operators(&twin).unwrap().into_iter().map(|op| op.name).collect();
         assert_eq!(names, ["MatMul"]);
         let graph = decode(&twin).unwrap().graph.unwrap();
@@ -94,6 +124,6 @@ mod tests {
     fn a_float_graph_has_no_twin() {
         let graph = proto::Graph { node: vec![node("Relu", &["x"], &["y"])], ..Default::default() };
         let model = proto::Model { graph: Some(graph), ..Default::default() };
-        assert_eq!(float_twin(&model.encode_to_vec()).unwrap(), None);
+        assert!(float_twin(&model.encode_to_vec().into()).unwrap().is_none());
     }
 }

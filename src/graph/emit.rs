@@ -4,6 +4,8 @@
 //! `[tokens, hidden]`, so that every product is one `Gemm` with its bias inside; attention alone sees pairs. Operators are
 //! ONNX's own except the 8-bit product, whose scaling ONNX Runtime keeps in an operator of its own.
 
+use std::borrow::Cow;
+
 use prost::Message;
 
 use self::{
@@ -12,25 +14,23 @@ use self::{
     writer::{Attribute, Op, Writer},
 };
 use super::{
-    array::{Array, Data},
     cross_encoder::{Activation, CrossEncoder, Layer, Norm, NormPlacement, Pooling, Table},
-    half, own, proto,
+    own, proto,
     proto::kind,
     summary::PROVIDER,
     target::{Activations, LayerRanges, Layout, Precision, Provenance, Range, Target},
+    written::{Values, Written},
 };
 
 mod absorbed;
 mod attention;
 pub(super) mod coreml;
 mod embeddings;
+mod fused;
 mod padded;
 mod products;
 mod ragged;
 mod writer;
-
-/// The largest message of protobuf, which an ONNX file is: <https://protobuf.dev/programming-guides/proto-limits/>.
-const MOST_BYTES: usize = 0x7fff_ffff;
 
 /// The provider of the ragged layout, as its word stands in a graph's metadata.
 const CUDA: &str = "cuda";
@@ -71,12 +71,6 @@ pub enum Unfit {
         /// The kind of device.
         device: &'static str,
     },
-    /// The graph does not fit into one file.
-    #[error("size: the graph takes {bytes} bytes, one ONNX file holds {MOST_BYTES}; such models are not written here")]
-    TooLarge {
-        /// Its bytes.
-        bytes: usize,
-    },
     /// There is nothing to compute.
     #[error("{what}: must be at least 1, and layers at most those of the model")]
     Count {
@@ -87,22 +81,35 @@ pub enum Unfit {
 
 /// What every part of a graph needs while it is written.
 struct Emitter<'a> {
-    writer: Writer,
+    writer: Writer<'a>,
     model: &'a CrossEncoder,
-    target: &'a Target,
+    target: Target,
     /// Values that hold observed extremes, when ranges are asked for instead of logits alone.
     observed: Option<Vec<String>>,
 }
 
 /// Writes the model for a target.
-pub(super) fn emit(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub(super) fn emit<'m>(
+    model: &'m CrossEncoder,
+    target: &Target,
+    provenance: &Provenance,
+) -> Result<Written<'m>, Unfit> {
     write(model, target, provenance, None)
 }
 
 /// Writes the model in fp32 with the extremes of everything that enters a product as outputs beside the logits:
 /// `ranges`, a row a product's input, `[4 · layers, 2]`.
-pub(super) fn emit_observer(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub(super) fn emit_observer<'m>(
+    model: &'m CrossEncoder,
+    target: &Target,
+    provenance: &Provenance,
+) -> Result<Written<'m>, Unfit> {
     write(model, &Target { precision: Precision::Fp32, ..target.clone() }, provenance, Some(Vec::new()))
+}
+
+/// See [`fused::beyond`].
+pub(super) fn beyond_fused(model: &CrossEncoder) -> Option<&'static str> {
+    fused::beyond(model)
 }
 
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether something runs.
@@ -112,19 +119,21 @@ pub(super) fn doubling() -> Vec<u8> {
     writer.op("y", &Op::plain("Add"), &[&x, &x]);
     writer.output("y", &["2"]);
     let opset_import = vec![proto::OperatorSet { domain: String::new(), version: OPSET_OF_OLD }];
-    let graph = Some(writer.finish("doubling"));
+    let (graph, _) = writer.finish("doubling");
+    let graph = Some(graph);
     proto::Model { ir_version: IR_VERSION_OF_OLD, graph, opset_import, ..Default::default() }.encode_to_vec()
 }
 
-fn write(
-    model: &CrossEncoder,
+fn write<'m>(
+    model: &'m CrossEncoder,
     target: &Target,
     provenance: &Provenance,
     observed: Option<Vec<String>>,
-) -> Result<Vec<u8>, Unfit> {
+) -> Result<Written<'m>, Unfit> {
     let layers = check(model, target)?;
-    let mut emitter = Emitter { writer: Writer::default(), model, target, observed };
+    let mut emitter = Emitter { writer: Writer::default(), model, target: target.clone(), observed };
     emitter.graph(layers);
+    let (graph, large) = emitter.writer.finish("cross-encoder");
     let shape_only = layers < model.layers.len();
     let mut entries = vec![
         ("rescored.source_sha256", provenance.source_sha256.clone()),
@@ -147,17 +156,12 @@ fn write(
         ir_version: IR_VERSION,
         producer_name: "rescored".into(),
         producer_version: provenance.tool.clone(),
-        graph: Some(emitter.writer.finish("cross-encoder")),
+        graph: Some(graph),
         opset_import: sets.into_iter().map(set).collect(),
         metadata_props: entries.into_iter().map(entry).collect(),
         functions: Vec::new(),
     };
-    fitting(model.encode_to_vec())
-}
-
-/// The bytes of a graph that a reader of protobuf takes.
-fn fitting(onnx: Vec<u8>) -> Result<Vec<u8>, Unfit> {
-    if onnx.len() > MOST_BYTES { Err(Unfit::TooLarge { bytes: onnx.len() }) } else { Ok(onnx) }
+    Ok(Written::new(model, large))
 }
 
 /// The layers that are kept, when the target suits the model.
@@ -178,6 +182,14 @@ fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
             Err(Unfit::SharedRange { slots })
         }
         (Precision::Int8 { .. }, Layout::Ragged) => Err(Unfit::Integers),
+        (Precision::Int8 { activations: Activations::Fused, .. }, Layout::Padded) => {
+            Err(Unfit::Part { part: "layers of packed rows", device: "padded batches" })
+        }
+        (Precision::Int8 { activations: Activations::Fused, .. }, Layout::Packed { .. })
+            if let Some(part) = fused::beyond(model) =>
+        {
+            Err(Unfit::Part { part, device: "integer layers" })
+        }
         (Precision::Int8 { activations: Activations::Static(ranges), .. }, _) if ranges.layers.len() < layers => {
             Err(Unfit::Ranges { ranges: ranges.layers.len(), layers })
         }
@@ -185,7 +197,7 @@ fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
     }
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     fn graph(&mut self, layers: usize) {
         let rows = match self.target.layout {
             Layout::Ragged => self.ragged(layers),
@@ -214,7 +226,8 @@ impl Emitter<'_> {
         let (mut rows, pairs) = self.embeddings();
         let is_first = self.model.pooling == Pooling::First;
         for at in 0..layers {
-            rows = self.layer(at, &rows, &pairs.rows(is_first && at + 1 == layers));
+            let wanted = pairs.rows(is_first && at + 1 == layers);
+            rows = if self.is_fused() { self.fused_layer(at, &rows, &wanted) } else { self.layer(at, &rows, &wanted) };
         }
         if let Some(norm) = &self.model.final_norm {
             rows = self.norm("final.norm", &rows, norm);
@@ -223,6 +236,11 @@ impl Emitter<'_> {
             Pooling::First => rows,
             Pooling::Mean => self.mean(&rows, &pairs),
         }
+    }
+
+    /// Whether layers are operators of our own.
+    fn is_fused(&self) -> bool {
+        matches!(self.target.precision, Precision::Int8 { activations: Activations::Fused, .. })
     }
 
     /// One encoder layer; the last one computes the `[CLS]` rows only, where those alone are wanted.
@@ -259,7 +277,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn feed_forward(&mut self, at: usize, layer: &Layer, x: &str) -> String {
+    fn feed_forward(&mut self, at: usize, layer: &'a Layer, x: &str) -> String {
         let name = |part: &str| format!("layer.{at}.{part}");
         let ranges = self.ranges(at);
         let rows = self.rows(&name("up"), x, ranges.up);
@@ -273,12 +291,12 @@ impl Emitter<'_> {
         self.dense(&Site::new(name("down"), &layer.down), &x)
     }
 
-    fn residual_norm(&mut self, name: &str, terms: [&str; 2], norm: &Norm) -> String {
+    fn residual_norm(&mut self, name: &str, terms: [&str; 2], norm: &'a Norm) -> String {
         let sum = self.writer.op(&format!("{name}.sum"), &Op::plain("Add"), &terms);
         self.norm(name, &sum, norm)
     }
 
-    fn norm(&mut self, name: &str, x: &str, norm: &Norm) -> String {
+    fn norm(&mut self, name: &str, x: &str, norm: &'a Norm) -> String {
         let scale = self.floats(&format!("{name}.scale"), &[norm.scale.len()], &norm.scale);
         let attributes = &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(norm.epsilon))];
         let op = Op::plain("LayerNormalization").with(attributes);
@@ -302,12 +320,12 @@ impl Emitter<'_> {
     }
 
     /// A weight in the graph's float type.
-    fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> String {
-        let data = match self.target.precision {
-            Precision::Fp16 => Data::F16(values.iter().map(|&value| half::narrow(value)).collect()),
-            Precision::Fp32 | Precision::Int8 { .. } => Data::F32(values.to_vec()),
+    fn floats(&mut self, name: &str, dims: &[usize], values: impl Into<Cow<'a, [f32]>>) -> String {
+        let values = match self.target.precision {
+            Precision::Fp16 => Values::F16(values.into()),
+            Precision::Fp32 | Precision::Int8 { .. } => Values::F32(values.into()),
         };
-        self.writer.weight(name, &Array { dims: dims.to_vec(), data })
+        self.writer.values(name, dims, values)
     }
 
     fn ranges(&self, layer: usize) -> LayerRanges {

@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use prost::Message;
 
 pub mod array;
+pub mod beside;
+pub mod bytes;
 pub mod compile;
 pub mod coreml;
 pub mod cross_encoder;
@@ -25,16 +27,20 @@ mod sample;
 mod source;
 mod summary;
 pub mod target;
+pub mod written;
 
+pub use beside::{Beside, Exported};
+pub use bytes::Bytes;
 pub use compile::compile;
 pub use cross_encoder::CrossEncoder;
 pub use emit::Unfit;
 pub use external::External;
 pub use half::widen;
-pub use origin::{Origin, Unread};
+pub use origin::{Origin, Runnable, Unread};
 pub use read::Unrecognised;
 pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
+pub use written::Written;
 
 /// An operator that a graph uses: its domain (empty for ONNX's own) and its type.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,16 +79,16 @@ pub fn operators(onnx: &[u8]) -> Result<HashSet<Operator>, NotOnnx> {
 ///
 /// # Errors
 /// [`Unrecognised`], which names the part that is not as expected.
-pub fn read(onnx: &[u8]) -> Result<CrossEncoder, Unrecognised> {
-    let model = decode(onnx)?;
-    read::read(model.graph.unwrap_or_default())
+pub fn read(exported: &Exported) -> Result<CrossEncoder, Unrecognised> {
+    let model = decode(&exported.onnx)?;
+    read::read(model.graph.unwrap_or_default(), &exported.beside)
 }
 
 /// Writes a cross-encoder as an ONNX graph for one target, the last layer for the `[CLS]` rows only.
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub fn emit<'m>(model: &'m CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Written<'m>, Unfit> {
     emit::emit(model, target, provenance)
 }
 
@@ -91,8 +97,18 @@ pub fn emit(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> R
 ///
 /// # Errors
 /// [`Unfit`] when the target does not suit the model.
-pub fn emit_observer(model: &CrossEncoder, target: &Target, provenance: &Provenance) -> Result<Vec<u8>, Unfit> {
+pub fn emit_observer<'m>(
+    model: &'m CrossEncoder,
+    target: &Target,
+    provenance: &Provenance,
+) -> Result<Written<'m>, Unfit> {
     emit::emit_observer(model, target, provenance)
+}
+
+/// The first part of a model that keeps its layers from being integer operators of our own, in the field's words; `None` where
+/// [`Activations::Fused`] can be written.
+pub fn beyond_fused_layers(model: &CrossEncoder) -> Option<&'static str> {
+    emit::beyond_fused(model)
 }
 
 /// A graph that doubles two floats, `x` to `y`: the least that shows whether a provider runs.
@@ -100,14 +116,18 @@ pub fn doubling() -> Vec<u8> {
     emit::doubling()
 }
 
-/// The constants of a graph that hold at least `least` values, by name: its weights.
+/// The constants of a graph that hold at least `least` values, by name: its weights, those in the files beside it included.
 ///
 /// # Errors
 /// [`NotOnnx`] when the bytes do not decode; constants of kinds that are not read here are left out.
-pub fn weights(onnx: &[u8], least: usize) -> Result<Vec<(String, array::Array)>, NotOnnx> {
+pub fn weights(onnx: &[u8], beside: &Beside, least: usize) -> Result<Vec<(String, array::Array)>, NotOnnx> {
     let graph = decode(onnx)?.graph.unwrap_or_default();
-    let read = |tensor: &proto::Tensor| Some((tensor.name.clone(), array::Array::try_from(tensor).ok()?));
-    Ok(graph.initializer.iter().filter_map(read).filter(|(_, array)| array.data.len() >= least).collect())
+    let is_large = |tensor: &&proto::Tensor| {
+        let sizes = tensor.dims.iter().map(|&size| usize::try_from(size).unwrap_or(0));
+        sizes.fold(1_usize, usize::saturating_mul) >= least
+    };
+    let read = |tensor: &proto::Tensor| Some((tensor.name.clone(), array::Array::read(tensor, beside).ok()?));
+    Ok(graph.initializer.iter().filter(is_large).filter_map(read).collect())
 }
 
 fn decode(onnx: &[u8]) -> Result<proto::Model, NotOnnx> {

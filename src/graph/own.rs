@@ -25,10 +25,17 @@ pub const fn takes(columns: usize) -> bool {
 /// none). Output: context rows, one a query.
 pub const ATTENTION: &str = "PackedAttention";
 
+/// On CPUs: an encoder layer in integers, as `rescored_kernels::layer` computes it, with GELU. Inputs: rows (32-bit floats)
+/// and the tokens of each pair (64-bit integers); of the products for queries, keys, values and attention's output, and of the
+/// two of the feed-forward part, each the weight (`[inputs, outputs]`, 8-bit integers), its scales, one an output, and its
+/// bias; gain and bias of attention's norm and of the other; with relative positions as in [`ATTENTION`]. What a layer lacks
+/// is left out. Output: its rows.
+pub const LAYER: &str = "EncoderLayer";
+
 /// On CPUs: the mean of each pair's rows. Inputs: rows, and the tokens of each pair.
 pub const MEAN: &str = "PackedMean";
 
-/// Attributes of [`ATTENTION`].
+/// Attributes of [`ATTENTION`] and of [`LAYER`].
 pub mod attribute {
     /// Query heads.
     pub const HEADS: &str = "heads";
@@ -42,4 +49,12 @@ pub mod attribute {
     pub const ROTARY: &str = "rotary";
     /// Slopes a head; absent where there are none.
     pub const SLOPES: &str = "slopes";
+    /// Of a layer: added to the variance by its feed-forward part's norm.
+    pub const EPSILON: &str = "epsilon";
+    /// Of a layer: the same of attention's norm.
+    pub const ATTENTION_EPSILON: &str = "attention_epsilon";
+    /// Of a layer: 1 where norms stand before each part.
+    pub const NORMS_BEFORE: &str = "norms_before";
+    /// Of a layer: 1 where the feed-forward part's first product makes what is activated and then its gate.
+    pub const GATED: &str = "gated";
 }

@@ -6,6 +6,7 @@
 
 use super::{
     array::BadTensor,
+    beside::Beside,
     cross_encoder::{Activation, Attention, CrossEncoder, Dense, Head, Layer, NormPlacement, Pooling, Table},
     proto,
     source::{Source, input},
@@ -39,9 +40,9 @@ pub(super) fn integer_product<'a>(source: &'a Source, value: &str) -> Option<(Ta
     parts::matmul_integer(source, value)
 }
 
-/// Reads the model that a graph computes.
-pub(super) fn read(graph: proto::Graph) -> Result<CrossEncoder, Unrecognised> {
-    let source = Source::new(graph)?;
+/// Reads the model that a graph computes, with the files beside it that hold weights.
+pub(super) fn read(graph: proto::Graph, beside: &Beside) -> Result<CrossEncoder, Unrecognised> {
+    let source = Source::new(graph, beside)?;
     if let Some(node) = source.first_foreign() {
         let expected =
             format!("operators of onnx only, not {}.{}; compile from a plain export", node.domain, node.op_type);
@@ -187,6 +188,10 @@ mod tests {
         Indices, Style, export, export_with, tiny, tiny_after_padding, tiny_distilled, tiny_projected, tiny_quantised,
         tiny_untyped,
     };
+
+    fn read(graph: proto::Graph) -> Result<CrossEncoder, Unrecognised> {
+        super::read(graph, &Beside::new())
+    }
 
     const STYLES: [Style; 2] = [Style::SpelledOut, Style::Operators];
 

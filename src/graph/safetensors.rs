@@ -3,17 +3,18 @@
 //! Owns those names and the differences between families, one file a family, and the heads that sentence-transformers keeps
 //! beside an encoder. Pure: bytes in. It must not know files.
 
-use std::fmt;
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use self::tensors::Tensors;
+use super::bytes::Bytes;
 use super::cross_encoder::{Activation, CrossEncoder};
 
 mod bert;
 mod deberta;
+mod flash;
+mod gte;
+mod jina;
 mod modernbert;
 mod modules;
 mod tensors;
@@ -22,7 +23,7 @@ mod write;
 pub use write::{NotBert, write};
 
 /// Values of `model_type` that are read.
-const FAMILIES: &str = "bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, deberta-v2";
+const FAMILIES: &str = "bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, deberta-v2, new";
 
 /// A model's weights and what describes them.
 #[derive(Clone, Debug, Default)]
@@ -47,10 +48,6 @@ pub struct Module {
     /// Its weights, where it has some.
     pub weights: Vec<Bytes>,
 }
-
-/// Bytes that are held by a vector or a mapped file.
-#[derive(Clone)]
-pub struct Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>);
 
 /// The files do not describe a cross-encoder that is read here.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +126,11 @@ pub fn read(checkpoint: &Checkpoint) -> Result<CrossEncoder, NotReadable> {
             return Err(NotReadable::Field { field: "model_type", value: other.into(), known });
         }
         ("deberta-v2", None) => deberta::read(&tensors, &checkpoint.config)?,
+        ("new", None) => gte::read(&tensors, &checkpoint.config)?,
+        ("bert", None) if kind.position_embedding_type.as_deref() == Some("alibi") => {
+            jina::read(&tensors, &checkpoint.config)?
+        }
+        ("xlm-roberta", None) if flash::is_there(&tensors) => flash::read(&tensors, &checkpoint.config)?,
         ("bert" | "roberta" | "xlm-roberta" | "camembert" | "electra" | "distilbert", None) => {
             bert::read(&tensors, &checkpoint.config)?
         }
@@ -147,6 +149,8 @@ struct Kind {
     model_type: String,
     #[serde(default)]
     architectures: Option<Vec<String>>,
+    #[serde(default)]
+    position_embedding_type: Option<String>,
 }
 
 /// Ends of architectures that have a classifier's tensors and are none of pairs.
@@ -215,30 +219,6 @@ impl Module {
     /// The last part of its class's name.
     pub fn class(&self) -> &str {
         self.kind.rsplit('.').next().unwrap_or_default()
-    }
-}
-
-impl Bytes {
-    /// Bytes of anything that holds some.
-    pub fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(bytes))
-    }
-
-    /// The bytes.
-    pub fn as_slice(&self) -> &[u8] {
-        (*self.0).as_ref()
-    }
-}
-
-impl From<Vec<u8>> for Bytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::new(bytes)
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.as_slice().len())
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::{
     array::{Array, BadTensor, Data},
+    beside::Beside,
     proto::{self, kind},
 };
 
@@ -20,11 +21,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Indexes a graph and folds its constants.
-    pub(super) fn new(graph: proto::Graph) -> Result<Self, BadTensor> {
+    /// Indexes a graph, some of whose weights may lie beside it, and folds its constants.
+    pub(super) fn new(graph: proto::Graph, beside: &Beside) -> Result<Self, BadTensor> {
         let mut constants = HashMap::new();
-        for tensor in &graph.initializer {
-            constants.insert(tensor.name.clone(), Array::try_from(tensor)?);
+        // Each one's bytes are let go of as soon as it was read.
+        for tensor in graph.initializer {
+            constants.insert(tensor.name.clone(), Array::read(&tensor, beside)?);
         }
         let mut made_by = HashMap::new();
         for (at, node) in graph.node.iter().enumerate() {
@@ -169,7 +171,7 @@ mod tests {
 
     fn source(nodes: Vec<proto::Node>, constants: &[(&str, Array)]) -> Source {
         let initializer = constants.iter().map(|(name, array)| array.to_tensor(name)).collect();
-        Source::new(proto::Graph { node: nodes, initializer, ..Default::default() }).unwrap()
+        Source::new(proto::Graph { node: nodes, initializer, ..Default::default() }, &Beside::new()).unwrap()
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub enum Activations {
     PerToken,
     /// Ranges observed beforehand on real pairs: pairs may share a forward.
     Static(Ranges),
+    /// One symmetric range a token, by operators of our own that compute a whole layer: exact integers on every processor,
+    /// however weights are stored.
+    Fused,
 }
 
 /// Observed ranges of everything that enters a product, a layer an entry.
@@ -146,12 +149,13 @@ impl fmt::Display for Target {
             Precision::Fp16 => write!(f, "fp16")?,
             Precision::Int8 { weights, activations } => {
                 let weights = if *weights == Weights::Signed { "s8" } else { "u8" };
-                let activations = match activations {
-                    Activations::PerPair => "per-pair",
-                    Activations::PerToken => "per-token",
-                    Activations::Static(_) => "static",
-                };
-                write!(f, "int8-{weights}-{activations}")?;
+                match activations {
+                    Activations::PerPair => write!(f, "int8-{weights}-per-pair")?,
+                    Activations::PerToken => write!(f, "int8-{weights}-per-token")?,
+                    Activations::Static(_) => write!(f, "int8-{weights}-static")?,
+                    // Weights are laid out when they are loaded.
+                    Activations::Fused => write!(f, "int8-fused")?,
+                }
             }
         }
         match self.layout {

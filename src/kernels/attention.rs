@@ -6,11 +6,14 @@
 //! leaves out is not computed.
 
 mod block;
+mod head;
+mod relative;
 mod rotary;
 
 use std::fmt;
 
 use crate::isa::Isa;
+use crate::product::Portable;
 
 /// How tokens attend to each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +123,13 @@ impl fmt::Display for Misfit {
 
 impl std::error::Error for Misfit {}
 
+impl Misfit {
+    /// What has another number of values than it should.
+    pub fn of(what: &'static str, got: usize, wanted: usize) -> Self {
+        Self { what, got, wanted }
+    }
+}
+
 impl Attention<'_> {
     /// Context of every query, `[tokens or pairs, heads · width]`, into `out`.
     ///
@@ -133,7 +143,7 @@ impl Attention<'_> {
             Positions::Rotary(frequencies) => rotary::Table::of(&mut scratch.rotary, TABLES, frequencies, longest),
             Positions::Absolute | Positions::Slopes(_) | Positions::Relative(_) => &none,
         };
-        let call = block::Call { attention: self, inputs, rotary };
+        let call = head::Call { attention: self, inputs, rotary };
         isa_dispatch(isa, &call, &mut scratch.block, out);
         Ok(())
     }
@@ -205,10 +215,9 @@ impl Relative<'_> {
 }
 
 /// Runs the one implementation as compiled for an instruction set.
-fn isa_dispatch(isa: Isa, call: &block::Call<'_>, buffers: &mut block::Buffers, out: &mut [f32]) {
+fn isa_dispatch(isa: Isa, call: &head::Call<'_>, buffers: &mut block::Buffers, out: &mut [f32]) {
     match isa {
-        // Every Arm processor of 64 bits multiplies and adds in one instruction; of others that is not known.
-        Isa::Portable => call.run::<4, 8, { cfg!(target_arch = "aarch64") }>(buffers, out),
+        Isa::Portable => call.run::<8, Portable>(buffers, out),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => x86::avx2(call, buffers, out),
         #[cfg(target_arch = "x86_64")]
@@ -216,17 +225,17 @@ fn isa_dispatch(isa: Isa, call: &block::Call<'_>, buffers: &mut block::Buffers, 
     }
 }
 
-/// Blocks of 6 rows and 16 columns: 12 vectors of 8 floats, or 6 of 16. Of larger ones (8 by 16, 8 by 32) the compiler keeps
-/// the sums in memory, and with AVX-512 they took ten times as long.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "functions for processors that have an instruction set are called on such ones alone")]
 mod x86 {
-    use super::block::{Buffers, Call};
+    use super::block::Buffers;
+    use super::head::Call;
+    use crate::product::{Avx2, Avx512};
 
     pub(super) fn avx2(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         fn inner(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
-            call.run::<6, 16, true>(buffers, out);
+            call.run::<16, Avx2>(buffers, out);
         }
         assert!(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), "a processor without AVX2");
         // SAFETY: the processor has both features, as was asked just now.
@@ -236,7 +245,7 @@ mod x86 {
     pub(super) fn avx512(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         fn inner(call: &Call<'_>, buffers: &mut Buffers, out: &mut [f32]) {
-            call.run::<6, 16, true>(buffers, out);
+            call.run::<32, Avx512>(buffers, out);
         }
         assert!(
             is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),

@@ -1,4 +1,6 @@
-//! Instruction sets that the kernels are compiled for, and the best of this processor.
+//! Instruction sets that the kernels are compiled for, the best of this processor, and how code is compiled for each.
+//!
+//! Owns the questions to the processor and the calls into code for its instruction sets. It must not know what is computed.
 
 use std::fmt;
 
@@ -48,5 +50,155 @@ impl fmt::Display for Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => "avx512",
         })
+    }
+}
+
+/// How integer products are computed: an instruction set, with or without its dot products of 8 and 16 bits (VNNI).
+///
+/// What is packed or quantised for one path is laid out for it, see [`Layout`](crate::quantise::Layout). Results have the
+/// same bits on every path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// Plain Rust.
+    Portable,
+    /// Products of 16 bits in 256-bit vectors (`vpmaddwd`).
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Dot products in 256-bit vectors, of processors without AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// Dot products in 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    /// Dot products of bytes in 128-bit vectors (`sdot`); those of 16 bits are plain Rust.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+}
+
+impl Path {
+    /// Those that this processor runs, the best last.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        found.extend([Self::Avx2, Self::AvxVnni, Self::Avx512Vnni].into_iter().filter(|path| path.is_available()));
+        #[cfg(target_arch = "aarch64")]
+        found.extend(Some(Self::NeonDot).filter(|path| path.is_available()));
+        found
+    }
+
+    /// The best of this processor.
+    pub fn best() -> Self {
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+
+    /// The instruction set for what has no integers, as attention.
+    pub fn isa(self) -> Isa {
+        match self {
+            Self::Portable => Isa::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::AvxVnni => Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => Isa::Avx512,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => Isa::Portable,
+        }
+    }
+
+    /// Whether this processor has the instructions.
+    pub(crate) fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neon-dot",
+        })
+    }
+}
+
+/// Code that is compiled once for each path: `run` and all that it calls are to be `#[inline(always)]`.
+pub(crate) trait Work {
+    /// Does it.
+    fn run(self);
+}
+
+/// Does the work as compiled for a path.
+pub(crate) fn compiled_for<W: Work>(path: Path, work: W) {
+    match path {
+        Path::Portable => work.run(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => x86::avx2(work),
+        #[cfg(target_arch = "x86_64")]
+        Path::AvxVnni => x86::avx_vnni(work),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512Vnni => x86::avx512_vnni(work),
+        // The inner loop asks for the dot product itself; the rest needs what every Arm processor of 64 bits has.
+        #[cfg(target_arch = "aarch64")]
+        Path::NeonDot => {
+            assert!(path.is_available(), "a processor without Arm's dot product");
+            work.run();
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "functions for processors that have an instruction set are called on such ones alone")]
+mod x86 {
+    use super::{Path, Work};
+
+    pub(super) fn avx2<W: Work>(work: W) {
+        #[target_feature(enable = "avx2,fma")]
+        fn inner<W: Work>(work: W) {
+            work.run();
+        }
+        assert!(Path::Avx2.is_available(), "a processor without AVX2");
+        // SAFETY: the processor has the features, as was asked just now.
+        unsafe { inner(work) }
+    }
+
+    pub(super) fn avx_vnni<W: Work>(work: W) {
+        #[target_feature(enable = "avxvnni,avx2,fma")]
+        fn inner<W: Work>(work: W) {
+            work.run();
+        }
+        assert!(Path::AvxVnni.is_available(), "a processor without AVX-VNNI");
+        // SAFETY: the processor has the features, as was asked just now.
+        unsafe { inner(work) }
+    }
+
+    pub(super) fn avx512_vnni<W: Work>(work: W) {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512vnni,avx2,fma")]
+        fn inner<W: Work>(work: W) {
+            work.run();
+        }
+        assert!(Path::Avx512Vnni.is_available(), "a processor without AVX-512 VNNI");
+        // SAFETY: the processor has the features, as was asked just now.
+        unsafe { inner(work) }
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Owns the folder `compiled` of a model and the record of each graph in it. It must not know how a graph is written.
 
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rescored_graph::Written;
 use rescored_process::files;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::PrecisionName;
-use super::checksum::Sha256;
+use super::checksum::{Hashing, Sha256};
 use super::manifest::DESCRIPTION_BYTES;
 use super::options::{Kind, Precision};
 
@@ -24,6 +27,8 @@ pub enum Storage {
     Signed,
     /// Exact everywhere; slow with VNNI.
     Unsigned,
+    /// Signed, and laid out by operators of our own when they are loaded: exact and fast everywhere.
+    Packed,
 }
 
 impl Storage {
@@ -41,7 +46,8 @@ impl Storage {
         match (self, host) {
             (Self::Signed, Self::Unsigned) => None,
             (Self::Unsigned, Self::Signed) => Some(0),
-            (Self::Signed, Self::Signed) | (Self::Unsigned, Self::Unsigned) => Some(1),
+            (Self::Packed, _) => Some(2),
+            (Self::Signed | Self::Unsigned, _) => Some(1),
         }
     }
 }
@@ -53,6 +59,9 @@ pub struct Record {
     pub graph: String,
     /// Its checksum.
     pub sha256: Sha256,
+    /// The file beside it that holds its weights; `None` where it holds them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataFile>,
     /// Checksum of the graph that it was written from.
     pub source_sha256: Sha256,
     /// The provider that it was written for.
@@ -77,6 +86,17 @@ pub struct Record {
     pub rules: u32,
 }
 
+/// The weights of a graph in a file of their own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// The file's name, in the graph's folder.
+    pub name: String,
+    /// Its checksum.
+    pub sha256: Sha256,
+    /// Its bytes.
+    pub size: u64,
+}
+
 /// The rules by which graphs are written now. Before 1, padding that a text spells had a position as other tokens have,
 /// which is wrong where the model numbers positions from behind it.
 pub const RULES: u32 = 1;
@@ -87,7 +107,7 @@ pub const RULES: u32 = 1;
 pub struct WriteError {
     path: PathBuf,
     #[source]
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// The folder of a model's written graphs.
@@ -134,13 +154,18 @@ pub fn find(
     if suits == 0 {
         tracing::warn!(graph = %graph.display(), "a graph for processors without VNNI is slow on this one; run: rescored compile");
     }
-    match Sha256::of_file(&graph) {
-        Ok((sha256, _)) if sha256 == record.sha256 => Some((graph, record)),
-        Ok(_) | Err(_) => {
-            tracing::warn!(graph = %graph.display(), "a compiled graph does not fit its record and is passed over; run: rescored compile");
-            None
-        }
+    if is_as_recorded(&graph, &record) {
+        return Some((graph, record));
     }
+    tracing::warn!(graph = %graph.display(), "a compiled graph does not fit its record and is passed over; run: rescored compile");
+    None
+}
+
+/// Whether the files of a graph are those that were written.
+fn is_as_recorded(graph: &Path, record: &Record) -> bool {
+    let has = |path: &Path, wanted: Sha256| Sha256::of_file(path).is_ok_and(|(found, _)| found == wanted);
+    has(graph, record.sha256)
+        && record.data.as_ref().is_none_or(|data| has(&graph.with_file_name(&data.name), data.sha256))
 }
 
 /// Whether a model is of the family that numbers positions from behind its padding; who says nothing of it is not.
@@ -165,40 +190,84 @@ fn candidate(notes: &Path, host: Storage) -> Option<Candidate> {
     Some(Candidate { suits, written, graph, record })
 }
 
-/// Keeps a graph and its record; the record last, so that it never speaks of half a file.
+/// Keeps a graph and its record, in which checksums are filled in; the record last, so that it never speaks of half a file.
 ///
 /// # Errors
 /// [`WriteError`].
-pub fn keep(model: &Path, record: &Record, onnx: &[u8]) -> Result<PathBuf, WriteError> {
+pub fn keep(model: &Path, mut record: Record, graph: &Written<'_>) -> Result<(PathBuf, Record), WriteError> {
     let folder = folder(model);
-    let graph = folder.join(&record.graph);
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |source| WriteError { path, source }
-    };
-    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let path = folder.join(&record.graph);
+    (record.sha256, record.data) = write(&path, graph)?;
     let notes = folder.join(format!("{}.json", record.graph));
-    let text = serde_json::to_vec_pretty(record).map_err(|error| at(&notes)(error.into()))?;
-    for (path, bytes) in [(&graph, onnx), (&notes, text.as_slice())] {
-        let unfinished = path.with_extension("unfinished");
-        std::fs::write(&unfinished, bytes).map_err(at(&unfinished))?;
-        std::fs::rename(&unfinished, path).map_err(at(path))?;
+    let text = serde_json::to_vec_pretty(&record).map_err(|error| WriteError::at(&notes)(error.into()))?;
+    replace(&notes, |out| out.write_all(&text))?;
+    Ok((path, record))
+}
+
+/// Writes a graph, and where its weights are many, those into a file beside it; answers with their checksums.
+///
+/// # Errors
+/// [`WriteError`].
+pub fn write(path: &Path, graph: &Written<'_>) -> Result<(Sha256, Option<DataFile>), WriteError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(WriteError::at(folder))?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let (onnx, data) = if graph.is_large() {
+        let name = format!("{file}.data");
+        let (sha256, size) = replace(&path.with_file_name(&name), |out| graph.write_weights(out))?;
+        (graph.to_bytes_beside(&name), Some(DataFile { name, sha256, size }))
+    } else {
+        (graph.to_bytes(), None)
+    };
+    let (sha256, _) = replace(path, |out| out.write_all(&onnx))?;
+    Ok((sha256, data))
+}
+
+/// Writes a file beside the one that it then takes the place of; answers with its checksum and its bytes.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut Hashing<BufWriter<File>>) -> io::Result<()>,
+) -> Result<(Sha256, u64), WriteError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = PathBuf::from(unfinished);
+    let written = || {
+        let mut out = Hashing::new(BufWriter::new(File::create(&unfinished)?));
+        write(&mut out)?;
+        out.flush()?;
+        Ok(out.finish())
+    };
+    let sums = written().map_err(WriteError::at(&unfinished))?;
+    std::fs::rename(&unfinished, path).map_err(WriteError::at(path))?;
+    Ok(sums)
+}
+
+impl WriteError {
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { path, source }
     }
-    Ok(graph)
 }
 
 #[cfg(test)]
 mod tests {
+    use rescored_graph::proto;
+
     use super::*;
+
+    /// A graph that is another one for every number.
+    fn numbered(number: usize) -> Written<'static> {
+        proto::Model { producer_version: number.to_string(), ..proto::Model::default() }.into()
+    }
 
     /// A folder with int8 graphs of these storages, written in this order.
     fn folder_of(storages: &[Option<Storage>]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (number, &weights) in storages.iter().enumerate() {
-            let onnx = format!("graph {number}").into_bytes();
             let record = Record {
                 graph: format!("{number}.onnx"),
-                sha256: Sha256::of(&onnx),
+                sha256: Sha256::of(b""),
+                data: None,
                 source_sha256: Sha256::of(b"source"),
                 provider: Kind::Cpu,
                 precision: PrecisionName::Int8,
@@ -209,9 +278,8 @@ mod tests {
                 company_max: 0.0,
                 rules: RULES,
             };
-            keep(folder.path(), &record, &onnx).unwrap();
-            let file =
-                std::fs::File::options().write(true).open(super::folder(folder.path()).join(&record.graph)).unwrap();
+            let (path, _) = keep(folder.path(), record, &numbered(number)).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number as u64)).unwrap();
         }
         folder
@@ -226,7 +294,7 @@ mod tests {
             let find = || find(folder.path(), Sha256::of(b"source"), (Kind::Cpu, Precision::Int8), Storage::Signed);
             let (_, record) = find().expect("one of today's rules");
             let older = Record { rules: 0, ..record };
-            keep(folder.path(), &older, b"graph 0").unwrap();
+            keep(folder.path(), older, &numbered(0)).unwrap();
             assert_eq!(find().is_some(), found, "{family}");
         }
     }
@@ -254,5 +322,23 @@ mod tests {
             let found = find(folder.path(), Sha256::of(b"source"), (Kind::Cpu, Precision::Int8), host);
             assert_eq!(found.map(|(_, record)| record.graph).as_deref(), expected, "{sentence}");
         }
+    }
+
+    // Case D2.
+    #[test]
+    fn weights_beside_a_graph_are_part_of_what_was_written() {
+        let folder = folder_of(&[Some(Storage::Signed)]);
+        let find = || find(folder.path(), Sha256::of(b"source"), (Kind::Cpu, Precision::Int8), Storage::Signed);
+        let (path, record) = find().unwrap();
+        let data = path.with_file_name("weights");
+        std::fs::write(&data, "weights").unwrap();
+        let file = DataFile { name: "weights".into(), sha256: Sha256::of(b"weights"), size: 7 };
+        let record = Record { data: Some(file), ..record };
+        std::fs::write(path.with_file_name("0.onnx.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+        assert!(find().is_some());
+        std::fs::write(&data, "weighty").unwrap();
+        assert!(find().is_none(), "other weights");
+        std::fs::remove_file(&data).unwrap();
+        assert!(find().is_none(), "no weights");
     }
 }

@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use rescored_graph::External;
+use rescored_graph::{Beside, External};
 use rescored_process::files;
 
-use super::Manifest;
+use super::{Manifest, mapped};
 
 /// Why a graph's weights cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,15 @@ pub enum ExternalError {
         id: String,
         /// The graph.
         graph: PathBuf,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file was there and cannot be read any more.
+    #[error("model: `{}` holds weights and cannot be read any more; put it there", path.display())]
+    Gone {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -113,6 +122,18 @@ impl ExternalData {
             let touched = std::fs::metadata(&file.path).map_or(true, |facts| Stamp::of(&facts) != file.stamp);
             !touched || read(&file.path).is_ok_and(|(hash, _)| hash == file.hash)
         })
+    }
+
+    /// The files' bytes, mapped.
+    ///
+    /// # Errors
+    /// [`ExternalError`] for the first that cannot be read.
+    pub fn map(&self) -> Result<Beside, ExternalError> {
+        let bytes = |file: &Weights| {
+            let unreadable = |source| ExternalError::Gone { path: file.path.clone(), source };
+            Ok((file.location.clone(), mapped::bytes(&file.path).map_err(unreadable)?))
+        };
+        self.files.iter().map(bytes).collect()
     }
 
     /// Whether the graph holds all of its weights itself.

@@ -15,6 +15,7 @@ pub mod golden;
 mod halves;
 mod kernels;
 pub mod manifest;
+mod mapped;
 pub mod open;
 mod operators;
 pub mod options;

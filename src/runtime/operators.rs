@@ -1,22 +1,36 @@
-//! Operators of our own in graphs for CPUs: attention of packed pairs, and the mean of a pair's rows.
+//! Operators of our own in graphs for CPUs: whole encoder layers in integers, attention of packed pairs, and the mean of a
+//! pair's rows.
 //!
 //! Owns how ONNX Runtime is told of them and what it hands over. What they compute is `rescored_kernels`'. It must not know
 //! models.
 
+mod layer;
+
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard};
 
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::{TensorElementType, ValueRef};
 use rescored_graph::own::{self, attribute};
 use rescored_kernels::{Attention, Inputs, Isa, Positions, Queries, Reach, Relative, Scratch, mean_rows};
+use rescored_process::sync;
 
 /// ONNX Runtime's name of the provider that runs them.
 const PROVIDER: &str = "CPUExecutionProvider";
 
+/// One for the process, as ONNX Runtime's list of domains is.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// The right to build a session that has operators of our own. ONNX Runtime looks their domain up in a list of the process and
+/// then adds it: of two sessions that are built at once, one finds that it "is already exist".
+pub(crate) fn building() -> MutexGuard<'static, ()> {
+    sync::lock(&BUILDING)
+}
+
 /// The domain that sessions on CPUs are given.
 pub(super) fn domain() -> ort::Result<OperatorDomain> {
-    OperatorDomain::new(own::DOMAIN)?.add(PackedAttention)?.add(PackedMean)
+    OperatorDomain::new(own::DOMAIN)?.add(PackedAttention)?.add(PackedMean)?.add(layer::Layer)
 }
 
 /// See [`own::ATTENTION`].

@@ -9,15 +9,15 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use rescored_graph::safetensors::{Bytes, Checkpoint, Module};
-use rescored_graph::{self as graph, Origin};
+use rescored_graph::safetensors::{Checkpoint, Module};
+use rescored_graph::{self as graph, Exported, Origin};
 use rescored_process::files;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::checksum::Sha256;
 use super::manifest::DESCRIPTION_BYTES;
-use super::{ExternalData, ExternalError, Manifest};
+use super::{ExternalData, ExternalError, Manifest, mapped};
 
 /// Files beside the weights.
 const CONFIG: &str = "config.json";
@@ -101,14 +101,15 @@ pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
         let weights = bytes(&manifest.graph)?;
         let external = external(manifest, &weights)?;
         let sha256 = with(Sha256::of(&weights), &external);
-        return Ok(Own { origin: Origin::Onnx(weights), sha256, external });
+        let exported = Exported { onnx: weights, beside: external.map()? };
+        return Ok(Own { origin: Origin::Onnx(exported), sha256, external });
     }
     let parts = Parts::of(manifest)?;
     let mut sums = Vec::new();
     let mut held = |path: &PathBuf| {
-        let bytes = bytes(path)?;
-        sums.push(Sha256::of(&bytes));
-        Ok::<_, Unreadable>(Bytes::from(bytes))
+        let bytes = mapped::bytes(path).map_err(|source| Unreadable::File { path: path.clone(), source })?;
+        sums.push(Sha256::of(bytes.as_slice()));
+        Ok::<_, Unreadable>(bytes)
     };
     let weights = parts.weights.iter().map(&mut held).collect::<Result<_, _>>()?;
     let mut modules = Vec::new();
@@ -279,7 +280,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let manifest = manifest(dir.path(), &[("model.onnx", "graph"), ("config.json", "{}")]);
         let (origin, sum) = read(&manifest).unwrap();
-        assert!(matches!(origin, Origin::Onnx(bytes) if bytes == b"graph"));
+        assert!(matches!(origin, Origin::Onnx(exported) if exported.onnx == b"graph"));
         assert_eq!((sum, identity(&manifest).unwrap()), (Sha256::of(b"graph"), Sha256::of(b"graph")));
     }
 

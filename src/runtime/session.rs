@@ -10,7 +10,6 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, TensorRef};
 use rescored_core::domain::Nodes;
-use rescored_graph as graph;
 use rescored_process::sync::lock;
 
 use super::device::{self, DeviceScorer};
@@ -21,9 +20,6 @@ use super::outputs::Output;
 use super::provider::{Usable, placement, register};
 use super::shared::SharedWeights;
 use super::{Batch, CancelHandle, Scorer, ScorerError, ScorerFactory};
-
-/// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
-const SHARED_VALUES: usize = 16_384;
 
 /// The loaded ONNX Runtime library. Cheap to clone; the library stays loaded until the process ends.
 #[derive(Clone, Debug)]
@@ -186,8 +182,6 @@ pub struct SessionFactory {
     place: Place,
     /// One value a device, held once more by each scorer on it.
     seats: Vec<Arc<u32>>,
-    /// Sessions are built one after the other: what loading needs for a moment is needed once, not once a worker.
-    building: Mutex<()>,
 }
 
 /// Where sessions run, and where it is written down which nodes run where.
@@ -212,8 +206,8 @@ impl Place {
 }
 
 impl SessionFactory {
-    /// Sessions of the ONNX file `graph`, which holds `onnx` and reads `external` besides. On CPUs the weights that it
-    /// holds are kept once for all of them.
+    /// Sessions of the ONNX file `graph`, which holds `onnx` and reads `external` besides. On CPUs the weights
+    /// are kept once for all of them, wherever they lie.
     ///
     /// # Errors
     /// [`ScorerError`] when the weights cannot be read.
@@ -223,14 +217,13 @@ impl SessionFactory {
         place: Place,
     ) -> Result<Self, ScorerError> {
         let weights = match place.usable.kind {
-            Kind::Cpu => graph::weights(onnx, SHARED_VALUES)
-                .map_err(|error| ScorerError::Graph { message: error.to_string() })?,
+            Kind::Cpu => SharedWeights::of(onnx, &external)?,
             // Each device has its own copy, which the provider makes.
-            Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => Vec::new(),
+            Kind::Cuda | Kind::Tensorrt | Kind::OpenVino | Kind::CoreMl => SharedWeights::new(Vec::new())?,
         };
         let seats = place.usable.devices.iter().map(|&device| Arc::new(device)).collect();
-        let (building, hash) = (Mutex::new(()), blake3::hash(onnx));
-        Ok(Self { runtime, graph, hash, external, weights: SharedWeights::new(weights)?, place, seats, building })
+        let hash = blake3::hash(onnx);
+        Ok(Self { runtime, graph, hash, external, weights, place, seats })
     }
 
     /// A seat on the device with the fewest scorers; it is free again when the scorer is dropped.
@@ -273,7 +266,8 @@ fn profiled(builder: SessionBuilder) -> ort::Result<SessionBuilder> {
 
 impl ScorerFactory for SessionFactory {
     fn build(&self) -> Result<Box<dyn Scorer>, ScorerError> {
-        let _alone = lock(&self.building);
+        // What loading needs for a moment is needed once, too, and not once a worker.
+        let _alone = operators::building();
         let seat = self.seat();
         // Asked once: another worker may note it while this session is built, and a profile that was begun must be ended.
         // One that goes on keeps an event an operator, two gigabytes of them, and halves the worker's pace.

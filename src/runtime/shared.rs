@@ -9,8 +9,10 @@ use std::sync::Arc;
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor};
 use rescored_graph::array::{Array, Data};
+use rescored_graph::{self as graph, Beside};
 
 use super::ScorerError;
+use super::external::ExternalData;
 
 /// The large constants of one graph.
 #[derive(Debug)]
@@ -19,7 +21,22 @@ pub(super) struct SharedWeights {
     prepacked: PrepackedWeights,
 }
 
+/// Constants of fewer values than this stay the sessions' own: biases and shapes, which optimisers fold.
+const SHARED_VALUES: usize = 16_384;
+
 impl SharedWeights {
+    /// Those of a graph, wherever they lie.
+    pub(super) fn of(onnx: &[u8], external: &ExternalData) -> Result<Self, ScorerError> {
+        let refused = |message| ScorerError::Graph { message };
+        Self::of_graph(onnx, &external.map().map_err(|error| refused(error.to_string()))?)
+    }
+
+    /// Those of a graph and of the files beside it.
+    pub(super) fn of_graph(onnx: &[u8], beside: &Beside) -> Result<Self, ScorerError> {
+        let weights = graph::weights(onnx, beside, SHARED_VALUES);
+        Self::new(weights.map_err(|error| ScorerError::Graph { message: error.to_string() })?)
+    }
+
     /// Takes a graph's constants by name. Kinds that ONNX Runtime has no tensor for here stay the sessions' own.
     pub(super) fn new(weights: Vec<(String, Array)>) -> Result<Self, ScorerError> {
         let refused = |error: ort::Error| ScorerError::Runtime { message: error.to_string() };

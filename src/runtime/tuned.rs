@@ -129,7 +129,7 @@ pub fn keep(model: &Path, tuned: &Tuned) -> Result<PathBuf, TunedError> {
 /// [`TunedError::Origin`], when the graph cannot be read.
 pub fn arithmetics(manifest: &Manifest) -> Result<(PrecisionName, Vec<PrecisionName>), TunedError> {
     let (graph, source) = origin::read(manifest)?;
-    let is_quantised = matches!(&graph, Origin::Onnx(onnx) if is_dynamically_quantised(onnx));
+    let is_quantised = matches!(&graph, Origin::Onnx(exported) if is_dynamically_quantised(&exported.onnx));
     let guessed = if is_quantised { Precision::Int8 } else { Precision::Fp32 };
     let own = manifest.precision.unwrap_or(guessed);
     let all = [PrecisionName::Fp32, PrecisionName::Fp16, PrecisionName::Int8];

@@ -95,23 +95,19 @@ impl Entry<'_> {
 
     fn cells(&self, base: Option<&Self>) -> Vec<String> {
         let head = [self.contender.name.clone(), self.contender.arithmetic.word().to_owned()];
-        let figures = match self.missing() {
-            Some(why) => {
-                let blank = std::iter::repeat_n("-".to_owned(), 4);
-                blank.chain([format!("does not run here: {why}")]).collect::<Vec<_>>()
-            }
-            None => {
-                let [least, middle, most] = spread(&self.rates());
-                let note = if self.is_ranked() { self.contender.version.as_str() } else { "other scores: not ranked" };
-                vec![
-                    format!("{middle:.1} ({least:.1} to {most:.1})"),
-                    base.map_or_else(|| "-".to_owned(), |base| ratio(self.ratios(base))),
-                    format!("{:.1}", spread(&self.cpu())[1]),
-                    format!("{:.1e}, {:.1e}", self.mean_distance(), spread(&self.distances)[2]),
-                    note.to_owned(),
-                ]
-            }
-        };
+        if let Some(why) = self.missing() {
+            let blank = std::iter::repeat_n("-".to_owned(), 4);
+            return head.into_iter().chain(blank).chain([format!("does not run here: {why}")]).collect();
+        }
+        let [least, middle, most] = spread(&self.rates());
+        let note = if self.is_ranked() { self.contender.version.as_str() } else { "other scores: not ranked" };
+        let figures = [
+            format!("{middle:.1} ({least:.1} to {most:.1})"),
+            base.map_or_else(|| "-".to_owned(), |base| ratio(self.ratios(base))),
+            format!("{:.1}", spread(&self.cpu())[1]),
+            format!("{:.1e}, {:.1e}", self.mean_distance(), spread(&self.distances)[2]),
+            note.to_owned(),
+        ];
         head.into_iter().chain(figures).collect()
     }
 }

@@ -10,7 +10,6 @@
 //! `<!-- /throughput -->` is written anew.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,

@@ -2,6 +2,7 @@
 """Runs every engine's test, and says at the end what was skipped and why.
 
 A part of them: `run.py -k OpenSearch`. What ENGINES_REQUIRED names (`OpenSearch Vespa`) fails when it is skipped.
+ENGINES_JUDGE=1 judges latencies, too, which takes an idle machine and a release build; else they are printed.
 """
 
 import argparse

@@ -86,17 +86,23 @@ class Process:
 class Sidecar(Process):
     """A real `rescored serve` with the real model."""
 
-    def __init__(self, name="sidecar", **settings):
-        self.port = free_port()
+    def __init__(self, name="sidecar", port=None, key=None, **settings):
+        self.port = port or free_port()
+        self.headers = {"authorization": f"Bearer {key}"} if key else {}
         self.address = f"http://127.0.0.1:{self.port}"
         # Settings of whoever runs the tests must not reach the server: it refuses unknown ones.
         env = {key: value for key, value in os.environ.items() if not key.startswith("RESCORED_")}
         env["RESCORED_LISTEN"] = f"127.0.0.1:{self.port}"
         env["RESCORED_LOG_FORMAT"] = "text"
         env["RESCORED_MODEL_DIR"] = os.environ.get("RESCORED_MODEL_DIR", str(ROOT / "models"))
-        env.update({f"RESCORED_{key}": value for key, value in settings.items()})
+        if key:
+            SCRATCH.mkdir(parents=True, exist_ok=True)
+            keys = SCRATCH / f"{name}.keys"
+            keys.write_text(key + "\n")
+            env["RESCORED_API_KEYS_FILE"] = str(keys)
+        env.update({f"RESCORED_{setting}": value for setting, value in settings.items()})
         super().__init__([binary(), "serve"], SCRATCH / "logs" / f"{name}.log", env=env)
-        self.wait_until(lambda: get(self.address + "/readyz").status == 200, 60, "rescored")
+        self.wait_until(lambda: get(self.address + "/readyz").status == 200, 180, "rescored")
 
     def rerank(self, query, documents):
         """Scores in the order of the documents, and the answer."""
@@ -109,14 +115,21 @@ class Sidecar(Process):
         return scores, answer
 
     def try_rerank(self, query, documents):
-        return post(self.address + "/v1/rerank", {"query": query, "documents": documents})
+        return post(self.address + "/v1/rerank", {"query": query, "documents": documents}, self.headers)
+
+    def forget(self):
+        """Empties the cache of scores."""
+        answer = call("DELETE", self.address + "/v1/cache", headers=self.headers)
+        if answer.status != 200:
+            raise RuntimeError(f"rescored answered {answer.status}: {answer.body[:300]}")
 
 
 class Stub:
     """A sidecar that misbehaves: `behave(handler)` writes the answer, and requests are counted."""
 
-    def __init__(self, behave):
+    def __init__(self, behave, port=0):
         stub = self
+        self.behave = behave
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -128,7 +141,7 @@ class Stub:
             def do_POST(self):
                 stub.bodies.append(self.rfile.read(int(self.headers.get("content-length", 0))))
                 stub.headers.append(self.headers)
-                behave(self)
+                stub.behave(self)
 
             def log_message(self, *_):
                 pass
@@ -136,8 +149,10 @@ class Stub:
         self.bodies = []
         self.headers = []
         self.connections = 0
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
+        # Clients that hang up are what these tests are about.
+        self.server.handle_error = lambda *_: None
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, name="stub", daemon=True).start()
 
@@ -209,7 +224,8 @@ def data_folder():
 
 def binary():
     """The server: RESCORED_BIN, or the release build."""
-    path = pathlib.Path(os.environ.get("RESCORED_BIN") or ROOT / "target" / "release" / "rescored")
+    # In full: some are started in other folders.
+    path = pathlib.Path(os.environ.get("RESCORED_BIN") or ROOT / "target" / "release" / "rescored").absolute()
     if not path.exists():
         raise RuntimeError(f"no server at {path}: cargo build --release")
     return path

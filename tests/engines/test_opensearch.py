@@ -1,13 +1,11 @@
 """A real OpenSearch node, `plugin-config/opensearch` installed as it is, the real sidecar.
 
-Server, modules and plugins come from Maven Central (see opensearch/pom.xml). The node runs from a folder laid out
-like the release's, by its own `main`, with its own security manager and a class loader a plugin.
+The node is told of in opensearch_node.py.
 """
 
 import contextlib
 import http.client
 import json
-import pathlib
 import shutil
 import subprocess
 import sys
@@ -16,92 +14,23 @@ import time
 import unittest
 
 import support
-from support import SCRATCH, Process, Set, Sidecar, Stub, call, free_port, maven, mean, percentile, report, single
+from opensearch_node import TWO, Node
+from support import SCRATCH, Set, Sidecar, Stub, call, free_port, mean, percentile, report, single
 
-HERE = pathlib.Path(__file__).resolve().parent / "opensearch"
 SHIPPED = support.ROOT / "plugin-config" / "opensearch"
 QUERIES = 40
 WINDOW = 20
-
-LOG4J = """status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
-rootLogger.level = info
-rootLogger.appenderRef.console.ref = console
-"""
-
-
-class Node(Process):
-    """One OpenSearch node without the security plugin."""
-
-    def __init__(self, java_home):
-        distribution = assemble(java_home)
-        home = SCRATCH / "opensearch-home"
-        shutil.rmtree(home, ignore_errors=True)
-        for folder in ("config", "tmp"):
-            (home / folder).mkdir(parents=True)
-        for folder in ("lib", "modules", "plugins"):
-            (home / folder).symlink_to(distribution / folder)
-        self.home = home
-        self.address = f"http://127.0.0.1:{free_port()}"
-        (home / "config" / "log4j2.properties").write_text(LOG4J)
-        (home / "config" / "opensearch.yml").write_text(
-            f"cluster.name: rescored-test\nnode.name: one\nnetwork.host: 127.0.0.1\n"
-            f"http.port: {self.address.rsplit(':', 1)[1]}\ntransport.port: {free_port()}\ndiscovery.type: single-node\n"
-            # A test of searches is no test of the disk.
-            "cluster.routing.allocation.disk.threshold_enabled: false\n")
-        command = [
-            pathlib.Path(java_home) / "bin" / "java", "-Xms512m", "-Xmx1g", "-XX:+UseSerialGC",
-            # JDK 18 and later want to be asked before a security manager is set.
-            "-Djava.security.manager=allow", "-Dfile.encoding=UTF-8", "-Djava.locale.providers=SPI,COMPAT",
-            # Without native access the node does not ask for a user other than root, which containers of CI lack.
-            "-Djna.nosys=true", "-Djna.nounpack=true",
-            f"-Djava.io.tmpdir={home / 'tmp'}", f"-Dopensearch.path.home={home}",
-            f"-Dopensearch.path.conf={home / 'config'}", "-Dlog4j.shutdownHookEnabled=false",
-            "-Dlog4j2.disable.jmx=true", "-Dio.netty.noUnsafe=true", "-Dio.netty.noKeySetOptimization=true",
-            "-Dio.netty.allocator.numDirectArenas=0", "-cp", f"{home / 'lib'}/*", "org.opensearch.bootstrap.OpenSearch"]
-        super().__init__(command, SCRATCH / "logs" / "opensearch.log")
-        try:
-            self.wait_until(lambda: support.get(self.address + "/_cluster/health").status == 200, 180, "OpenSearch")
-        except RuntimeError:
-            self.stop()
-            raise
-
-    def stop(self, grace=20):
-        super().stop(grace)
-        shutil.rmtree(self.home, ignore_errors=True)
-
-
-def assemble(java_home):
-    """The node's folder: jars by Maven, and the descriptors that only the release's archive holds."""
-    distribution = SCRATCH / "opensearch"
-    stamp = distribution / "complete"
-    pom = (HERE / "pom.xml").read_text()
-    if stamp.exists() and stamp.read_text() == pom:
-        return distribution
-    shutil.rmtree(distribution, ignore_errors=True)
-    maven(HERE, "-q", "package", f"-Dnode={distribution}", java_home=java_home)
-    version = pom.split("<opensearch.version>")[1].split("<")[0]
-    for file in (HERE / "modules").glob("*/*"):
-        text = file.read_text().replace("${opensearch.version}", version)
-        (distribution / "modules" / file.parent.name / file.name).write_text(text)
-    stamp.write_text(pom)
-    return distribution
-
 
 class OpenSearch(unittest.TestCase):
     """Searches through the shipped pipelines."""
 
     @classmethod
     def setUpClass(cls):
-        # The server's bootstrap needs a security manager, which JDK 24 took away.
-        java_home = support.jdk(17, 23)
+        TWO.java_home()
         cls.set = Set("xquad-en")
         cls.sidecar = Sidecar("opensearch-sidecar")
         cls.addClassCleanup(cls.sidecar.stop)
-        cls.node = Node(java_home)
+        cls.node = Node(TWO)
         cls.addClassCleanup(cls.node.stop)
         version = cls.ask("GET", "/")["version"]
         plugins = cls.ask("GET", "/_cat/plugins?format=json")

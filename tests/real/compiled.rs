@@ -16,35 +16,54 @@ use crate::support::{config, float, golden_logits, models, text};
 
 const MODEL: &str = "ms-marco-MiniLM-L-12-v2";
 
-/// A model folder of these tests' own, with a graph of each precision compiled in it.
+/// A compiled graph of these tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Graph {
+    Fp32,
+    /// Integers with ranges observed beforehand.
+    Static,
+    /// Integers in layers of our own.
+    Fused,
+}
+
+/// Model folders of these tests' own: one with a graph of each precision compiled in it, one with fused layers.
 struct Workshop {
     folder: tempfile::TempDir,
+    fused_folder: tempfile::TempDir,
     fp32: Done,
     int8: Done,
+    fused: Done,
 }
 
 static WORKSHOP: LazyLock<Workshop> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
-    let (from, to) = (models().join(MODEL), folder.path().join(MODEL));
-    std::fs::create_dir(&to).expect("a folder");
-    for file in ["model.onnx", "tokenizer.json", "manifest.json"] {
-        std::fs::copy(from.join(file), to.join(file)).expect("the model is here; run `make fetch` first");
-    }
-    let written = |precision| {
-        let model = options(folder.path(), precision);
+    let prepared = || {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
+        let (from, to) = (models().join(MODEL), folder.path().join(MODEL));
+        std::fs::create_dir(&to).expect("a folder");
+        for file in ["model.onnx", "tokenizer.json", "manifest.json"] {
+            std::fs::copy(from.join(file), to.join(file)).expect("the model is here; run `make fetch` first");
+        }
+        folder
+    };
+    let (folder, fused_folder) = (prepared(), prepared());
+    let written = |folder: &Path, precision, scheme| {
+        let model = options(folder, precision);
         let options = Options {
             model,
             id: MODEL.to_owned(),
             provider: Kind::Cpu,
-            scheme: Scheme::default(),
+            scheme,
             weights: Storage::of_host(),
             slots: 4,
             layers: None,
         };
         compile(&options).expect("the real model compiles")
     };
-    Workshop { fp32: written(Precision::Fp32), int8: written(Precision::Int8), folder }
+    let fp32 = written(folder.path(), Precision::Fp32, Scheme::Static);
+    let int8 = written(folder.path(), Precision::Int8, Scheme::Static);
+    let fused = written(fused_folder.path(), Precision::Int8, Scheme::Fused);
+    Workshop { folder, fused_folder, fp32, int8, fused }
 });
 
 fn options(folder: &Path, precision: Precision) -> rescored_runtime::Options {
@@ -52,15 +71,20 @@ fn options(folder: &Path, precision: Precision) -> rescored_runtime::Options {
     rescored_runtime::Options { dir: folder.to_owned(), precision, graphs, ..config(&[]).model }
 }
 
-fn open(precision: Precision) -> Model {
-    Model::open_all(&options(WORKSHOP.folder.path(), precision)).expect("the compiled graph opens").remove(0)
+fn open(graph: Graph) -> Model {
+    let (folder, precision) = match graph {
+        Graph::Fp32 => (&WORKSHOP.folder, Precision::Fp32),
+        Graph::Static => (&WORKSHOP.folder, Precision::Int8),
+        Graph::Fused => (&WORKSHOP.fused_folder, Precision::Int8),
+    };
+    Model::open_all(&options(folder.path(), precision)).expect("the compiled graph opens").remove(0)
 }
 
 /// Logits of all pairs in one request through an engine of so many workers.
-fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, String)]) -> Vec<f32> {
+fn through_the_engine(graph: Graph, workers: usize, pairs: &[(String, String)]) -> Vec<f32> {
     let engine = rescored_engine::Options { workers: Some(workers), ..config(&[]).engine };
     let cache = rescored_cache::Options { bytes: 0, ..config(&[]).cache };
-    let core = Core::start(vec![open(precision)], &engine, &cache).expect("threads");
+    let core = Core::start(vec![open(graph)], &engine, &cache).expect("threads");
     core.reranker.wait_until_warm().expect("the model runs");
     let texts = Texts {
         queries: pairs.iter().map(|(query, _)| query.into()).collect(),
@@ -86,8 +110,8 @@ fn through_the_engine(precision: Precision, workers: usize, pairs: &[(String, St
 }
 
 /// Logits of all pairs, each alone in a forward pass of this thread's.
-fn alone(precision: Precision, pairs: &[(String, String)]) -> Vec<f32> {
-    let model = open(precision);
+fn alone(graph: Graph, pairs: &[(String, String)]) -> Vec<f32> {
+    let model = open(graph);
     let mut scorer = model.scorers.build().expect("the graph loads");
     let mut batch = Batch::default();
     let mut logits = Vec::new();
@@ -118,29 +142,36 @@ fn distance(a: &[f32], b: &[f32]) -> (f32, f32) {
 fn fp32_logits_are_the_golden_ones_in_any_company() {
     let (pairs, expected) = golden("logit", "golden-fp32");
     assert!(WORKSHOP.fp32.record.proof_max <= 1e-4, "{:?}", WORKSHOP.fp32.record);
-    let alone = alone(Precision::Fp32, &pairs);
+    let alone = alone(Graph::Fp32, &pairs);
     let (mean, most) = distance(&alone, &expected);
     println!("compiled fp32 against golden fp32: mean {mean:e}, most {most:e}");
     assert!(most <= 1e-4, "compiled fp32 is {most} from the golden logits");
     for workers in [1, 2] {
-        let together = through_the_engine(Precision::Fp32, workers, &pairs);
+        let together = through_the_engine(Graph::Fp32, workers, &pairs);
         assert_eq!(bits(&together), bits(&alone), "{workers} workers, all pairs in one request");
     }
     let (backwards, mut expected): (Vec<_>, Vec<_>) = (pairs.into_iter().rev().collect(), alone);
     expected.reverse();
-    assert_eq!(bits(&through_the_engine(Precision::Fp32, 2, &backwards)), bits(&expected), "the other way round");
+    assert_eq!(bits(&through_the_engine(Graph::Fp32, 2, &backwards)), bits(&expected), "the other way round");
 }
 
 #[test]
 fn int8_logits_stay_near_fp32_and_are_exact_in_any_company() {
     let (pairs, expected) = golden("logit", "golden-fp32");
-    let alone = alone(Precision::Int8, &pairs);
-    let (mean, most) = distance(&alone, &expected);
-    println!("compiled {} against golden fp32: mean {mean:.4}, most {most:.4}", WORKSHOP.int8.target);
-    assert!(mean <= 0.2, "compiled int8 is {mean} from fp32 on average");
-    for workers in [1, 2] {
-        let together = through_the_engine(Precision::Int8, workers, &pairs);
-        assert_eq!(bits(&together), bits(&alone), "{workers} workers, all pairs in one request");
+    // Fused layers have their own tests of company (src/kernels/layer); here fewer pairs prove as much.
+    for (graph, done, limit, step) in
+        [(Graph::Static, &WORKSHOP.int8, 0.2, 1), (Graph::Fused, &WORKSHOP.fused, 0.06, 4)]
+    {
+        let pairs: Vec<_> = pairs.iter().step_by(step).cloned().collect();
+        let expected: Vec<f32> = expected.iter().step_by(step).copied().collect();
+        let alone = alone(graph, &pairs);
+        let (mean, most) = distance(&alone, &expected);
+        println!("compiled {} against golden fp32: mean {mean:.4}, most {most:.4}", done.target);
+        assert!(mean <= limit, "{}: {mean} from fp32 on average", done.target);
+        for workers in [1, 2] {
+            let together = through_the_engine(graph, workers, &pairs);
+            assert_eq!(bits(&together), bits(&alone), "{graph:?}, {workers} workers, all pairs in one request");
+        }
     }
 }
 
@@ -151,10 +182,13 @@ fn a_damaged_compiled_graph_is_passed_over() {
     std::fs::create_dir(&model).expect("a folder");
     let record = &WORKSHOP.fp32.record;
     let source = record.source_sha256;
-    rescored_runtime::compiled::keep(&model, record, b"half a graph").expect("a folder to write in");
-    assert!(
-        rescored_runtime::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32), Storage::of_host()).is_none()
-    );
+    let graph = rescored_graph::proto::Model { producer_version: "whole".into(), ..Default::default() };
+    let (path, _) =
+        rescored_runtime::compiled::keep(&model, record.clone(), &graph.into()).expect("a folder to write in");
+    let find = || rescored_runtime::compiled::find(&model, source, (Kind::Cpu, Precision::Fp32), Storage::of_host());
+    assert!(find().is_some());
+    std::fs::write(&path, "half a graph").expect("a file to write");
+    assert!(find().is_none());
 }
 
 fn bits(logits: &[f32]) -> Vec<u32> {

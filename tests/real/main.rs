@@ -14,6 +14,9 @@ mod eval;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+#[path = "../graph/external.rs"]
+mod external;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 #[path = "../handover/lab.rs"]

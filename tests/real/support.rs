@@ -137,3 +137,10 @@ pub(crate) fn text<'v>(line: &'v Value, key: &str) -> &'v str {
 pub(crate) fn float(value: &Value) -> f32 {
     value.to_string().parse().expect("a number")
 }
+
+/// Resident bytes, from the metrics page.
+pub(crate) fn resident(connection: &mut Connection) -> u64 {
+    let page = connection.send("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let line = page.text().lines().find_map(|line| line.strip_prefix("rescored_process_resident_memory_bytes "));
+    line.expect("a figure").parse().expect("a number")
+}

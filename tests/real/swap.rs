@@ -9,7 +9,7 @@ use rescored_runtime::options::{Precision, Shapes};
 
 use crate::program::Server;
 use crate::shallow;
-use crate::support::{Connection, config, logits};
+use crate::support::{Connection, config, logits, resident};
 
 const MODEL: &str = "shallow";
 const SWAPS: usize = 20;
@@ -97,13 +97,6 @@ fn serve(bench: &Bench) -> Server {
 
 fn bits(connection: &mut Connection) -> Vec<u32> {
     logits(connection, QUERY, &DOCUMENTS).into_iter().map(f32::to_bits).collect()
-}
-
-/// Resident bytes, from the metrics page.
-fn resident(connection: &mut Connection) -> u64 {
-    let page = connection.send("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
-    let line = page.text().lines().find_map(|line| line.strip_prefix("rescored_process_resident_memory_bytes "));
-    line.expect("a figure").parse().expect("a number")
 }
 
 #[test]

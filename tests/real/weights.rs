@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use crate::external::with_weights_beside;
 use crate::program::{Server, program};
 use crate::support::{Connection, float, golden, models, text};
 
@@ -76,4 +77,43 @@ fn weights_without_a_graph_are_compiled_served_and_score_as_the_graph_they_came_
     std::fs::write(&config, text.replace("\"bert\"", "\"t5\"")).expect("a file to write");
     let refused = said(&run(folder.path(), &["compile"]));
     assert!(refused.contains("the model's weights are not read") && refused.contains("`t5`"), "{refused}");
+}
+
+/// Resident bytes of a server with so many workers, once each of them has scored.
+fn resident(folder: &Path, workers: &str) -> u64 {
+    let dir = folder.display().to_string();
+    let vars = [
+        ("RESCORED_MODEL_DIR", dir.as_str()),
+        ("RESCORED_MODELS", "beside"),
+        ("RESCORED_GRAPH", "source"),
+        ("RESCORED_WORKERS", workers),
+    ];
+    let server = Server::with(&vars);
+    let mut connection = Connection::open(server.address);
+    let documents: Vec<String> = (0..24).map(|at| format!("A passage about rerankers, number {at}.")).collect();
+    let body = serde_json::json!({"query": "rerankers", "documents": documents}).to_string();
+    connection.post("/v1/rerank", body, "").ok();
+    crate::support::resident(&mut connection)
+}
+
+// Case D5: 254, 435 and 786 MiB with one, two and four workers over 255 MiB of weights.
+#[test]
+fn weights_beside_a_graph_are_held_once_for_all_workers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::os::unix::fs::symlink(models().join(".runtime"), folder.path().join(".runtime")).expect("a link");
+    let (exported, model) = (folder.path().join("exported"), folder.path().join("beside"));
+    let from = models().display().to_string();
+    let export = ["compile", MODEL, "--export", &exported.display().to_string()].map(str::to_owned);
+    let export = program(&[("RESCORED_MODEL_DIR", &from)]).args(export).output().expect("the program runs");
+    assert!(export.status.success(), "{}", said(&export));
+    let onnx = std::fs::read(exported.join("onnx/model.onnx")).expect("the export holds it");
+    let (graph, weights) = with_weights_beside(&onnx, "model.onnx_data");
+    std::fs::create_dir(&model).expect("a folder");
+    std::fs::copy(exported.join("tokenizer.json"), model.join("tokenizer.json")).expect("the export holds it");
+    std::fs::write(model.join("model.onnx"), graph).expect("a file to write");
+    std::fs::write(model.join("model.onnx_data"), &weights).expect("a file to write");
+    let (one, four) = (resident(folder.path(), "1"), resident(folder.path(), "4"));
+    let (weights, more) = (weights.len() as u64, four.saturating_sub(one));
+    println!("weights {weights}, one worker {one}, four workers {four}");
+    assert!(more < weights * 6 / 10, "three workers more take {more} bytes; the weights are {weights}");
 }

@@ -69,9 +69,14 @@ enum Weights {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Quantisation {
+    /// One range for all tokens, found in each pass: one pair a pass.
     PerPair,
+    /// One range a token, in the runtime's own operators.
     PerToken,
+    /// Ranges observed on samples beforehand, in the runtime's own operators.
     Static,
+    /// One range a token, in operators of our own that compute whole layers: the nearest to fp32, exact on every processor.
+    Fused,
 }
 
 /// Shapes for benchmarks are for providers that a shape is measured on.
@@ -103,6 +108,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
             Quantisation::PerPair => Scheme::PerPair,
             Quantisation::PerToken => Scheme::PerToken,
             Quantisation::Static => Scheme::Static,
+            Quantisation::Fused => Scheme::Fused,
         },
         weights: match flags.weights {
             None => Storage::of_host(),

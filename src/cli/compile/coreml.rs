@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rescored_core::domain::accelerator::{Accelerator as _, State};
-use rescored_graph::Origin;
 use rescored_graph::compile::{FP32_TOLERANCE, Feed, Refused, Runner as _, Sample as Ids, padded};
 use rescored_graph::coreml::{Arithmetic, Shape, table, write};
+use rescored_graph::{Origin, Runnable};
 use rescored_runtime::checksum::Sha256;
 use rescored_runtime::coreml::check::Sample;
 use rescored_runtime::coreml::compute_units::{ExecutionTarget, Place};
@@ -24,7 +24,6 @@ use rescored_runtime::manifest::Manifest;
 use rescored_runtime::open::runtime;
 use rescored_runtime::options::{Kind, Precision};
 use rescored_runtime::origin;
-use rescored_runtime::runner::SessionRunner;
 use rescored_runtime::session::Runtime;
 
 use super::{CompileError, Options, provenance, samples};
@@ -114,7 +113,7 @@ fn written(
     let graph = |arithmetic| Ok::<_, Refused>((arithmetic, write(&bert, arithmetic, &provenance)?));
     let graphs = [graph(Arithmetic::Fp32)?, graph(Arithmetic::Fp16)?];
     let bytes = table(&bert);
-    let known = known(&source.floats(&bert).map_err(Refused::from)?, ids, runtime)?;
+    let known = known(&source.floats(&bert).map_err(Refused::from)?, ids, (runtime, manifest))?;
     let proof = prove(&graphs, &bytes, (&known, manifest), runtime)?;
     let record = Record {
         source_sha256,
@@ -132,11 +131,15 @@ fn written(
 }
 
 /// Pairs with the logits of the source's float arithmetic, each run alone at its exact length.
-fn known(floats: &[u8], ids: &[Ids], runtime: &Runtime) -> Result<Vec<Sample>, CompileError> {
+fn known(
+    floats: &Runnable<'_>,
+    ids: &[Ids],
+    (runtime, manifest): (&Runtime, &Manifest),
+) -> Result<Vec<Sample>, CompileError> {
     let runs: Vec<Vec<Feed>> = ids.iter().map(padded).collect();
     let run = |error| Refused::Run { what: "source", source: Box::new(error) };
-    let answers =
-        SessionRunner { runtime: runtime.clone(), device: (Kind::Cpu, 0) }.run(floats, &runs, "logits").map_err(run)?;
+    let mut runner = super::session_runner(runtime.clone(), (Kind::Cpu, 0), manifest);
+    let answers = runner.run(floats, &runs, "logits").map_err(run)?;
     let index = |value: i64| u32::try_from(value).unwrap_or(0);
     let sample = |(ids, answer): (&Ids, Vec<f32>)| Sample {
         ids: ids.ids.iter().map(|&id| index(id)).collect(),

@@ -19,7 +19,7 @@ enum Turn {
     Turned,
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// Whether a packed graph absorbs: BERT's plain attention in 32-bit floats. In 8 bits the products are so cheap that
     /// nothing was gained.
     pub(super) fn absorbs(&self) -> bool {
@@ -29,7 +29,7 @@ impl Emitter<'_> {
     /// Context of the `[CLS]` rows in a packed graph, `[slots, hidden]`: every slot's rows are met by its own query.
     pub(super) fn absorbed(
         &mut self,
-        (name, layer): (&str, &Layer),
+        (name, layer): (&str, &'a Layer),
         [rows, first]: [&str; 2],
         (slots, lengths): (usize, &str),
     ) -> String {
@@ -65,7 +65,7 @@ impl Emitter<'_> {
 
     /// The `[CLS]` rows' queries times the key weights, `[pairs, heads, hidden]`.
     pub(super) fn met_by_keys(&mut self, name: &str, layer: &Layer, first: &str) -> String {
-        let queries = self.float_dense(&format!("{name}.query"), &self.scaled(&layer.query), first);
+        let queries = self.scaled_query(&format!("{name}.query"), &layer.query, first);
         let queries = self.heads_first(&format!("{name}.query"), &queries);
         let keys = self.by_head(&format!("{name}.key"), &layer.key, Turn::Turned);
         let met = self.writer.op(&format!("{name}.query.met"), &Op::plain("MatMul"), &[&queries, &keys]);
@@ -117,16 +117,15 @@ impl Emitter<'_> {
             Turn::Turned => [heads, head, inputs],
             Turn::Straight => [heads, inputs, head],
         };
-        self.floats(&format!("{name}.weight"), &dims, &values)
+        self.floats(&format!("{name}.weight"), &dims, values)
     }
 
     /// The query product with the scale of attention inside.
-    fn scaled(&self, query: &Dense) -> Dense {
+    fn scaled_query(&mut self, name: &str, query: &Dense, x: &str) -> String {
         let scale = 1.0 / (self.head() as f32).sqrt();
-        let mut query = query.clone();
-        query.weight.integers = None;
-        query.weight.values.iter_mut().chain(&mut query.bias).for_each(|value| *value *= scale);
-        query
+        let scaled = |values: &[f32]| -> Vec<f32> { values.iter().map(|value| value * scale).collect() };
+        let (weight, bias) = (scaled(&query.weight.values), scaled(&query.bias));
+        self.gemm(name, x, [query.weight.rows, query.weight.columns], (weight.into(), bias.into()))
     }
 
     fn head(&self) -> usize {

@@ -13,7 +13,7 @@ use crate::{
     },
     own::{self, attribute},
     proto::kind,
-    target::{Layout, Target},
+    target::{Activations, Layout, Precision, Target},
 };
 
 /// Where pairs lie in the flat rows.
@@ -27,7 +27,8 @@ pub(super) enum Arrangement {
 
 /// Whether a target's graph of a model has operators of our own for CPUs.
 pub(super) fn has_own(model: &CrossEncoder, target: &Target) -> bool {
-    matches!(target.layout, Layout::Packed { .. }) && model.beyond_bert().is_some()
+    let is_fused = matches!(target.precision, Precision::Int8 { activations: Activations::Fused, .. });
+    matches!(target.layout, Layout::Packed { .. }) && (is_fused || model.beyond_bert().is_some())
 }
 
 /// Which rows of the pairs a layer computes.
@@ -37,10 +38,10 @@ pub(super) struct Pairs<'a> {
 }
 
 /// One layer's attention at its place in the graph.
-pub(super) struct Place<'a> {
+pub(super) struct Place<'m, 'p> {
     pub(super) name: String,
-    pub(super) layer: &'a Layer,
-    pub(super) pairs: &'a Pairs<'a>,
+    pub(super) layer: &'m Layer,
+    pub(super) pairs: &'p Pairs<'p>,
     pub(super) range: Range,
 }
 
@@ -68,9 +69,9 @@ impl Arrangement {
     }
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// Context rows of the wanted tokens, and those tokens' own rows.
-    pub(super) fn attention(&mut self, place: &Place<'_>, rows: &str) -> (String, String) {
+    pub(super) fn attention(&mut self, place: &Place<'a, '_>, rows: &str) -> (String, String) {
         let Place { name, layer, pairs, range } = place;
         let all = self.rows(name, rows, *range);
         if let (Wanted::First, Arrangement::Packed { slots, lengths, .. }) = (pairs.rows, pairs.arrangement)
@@ -79,7 +80,7 @@ impl Emitter<'_> {
             let first = self.first_rows(name, rows, pairs.arrangement);
             return (self.absorbed((name, layer), [rows, &first], (*slots, lengths)), first);
         }
-        let product = |emitter: &mut Self, part: &str, dense: &Dense, rows: &Rows| {
+        let product = |emitter: &mut Self, part: &str, dense: &'a Dense, rows: &Rows| {
             emitter.dense(&Site::new(format!("{name}.{part}"), dense), rows)
         };
         let keys = product(self, "key", &layer.key, &all);
@@ -106,7 +107,7 @@ impl Emitter<'_> {
         (self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &shape]), wanted)
     }
 
-    fn packed(&mut self, place: &Place<'_>, rows: [&str; 3], (slots, lengths): (usize, &str)) -> String {
+    fn packed(&mut self, place: &Place<'_, '_>, rows: [&str; 3], (slots, lengths): (usize, &str)) -> String {
         let Place { name, layer, pairs: Pairs { rows: wanted, .. }, .. } = place;
         let zero = self.writer.ints(&[0]);
         let mut parts: Vec<Vec<String>> = Vec::new();
@@ -134,7 +135,7 @@ impl Emitter<'_> {
     }
 
     /// Attention by the operator of our own, which takes packed rows as they are.
-    fn own_attention(&mut self, place: &Place<'_>, [queries, keys, values]: [&str; 3], lengths: &str) -> String {
+    fn own_attention(&mut self, place: &Place<'a, '_>, [queries, keys, values]: [&str; 3], lengths: &str) -> String {
         let Place { name, layer, pairs, .. } = place;
         let heads = i64::try_from(self.model.heads).unwrap_or(i64::MAX);
         let mut attributes =
@@ -177,7 +178,7 @@ impl Emitter<'_> {
     }
 
     /// The rows that a layer computes, of others than those that attention read.
-    pub(super) fn wanted(&mut self, place: &Place<'_>, rows: &str) -> String {
+    pub(super) fn wanted(&mut self, place: &Place<'_, '_>, rows: &str) -> String {
         match place.pairs.rows {
             Wanted::All => rows.to_owned(),
             Wanted::First => self.first_rows(&format!("{}.residual", place.name), rows, place.pairs.arrangement),

@@ -34,7 +34,7 @@ struct View<'a> {
 }
 
 struct Emitter<'a> {
-    writer: Writer,
+    writer: Writer<'a>,
     model: &'a CrossEncoder,
     arithmetic: Arithmetic,
 }
@@ -43,6 +43,7 @@ struct Emitter<'a> {
 pub(crate) fn emit(model: &CrossEncoder, (arithmetic, scale): (Arithmetic, f32), provenance: &Provenance) -> Vec<u8> {
     let mut emitter = Emitter { writer: Writer::default(), model, arithmetic };
     emitter.graph(scale);
+    let (graph, _) = emitter.writer.finish("cross-encoder");
     let entries = [
         ("rescored.source_sha256", provenance.source_sha256.clone()),
         ("rescored.tool", provenance.tool.clone()),
@@ -54,7 +55,7 @@ pub(crate) fn emit(model: &CrossEncoder, (arithmetic, scale): (Arithmetic, f32),
         ir_version: IR_VERSION,
         producer_name: "rescored".into(),
         producer_version: provenance.tool.clone(),
-        graph: Some(emitter.writer.finish("cross-encoder")),
+        graph: Some(graph),
         opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: entries.map(entry).into(),
         functions: Vec::new(),

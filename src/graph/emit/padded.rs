@@ -18,9 +18,9 @@ use crate::{
 /// What a score of a token that is not seen is made of; its exponential is zero.
 const NEVER: f32 = -1e30;
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// Context of the wanted queries, `[batch, queries, hidden]`.
-    pub(super) fn padded(&mut self, place: &Place<'_>, [queries, keys, values]: [&str; 3]) -> String {
+    pub(super) fn padded(&mut self, place: &Place<'a, '_>, [queries, keys, values]: [&str; 3]) -> String {
         let Place { name, layer, pairs, .. } = place;
         let Arrangement::Padded { mask, first_mask, shape, ids } = pairs.arrangement() else { return String::new() };
         let mut deep = |part: &str, rows: &str| {
@@ -86,8 +86,8 @@ impl Emitter<'_> {
         };
         let dims = [places, frequencies.len()];
         let stem = format!("rotary.{:08x}", frequencies.last().copied().unwrap_or(0.0).to_bits());
-        let cosines = self.floats(&format!("{stem}.cosines"), &dims, &table(f64::cos));
-        let sines = self.floats(&format!("{stem}.sines"), &dims, &table(f64::sin));
+        let cosines = self.floats(&format!("{stem}.cosines"), &dims, table(f64::cos));
+        let sines = self.floats(&format!("{stem}.sines"), &dims, table(f64::sin));
         let row = self.positions(ids);
         let shape = self.writer.op("rotary.shape", &Op::plain("Shape"), &[ids]);
         let row = self.writer.op("rotary.places", &Op::plain("Expand"), &[&row, &shape]);
@@ -129,7 +129,12 @@ impl Emitter<'_> {
     }
 
     /// Terms of the distance, `[batch, heads, queries, keys]`, scaled as scores are.
-    fn relative_terms(&mut self, place: &Place<'_>, relative: &Relative, [queries, keys, ids]: [&str; 3]) -> String {
+    fn relative_terms(
+        &mut self,
+        place: &Place<'a, '_>,
+        relative: &Relative,
+        [queries, keys, ids]: [&str; 3],
+    ) -> String {
         let Place { name, layer, pairs, .. } = place;
         let distances = self.distances(ids, pairs.is_first());
         let middle = self.writer.constant(&Array::int(i64::try_from(relative.rows.len() / 2).unwrap_or(0)));
@@ -188,7 +193,7 @@ impl Emitter<'_> {
         let values: Vec<f32> = (0..heads)
             .flat_map(|head| (0..width).flat_map(move |at| (0..table.rows).map(move |row| value(head, at, row))))
             .collect();
-        let weights = self.floats(&format!("{name}.table"), &[heads, width, table.rows], &values);
+        let weights = self.floats(&format!("{name}.table"), &[heads, width, table.rows], values);
         self.writer.op(&format!("{name}.met"), &Op::plain("MatMul"), &[&deep, &weights])
     }
 }

@@ -1,5 +1,7 @@
 //! Products of rows and weights, in the target's arithmetic.
 
+use std::borrow::Cow;
+
 use super::{Activations, Emitter, Precision, Range, Table};
 use crate::{
     array::{Array, Data},
@@ -7,6 +9,7 @@ use crate::{
     emit::writer::{Attribute, Op},
     proto::kind,
     target::Weights,
+    written::Values,
 };
 
 /// A product at its place in the graph.
@@ -31,7 +34,7 @@ impl<'a> Site<'a> {
     }
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// Makes rows ready for the products that read them.
     pub(super) fn rows(&mut self, name: &str, x: &str, range: Range) -> Rows {
         self.observe(name, x);
@@ -57,6 +60,8 @@ impl Emitter<'_> {
                 Rows::Bytes { bytes, scale, zero }
             }
             Activations::PerToken => self.row_bytes(&name, x),
+            // Such layers quantise inside, and nothing else is in integers.
+            Activations::Fused => Rows::Float(x.to_owned()),
         }
     }
 
@@ -79,7 +84,7 @@ impl Emitter<'_> {
     }
 
     /// One product with its bias.
-    pub(super) fn dense(&mut self, site: &Site<'_>, rows: &Rows) -> String {
+    pub(super) fn dense(&mut self, site: &Site<'a>, rows: &Rows) -> String {
         let Site { name, dense } = site;
         match rows {
             Rows::Float(x) => self.float_dense(name, dense, x),
@@ -101,16 +106,29 @@ impl Emitter<'_> {
     }
 
     /// One product in floats, whatever the precision of the others.
-    pub(super) fn float_dense(&mut self, name: &str, dense: &Dense, x: &str) -> String {
+    pub(super) fn float_dense(&mut self, name: &str, dense: &'a Dense, x: &str) -> String {
         let Table { rows, columns, values, .. } = &dense.weight;
-        let weight = self.floats(&format!("{name}.weight"), &[*rows, *columns], values);
-        let bias = self.bias(name, dense);
-        let inputs = [x, &weight, &bias];
-        self.writer.op(name, &Op::plain("Gemm"), if bias.is_empty() { &inputs[..2] } else { &inputs })
+        self.gemm(name, x, [*rows, *columns], (values.into(), (&dense.bias).into()))
+    }
+
+    /// A product in floats with a weight of `dims` and its bias, which may be empty.
+    pub(super) fn gemm(
+        &mut self,
+        name: &str,
+        x: &str,
+        dims: [usize; 2],
+        (weight, bias): (Cow<'a, [f32]>, Cow<'a, [f32]>),
+    ) -> String {
+        let weight = self.floats(&format!("{name}.weight"), &dims, weight);
+        if bias.is_empty() {
+            return self.writer.op(name, &Op::plain("Gemm"), &[x, &weight]);
+        }
+        let bias = self.floats(&format!("{name}.bias"), &[bias.len()], bias);
+        self.writer.op(name, &Op::plain("Gemm"), &[x, &weight, &bias])
     }
 
     /// A product's bias; empty where it has none.
-    fn bias(&mut self, name: &str, dense: &Dense) -> String {
+    fn bias(&mut self, name: &str, dense: &'a Dense) -> String {
         if dense.bias.is_empty() {
             return String::new();
         }
@@ -122,14 +140,14 @@ impl Emitter<'_> {
         let [bytes, scale, zero, bias] = operands;
         let integers = weight.to_integers();
         let (values, weight_zero) = if self.is_unsigned() {
-            let moved = integers.values.iter().map(|&value| value.cast_unsigned() ^ 0x80).collect();
-            (Data::U8(moved), Data::U8(vec![128]))
+            let moved: Vec<u8> = integers.values.iter().map(|&value| value.cast_unsigned() ^ 0x80).collect();
+            (Values::U8(moved.into()), Data::U8(vec![128]))
         } else {
-            (Data::I8(integers.values), Data::I8(vec![0]))
+            (Values::I8(integers.values.into()), Data::I8(vec![0]))
         };
-        let dims = vec![weight.rows, weight.columns];
         let stem = name.trim_end_matches(".steps");
-        let values = self.writer.weight(&format!("{stem}.weight"), &Array { dims, data: values });
+        let dims = [weight.rows, weight.columns];
+        let values = self.writer.values(&format!("{stem}.weight"), &dims, values);
         let count = integers.scales.len();
         let dims = if count == 1 { Vec::new() } else { vec![count] };
         let scales = Array { dims, data: Data::F32(integers.scales) };
@@ -142,16 +160,16 @@ impl Emitter<'_> {
     }
 
     /// Rows of a table by their indices; a table of integers stays one, and its rows are scaled.
-    pub(super) fn gather(&mut self, name: &str, table: &Table, indices: &str) -> String {
+    pub(super) fn gather(&mut self, name: &str, table: &'a Table, indices: &str) -> String {
         let dims = [table.rows, table.columns];
         let kept = table.integers.as_ref().filter(|integers| integers.scales.len() == 1);
         let (Some(integers), false) = (kept, self.target.precision == Precision::Fp16) else {
             let weights = self.floats(&format!("{name}.weight"), &dims, &table.values);
             return self.writer.op(name, &Op::plain("Gather"), &[&weights, indices]);
         };
-        let data = Data::I8(integers.values.clone());
         let scale = self.writer.weight(&format!("{name}.weight.scale"), &Array::float(integers.scales[0]));
-        let weights = self.writer.weight(&format!("{name}.weight"), &Array { dims: dims.to_vec(), data });
+        let values = Values::I8((&integers.values).into());
+        let weights = self.writer.values(&format!("{name}.weight"), &dims, values);
         let bytes = self.writer.op(&format!("{name}.integers"), &Op::plain("Gather"), &[&weights, indices]);
         // A cast and a product rather than `DequantizeLinear`: optimisers take that for a quantised graph and move it.
         let to = [("to", Attribute::Int(i64::from(kind::FLOAT)))];

@@ -6,6 +6,8 @@
 //! sums to one), and the last layer's products with the key and value weights are `absorbed`. The mask of that layer is made
 //! on the device; all inputs are 32-bit integers.
 
+use std::borrow::Cow;
+
 use super::{Emitter, Layout, Precision, Target};
 use crate::{
     array::{Array, Data},
@@ -18,7 +20,7 @@ use crate::{
 /// What a score of a token that is not there is made of: its exponential is zero, in half floats too.
 const NEVER: f32 = -1e4;
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
     /// Declares the inputs and writes the layers; answers with the `[CLS]` rows after the last one.
     pub(super) fn ragged(&mut self, layers: usize) -> String {
         let mut rows = self.ragged_embeddings();
@@ -92,7 +94,7 @@ impl Emitter<'_> {
     }
 
     /// Attention of every token to those of its pair.
-    fn packed_attention(&mut self, name: &str, layer: &Layer, [rows, offset]: [&str; 2]) -> String {
+    fn packed_attention(&mut self, name: &str, layer: &'a Layer, [rows, offset]: [&str; 2]) -> String {
         // `FusedMatMul` rather than `MatMul`: with that, optimisers put the bias into a `Gemm`, which writes it into every
         // row beforehand and takes three times as long as adding it.
         let queries = self.product(&format!("{name}.query"), &Op::microsoft("FusedMatMul"), (&layer.query, rows));
@@ -107,7 +109,7 @@ impl Emitter<'_> {
     }
 
     /// Attention of the `[CLS]` tokens alone, `[pairs, hidden]`, and their rows.
-    fn first_attention(&mut self, name: &str, layer: &Layer, [rows, offset]: [&str; 2]) -> (String, String) {
+    fn first_attention(&mut self, name: &str, layer: &'a Layer, [rows, offset]: [&str; 2]) -> (String, String) {
         let starts = self.writer.input_of(kind::INT32, "starts", &["pairs"]);
         let first = self.writer.op(&format!("{name}.first"), &Op::plain("Gather"), &[rows, &starts]);
         let met = self.met_by_keys(name, layer, &first);
@@ -124,19 +126,19 @@ impl Emitter<'_> {
     }
 
     /// The rest of a layer, from attention's context and the rows that it is added to.
-    fn after_attention(&mut self, name: &str, layer: &Layer, [context, residual]: [&str; 2]) -> String {
+    fn after_attention(&mut self, name: &str, layer: &'a Layer, [context, residual]: [&str; 2]) -> String {
         let plain = Op::plain("MatMul");
         let x = self.product(&format!("{name}.attention.output"), &plain, (&layer.output, context));
         let bias = output_bias(layer);
         // Only models with this norm come here; see `check`.
         let attention_norm = layer.attention_norm.as_ref().unwrap_or(&layer.norm);
-        let middle = self.skip_norm(&format!("{name}.attention.norm"), [&x, residual], (attention_norm, &bias));
+        let middle = self.skip_norm(&format!("{name}.attention.norm"), [&x, residual], (attention_norm, bias.into()));
         let x = self.up(name, layer, &middle);
         let x = self.product(&format!("{name}.down"), &plain, (&layer.down, &x));
-        self.skip_norm(&format!("{name}.norm"), [&x, &middle], (&layer.norm, &layer.down.bias))
+        self.skip_norm(&format!("{name}.norm"), [&x, &middle], (&layer.norm, (&layer.down.bias).into()))
     }
 
-    fn up(&mut self, name: &str, layer: &Layer, x: &str) -> String {
+    fn up(&mut self, name: &str, layer: &'a Layer, x: &str) -> String {
         let name = format!("{name}.up");
         let fused = match layer.activation {
             Activation::Gelu if self.takes(layer.up.bias.len()) => Op::own(own::BIAS_GELU),
@@ -154,11 +156,11 @@ impl Emitter<'_> {
 
     /// Whether our own operators take rows of so many columns.
     fn takes(&self, columns: usize) -> bool {
-        has_own(self.target) && own::takes(columns)
+        has_own(&self.target) && own::takes(columns)
     }
 
     /// The sum of two rows and a bias, normalised.
-    fn skip_norm(&mut self, name: &str, [x, residual]: [&str; 2], (norm, bias): (&Norm, &[f32])) -> String {
+    fn skip_norm(&mut self, name: &str, [x, residual]: [&str; 2], (norm, bias): (&'a Norm, Cow<'a, [f32]>)) -> String {
         let [scale, shift] = self.norm_weights(name, norm);
         let bias = self.floats(&format!("{name}.sum.bias"), &[bias.len()], bias);
         let epsilon = [("epsilon", Attribute::Float(norm.epsilon))];
@@ -166,18 +168,18 @@ impl Emitter<'_> {
         self.writer.op(name, &op, &[x, residual, &scale, &shift, &bias])
     }
 
-    fn norm_weights(&mut self, name: &str, norm: &Norm) -> [String; 2] {
+    fn norm_weights(&mut self, name: &str, norm: &'a Norm) -> [String; 2] {
         [("scale", &norm.scale), ("bias", &norm.bias)]
             .map(|(part, values)| self.floats(&format!("{name}.{part}"), &[values.len()], values))
     }
 
     /// A product without its bias.
-    fn product(&mut self, name: &str, op: &Op<'_>, (dense, x): (&Dense, &str)) -> String {
+    fn product(&mut self, name: &str, op: &Op<'_>, (dense, x): (&'a Dense, &str)) -> String {
         let weight = self.table(&format!("{name}.weight"), &dense.weight);
         self.writer.op(name, op, &[x, &weight])
     }
 
-    fn table(&mut self, name: &str, table: &Table) -> String {
+    fn table(&mut self, name: &str, table: &'a Table) -> String {
         self.floats(name, &[table.rows, table.columns], &table.values)
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Owns names (every value is named once) and the encoding of attributes. It must not know what is computed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     array::Array,
     own,
     proto::{self, kind},
+    written::{Large, Values},
 };
 
 /// The domain of ONNX Runtime's own operators.
@@ -31,11 +32,13 @@ pub(super) struct Op<'a> {
     outputs: usize,
 }
 
-/// A graph being written.
+/// A graph being written, whose large weights are borrowed from the model for as long as `'m`.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(super) struct Writer<'m> {
     graph: proto::Graph,
     names: HashMap<String, usize>,
+    weights: HashSet<String>,
+    large: Vec<Large<'m>>,
 }
 
 impl<'a> Op<'a> {
@@ -65,7 +68,7 @@ impl<'a> Op<'a> {
     }
 }
 
-impl Writer {
+impl<'m> Writer<'m> {
     /// Declares an input of 64-bit integers whose dimensions are named or fixed.
     pub(super) fn input(&mut self, name: &str, dims: &[&str]) -> String {
         self.input_of(kind::INT64, name, dims)
@@ -84,8 +87,19 @@ impl Writer {
 
     /// Adds a weight under a name of its own; a second array of that name is the first one.
     pub(super) fn weight(&mut self, name: &str, array: &Array) -> String {
-        if !self.graph.initializer.iter().any(|tensor| tensor.name == name) {
+        if self.weights.insert(name.to_owned()) {
             self.graph.initializer.push(array.to_tensor(name));
+        }
+        name.to_owned()
+    }
+
+    /// The same for values that may be many: those stay where they are until the graph is kept.
+    pub(super) fn values(&mut self, name: &str, dims: &[usize], values: Values<'m>) -> String {
+        if self.weights.insert(name.to_owned()) {
+            let at = self.graph.initializer.len();
+            let (tensor, large) = values.into_tensor(name, dims);
+            self.graph.initializer.push(tensor);
+            self.large.extend(large.map(|values| Large { at, values }));
         }
         name.to_owned()
     }
@@ -117,10 +131,10 @@ impl Writer {
         outputs
     }
 
-    /// The finished graph.
-    pub(super) fn finish(mut self, name: &str) -> proto::Graph {
+    /// The finished graph, and the values of its large weights.
+    pub(super) fn finish(mut self, name: &str) -> (proto::Graph, Vec<Large<'m>>) {
         name.clone_into(&mut self.graph.name);
-        self.graph
+        (self.graph, self.large)
     }
 
     fn unique(&mut self, name: &str) -> String {
@@ -175,7 +189,7 @@ mod tests {
         let names = [writer.ints(&[0]), writer.ints(&[0]), writer.constant(&Array::int(0))];
         assert_eq!(names[0], names[1]);
         assert_ne!(names[0], names[2], "a scalar is no vector of one");
-        assert_eq!(writer.finish("g").initializer.len(), 2);
+        assert_eq!(writer.finish("g").0.initializer.len(), 2);
     }
 
     #[test]
@@ -184,6 +198,6 @@ mod tests {
         let first = writer.op("a", &Op::plain("Relu"), &["x"]);
         let second = writer.op("a", &Op::plain("Relu"), &[&first]);
         assert_ne!(first, second);
-        assert_eq!(writer.finish("g").node[1].input, [first]);
+        assert_eq!(writer.finish("g").0.node[1].input, [first]);
     }
 }

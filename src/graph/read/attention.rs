@@ -32,7 +32,7 @@ pub(super) fn read(source: &Source, context: &str, below: &str) -> Result<Parts,
     let (value, heads) = projection(source, values, below)?;
     let (query, _) = projection(source, queries, below)?;
     let (key, _) = projection(source, keys, below)?;
-    let heads = heads.or_else(|| heads_of(source, queries, below));
+    let heads = heads.or_else(|| heads_of(source, queries, (query.weight.columns, below)));
     let heads = heads.ok_or_else(|| fault(values, "a reshape into heads whose sizes are constant"))?;
     Ok(Parts { query, key, value, heads })
 }
@@ -60,15 +60,21 @@ fn projection(source: &Source, value: &str, below: &str) -> Result<(Dense, Optio
         }
     }
     let dense = found.ok_or_else(|| fault(value, "a product with a bias that reads the layer's input"))?;
-    Ok((dense, heads_of(source, value, below)))
+    let heads = heads_of(source, value, (dense.weight.columns, below));
+    Ok((dense, heads))
 }
 
-/// The heads that a reshape above a value cuts its rows into.
-fn heads_of(source: &Source, value: &str, below: &str) -> Option<usize> {
+/// The heads that a reshape above a value cuts its rows of `columns` into; transformers 5 says how wide one is and leaves
+/// their number open.
+fn heads_of(source: &Source, value: &str, (columns, below): (usize, &str)) -> Option<usize> {
     walk(source, value, below).find_map(|node| {
         let shape = (node.op_type == "Reshape").then(|| shape(source, input(node, 1)?)).flatten()?;
         match shape.as_slice() {
-            [_, _, Some(heads), Some(_)] => usize::try_from(*heads).ok().filter(|&heads| heads > 0),
+            [_, _, Some(heads), Some(_)] if *heads > 0 => usize::try_from(*heads).ok(),
+            [_, _, Some(-1), Some(width)] => {
+                let width = usize::try_from(*width).ok().filter(|&width| width > 0)?;
+                columns.is_multiple_of(width).then_some(columns / width)
+            }
             _ => None,
         }
     })

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use super::{Bytes, NotReadable};
+use super::NotReadable;
 use crate::array::{Array, Data};
+use crate::bytes::Bytes;
 use crate::cross_encoder::{Dense, Norm, Table};
 use crate::half;
 

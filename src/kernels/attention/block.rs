@@ -1,85 +1,50 @@
 //! One head of one pair at a time, a block of queries after the other.
 //!
 //! Owns the order of the sums, which decides a result's bits: scores over a head's values, context over a pair's tokens,
-//! both one after the other, for every instruction set. Keys lie turned and values padded, so that the inner loops read
-//! whole vectors.
+//! both one after the other, for every instruction set. Keys lie turned, so that the inner loops read whole vectors; scores
+//! become weights and meet the values where they lie.
 
-use super::{Attention, Inputs, Positions, Queries, Reach, rotary};
-use crate::exp::exp;
-use crate::product::{Panels, rows_by_matrix};
+use std::ops::Range;
 
-/// One pass of attention.
-pub(super) struct Call<'a> {
-    pub(super) attention: &'a Attention<'a>,
-    pub(super) inputs: &'a Inputs<'a>,
-    pub(super) rotary: &'a rotary::Table,
-}
+use super::head::{Block, Call, Head, blocks, sized};
+use super::relative::Terms;
+use super::{Attention, Positions};
+use crate::product::{Matrix, TURNED, Tile, put_row, row_of, row_of_mut};
 
-/// See [`super::Scratch`].
+/// See [`super::Scratch`]. A block of `R` rows is as in [`Tile`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Buffers {
     /// Keys of one head, turned, in panels: `[tokens / C, width, C]`.
     keys: Vec<f32>,
-    /// Values of one head, in panels: `[width / C, tokens, C]`.
+    /// Values of one head, in panels: `[width / C, tokens, C]`; empty where they are read in place.
     values: Vec<f32>,
-    /// A block's queries, `[width, block]`.
+    /// A block's queries, times the scale, `[width / C, R, C]`.
     queries: Vec<f32>,
-    /// Scores, then weights, of a block, `[block, tokens]`.
+    /// Scores, then weights, of a block, of the keys that any of its queries sees: `[keys / C, R, C]`.
     scores: Vec<f32>,
-    /// The weights turned, `[tokens, block]`.
-    weights: Vec<f32>,
-    /// A block's context, `[block, width]`.
+    /// The sums of a block's weights.
+    sums: Vec<f32>,
+    /// A block's context, `[width / C, R, C]`.
     context: Vec<f32>,
-    /// One head's values of one token.
-    row: Vec<f32>,
+    /// One head's values of so many tokens.
+    rows: Vec<f32>,
     terms: Terms,
 }
 
-/// Relative terms of one head.
-#[derive(Clone, Debug, Default)]
-struct Terms {
-    /// Rows of the tables by distance, from the farthest key behind to the farthest before.
-    rows: Vec<u32>,
-    /// First row of the tables that any distance needs, and how many.
-    first: usize,
-    count: usize,
-    /// That part of a table for one head, turned, in panels: `[count / C, width, C]`.
-    keys: Vec<f32>,
-    queries: Vec<f32>,
-    /// A block's queries times the keys' part, `[block, count]`.
-    of_block: Vec<f32>,
-    /// Every key times the queries' part, `[tokens, count]`.
-    of_keys: Vec<f32>,
-}
-
-/// A head of a pair.
-struct Head<'a> {
-    call: &'a Call<'a>,
-    /// The head, and that of its keys and values.
-    number: usize,
-    key_number: usize,
-    /// The pair's first token, its tokens, and its place among the pairs.
-    start: usize,
-    tokens: usize,
-    pair: usize,
-}
-
 impl Call<'_> {
-    /// Everything, `R` queries and `C` columns at a time.
+    /// Everything.
     #[inline(always)]
-    pub(super) fn run<const R: usize, const C: usize, const FMA: bool>(&self, buffers: &mut Buffers, out: &mut [f32]) {
-        let group = self.attention.heads / self.attention.key_heads.max(1);
+    pub(super) fn run<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers, out: &mut [f32]) {
+        let group = (self.attention.heads / self.attention.key_heads.max(1)).max(1);
         let mut start = 0;
         for (pair, &tokens) in self.inputs.lengths.iter().enumerate() {
-            if tokens > 0 {
-                for number in 0..self.attention.heads {
-                    let key_number = number / group.max(1);
-                    let head = Head { call: self, number, key_number, start, tokens, pair };
-                    if number.is_multiple_of(group.max(1)) {
-                        head.gather_keys::<C>(buffers);
-                    }
-                    head.attend::<R, C, FMA>(buffers, out);
+            for number in 0..self.attention.heads {
+                let head = Head { call: self, number, key_number: number / group, start, tokens, pair };
+                if number.is_multiple_of(group) {
+                    head.gather_keys::<C, T>(buffers);
+                    head.gather_values::<C, T>(buffers);
                 }
+                head.attend::<C, T>(buffers, out);
             }
             start += tokens;
         }
@@ -87,223 +52,172 @@ impl Call<'_> {
 }
 
 impl Head<'_> {
-    /// Lays out the keys and values of the head.
+    /// Lays out the keys of the head, and nothing beyond the last.
     #[inline(always)]
-    fn gather_keys<const C: usize>(&self, buffers: &mut Buffers) {
+    fn gather_keys<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers) {
+        let Attention { key_heads, width, positions, .. } = self.call.attention;
+        let (width, row) = (*width, key_heads * width);
+        let Buffers { keys, rows, .. } = buffers;
+        sized(keys, width * self.tokens.next_multiple_of(C));
+        let last = self.tokens / C * C * width;
+        keys[last..].fill(0.0);
+        let source = &self.call.inputs.key[self.start * row + self.key_number * width..];
+        for token in (0..self.tokens).step_by(TURNED) {
+            let panel = &mut keys[token / C * C * width..][..C * width];
+            let count = TURNED.min(self.tokens - token);
+            if count == TURNED && !matches!(positions, Positions::Rotary(_)) {
+                T::turn(&source[token * row..], row, width, panel, token % C);
+                continue;
+            }
+            sized(rows, TURNED * width);
+            rows[count * width..].fill(0.0);
+            for at in 0..count {
+                let (from, to) = ((token + at) * row, at * width);
+                self.call.rotary_of(&source[from..from + width], token + at, &mut rows[to..to + width]);
+            }
+            T::turn(rows, width, width, panel, token % C);
+        }
+    }
+
+    /// Whether values are read where they stand: once, so that laying them out would take longer.
+    fn are_values_in_place<const C: usize, T: Tile<C>>(&self) -> bool {
+        self.places().len() <= T::ROWS && self.call.attention.width.is_multiple_of(C)
+    }
+
+    /// Lays out the values of the head.
+    #[inline(always)]
+    fn gather_values<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers) {
+        if self.are_values_in_place::<C, T>() {
+            return;
+        }
         let Attention { key_heads, width, .. } = *self.call.attention;
-        let (columns, padded) = (self.tokens.next_multiple_of(C), width.next_multiple_of(C));
-        let (row, offset) = (key_heads * width, self.key_number * width);
-        let Buffers { keys, values, row: turned, .. } = buffers;
-        fill(keys, width * columns);
-        fill(values, self.tokens * padded);
-        turned.resize(width, 0.0);
-        for token in 0..self.tokens {
-            let from = (self.start + token) * row + offset;
-            self.call.rotary_of(&self.call.inputs.key[from..from + width], token, turned);
-            let panel = &mut keys[token / C * C * width..];
-            for (at, &value) in turned.iter().enumerate() {
-                panel[at * C + token % C] = value;
+        let row = key_heads * width;
+        let values = &mut buffers.values;
+        sized(values, self.tokens * width.next_multiple_of(C));
+        if !width.is_multiple_of(C) {
+            values.fill(0.0);
+        }
+        let source = &self.call.inputs.value[self.start * row + self.key_number * width..];
+        for (panel, first) in values.chunks_exact_mut(self.tokens * C).zip((0..width).step_by(C)) {
+            for (token, into) in panel.as_chunks_mut::<C>().0.iter_mut().enumerate() {
+                let from = &source[token * row + first..];
+                match from.first_chunk::<C>() {
+                    Some(whole) if first + C <= width => *into = *whole,
+                    _ => into.iter_mut().zip(&from[..width - first]).for_each(|(into, value)| *into = *value),
+                }
             }
-            for (at, part) in self.call.inputs.value[from..from + width].chunks(C).enumerate() {
-                values[(at * self.tokens + token) * C..][..part.len()].copy_from_slice(part);
-            }
         }
     }
 
-    /// Places of the queries that are given, of this pair.
-    fn places(&self) -> std::ops::Range<usize> {
-        match self.call.inputs.queries {
-            Queries::All => 0..self.tokens,
-            Queries::First => 0..1,
-            Queries::Last => self.tokens - 1..self.tokens,
-        }
-    }
-
-    /// Keys that a query sees.
+    /// The values that meet a block's weights.
     #[inline(always)]
-    fn seen(&self, place: usize) -> std::ops::Range<usize> {
-        match self.call.attention.reach {
-            Reach::All => 0..self.tokens,
-            Reach::Window(side) => place.saturating_sub(side)..(place + side + 1).min(self.tokens),
-            Reach::Causal => 0..place + 1,
+    fn values<'b, const C: usize, T: Tile<C>>(&'b self, values: &'b [f32], block: Block) -> Matrix<'b> {
+        let Attention { key_heads, width, .. } = *self.call.attention;
+        let (row, rows, panels) = (key_heads * width, block.high - block.low, width.div_ceil(C));
+        if self.are_values_in_place::<C, T>() {
+            let first = (self.start + block.low) * row + self.key_number * width;
+            Matrix { values: &self.call.inputs.value[first..], rows, stride: row, panels, panel: C }
+        } else {
+            Matrix { values: &values[block.low * C..], rows, stride: C, panels, panel: self.tokens * C }
         }
     }
 
+    /// Context of every query of the head.
     #[inline(always)]
-    fn attend<const R: usize, const C: usize, const FMA: bool>(&self, buffers: &mut Buffers, out: &mut [f32]) {
-        let Attention { heads, width, scale, .. } = *self.call.attention;
-        let (columns, padded) = (self.tokens.next_multiple_of(C), width.next_multiple_of(C));
+    fn attend<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers, out: &mut [f32]) {
+        let width = self.call.attention.width;
+        buffers.terms.prepare::<C, T>(self);
         let places = self.places();
-        let first_row = if self.call.inputs.queries == Queries::All { self.start } else { self.pair };
-        let (row, offset) = (heads * width, self.number * width);
-        if let Positions::Relative(_) = &self.call.attention.positions {
-            self.relative_terms::<R, C, FMA>(buffers);
+        for (first, count) in blocks(places.len(), T::ROWS) {
+            let (begin, end) = (places.start + first, places.start + first + count);
+            let block = Block { begin, end, low: self.seen(begin).start / C * C, high: self.seen(end - 1).end };
+            self.lay_queries::<C>(block, buffers);
+            let panels = (block.high - block.low).div_ceil(C);
+            let keys = &buffers.keys[block.low * width..];
+            let keys = Matrix { values: keys, rows: width, stride: C, panels, panel: C * width };
+            sized(&mut buffers.scores, panels * count * C);
+            T::multiply(count, &buffers.queries, keys, &mut buffers.scores);
+            let Buffers { terms, queries, scores, .. } = buffers;
+            terms.add::<C, T>(self, block, queries, scores);
+            self.weigh::<C, T>(block, buffers);
+            let values = self.values::<C, T>(&buffers.values, block);
+            sized(&mut buffers.context, values.panels * count * C);
+            T::multiply(count, &buffers.scores, values, &mut buffers.context);
+            self.put_context::<C>(block, buffers, out);
         }
-        fill(&mut buffers.scores, R * columns);
-        fill(&mut buffers.context, R * padded);
-        for begin in places.clone().step_by(R) {
-            let end = (begin + R).min(places.end);
-            fill(&mut buffers.queries, width * R);
-            for place in begin..end {
-                let from = (first_row + place - places.start) * row + offset;
-                buffers.row.resize(width, 0.0);
-                self.call.rotary_of(&self.call.inputs.query[from..from + width], place, &mut buffers.row);
-                for (at, &value) in buffers.row.iter().enumerate() {
-                    buffers.queries[at * R + place - begin] = value * scale;
-                }
-            }
-            // The keys that any of the block's queries sees, from a whole vector on.
-            let low = self.seen(begin).start / C * C;
-            let high = self.seen(end - 1).end;
-            let span = (high - low).next_multiple_of(C);
-            let keys = Panels { values: &buffers.keys[low * width..], rows: width, first: 0 };
-            rows_by_matrix::<R, C, FMA>(&buffers.queries, keys, (&mut buffers.scores[low..], columns), span);
-            if let Positions::Relative(_) = &self.call.attention.positions {
-                self.add_relative::<R, C, FMA>(buffers, (begin, end), (low, high));
-            }
-            let mut sums = [1.0_f32; R];
-            for (at, sum) in sums.iter_mut().enumerate().take(end - begin) {
-                let scores = &mut buffers.scores[at * columns + low..at * columns + low + span];
-                let seen = self.seen(begin + at);
-                self.add_slopes(scores, begin + at, low);
-                *sum = softmax::<C, FMA>(scores, seen.start - low..seen.end - low);
-            }
-            fill(&mut buffers.weights, (high - low) * R);
-            for at in 0..end - begin {
-                let scores = &buffers.scores[at * columns + low..at * columns + high];
-                for (weights, &score) in buffers.weights.chunks_exact_mut(R).zip(scores) {
-                    weights[at] = score;
-                }
-            }
-            let values = Panels { values: &buffers.values, rows: self.tokens, first: low };
-            rows_by_matrix::<R, C, FMA>(&buffers.weights, values, (&mut buffers.context, padded), padded);
-            for (at, sum) in sums.iter().enumerate().take(end - begin) {
-                let to = (first_row + begin + at - places.start) * row + offset;
-                let context = &buffers.context[at * padded..at * padded + width];
-                out[to..to + width].iter_mut().zip(context).for_each(|(out, value)| *out = value / sum);
-            }
+    }
+
+    #[inline(always)]
+    fn lay_queries<const C: usize>(&self, block: Block, buffers: &mut Buffers) {
+        let Attention { heads, width, scale, positions, .. } = self.call.attention;
+        let (count, width) = (block.rows(), *width);
+        let Buffers { queries, rows, .. } = buffers;
+        sized(queries, width.div_ceil(C) * count * C);
+        sized(rows, width);
+        for place in block.begin..block.end {
+            let from = (self.query_row(place) * heads + self.number) * width;
+            let query = &self.call.inputs.query[from..from + width];
+            let query = if let Positions::Rotary(_) = positions {
+                self.call.rotary.turn(query, place, &mut rows[..width]);
+                &rows[..width]
+            } else {
+                query
+            };
+            put_row::<C>(query, *scale, queries, count, place - block.begin);
         }
+    }
+
+    /// From scores to weights that are not normalised yet, and their sums.
+    #[inline(always)]
+    fn weigh<const C: usize, T: Tile<C>>(&self, block: Block, buffers: &mut Buffers) {
+        let Buffers { scores, sums, .. } = buffers;
+        for place in block.begin..block.end {
+            self.add_slopes::<C>(block, place, scores);
+            let seen = self.seen(place);
+            let seen = seen.start - block.low..seen.end - block.low;
+            mask::<C>(scores, block.rows(), place - block.begin, seen);
+        }
+        sized(sums, block.rows());
+        T::softmax(scores, sums);
     }
 
     /// Takes a head's slope times the distance off.
     #[inline(always)]
-    fn add_slopes(&self, scores: &mut [f32], place: usize, low: usize) {
+    fn add_slopes<const C: usize>(&self, block: Block, place: usize, scores: &mut [f32]) {
         let Positions::Slopes(slopes) = &self.call.attention.positions else { return };
         let slope = slopes[self.number];
-        for (at, score) in scores.iter_mut().enumerate() {
-            *score -= slope * (low + at).abs_diff(place) as f32;
+        let mut distance = block.low as f32 - place as f32;
+        for scores in row_of_mut::<C>(scores, block.rows(), place - block.begin) {
+            for (at, score) in scores.iter_mut().enumerate() {
+                *score -= slope * (distance + at as f32).abs();
+            }
+            distance += C as f32;
         }
     }
 
-    /// The part of the relative tables that this pair's distances need, and every key times it.
+    /// Writes a block's results.
     #[inline(always)]
-    fn relative_terms<const R: usize, const C: usize, const FMA: bool>(&self, buffers: &mut Buffers) {
-        let Positions::Relative(relative) = &self.call.attention.positions else { return };
-        let Attention { heads, width, scale, .. } = *self.call.attention;
-        let Buffers { keys, terms, .. } = buffers;
-        let farthest = self.tokens.cast_signed() - 1;
-        terms.rows.clear();
-        // By place of the key less that of the query.
-        let rows = (-farthest..=farthest).map(|distance| relative.row(-distance));
-        terms.rows.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
-        terms.first = terms.rows.iter().copied().min().unwrap_or(0) as usize;
-        let last = terms.rows.iter().copied().max().unwrap_or(0) as usize;
-        terms.rows.iter_mut().for_each(|row| *row -= u32::try_from(terms.first).unwrap_or(0));
-        terms.count = (last + 1 - terms.first).next_multiple_of(C);
-        let (row, offset) = (heads * width, self.number * width);
-        let part = |table: &[f32], factor: f32, into: &mut Vec<f32>| {
-            fill(into, width * terms.count);
-            if !table.is_empty() {
-                for (at, line) in table.chunks_exact(row).skip(terms.first).take(last + 1 - terms.first).enumerate() {
-                    let panel = &mut into[at / C * C * width..];
-                    for (value, &entry) in line[offset..offset + width].iter().enumerate() {
-                        panel[value * C + at % C] = entry * factor;
-                    }
-                }
+    fn put_context<const C: usize>(&self, block: Block, buffers: &Buffers, out: &mut [f32]) {
+        let Attention { heads, width, .. } = *self.call.attention;
+        for (row, &sum) in buffers.sums.iter().enumerate() {
+            let to = (self.query_row(block.begin + row) * heads + self.number) * width;
+            let (whole, rest) = out[to..to + width].as_chunks_mut::<C>();
+            let mut context = row_of::<C>(&buffers.context, block.rows(), row);
+            for (out, context) in whole.iter_mut().zip(context.by_ref()) {
+                *out = context.map(|value| value / sum);
             }
-        };
-        // Queries come with the scale in them, keys without.
-        part(relative.keys, 1.0, &mut terms.keys);
-        part(relative.queries, scale, &mut terms.queries);
-        fill(&mut terms.of_keys, self.tokens.next_multiple_of(R) * terms.count);
-        fill(&mut terms.of_block, R * terms.count);
-        if relative.queries.is_empty() {
-            return;
-        }
-        let mut block = vec![0.0; width * R];
-        for begin in (0..self.tokens).step_by(R) {
-            block.fill(0.0);
-            for at in 0..R.min(self.tokens - begin) {
-                let token = begin + at;
-                let panel = &keys[token / C * C * width..];
-                for value in 0..width {
-                    block[value * R + at] = panel[value * C + token % C];
-                }
-            }
-            let table = Panels { values: &terms.queries, rows: width, first: 0 };
-            let out = (&mut terms.of_keys[begin * terms.count..], terms.count);
-            rows_by_matrix::<R, C, FMA>(&block, table, out, terms.count);
-        }
-    }
-
-    #[inline(always)]
-    fn add_relative<const R: usize, const C: usize, const FMA: bool>(
-        &self,
-        buffers: &mut Buffers,
-        (begin, end): (usize, usize),
-        (low, high): (usize, usize),
-    ) {
-        let columns = self.tokens.next_multiple_of(C);
-        let Buffers { terms, scores, queries, .. } = buffers;
-        let table = Panels { values: &terms.keys, rows: self.call.attention.width, first: 0 };
-        rows_by_matrix::<R, C, FMA>(queries, table, (&mut terms.of_block, terms.count), terms.count);
-        for place in begin..end {
-            let at = place - begin;
-            let line = &mut scores[at * columns + low..at * columns + high];
-            let own = &terms.of_block[at * terms.count..][..terms.count];
-            // The distance from this query to key `low`, as an index of `rows`.
-            let rows = &terms.rows[low + self.tokens - 1 - place..];
-            let others = terms.of_keys[low * terms.count..].chunks_exact(terms.count.max(1));
-            for ((score, &row), others) in line.iter_mut().zip(rows).zip(others) {
-                *score += own[row as usize] + others[row as usize];
+            if let Some(context) = context.next() {
+                rest.iter_mut().zip(context).for_each(|(out, value)| *out = value / sum);
             }
         }
     }
 }
 
-impl Call<'_> {
-    #[inline(always)]
-    fn rotary_of(&self, values: &[f32], place: usize, out: &mut [f32]) {
-        match &self.attention.positions {
-            Positions::Rotary(_) => self.rotary.turn(values, place, out),
-            Positions::Absolute | Positions::Slopes(_) | Positions::Relative(_) => out.copy_from_slice(values),
-        }
-    }
-}
-
-/// Turns the scores that are seen into weights that are not normalised yet, all others into zeros; answers with their sum.
+/// Scores of what is not seen are such that they weigh nothing.
 #[inline(always)]
-fn softmax<const C: usize, const FMA: bool>(scores: &mut [f32], seen: std::ops::Range<usize>) -> f32 {
-    scores[..seen.start].fill(f32::NEG_INFINITY);
-    scores[seen.end..].fill(f32::NEG_INFINITY);
-    // Whole vectors: lane by lane, then the lanes in their order.
-    let mut most = [f32::NEG_INFINITY; C];
-    for chunk in scores.as_chunks::<C>().0 {
-        most.iter_mut().zip(chunk).for_each(|(most, &score)| *most = if score > *most { score } else { *most });
+fn mask<const C: usize>(scores: &mut [f32], rows: usize, row: usize, seen: Range<usize>) {
+    let columns = scores.len() / rows.max(1);
+    for column in (0..seen.start).chain(seen.end..columns) {
+        scores[(column / C * rows + row) * C + column % C] = f32::NEG_INFINITY;
     }
-    let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let mut sums = [0.0_f32; C];
-    for chunk in scores.as_chunks_mut::<C>().0 {
-        for (score, sum) in chunk.iter_mut().zip(&mut sums) {
-            *score = exp::<FMA>(*score - most);
-            *sum += *score;
-        }
-    }
-    sums.into_iter().sum()
-}
-
-/// So many zeros, without new memory where there was enough.
-fn fill(buffer: &mut Vec<f32>, count: usize) {
-    buffer.clear();
-    buffer.resize(count, 0.0);
 }

@@ -209,7 +209,13 @@ pub fn drive<C, T: Send>(
             let began = started.elapsed();
             let answer = send(&mut connection, place);
             let ended = started.elapsed();
-            lock(&all).push(Sent { place, lag: began.saturating_sub(due), took: ended - began, ended, answer });
+            lock(&all).push(Sent {
+                place,
+                lag: began.saturating_sub(due),
+                took: ended.saturating_sub(began),
+                ended,
+                answer,
+            });
         }
     };
     std::thread::scope(|scope| {
@@ -232,9 +238,9 @@ pub fn run(target: &dyn Target, requests: &[Request], load: Load) -> Outcome {
     let mut outcome = Outcome::new(requests.len());
     let mut aside = Duration::ZERO;
     for one in sent {
-        let spent = one.answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
-        let latency = (one.lag + one.took).saturating_sub(spent);
-        aside += spent;
+        let excluded = one.answer.as_ref().map_or(Duration::ZERO, |reply| reply.aside);
+        let latency = (one.lag + one.took).saturating_sub(excluded);
+        aside += excluded;
         outcome.took = outcome.took.max(one.ended);
         outcome.take(one.place, latency, one.answer.map(|reply| reply.logits));
     }

@@ -13,8 +13,8 @@ use ort::ep::{
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
-use rescored_graph as graph;
 use rescored_graph::coreml::{Arithmetic, Shape, fixed, names};
+use rescored_graph::{self as graph, Beside};
 use rescored_process::sync::lock;
 
 use super::compute_units::{ExecutionTarget, Place, options};
@@ -137,8 +137,8 @@ impl OrtDevice {
         if let Some(weights) = self.weights.get() {
             return Ok(weights);
         }
-        let weights =
-            graph::weights(onnx, SHARED_VALUES).map_err(|error| ScorerError::Graph { message: error.to_string() })?;
+        let weights = graph::weights(onnx, &Beside::new(), SHARED_VALUES)
+            .map_err(|error| ScorerError::Graph { message: error.to_string() })?;
         let weights = SharedWeights::new(weights)?;
         Ok(self.weights.get_or_init(|| weights))
     }

@@ -1,26 +1,20 @@
 //! The table of embeddings, mapped into memory: pages are read when a token needs them, and shared by all workers.
 //!
-//! It has one `unsafe` call. It must not know models.
+//! It must not know models.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use rescored_graph::Bytes;
 use rescored_graph::coreml::{BadTable, Header};
 
 use super::feed::Embed;
+use crate::mapped;
 
 /// A table.
 #[derive(Debug)]
 pub struct Table {
     bytes: Bytes,
     header: Header,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Held(Vec<u8>),
 }
 
 /// Why a table cannot be used.
@@ -47,9 +41,9 @@ impl Table {
     /// [`TableError`].
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let unreadable = |source| TableError::Unreadable { path: path.to_owned(), source };
-        let bytes = map(&File::open(path).map_err(unreadable)?).map_err(unreadable)?;
-        let header = Header::read(&bytes)?;
-        Ok(Self { bytes: Bytes::Mapped(bytes), header })
+        let bytes = mapped::bytes(path).map_err(unreadable)?;
+        let header = Header::read(bytes.as_slice())?;
+        Ok(Self { bytes, header })
     }
 
     /// A table in memory, before it is kept.
@@ -58,7 +52,7 @@ impl Table {
     /// [`BadTable`].
     pub fn held(bytes: Vec<u8>) -> Result<Self, BadTable> {
         let header = Header::read(&bytes)?;
-        Ok(Self { bytes: Bytes::Held(bytes), header })
+        Ok(Self { bytes: Bytes::from(bytes), header })
     }
 }
 
@@ -72,19 +66,6 @@ impl Embed for Table {
     }
 
     fn embed(&self, token: [usize; 3], row: &mut [f32]) {
-        let bytes: &[u8] = match &self.bytes {
-            Bytes::Mapped(bytes) => bytes,
-            Bytes::Held(bytes) => bytes,
-        };
-        self.header.sum(bytes, token, row);
+        self.header.sum(self.bytes.as_slice(), token, row);
     }
-}
-
-#[expect(unsafe_code, reason = "a mapping has no safe counterpart; reading 50 MB a process would be one")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the mapping is read-only and private to this module, which reads bytes and assumes nothing of them: every
-    // value of a byte is valid, and floats are made of them by `from_le_bytes`. What remains is another process changing
-    // the file beneath: `compile` never writes into a table that exists (it renames a whole new file over it, and the
-    // mapping keeps the old one), and whoever cuts the file off by hand can as well kill the process.
-    unsafe { Mmap::map(file) }
 }

@@ -11,7 +11,7 @@ use super::{OpenError, read};
 use crate::checksum::Sha256;
 use crate::compiled::{self, Storage};
 use crate::options::{Graphs, Kind, Options, Precision};
-use crate::origin::{self, Own};
+use crate::origin::{self, Own, Unreadable};
 use crate::{ExternalData, Manifest};
 
 /// Operators that quantise activations with one scale a tensor: every row of a batch then depends on all others.
@@ -45,8 +45,8 @@ pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Resu
     }
     let Own { origin, sha256: source, external } = origin::open(manifest)?;
     let own = match origin {
-        Origin::Onnx(onnx) => {
-            let own = look_at(manifest, (manifest.graph.clone(), onnx), None)?;
+        Origin::Onnx(exported) => {
+            let own = look_at(manifest, (manifest.graph.clone(), exported.onnx), None)?;
             Chosen { precision: manifest.precision.unwrap_or(own.precision), external, ..own }
         }
         Origin::Safetensors(_) => return written_from_weights(manifest, options, (kind, source)),
@@ -65,10 +65,7 @@ pub(super) fn choose(manifest: &Manifest, options: &Options, kind: Kind) -> Resu
         None => options.graphs == Graphs::Source || runs_any(kind),
     };
     match compiled {
-        Some((path, _)) => {
-            let bytes = read(manifest, &path)?;
-            look_at(manifest, (path, bytes), Some(asked))
-        }
+        Some((path, _)) => compiled_graph(manifest, path, asked),
         // Never the model's own in another precision, whichever provider would run it.
         None if asked != own.precision && (options.graphs == Graphs::Source || runs_any(kind)) => {
             // Exporters put graphs of several precisions side by side; the one that `compile` writes goes before them.
@@ -107,8 +104,7 @@ fn written_from_weights(
     let reason = if options.graphs == Graphs::Source {
         format!("RESCORED_GRAPH: `source` asks for the model's own graph, and `{weights}` is none; set it to `auto`")
     } else if let Some((path, _)) = compiled::find(&manifest.dir, source, (kind, asked), Storage::of_host()) {
-        let bytes = read(manifest, &path)?;
-        return look_at(manifest, (path, bytes), Some(asked));
+        return compiled_graph(manifest, path, asked);
     } else if kind != Kind::Cpu && runs_any(kind) {
         format!("`{weights}` is no graph, and `{}` runs only a model's own; use `cpu`, `cuda` or `coreml`", kind.word())
     } else {
@@ -144,6 +140,15 @@ const fn runs_any(kind: Kind) -> bool {
     }
 }
 
+/// A graph that `compile` wrote, and the file beside it that holds its weights, where they are many.
+fn compiled_graph(manifest: &Manifest, path: PathBuf, precision: Precision) -> Result<Chosen, OpenError> {
+    let bytes = read(manifest, &path)?;
+    let chosen = look_at(manifest, (path, bytes), Some(precision))?;
+    let external = ExternalData::open(manifest, &chosen.path, &chosen.summary.externals).map_err(Unreadable::from)?;
+    Ok(Chosen { external, ..chosen })
+}
+
+/// What a graph says of itself; files beside it are not looked at.
 fn look_at(
     manifest: &Manifest,
     (path, bytes): (PathBuf, Vec<u8>),
@@ -152,7 +157,6 @@ fn look_at(
     let unreadable = |source| OpenError::Graph { id: manifest.id.clone(), path: path.clone(), source };
     let summary = graph::summary(&bytes).map_err(unreadable)?;
     let guess = if quantises_dynamically(&summary) { Precision::Int8 } else { Precision::Fp32 };
-    // Graphs that `compile` writes hold their weights.
     let external = ExternalData::default();
     Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary, external })
 }

@@ -116,6 +116,7 @@ fn remedy(kind: Kind) -> String {
 
 /// Runs one node: the provider's libraries are loaded, and the device is present and works.
 fn run_small(runtime: &Runtime, kind: Kind, device: u32, options: &Options) -> ort::Result<()> {
+    let _alone = operators::building();
     let builder = register(Session::builder(runtime.environment())?, (kind, device), options)?;
     let mut session = builder.with_intra_threads(1)?.commit_from_memory(&graph::doubling())?;
     let given = [1.5_f32, -2.0];

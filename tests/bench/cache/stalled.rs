@@ -74,17 +74,7 @@ pub(crate) fn run(sizes: Sizes) -> (Section, Vec<Finding>) {
             }
         }
     }
-    let mut table = Table::new("", &["tier", "sidecar", "searches", "failed", "median", "p99", "longest"]);
-    for (state, kinds) in ["answers", "stands still"].into_iter().zip(&mut all) {
-        for (name, searches) in ["with a tier", "without"].into_iter().zip(kinds) {
-            searches.times.sort();
-            let (p99, Searches { times, failed }) = (searches.p99(), searches);
-            let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
-            let counts = [times.len().to_string(), failed.to_string()];
-            let spans = [median, p99, longest].map(|time| format!("{time:.1?}"));
-            table.push(Tone::Plain, [state, name].map(str::to_owned).into_iter().chain(counts).chain(spans).collect());
-        }
-    }
+    let table = table(&mut all);
     let section = Section {
         id: "stalled".to_owned(),
         title: "stalled".to_owned(),
@@ -112,6 +102,22 @@ pub(crate) fn run(sizes: Sizes) -> (Section, Vec<Finding>) {
         verdict(sizes, enough, &format!("at least {ENOUGH} searches of each kind")),
     ];
     (section, bounds)
+}
+
+/// Times of each kind of searches, which are sorted on the way.
+fn table(all: &mut [[Searches; 2]; 2]) -> Table {
+    let mut table = Table::new("", &["tier", "sidecar", "searches", "failed", "median", "p99", "longest"]);
+    for (state, kinds) in ["answers", "stands still"].into_iter().zip(all) {
+        for (name, searches) in ["with a tier", "without"].into_iter().zip(kinds) {
+            searches.times.sort();
+            let (p99, Searches { times, failed }) = (searches.p99(), searches);
+            let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
+            let counts = [times.len().to_string(), failed.to_string()];
+            let spans = [median, p99, longest].map(|time| format!("{time:.1?}"));
+            table.push(Tone::Plain, [state, name].map(str::to_owned).into_iter().chain(counts).chain(spans).collect());
+        }
+    }
+    table
 }
 
 /// The same searches to all servers in turn, for so long.

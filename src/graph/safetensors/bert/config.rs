@@ -7,27 +7,27 @@ use crate::cross_encoder::{Activation, CrossEncoder};
 
 /// What is read of `config.json`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Config {
-    pub(super) model_type: String,
+pub(in super::super) struct Config {
+    pub(in super::super) model_type: String,
     #[serde(alias = "dim")]
-    pub(super) hidden_size: usize,
+    pub(in super::super) hidden_size: usize,
     #[serde(alias = "n_layers")]
-    pub(super) num_hidden_layers: usize,
+    pub(in super::super) num_hidden_layers: usize,
     #[serde(alias = "n_heads")]
-    pub(super) num_attention_heads: usize,
+    pub(in super::super) num_attention_heads: usize,
     #[serde(alias = "hidden_dim")]
-    pub(super) intermediate_size: usize,
-    pub(super) vocab_size: usize,
-    pub(super) max_position_embeddings: usize,
+    pub(in super::super) intermediate_size: usize,
+    pub(in super::super) vocab_size: usize,
+    pub(in super::super) max_position_embeddings: usize,
     /// 0 where the model knows no types.
     #[serde(default)]
-    pub(super) type_vocab_size: usize,
+    pub(in super::super) type_vocab_size: usize,
     #[serde(default = "usual_epsilon")]
-    pub(super) layer_norm_eps: f32,
+    pub(in super::super) layer_norm_eps: f32,
     #[serde(alias = "activation")]
-    pub(super) hidden_act: String,
-    pub(super) pad_token_id: Option<usize>,
-    pub(super) embedding_size: Option<usize>,
+    pub(in super::super) hidden_act: String,
+    pub(in super::super) pad_token_id: Option<usize>,
+    pub(in super::super) embedding_size: Option<usize>,
     position_embedding_type: Option<String>,
 }
 
@@ -107,7 +107,7 @@ impl Config {
     }
 
     /// Whether sizes fit each other and positions are learnt ones.
-    pub(super) fn check(&self) -> Result<(), NotReadable> {
+    pub(in super::super) fn check(&self) -> Result<(), NotReadable> {
         super::super::heads(self.hidden_size, self.num_attention_heads)?;
         match self.position_embedding_type.as_deref() {
             None | Some("absolute") => Ok(()),
@@ -117,7 +117,7 @@ impl Config {
         }
     }
 
-    pub(super) fn activation(&self) -> Result<Activation, NotReadable> {
+    pub(in super::super) fn activation(&self) -> Result<Activation, NotReadable> {
         super::super::activation("hidden_act", &self.hidden_act)
     }
 }

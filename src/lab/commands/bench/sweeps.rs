@@ -98,13 +98,11 @@ impl Models {
     pub(super) fn run(&self, setup: &Setup<'_>) -> Result<Section, BenchError> {
         let clients = usize::from(self.clients.max(1));
         let run = |other| isolation::run(setup, &isolation::Options { victim: setup.model.clone(), other, clients });
-        match self.other.clone().or_else(|| setup.models.get(1).cloned()) {
-            Some(other) => run(other),
-            None => {
-                let (other, _written) = shape(setup)?;
-                run(other)
-            }
+        if let Some(other) = self.other.clone().or_else(|| setup.models.get(1).cloned()) {
+            return run(other);
         }
+        let (other, _written) = shape(setup)?;
+        run(other)
     }
 }
 

@@ -1,0 +1,130 @@
+package dev.rescored.opensearch;
+
+import dev.rescored.client.RescoredException;
+import dev.rescored.opensearch.RerankOptions.OnFailure;
+import dev.rescored.opensearch.Sidecar.Caller;
+import dev.rescored.opensearch.Sidecar.Outcome;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.apache.lucene.index.LeafReaderContext;
+import org.apache.lucene.index.ReaderUtil;
+import org.apache.lucene.search.Explanation;
+import org.apache.lucene.search.IndexSearcher;
+import org.apache.lucene.search.ScoreDoc;
+import org.apache.lucene.search.TopDocs;
+import org.opensearch.search.lookup.SourceLookup;
+import org.opensearch.search.rescore.RescoreContext;
+import org.opensearch.search.rescore.Rescorer;
+
+/** Reranks the best hits of one shard, in that shard's search thread. */
+final class RescoredRescorer implements Rescorer {
+
+    private static final RescoredRescorer INSTANCE = new RescoredRescorer();
+    // Equal scores keep the engine's order, as they do in the sidecar: the sort is stable.
+    private static final Comparator<ScoreDoc> BY_SCORE = (left, right) -> Float.compare(right.score, left.score);
+
+    /** What one search wants of one shard. */
+    static final class Context extends RescoreContext {
+
+        private final RerankOptions options;
+        private final Sidecar sidecar;
+
+        Context(int windowSize, RerankOptions options, Sidecar sidecar) {
+            super(windowSize, INSTANCE);
+            this.options = options;
+            this.sidecar = sidecar;
+        }
+    }
+
+    private RescoredRescorer() {}
+
+    @Override
+    public TopDocs rescore(TopDocs topDocs, IndexSearcher searcher, RescoreContext rescoreContext) throws IOException {
+        if (topDocs == null || topDocs.scoreDocs.length == 0) {
+            return topDocs;
+        }
+        Context context = (Context) rescoreContext;
+        ScoreDoc[] hits = topDocs.scoreDocs.clone();
+        int window = Math.min(context.getWindowSize(), hits.length);
+        boolean[] scored = new boolean[hits.length];
+        try {
+            float[] scores = scores(context, searcher, Arrays.copyOf(hits, window));
+            for (int n = 0; n < window; n++) {
+                hits[n].score = Scores.combined(hits[n].score, scores[n], context.options.weight());
+                scored[n] = true;
+            }
+            context.setRescoredDocs(docs(hits, window));
+            context.sidecar.count(Caller.RESCORER, Outcome.RERANKED);
+        } catch (RescoredException fault) {
+            keepOrFail(context, fault);
+        }
+        for (int n = 0; n < hits.length; n++) {
+            // Also where nothing was scored: the scores of this shard meet those of others, which were.
+            hits[n].score = scored[n] ? hits[n].score : Scores.notReranked(hits[n].score);
+        }
+        Arrays.sort(hits, BY_SCORE);
+        return new TopDocs(topDocs.totalHits, hits);
+    }
+
+    private static void keepOrFail(Context context, RescoredException fault) {
+        if (context.sidecar.onFailure(context.options.onFailure()) == OnFailure.FAIL) {
+            context.sidecar.count(Caller.RESCORER, Outcome.FAILED);
+            throw Warnings.failed(fault.getMessage());
+        }
+        context.sidecar.count(Caller.RESCORER, Outcome.KEPT);
+        Warnings.kept(fault.getMessage());
+    }
+
+    private static Set<Integer> docs(ScoreDoc[] hits, int window) {
+        return Arrays.stream(hits, 0, window).map(hit -> hit.doc).collect(Collectors.toUnmodifiableSet());
+    }
+
+    private static float[] scores(Context context, IndexSearcher searcher, ScoreDoc[] window) throws IOException, RescoredException {
+        List<String> texts = texts(context.options.template(), searcher, window);
+        if (texts.stream().allMatch(String::isEmpty)) {
+            Warnings.note("no hit has text in " + context.options.template().fields() + " of _source: check [fields] or [template]");
+        }
+        return context.sidecar.scores(context.options.queryText(), texts, context.sidecar.timeout(context.options.timeout()));
+    }
+
+    /** Read in the order of the index, as stored fields want it; given in the order of the hits. */
+    private static List<String> texts(PassageTemplate template, IndexSearcher searcher, ScoreDoc[] window) throws IOException {
+        List<LeafReaderContext> leaves = searcher.getIndexReader().leaves();
+        Integer[] places = new Integer[window.length];
+        Arrays.setAll(places, place -> place);
+        Arrays.sort(places, Comparator.comparingInt(place -> window[place].doc));
+        String[] texts = new String[window.length];
+        SourceLookup source = new SourceLookup();
+        for (int place : places) {
+            LeafReaderContext leaf = leaves.get(ReaderUtil.subIndex(window[place].doc, leaves));
+            source.setSegmentAndDocument(leaf, window[place].doc - leaf.docBase);
+            source.loadSourceIfNeeded();
+            texts[place] = template.text(source::extractRawValues);
+        }
+        return new ArrayList<>(Arrays.asList(texts));
+    }
+
+    @Override
+    public Explanation explain(int doc, IndexSearcher searcher, RescoreContext rescoreContext, Explanation engine) throws IOException {
+        Context context = (Context) rescoreContext;
+        float first = engine.getValue().floatValue();
+        if (!context.isRescored(doc)) {
+            return Explanation.match(Scores.notReranked(first), "not reranked: -1 / (1 + engine), the engine's score being:", engine);
+        }
+        float weight = context.options.weight();
+        try {
+            // From the sidecar's cache: the search itself has just asked.
+            float score = scores(context, searcher, new ScoreDoc[] {new ScoreDoc(doc, first)})[0];
+            return Explanation.match(
+                    Scores.combined(first, score, weight), "weight * rescored + (1 - weight) * engine, of:",
+                    Explanation.match(weight, "weight"), Explanation.match(score, "rescored"), engine);
+        } catch (RescoredException fault) {
+            return Explanation.match(first, "rescored gave no score to explain: " + fault.getMessage(), engine);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A head of a pair: its places, what its queries see, and how they are divided into blocks.
+//!
+//! Owns no arithmetic but that of places.
+
+use std::ops::Range;
+
+use super::{Attention, Inputs, Positions, Queries, Reach, rotary};
+
+/// One pass of attention.
+pub(super) struct Call<'a> {
+    pub(super) attention: &'a Attention<'a>,
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) rotary: &'a rotary::Table,
+}
+
+/// A head of a pair.
+pub(super) struct Head<'a> {
+    pub(super) call: &'a Call<'a>,
+    /// The head, and that of its keys and values.
+    pub(super) number: usize,
+    pub(super) key_number: usize,
+    /// The pair's first token, its tokens, and its place among the pairs.
+    pub(super) start: usize,
+    pub(super) tokens: usize,
+    pub(super) pair: usize,
+}
+
+/// Some queries of a head.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    /// Places of the first and after the last.
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    /// The keys that any of them sees, from a whole panel on.
+    pub(super) low: usize,
+    pub(super) high: usize,
+}
+
+impl Block {
+    pub(super) fn rows(self) -> usize {
+        self.end - self.begin
+    }
+}
+
+impl Call<'_> {
+    #[inline(always)]
+    pub(super) fn rotary_of(&self, values: &[f32], place: usize, out: &mut [f32]) {
+        match &self.attention.positions {
+            Positions::Rotary(_) => self.rotary.turn(values, place, out),
+            Positions::Absolute | Positions::Slopes(_) | Positions::Relative(_) => out.copy_from_slice(values),
+        }
+    }
+}
+
+impl Head<'_> {
+    /// Places of the queries that are given, of this pair.
+    pub(super) fn places(&self) -> Range<usize> {
+        match self.call.inputs.queries {
+            Queries::All => 0..self.tokens,
+            Queries::First => 0..1,
+            Queries::Last => self.tokens - 1..self.tokens,
+        }
+    }
+
+    /// Keys that a query sees.
+    #[inline(always)]
+    pub(super) fn seen(&self, place: usize) -> Range<usize> {
+        match self.call.attention.reach {
+            Reach::All => 0..self.tokens,
+            Reach::Window(side) => place.saturating_sub(side)..place.saturating_add(side + 1).min(self.tokens),
+            Reach::Causal => 0..place + 1,
+        }
+    }
+
+    /// The row of a query among those that are given.
+    pub(super) fn query_row(&self, place: usize) -> usize {
+        if self.call.inputs.queries == Queries::All { self.start + place } else { self.pair }
+    }
+}
+
+/// Blocks of at most so many rows, as equal as may be: of a short one the inner loop would wait for its sums.
+#[inline(always)]
+pub(super) fn blocks(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most).max(1);
+    let (size, longer) = (rows / count, rows % count);
+    (0..count).map(move |at| (at * size + at.min(longer), size + usize::from(at < longer)))
+}
+
+/// A buffer of so many values at least; those that it held stay.
+pub(super) fn sized(buffer: &mut Vec<f32>, count: usize) {
+    buffer.resize(count, 0.0);
+}

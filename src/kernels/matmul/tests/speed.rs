@@ -1,0 +1,156 @@
+//! How fast products are, beside the processor's own pace: `cargo test --release -p rescored-kernels speed -- --ignored
+//! --nocapture --test-threads 1`.
+
+use super::*;
+use crate::attention::{Attention, Inputs, Positions, Queries, Reach, Scratch};
+use crate::norm::LayerNorm;
+
+/// Seconds that this thread has computed; on Linux, so that other processes count less.
+fn computed() -> f64 {
+    let nanoseconds = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    nanoseconds.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
+}
+
+/// Seconds that one call takes: the best of several, each of enough calls.
+fn seconds(mut call: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..7 {
+        let (begin, mut calls) = (computed(), 0);
+        while computed() - begin < 0.06 {
+            call();
+            calls += 1;
+        }
+        best = best.min((computed() - begin) / f64::from(calls));
+    }
+    best
+}
+
+/// Multiplications and additions a second of the instructions that a path multiplies with, from registers alone; NaN where
+/// that is not measured.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "what is not measured"))]
+fn pace(path: Path, layout: Layout) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let (run, lanes): (fn(u64), usize) = match (path, layout) {
+            (Path::Portable, _) => return f64::NAN,
+            (Path::Avx2, _) => (pace::words_avx2, 8),
+            (Path::AvxVnni, Layout::Words) => (pace::words_avx_vnni, 8),
+            (Path::AvxVnni, _) => (pace::bytes_avx_vnni, 8),
+            (Path::Avx512Vnni, Layout::Words) => (pace::words_avx512, 16),
+            (Path::Avx512Vnni, _) => (pace::bytes_avx512, 16),
+        };
+        let rounds = 100_000;
+        let operations = f64::from(pace::SUMS) * rounds as f64 * 2.0 * (lanes * layout.group()) as f64;
+        operations / seconds(|| run(rounds))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    f64::NAN
+}
+
+#[test]
+#[ignore = "measures"]
+fn speed_of_products() {
+    println!("path precision shape then: GOP/s, share of the instruction's pace");
+    for path in Path::available() {
+        for precision in [Precision::Int8, Precision::Int16] {
+            let pace = pace(path, Layout::of(path, precision));
+            for shape in [
+                [153, 384, 384],
+                [153, 384, 1152],
+                [153, 384, 1536],
+                [153, 1536, 384],
+                [38, 384, 1536],
+                [612, 768, 3072],
+            ] {
+                let drawn = Drawn::new(shape, 1);
+                let matrix = drawn.packed(path, precision);
+                let rows = drawn.quantised(&matrix);
+                let mut out = vec![0.0; shape[0] * shape[2]];
+                for then in [Then::Store, Then::Add(&drawn.others), Then::Gelu] {
+                    let name = match then {
+                        Then::Store => "store",
+                        Then::Add(_) => "add",
+                        Then::Gelu => "gelu",
+                    };
+                    let operations = 2.0 * shape.iter().product::<usize>() as f64;
+                    let rate = operations / seconds(|| matrix.multiply(&rows, then, &mut out).unwrap());
+                    println!("{path} {precision:?} {shape:?} {name}: {:.1} {:.3}", rate / 1e9, rate / pace);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "measures"]
+fn speed_of_rows() {
+    println!("path, nanoseconds an element");
+    for path in Path::available() {
+        let rows = floats(153 * 384, 3);
+        let norm = LayerNorm { gain: &rows[..384], bias: &rows[384..768], epsilon: 1e-12 };
+        let (mut out, mut quantised) = (rows.clone(), Rows::new());
+        for precision in [Precision::Int8, Precision::Int16] {
+            let format = Format { layout: Layout::of(path, precision), range: 127 };
+            let each = 1e9 / rows.len() as f64;
+            let quantise = each * seconds(|| quantised.quantise(path, format, &rows, 384).unwrap());
+            let norm = each
+                * seconds(|| norm.run(path, &rows, Some(&rows), &mut out, Some((&mut quantised, format))).unwrap());
+            println!("{path} {precision:?}: quantise {quantise:.3}, norm with addition and quantise {norm:.3}");
+        }
+        let mut values = rows.clone();
+        let gelu = 1e9 / rows.len() as f64 * seconds(|| crate::activation::gelu_rows(path, &mut values));
+        println!("{path}: gelu {gelu:.3}");
+    }
+}
+
+/// A layer of the default model, 12 heads of 32, over four pairs of 153 tokens: where its time goes.
+#[test]
+#[ignore = "measures"]
+fn speed_of_a_layer() {
+    let tokens = 4 * 153;
+    let lengths = [153; 4];
+    println!("milliseconds of a layer over four pairs of 153 tokens");
+    for path in Path::available() {
+        for precision in [Precision::Int8, Precision::Int16] {
+            let drawn = |rows, columns| Drawn::new([tokens, rows, columns], 1);
+            let [attend, project, up, down] = [drawn(384, 1152), drawn(384, 384), drawn(384, 1536), drawn(1536, 384)];
+            let of = |drawn: &Drawn, then: Then<'_>| {
+                let matrix = drawn.packed(path, precision);
+                let rows = drawn.quantised(&matrix);
+                let mut out = vec![0.0; tokens * drawn.shape[2]];
+                seconds(|| matrix.multiply(&rows, then, &mut out).unwrap()) * 1e3
+            };
+            let products = [
+                of(&attend, Then::Store),
+                of(&project, Then::Add(&project.others)),
+                of(&up, Then::Gelu),
+                of(&down, Then::Add(&down.others)),
+            ];
+            let matrix = up.packed(path, precision);
+            let norm = LayerNorm { gain: &up.rows[..384], bias: &up.rows[384..768], epsilon: 1e-12 };
+            let (mut out, mut quantised) = (vec![0.0; tokens * 384], Rows::new());
+            let norms = 2e3
+                * seconds(|| {
+                    norm.run(path, &up.rows, None, &mut out, Some((&mut quantised, matrix.format()))).unwrap();
+                });
+            let context = seconds(|| quantised.quantise(path, matrix.format(), &up.rows, 384).unwrap()) * 1e3;
+            let inner = seconds(|| quantised.quantise(path, matrix.format(), &down.rows, 1536).unwrap()) * 1e3;
+            let attention = Attention {
+                heads: 12,
+                key_heads: 12,
+                width: 32,
+                scale: 0.18,
+                reach: Reach::All,
+                positions: Positions::Absolute,
+            };
+            let rows = &up.rows;
+            let inputs = Inputs { query: rows, key: rows, value: rows, lengths: &lengths, queries: Queries::All };
+            let mut scratch = Scratch::default();
+            let attention = seconds(|| attention.run(path.isa(), &inputs, &mut scratch, &mut out).unwrap()) * 1e3;
+            println!(
+                "{path} {precision:?}: products {products:.3?}, norms {norms:.3}, quantise {:.3}, attention {attention:.3}",
+                context + inner
+            );
+        }
+    }
+}
