@@ -148,6 +148,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ort", &["runtime*"]),
     ("libloading", &["runtime/kernels*"]),
     ("tokenizers", &["runtime/tokenizer*"]),
+    ("minijinja", &["runtime/prompt/chat"]),
+    ("minijinja-contrib", &["runtime/prompt/chat"]),
     ("crossbeam-channel", &["engine*"]),
     ("arc-swap", &["cache*", "server/rerank"]),
     ("moka", &["cache*"]),

@@ -55,6 +55,17 @@ impl QueryKey {
         Self(*hasher.finalize().as_bytes())
     }
 
+    /// As [`QueryKey::new`], of a query that comes with an instruction of its own.
+    #[must_use]
+    pub fn instructed(fingerprint: &str, cut: &Truncation, query: &str, instruction: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("rescored 2026-11 pair score with an instruction");
+        for part in [fingerprint.as_bytes(), &cut_bytes(cut), query.as_bytes(), instruction.as_bytes()] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+
     /// The key of one document: a hash of the document alone, keyed by all the rest.
     pub fn document(&self, document: &str) -> Key {
         let hash = blake3::keyed_hash(&self.0, document.as_bytes());
@@ -125,6 +136,20 @@ mod tests {
             let of = |at: usize| { let (query, document) = text.split_at(at); key("m", &Truncation::MODEL, query, document) };
             prop_assert_eq!(of(at) == of(other), at == other);
         }
+    }
+
+    #[test]
+    fn an_instruction_is_part_of_the_key_and_no_part_of_the_query() {
+        let of = |query, instruction| QueryKey::instructed("m", &Truncation::MODEL, query, instruction).document("d");
+        let keys = [
+            of("q", "i"),
+            of("q", "j"),
+            of("qi", ""),
+            of("", "qi"),
+            of("q", ""),
+            key("m", &Truncation::MODEL, "q", "d"),
+        ];
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rescored_graph::{
     self as graph, Activations, CrossEncoder, Layout, Origin, Precision as Arithmetic, Provenance, Ranges, Target,
     Weights,
 };
+use rescored_runtime::Encoding;
 use rescored_runtime::catalogue::PrecisionName;
 use rescored_runtime::checksum::Sha256;
 use rescored_runtime::compiled::{self, DataFile, Record, Storage, WriteError};
@@ -21,11 +22,11 @@ use rescored_runtime::manifest::{self, Manifest, ManifestError, Recorded, Writte
 use rescored_runtime::open::{OpenError, is_dynamically_quantised, runtime};
 use rescored_runtime::options::{Kind, Options as ModelOptions, Precision, Provider};
 use rescored_runtime::origin::{self, Unreadable};
+use rescored_runtime::prompted;
 use rescored_runtime::provider::register::roster;
 use rescored_runtime::runner::SessionRunner;
 use rescored_runtime::session::Runtime;
 use rescored_runtime::tokenizer::{EncodeError, TokenizerError};
-use rescored_runtime::{Encoding, PairTokenizer};
 use serde::Deserialize;
 
 /// Real pairs on which a written graph is proved and its ranges are observed: abstracts of `PubMedQA` (MIT), cut to one to
@@ -300,7 +301,7 @@ const fn storage(target: &Target) -> Option<Storage> {
 }
 
 fn samples(manifest: &Manifest) -> Result<Vec<Sample>, CompileError> {
-    let tokenizer = PairTokenizer::open(&manifest.tokenizer, manifest.max_length)?;
+    let tokenizer = prompted::tokenizer(manifest, manifest.max_length)?;
     SAMPLES
         .lines()
         .map(|line| {

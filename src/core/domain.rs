@@ -13,7 +13,7 @@ pub mod score;
 pub mod window;
 
 pub use blank::EmptyDocuments;
-pub use card::{Execution, Graph, ModelCard, Nodes, PassedOver, Sizing};
+pub use card::{Execution, Graph, ModelCard, Nodes, PassedOver, PromptCard, Sizing};
 pub use score::{Activation, Logit};
 
 /// One (query, document) pair of a request; the unit of work and of caching.
@@ -36,19 +36,22 @@ pub struct Texts<'a> {
     pub queries: Vec<Cow<'a, str>>,
     /// Every pair, in the caller's order.
     pub pairs: Vec<Pair<'a>>,
+    /// What the model is told to look for, where it takes that and the caller says it; the model's own default else.
+    pub instruction: Option<Cow<'a, str>>,
 }
 
 impl<'a> Texts<'a> {
     /// One query against many documents, in the caller's order.
     pub fn one_query(query: impl Into<Cow<'a, str>>, documents: impl IntoIterator<Item = Cow<'a, str>>) -> Self {
         let pairs = documents.into_iter().map(|document| Pair { query: 0, document }).collect();
-        Self { queries: vec![query.into()], pairs }
+        Self { queries: vec![query.into()], pairs, instruction: None }
     }
 
-    /// Bytes of all texts, each query counted once.
+    /// Bytes of all texts, each query and the instruction counted once.
     pub fn bytes(&self) -> usize {
         let queries: usize = self.queries.iter().map(|query| query.len()).sum();
-        queries + self.pairs.iter().map(|pair| pair.document.len()).sum::<usize>()
+        let instruction = self.instruction.as_ref().map_or(0, |text| text.len());
+        instruction + queries + self.pairs.iter().map(|pair| pair.document.len()).sum::<usize>()
     }
 }
 

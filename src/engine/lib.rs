@@ -97,6 +97,13 @@ pub enum PairError {
         /// The limit in force.
         limit: u32,
     },
+    /// Its request's instruction leaves no room for query and document.
+    LongInstruction {
+        /// The instruction's tokens, as far as they were read.
+        tokens: u32,
+        /// Tokens that it may have.
+        limit: u32,
+    },
     /// The tokenizer refused the text.
     Untokenisable,
     /// The model's output is NaN or infinite.
@@ -118,6 +125,7 @@ impl PairError {
     pub const fn word(self) -> &'static str {
         match self {
             Self::TooLong { .. } => "too_long",
+            Self::LongInstruction { .. } => "long_instruction",
             Self::Untokenisable => "untokenisable",
             Self::NonFinite => "non_finite",
             Self::Failed => "failed",

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rescored_core::domain::{Logit, Scored};
 use rescored_process::metrics::Reason;
-use rescored_runtime::tokenizer::{Fitted, QueryIds};
+use rescored_runtime::tokenizer::{EncodeError, Fitted, QueryIds};
 use rescored_runtime::{Encoding, PairTokenizer};
 
 use super::admission::{Admission, EntryId, Pending};
@@ -27,7 +27,7 @@ pub(super) struct Job {
     /// By how much the plain estimates of its texts were scaled.
     scale: f64,
     /// Token ids of each query, made by the first thread that needs them.
-    query_ids: Box<[OnceLock<Option<QueryIds>>]>,
+    query_ids: Box<[OnceLock<Result<QueryIds, EncodeError>>]>,
     sink: Arc<dyn Sink>,
     admission: Arc<Admission>,
     entry: EntryId,
@@ -144,11 +144,17 @@ impl Job {
         self.forwards.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Token ids of a query, tokenised once for all its documents. `None` when the tokenizer refused it.
-    pub(super) fn query(&self, position: u32, tokenizer: &PairTokenizer) -> Option<&QueryIds> {
+    /// Token ids of a query, tokenised once for all its documents, with the request's instruction before them.
+    ///
+    /// # Errors
+    /// Why the tokenizer has none of it.
+    pub(super) fn query(&self, position: u32, tokenizer: &PairTokenizer) -> Result<&QueryIds, EncodeError> {
         let position = position as usize;
-        let ids = self.query_ids.get(position)?;
-        ids.get_or_init(|| tokenizer.query(&self.work.queries[position]).ok()).as_ref()
+        let ids = self.query_ids.get(position).ok_or(EncodeError::Refused)?;
+        let instruction = self.work.instruction.as_deref();
+        ids.get_or_init(|| tokenizer.query_with(&self.work.queries[position], instruction))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Somebody who waited has gone; whether anybody is left, the [`Sink`] says.

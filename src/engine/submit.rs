@@ -14,7 +14,7 @@ use super::dispatcher::Callers;
 use super::mutation::{self, Mutation};
 use super::options::{Options, Quota};
 use super::pair_ticket::{Admitted, Arrival, Job};
-use super::work::{Order, Work};
+use super::work::{Order, SPECIAL_TOKENS, Work};
 use super::{AdmissionError, CancelNotifier, EngineContext, INTAKE, Sink, WorkHandle};
 
 /// Where work comes in.
@@ -27,6 +27,13 @@ pub(super) struct Submitter {
     pub(super) health: Arc<Health>,
     /// Tokens of a pair at most, by model.
     pub(super) lengths: Vec<u32>,
+    /// Tokens that stand around the texts of a pair, by model.
+    pub(super) around: Vec<u64>,
+}
+
+/// Tokens that stand around the texts of a model's pairs.
+fn tokens_around(card: &ModelCard) -> u64 {
+    card.prompt.as_ref().map_or(SPECIAL_TOKENS, |prompt| prompt.tokens.into())
 }
 
 impl Submitter {
@@ -54,6 +61,7 @@ impl Submitter {
             quotas,
             health: Arc::clone(&context.health),
             lengths: cards.iter().map(|card| card.max_length).collect(),
+            around: cards.iter().copied().map(tokens_around).collect(),
         };
         (submitter, Callers { arrivals, cancelled })
     }
@@ -66,7 +74,8 @@ impl Submitter {
         }
         let most = work.most_tokens(self.lengths.get(work.model).copied().unwrap_or(u32::MAX));
         let scale = if mutation::is(Mutation::EstimatesStand) { 1.0 } else { self.admission.scale(work.model) };
-        let texts = work.texts(most, scale);
+        let around = self.around.get(work.model).copied().unwrap_or(SPECIAL_TOKENS);
+        let texts = work.texts(most, around, scale);
         let asked = Asked {
             model: work.model,
             tokens: texts.iter().map(|text| u64::from(text.tokens)).sum(),

@@ -90,6 +90,9 @@ impl Reading {
                 self.sequences.extend(ticket.into_units(fitted, now));
             }
             Err(EncodeError::TooLong { tokens, limit }) => ticket.refuse(PairError::TooLong { tokens, limit }),
+            Err(EncodeError::InstructionTooLong { tokens, limit }) => {
+                ticket.refuse(PairError::LongInstruction { tokens, limit });
+            }
             Err(EncodeError::NoToken { cut }) => ticket.without_text(cut),
             Err(EncodeError::Refused) => ticket.refuse(PairError::Untokenisable),
             // It has been answered already, with why it is not wanted.
@@ -142,7 +145,7 @@ fn tokenise(texts: Texts, models: &[Arc<Model>]) -> Tokenised {
 fn encode(ticket: &PairTicket, tokenizer: &PairTokenizer) -> Result<Fitted, EncodeError> {
     let job = ticket.job();
     let (query, document) = job.work.documents.get(ticket.slot() as usize).ok_or(EncodeError::Refused)?;
-    let query = job.query(*query, tokenizer).ok_or(EncodeError::Refused)?;
+    let query = job.query(*query, tokenizer)?;
     // Within a long document, too: who does not wait any more is answered, and the rest of it is not read.
     let keep_going = || ticket.is_live(Instant::now());
     let fitted = if job.work.refuse_cut {

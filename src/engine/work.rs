@@ -9,7 +9,7 @@ use std::time::Instant;
 use rescored_core::domain::{EmptyDocuments, LongDocuments, Priority, Truncation};
 
 /// Special tokens of a pair: one before the query, one after each text. Templates with one more are estimated low by it.
-const SPECIAL_TOKENS: u64 = 3;
+pub(super) const SPECIAL_TOKENS: u64 = 3;
 
 /// Bytes of a text that are read at most for each token that may enter the model: what the tokenizer bounds itself by.
 const BYTES_READ_PER_TOKEN: u64 = 24;
@@ -23,6 +23,8 @@ pub struct Work {
     pub queries: Vec<Box<str>>,
     /// Every pair: its query's position, and the document.
     pub documents: Vec<(u32, Box<str>)>,
+    /// What the model is told to look for; its own default where there is none.
+    pub instruction: Option<Box<str>>,
     /// How over-long documents are fitted.
     pub cut: Truncation,
     /// Fail an over-long pair instead of cutting it.
@@ -67,20 +69,21 @@ impl Work {
         u64::from(length) * u64::from(windows)
     }
 
-    /// What each pair is expected to be, of at most `most` tokens, where texts of the model have lately turned out to be
-    /// `scale` times their plain estimate.
-    pub(super) fn texts(&self, most: u64, scale: f64) -> Vec<Text> {
+    /// What each pair is expected to be, of at most `most` tokens, `around` of which stand around its texts, where texts of
+    /// the model have lately turned out to be `scale` times their plain estimate.
+    pub(super) fn texts(&self, most: u64, around: u64, scale: f64) -> Vec<Text> {
         let most = most.max(1);
         let bound = most.saturating_mul(BYTES_READ_PER_TOKEN);
         let head = |text: &str| {
             let read = usize::try_from(bound).unwrap_or(usize::MAX).min(text.len());
             (read as u64, scaled(estimate::tokens(&text.as_bytes()[..read]), scale))
         };
+        let around = around + self.instruction.as_deref().map_or(0, |text| head(text).1);
         let queries: Vec<u64> = self.queries.iter().map(|query| head(query).1).collect();
         let text = |(query, document): &(u32, Box<str>)| {
             let query = queries.get(*query as usize).copied().unwrap_or(0);
             let (bytes, tokens) = head(document);
-            let tokens = (SPECIAL_TOKENS + query + tokens).min(most);
+            let tokens = (around + query + tokens).min(most);
             Text { bytes: saturated(bytes), tokens: saturated(tokens).max(1) }
         };
         self.documents.iter().map(text).collect()
@@ -105,6 +108,7 @@ mod tests {
             model: 0,
             queries: vec![query.into()],
             documents: documents.iter().map(|&document| (0, document.into())).collect(),
+            instruction: None,
             cut,
             refuse_cut: false,
             deadline: Instant::now(),
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn special_tokens_and_the_query_count_for_every_pair() {
         let work = work("how many people live in berlin", &["a", "a", ""], Truncation::MODEL);
-        let tokens: Vec<u32> = work.texts(512, 1.0).iter().map(|text| text.tokens).collect();
+        let tokens: Vec<u32> = work.texts(512, SPECIAL_TOKENS, 1.0).iter().map(|text| text.tokens).collect();
         assert_eq!(tokens, [10, 10, 9]);
     }
 
@@ -135,7 +139,7 @@ mod tests {
             ),
         ] {
             let work = work("q", &[&long], cut);
-            let text = work.texts(work.most_tokens(512), 3.0)[0];
+            let text = work.texts(work.most_tokens(512), SPECIAL_TOKENS, 3.0)[0];
             assert_eq!(
                 (u64::from(text.tokens), u64::from(text.bytes)),
                 (most, most * BYTES_READ_PER_TOKEN),

@@ -64,6 +64,9 @@ pub(super) fn fingerprint(manifest: &Manifest, facts: &Facts<'_>) -> io::Result<
             all.put(name, &bytes);
         }
     }
+    if let Some(prompt) = &manifest.prompt {
+        all.put("prompt", prompt.identity().as_bytes());
+    }
     let activation = match manifest.activation {
         Activation::Sigmoid => "sigmoid",
         Activation::Identity => "identity",

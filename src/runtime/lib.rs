@@ -21,6 +21,8 @@ mod operators;
 pub mod options;
 pub mod origin;
 mod outputs;
+pub mod prompt;
+pub mod prompted;
 pub mod provider;
 pub mod ragged;
 mod reopen;

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{ActivationName, Catalogue, PrecisionName, is_plain_name};
 use super::checksum::Sha256;
 use super::options::{Precision, hub_repository};
+use super::prompt::Prompt;
 
 mod error;
 pub mod graphs;
 mod lacking;
 mod library;
 mod local;
+mod prompting;
 
 pub use super::catalogue::is_inner_path;
 pub use error::ManifestError;
@@ -56,6 +58,8 @@ pub struct Manifest {
     pub activation: Activation,
     /// The arithmetic of the graph when it is known; never `Auto`.
     pub precision: Option<Precision>,
+    /// A decoder's prompt; `None` of models that take pairs.
+    pub prompt: Option<Prompt>,
     /// Recorded checksums, by name in the folder; empty for a folder that `fetch` did not fill.
     pub files: Vec<Recorded>,
 }
@@ -154,12 +158,15 @@ impl Manifest {
                 })?;
                 // A repository is brought again by the folder's name too.
                 let fetched = fetched || written.revision.is_some();
-                Self::from_written(written, folder, id)?.with_room_for_pairs(FILE)?.with_files_present(fetched)
+                Self::from_written(written, folder, id)?
+                    .with_room_for_pairs(FILE)?
+                    .with_files_present(fetched)?
+                    .with_prompt()
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let id = name.unwrap_or_else(|| folder_name(&folder));
                 let known = catalogue.model(&id).filter(|model| model.id == id);
-                local::describe((folder, id), known, None)?.with_room_for_pairs(local::LENGTHS)
+                local::describe((folder, id), known, None)?.with_room_for_pairs(local::LENGTHS)?.with_prompt()
             }
             Err(source) => Err(ManifestError::Unreadable { id: id.into(), path, source }),
         }
@@ -186,7 +193,8 @@ impl Manifest {
         Ok(self.files.len())
     }
 
-    /// Describes what was put into a folder, whose graph is `graph`, by its files alone; a manifest is not looked at.
+    /// Describes what was put into a folder, whose graph is `graph`, by its files alone; a manifest is not looked at, nor is
+    /// a prompt, which may be written later.
     ///
     /// # Errors
     /// As [`Manifest::open`].
@@ -225,6 +233,7 @@ impl Manifest {
             max_length: written.max_length,
             activation: written.activation.into(),
             precision: written.precision.map(Into::into),
+            prompt: None,
             files: written.files,
         })
     }
@@ -287,7 +296,7 @@ fn folder_name(folder: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(super) fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in files {
             let path = dir.path().join(name);

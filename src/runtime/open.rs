@@ -27,7 +27,7 @@ use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Batching, BatchingPolicy, ExternalData, Model, ScorerError, coreml};
+use super::{Batching, BatchingPolicy, ExternalData, Model, ScorerError, coreml, prompted};
 
 pub use self::choice::is_dynamically_quantised;
 
@@ -157,8 +157,7 @@ impl Model {
         options: &Options,
         (runtime, roster): (&Runtime, &Roster),
     ) -> Result<Self, OpenError> {
-        let max_length = manifest.max_length.min(options.max_length);
-        let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
+        let (max_length, tokenizer) = prompted::bounded(manifest, options)?;
         let (usable, found, passed_over) = first(manifest, options, (runtime, roster))?;
         let graph = match found {
             Found::Graph(graph) => *graph,
@@ -200,6 +199,7 @@ impl Model {
             runtime: runtime.build().to_owned(),
             max_length,
             activation: manifest.activation,
+            prompt: prompted::card(manifest, &tokenizer),
             execution,
         };
         let batching_policy = match graph.summary.slots {
@@ -224,8 +224,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open_all`].
     pub fn rehearse_coreml(manifest: &Manifest, options: &Options, runtime: &Runtime) -> Result<Self, OpenError> {
-        let max_length = manifest.max_length.min(options.max_length);
-        let tokenizer = PairTokenizer::open(&manifest.tokenizer, max_length)?;
+        let (_, tokenizer) = prompted::bounded(manifest, options)?;
         let opened = open_coreml(manifest, options, (runtime, Cast::Rehearsal))?;
         Self::through_coreml(manifest, tokenizer, (opened, runtime), Execution::default())
     }
@@ -257,6 +256,7 @@ impl Model {
             runtime: runtime.build().to_owned(),
             max_length,
             activation: manifest.activation,
+            prompt: prompted::card(manifest, &tokenizer),
             execution: Execution { graph, accelerator: Some(Arc::clone(&pool) as Arc<dyn Accelerator>), ..execution },
         };
         let batching_policy = BatchingPolicy::Packed { slots: None };

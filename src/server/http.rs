@@ -35,6 +35,7 @@ mod error;
 mod figures;
 mod files;
 mod guard;
+mod instruction;
 mod json;
 mod keys;
 mod live;

@@ -19,7 +19,7 @@ fn plain(documents: &[&str]) -> String {
 }
 
 /// Every dialect that scores, with the way in which it takes texts.
-const DIALECTS: &[Spelled] = &[
+pub(crate) const DIALECTS: &[Spelled] = &[
     ("/v1/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
     ("/v2/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
     ("/jina/v1/rerank", |query, documents| format!(r#"{{"query":{query},"documents":[{}]}}"#, plain(documents))),
@@ -789,7 +789,7 @@ fn in_strict_mode_what_is_not_served_is_refused_by_name() {
     for (path, body) in DIALECTS {
         app.post(path, body("\"q\"", &["\"a\""])).ok();
         for name in ["top_N", "instruction"] {
-            let answer = app.post(path, with(&body("\"q\"", &["\"a\""]), name, "1"));
+            let answer = app.post(path, with(&body("\"q\"", &["\"a\""]), name, "\"1\""));
             assert_eq!(answer.status, 400, "{path}: {answer:?}");
             assert!(answer.text().contains(&format!("{name}: not served here")), "{path}: {answer:?}");
         }

@@ -18,6 +18,8 @@ mod documents;
 #[cfg(test)]
 mod exposure;
 #[cfg(test)]
+mod instructions;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod models;

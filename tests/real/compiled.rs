@@ -93,6 +93,7 @@ fn through_the_engine(graph: Graph, workers: usize, pairs: &[(String, String)]) 
             .enumerate()
             .map(|(query, (_, document))| Pair { query, document: document.into() })
             .collect(),
+        instruction: None,
     };
     let request = Request {
         model: None,

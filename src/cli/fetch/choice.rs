@@ -18,7 +18,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const MODULES: &str = "modules.json";
 
 /// Descriptions that are taken where they are there.
-const DESCRIPTIONS: [&str; 9] = [
+const DESCRIPTIONS: [&str; 10] = [
     "config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -27,8 +27,12 @@ const DESCRIPTIONS: [&str; 9] = [
     "config_sentence_transformers.json",
     "chat_template.jinja",
     "chat_template.json",
+    "prompt.json",
     MODULES,
 ];
+
+/// The folder of chat templates beside the usual one, one of which a model's options may name.
+const TEMPLATES: &str = "additional_chat_templates/";
 
 /// What a tokenizer is made of where it is not described whole.
 const VOCABULARIES: [&str; 7] = [
@@ -71,6 +75,8 @@ pub(super) fn choose(
     let repository = Repository { name, files };
     let (graph, mut chosen) = repository.weights(wish, read)?;
     chosen.extend(DESCRIPTIONS.iter().filter_map(|path| repository.get(path)));
+    let is_template = |file: &&RemoteFile| file.path.starts_with(TEMPLATES) && is_a(&file.path, "jinja");
+    chosen.extend(files.iter().filter(is_template));
     match repository.get("tokenizer.json") {
         Some(whole) => chosen.push(whole),
         None => chosen.extend(VOCABULARIES.iter().filter_map(|path| repository.get(path))),

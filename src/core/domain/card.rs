@@ -29,8 +29,21 @@ pub struct ModelCard {
     pub max_length: u32,
     /// What turns logits into scores by default.
     pub activation: Activation,
+    /// What stands around its texts; `None` of a model that takes pairs with a few special tokens.
+    pub prompt: Option<PromptCard>,
     /// Where it runs, and why not elsewhere.
     pub execution: Execution,
+}
+
+/// The prompt of a decoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PromptCard {
+    /// Tokens of a prompt without its texts, the default instruction's included.
+    pub tokens: u32,
+    /// Whether requests may bring an instruction.
+    pub takes_instruction: bool,
+    /// The instruction of requests that bring none.
+    pub instruction: Option<String>,
 }
 
 /// Nodes of a graph by what runs them, in the runtime's names; filled once it is known.

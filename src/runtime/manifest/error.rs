@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::catalogue::CatalogueError;
 use crate::checksum::Sha256;
+use crate::prompt::PromptError;
 
 /// Why a model's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,27 @@ pub enum ManifestError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A decoder has no prompt, without which it scores nonsense.
+    #[error(
+        "model `{id}`: config.json names {architecture}, a decoder, which scores a prompt and not a pair, and none is known of it; write it into `{}`: {{\"body\": \"… {{query}} … {{document}} …\", \"yes\": \"yes\", \"no\": \"no\"}}, as its model card says",
+        path.display()
+    )]
+    NoPrompt {
+        /// The model.
+        id: String,
+        /// The file to write.
+        path: PathBuf,
+        /// What config.json names.
+        architecture: String,
+    },
+    /// A prompt is not usable.
+    #[error("model `{id}`: {source}")]
+    Prompt {
+        /// The model.
+        id: String,
+        /// Why.
+        source: PromptError,
     },
     /// A description is no JSON, or lacks something.
     #[error("model `{id}`: `{}` is not understood; {}", path.display(), hint(id, *.fetched))]

@@ -48,7 +48,10 @@ pub(super) fn describe(
     } else {
         let own = Description::read(&dir.join(library::OWN), &id)?;
         let reader = Description::read(&dir.join(library::READER), &id)?;
-        library::refuse_prompts(&own, &id)?;
+        // A causal model's is its instruction.
+        if causal(&dir, &id)?.is_none() {
+            library::refuse_prompts(&own, &id)?;
+        }
         if reader.value.get("do_lower_case").is_some() {
             // Bytes that are no text are reported where the tokenizer is opened.
             let tokenizer = files::read_text(&tokenizer, TOKENIZER_BYTES).unwrap_or_default();
@@ -77,8 +80,17 @@ pub(super) fn describe(
         max_length,
         activation,
         precision,
+        prompt: None,
         files: Vec::new(),
     })
+}
+
+/// The architecture of a decoder that writes words, by what `config.json` says; `None` of any other model.
+pub(super) fn causal(dir: &Path, id: &str) -> Result<Option<String>, ManifestError> {
+    let config = Description::read(&dir.join("config.json"), id)?;
+    let named = config.value.get("architectures").and_then(Value::as_array).into_iter().flatten();
+    let causal = named.filter_map(Value::as_str).find(|name| name.ends_with("ForCausalLM"));
+    Ok(causal.map(|name| name.chars().take(100).collect()))
 }
 
 /// A JSON description beside a model; a missing one is empty.

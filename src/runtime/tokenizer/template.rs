@@ -1,19 +1,58 @@
-//! Which special tokens a tokenizer puts around the two texts of a pair.
+//! What stands around the texts of a pair: special tokens of an encoder's pairs, or a decoder's whole prompt.
 //!
-//! Read off the tokenizer itself by probing it, so that `[CLS] a [SEP] b [SEP]` of BERT, `<s> a </s></s> b </s>` of
-//! RoBERTa and their kin need no code of their own. It must not know truncation.
+//! An encoder's is read off the tokenizer itself by probing it, so that `[CLS] a [SEP] b [SEP]` of BERT,
+//! `<s> a </s></s> b </s>` of RoBERTa and their kin need no code of their own; a prompt's is made by `layout`. It must not
+//! know truncation.
 
 use tokenizers::Tokenizer;
 
-use super::Encoding;
+use super::{EncodeError, Encoding};
 
-/// Special tokens before, between and after the two texts, and the type of the second segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Everything around the texts, and the type of the second segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Template {
-    before: Box<[u32]>,
-    between: Box<[u32]>,
-    after: Box<[u32]>,
-    document_type: u32,
+    /// Tokens before all that depends on the instruction; of a template without one, before the query.
+    pub(super) start: Box<[u32]>,
+    /// Where a request's instruction goes.
+    pub(super) instruction: Option<InstructionSlot>,
+    /// What surrounds the query's text.
+    pub(super) query: Slot,
+    /// Tokens between query and document.
+    pub(super) between: Box<[u32]>,
+    /// What surrounds the document's text.
+    pub(super) document: Slot,
+    /// Tokens behind the document.
+    pub(super) after: Box<[u32]>,
+    /// Type of the second segment.
+    pub(super) document_type: u32,
+    /// Tokens of a document without text.
+    pub(super) no_document: Box<[u32]>,
+}
+
+/// The place of a text, with the constant text beside it that may share tokens with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// Text that is tokenised before it.
+    pub(super) lead: String,
+    /// Text that is tokenised behind it.
+    pub(super) closing: String,
+    /// Tokens that stand for `lead` before a text whose beginning was cut; none where it is blank.
+    pub(super) lead_ids: Box<[u32]>,
+    /// Tokens that stand for `closing` behind a text whose end was cut.
+    pub(super) closing_ids: Box<[u32]>,
+}
+
+/// The place of the instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InstructionSlot {
+    /// Tokens between `start` and it.
+    pub(super) before: Box<[u32]>,
+    /// What surrounds its text.
+    pub(super) slot: Slot,
+    /// Tokens between it and the query.
+    pub(super) after: Box<[u32]>,
+    /// Tokens between `start` and the query where a request brings none, its default's included.
+    pub(super) default: Box<[u32]>,
 }
 
 /// Why a tokenizer's pairs cannot be assembled here.
@@ -27,6 +66,28 @@ pub(super) enum Unknown {
 
 /// Two texts of which every tokenizer makes at least one token each, different from one another.
 const PROBES: [(&str, &str); 2] = [("a", "the"), ("one two", "7")];
+
+impl Slot {
+    /// Tokens that a text keeps for what surrounds it when it is cut.
+    pub(super) const fn reserved(&self) -> usize {
+        self.lead_ids.len() + self.closing_ids.len()
+    }
+
+    /// The text with what is tokenised with it.
+    pub(super) fn around<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        if self.lead.is_empty() && self.closing.is_empty() {
+            return std::borrow::Cow::Borrowed(text);
+        }
+        std::borrow::Cow::Owned([&self.lead, text, &self.closing].concat())
+    }
+
+    /// A part of a text's tokens, with what surrounds the text put back where the part does not reach its ends.
+    pub(super) fn part(&self, ids: &[u32], (begins, ends): (bool, bool)) -> Vec<u32> {
+        let lead: &[u32] = if begins { &[] } else { &self.lead_ids };
+        let closing: &[u32] = if ends { &[] } else { &self.closing_ids };
+        [lead, ids, closing].concat()
+    }
+}
 
 impl Template {
     /// Reads the template off a tokenizer that neither pads nor truncates.
@@ -62,28 +123,50 @@ impl Template {
             return Err("segment types change elsewhere than at the second text");
         }
         Ok(Self {
-            before: all[..query_at].into(),
+            start: all[..query_at].into(),
             between: all[query_end..document_at].into(),
             after: all[document_end..].into(),
             document_type,
+            ..Self::default()
         })
     }
 
-    /// Special tokens of a pair.
-    pub(super) fn specials(&self) -> usize {
-        self.before.len() + self.between.len() + self.after.len()
+    /// Tokens before the query of requests that bring no instruction.
+    pub(super) fn head(&self) -> Box<[u32]> {
+        let default = self.instruction.as_ref().map_or(&[][..], |slot| &slot.default);
+        [&self.start, default].concat().into()
     }
 
-    /// Special tokens behind the document.
-    pub(super) const fn after(&self) -> usize {
-        self.after.len()
+    /// Tokens before the query, given the instruction's.
+    ///
+    /// # Errors
+    /// [`EncodeError::Refused`] of a template without a place for one.
+    pub(super) fn head_with(&self, instruction: &[u32]) -> Result<Box<[u32]>, EncodeError> {
+        let slot = self.instruction.as_ref().ok_or(EncodeError::Refused)?;
+        Ok([&self.start, &slot.before, instruction, &slot.after].concat().into())
     }
 
-    /// Two texts with the special tokens around them.
-    pub(super) fn join(&self, query: &[u32], document: &[u32]) -> Encoding {
-        let ids = [&self.before, query, &self.between, document, &self.after].concat();
-        let starts = self.before.len() + query.len() + self.between.len();
+    /// Tokens around two texts, of which `head` stand before the query.
+    pub(super) const fn constant(&self, head: usize) -> usize {
+        head + self.between.len() + self.after.len()
+    }
+
+    /// Tokens of both texts at least: one of each, and what surrounds them.
+    pub(super) const fn least_room(&self) -> usize {
+        2 + self.query.reserved() + self.document.reserved()
+    }
+
+    /// Two texts with the tokens around them.
+    pub(super) fn join(&self, head: &[u32], query: &[u32], document: &[u32]) -> Encoding {
+        let ids = [head, query, &self.between, document, &self.after].concat();
+        let starts = head.len() + query.len() + self.between.len();
         Encoding::new(ids, super::saturate(starts), self.document_type)
+    }
+
+    /// The document's tokens of an encoding that [`Template::join`] made.
+    pub(super) fn document_of<'e>(&self, encoding: &'e Encoding) -> &'e [u32] {
+        let end = encoding.len().saturating_sub(self.after.len());
+        encoding.ids().get(encoding.document_starts()..end).unwrap_or_default()
     }
 }
 

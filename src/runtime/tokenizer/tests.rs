@@ -1,5 +1,7 @@
 //! Long texts against the library's ids of the whole text, for every family of tokenizers.
 
+mod prompts;
+
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -187,10 +189,10 @@ proptest! {
         let query = family.ours.query(&"word ".repeat(query)).unwrap();
         let all = family.whole(&text);
         let fitted = family.ours.pair(&query, &text, &cut).unwrap();
-        let limit = family.ours.limit(&cut);
+        let limit = family.ours.limit(3, &cut);
         let room = limit - 3;
         let kept = keep(&all, most_read(query.ids.len(), room, &cut), side);
-        let mut expected = family.ours.fit(&query.ids, kept, (room, &cut));
+        let mut expected = family.ours.fit(&query, (kept, kept.len() == all.len()), (room, &cut));
         expected.cut |= kept.len() < all.len();
         if expected.cut != fitted.cut {
             // Only where it was not read to its end, though nothing but what makes no ids was left.
@@ -355,12 +357,12 @@ fn two_documents_stay_apart_beside_a_query_of_any_length() {
             let all = family.whole(&"word ".repeat(700));
             let document = "e f ".repeat(600);
             for tokens in queries {
-                let query = QueryIds { ids: all[..tokens].into(), unread: false };
+                let query = QueryIds { head: family.ours.template.head(), ids: all[..tokens].into(), unread: false };
                 let fitted = family.ours.pair(&query, &document, &cut).expect("ids");
                 let window = &fitted.windows[0];
-                let kept = window.len() - window.document_starts() - family.ours.template.after();
+                let kept = window.len() - window.document_starts() - family.ours.template.after.len();
                 assert!(fitted.cut && window.len() <= length as usize);
-                assert!(kept >= 64.min((length as usize - family.ours.template.specials()) / 2), "{tokens}: {kept}");
+                assert!(kept >= 64.min((length as usize - family.ours.constant_tokens()) / 2), "{tokens}: {kept}");
                 if let Some(before) = kept_before.replace(kept) {
                     assert!(kept.abs_diff(before) <= 1, "{}, {length}, {tokens}: {before} to {kept}", family.name);
                 }

@@ -19,7 +19,7 @@ use super::error::{ApiError, RequestError, printable};
 use super::record::{InFlight, Record};
 use super::state::AppState;
 use super::wire::lenient::Millis;
-use super::{body, cost, named, outgoing, wire};
+use super::{body, cost, instruction, named, outgoing, wire};
 use crate::rerank::{Answer, Request};
 
 /// A caller that waits longer than this waits for ever; it also keeps instants from overflowing.
@@ -165,6 +165,9 @@ async fn score(
         rerank_request.cut.long_documents = state.long_documents;
     }
     rerank_request.cut = within(rerank_request.cut, card.max_length);
+    instruction::settle(rerank_request, &card)?;
+    record.unread.clone_from(&rerank_request.unread);
+    state.admit_unread(&rerank_request.unread)?;
     let timeout = rerank_request.timeout.unwrap_or(state.deadline).min(LONGEST_TIMEOUT);
     let request = Request {
         model: rerank_request.model.as_deref(),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use rescored_core::domain::accelerator::{Accelerator, Program, Refused, State};
-use rescored_core::domain::{Activation, Graph, ModelCard, PassedOver, Sizing};
+use rescored_core::domain::{Activation, Graph, ModelCard, PassedOver, PromptCard, Sizing};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -42,6 +42,9 @@ pub(super) struct Card<'s> {
     /// How it is run, and whether that was measured.
     sizing: Value,
     max_length: u32,
+    /// A decoder's prompt: its tokens, and the instruction that requests may replace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt: Option<Value>,
     activation: &'static str,
     /// Its share of workers and queue beside other models.
     weight: u32,
@@ -75,6 +78,7 @@ impl<'s> Card<'s> {
             graph: graph(&card.execution.graph),
             sizing: sizing(&card.execution.sizing),
             max_length: card.max_length,
+            prompt: card.prompt.as_ref().map(prompt),
             activation: match card.activation {
                 Activation::Sigmoid => "sigmoid",
                 Activation::Identity => "identity",
@@ -83,6 +87,11 @@ impl<'s> Card<'s> {
             queue_tokens: quota.queue_tokens,
         }
     }
+}
+
+fn prompt(prompt: &PromptCard) -> Value {
+    let PromptCard { tokens, takes_instruction, instruction } = prompt;
+    json!({"tokens": tokens, "takes_instruction": takes_instruction, "instruction": instruction})
 }
 
 /// What runs where now, and what is not used.

@@ -130,6 +130,8 @@ pub(super) struct RerankRequest<'a> {
     pub(super) timeout: Option<Duration>,
     /// Whether a part of the scores is better than none when the deadline passes.
     pub(super) allow_partial: bool,
+    /// The key that the instruction came under.
+    pub(super) instruction_key: &'static str,
     /// Keys that nobody reads here.
     pub(super) unread: Unread,
     /// Fields that were named and are not there, over all documents.
@@ -189,6 +191,7 @@ impl<'a> RerankRequest<'a> {
             refuse_cut: false,
             timeout: None,
             allow_partial: false,
+            instruction_key: "instruction",
             unread: Unread::default(),
             missing_fields: 0,
             left_out_fields: 0,
@@ -203,6 +206,7 @@ impl<'a> RerankRequest<'a> {
             texts: Texts {
                 queries: self.texts.queries.into_iter().map(own).collect(),
                 pairs: self.texts.pairs.into_iter().map(pair).collect(),
+                instruction: self.texts.instruction.map(own),
             },
             model: self.model.map(own),
             tag: self.tag.map(own),
@@ -270,7 +274,8 @@ pub(super) mod fixture {
 
     pub(crate) const LIMITS: RequestLimits = RequestLimits { max_documents: 100 };
 
-    fn card() -> ModelCard {
+    /// A model.
+    pub(crate) fn card() -> ModelCard {
         ModelCard {
             id: "fake".into(),
             source: String::new(),
@@ -281,8 +286,14 @@ pub(super) mod fixture {
             runtime: "none".into(),
             max_length: 512,
             activation: Activation::Sigmoid,
+            prompt: None,
             execution: Execution::default(),
         }
+    }
+
+    /// What a body in Cohere's dialect asks for.
+    pub(crate) fn read(body: &[u8]) -> RerankRequest<'_> {
+        (cohere::DIALECT.read)(body, LIMITS).expect("the body is right")
     }
 
     /// The answer's body, as text, when the model gives these logits.

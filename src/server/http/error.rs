@@ -195,7 +195,9 @@ impl ApiError {
 fn fault_status(fault: &RerankError) -> (StatusCode, &'static str) {
     match fault {
         RerankError::UnknownModel { .. } => (StatusCode::NOT_FOUND, "NotFound"),
-        RerankError::TooLong { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Validation"),
+        RerankError::TooLong { .. } | RerankError::LongInstruction { .. } => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "Validation")
+        }
         RerankError::Overloaded { .. } | RerankError::Crowded { .. } | RerankError::Memory => {
             (StatusCode::TOO_MANY_REQUESTS, "Overloaded")
         }
@@ -224,6 +226,7 @@ mod tests {
         let cases = [
             (RerankError::UnknownModel { name: "x".into(), served: "y".into() }, 404),
             (RerankError::TooLong { index: 0, tokens: 600, limit: 512 }, 422),
+            (RerankError::LongInstruction { tokens: 600, limit: 400 }, 422),
             (RerankError::Overloaded { queued: 9, limit: 8, retry_after: Duration::from_millis(1500) }, 429),
             (RerankError::Crowded { queued: 9, predicted: None, retry_after: Duration::from_secs(1) }, 429),
             (RerankError::Memory, 429),

@@ -36,6 +36,7 @@ impl<'a> WithText<'a> {
         let texts = Texts {
             queries: request.texts.queries.iter().map(borrowed).collect(),
             pairs: places.iter().map(pair).collect(),
+            instruction: request.texts.instruction.as_ref().map(borrowed),
         };
         Some(Self { texts, places, pairs: pairs.len() })
     }
@@ -66,6 +67,7 @@ impl<'a> WithText<'a> {
                 RerankError::Deadline { scored: scored + self.blank(), pairs: self.pairs }
             }
             other @ (RerankError::UnknownModel { .. }
+            | RerankError::LongInstruction { .. }
             | RerankError::Overloaded { .. }
             | RerankError::Crowded { .. }
             | RerankError::Memory

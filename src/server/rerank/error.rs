@@ -29,6 +29,14 @@ pub enum RerankError {
         /// The limit in force.
         limit: u32,
     },
+    /// The instruction leaves no room for query and document.
+    #[error("instruction: {tokens} tokens, and {limit} fit beside the model's prompt and both texts; shorten it")]
+    LongInstruction {
+        /// Its tokens, as far as they were read.
+        tokens: u32,
+        /// Tokens that it may have.
+        limit: u32,
+    },
     /// More work is waiting than the queue may hold.
     #[error("queue: {queued} tokens are waiting, the limit is {limit}; retry in {} s", retry_after.as_secs().max(1))]
     Overloaded {
@@ -92,6 +100,7 @@ impl RerankError {
     pub(super) const fn of(fault: PairError, index: usize) -> Self {
         match fault {
             PairError::TooLong { tokens, limit } => Self::TooLong { index, tokens, limit },
+            PairError::LongInstruction { tokens, limit } => Self::LongInstruction { tokens, limit },
             PairError::Untokenisable => Self::Document { index, reason: "the tokenizer refused its text" },
             PairError::NonFinite => Self::Document { index, reason: "the model's output is not a finite number" },
             PairError::Failed => Self::Document { index, reason: "its forward pass failed" },

@@ -134,6 +134,7 @@ impl Generation {
             model: self.position(Some(model))?,
             queries: pairs.iter().map(|(query, _)| Box::from(*query)).collect(),
             documents: pairs.iter().enumerate().map(document).collect(),
+            instruction: None,
             cut: Truncation::MODEL,
             refuse_cut: false,
             deadline,

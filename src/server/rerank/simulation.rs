@@ -72,6 +72,7 @@ fn card(id: &str, version: u64) -> ModelCard {
         runtime: "none".into(),
         max_length: 512,
         activation: Activation::Sigmoid,
+        prompt: None,
         execution: Execution::default(),
     }
 }

@@ -85,8 +85,11 @@ impl<'r> RerankTask<'r> {
     pub(super) fn new(generation: &'r Generation, model: usize, request: &'r Request<'r>, late: Late) -> Self {
         let (identity, scope) = (scored_as(&generation.identities[model], request.empty), generation.scopes[model]);
         let texts = request.texts;
-        let queries: Vec<QueryKey> =
-            texts.queries.iter().map(|query| QueryKey::new(&identity, &request.cut, query)).collect();
+        let key = |query: &Cow<'_, str>| match &texts.instruction {
+            None => QueryKey::new(&identity, &request.cut, query),
+            Some(instruction) => QueryKey::instructed(&identity, &request.cut, query, instruction),
+        };
+        let queries: Vec<QueryKey> = texts.queries.iter().map(key).collect();
         let keys: Vec<Key> = texts.pairs.iter().map(|pair| queries[pair.query].document(&pair.document)).collect();
         let found = vec![None; keys.len()];
         Self { generation, model, scope, request, keys, found, late }
@@ -176,6 +179,7 @@ impl<'r> RerankTask<'r> {
             model: self.model,
             queries: texts.queries.iter().map(|query| Box::from(&**query)).collect(),
             documents: mine.iter().map(document).collect(),
+            instruction: texts.instruction.as_deref().map(Box::from),
             cut,
             refuse_cut,
             deadline,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rescored_core::domain::{Activation, Execution, ModelCard};
+use rescored_core::domain::{Activation, Execution, ModelCard, PromptCard};
+use rescored_runtime::prompt::Prompt;
 use rescored_runtime::{
     Batch, Batching, BatchingPolicy, CancelHandle, Model, PairTokenizer, Scorer, ScorerError, ScorerFactory,
 };
@@ -52,7 +53,12 @@ pub(crate) enum Nature {
     Accelerated,
     /// The same after its device was lost, on the CPU.
     Moved,
+    /// A decoder: its pairs are prompts, [`PROMPT`].
+    Prompted,
 }
+
+/// The prompt of [`Nature::Prompted`], with which its query is `do {instruction}: {query}` for all that it scores.
+const PROMPT: &str = r#"{"body":"[CLS]do {instruction}: {query}[SEP]{document}[SEP]","instruction":"rank"}"#;
 
 /// By how much scores of the accelerator differ from those of the CPU.
 pub(crate) const ACCELERATED: f32 = 0.25;
@@ -62,6 +68,12 @@ pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("tokenizer.json");
     std::fs::write(&path, tokenizer()).expect("a file");
+    std::fs::write(folder.path().join("prompt.json"), PROMPT).expect("a file");
+    let prompt = Prompt::read(folder.path()).expect("a prompt").filter(|_| nature == Nature::Prompted);
+    let tokenizer = match &prompt {
+        Some(prompt) => PairTokenizer::open_prompted(&path, MAX_LENGTH, prompt).expect("a tokenizer for prompts"),
+        None => PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
+    };
     Model {
         card: ModelCard {
             id: id.into(),
@@ -73,9 +85,14 @@ pub(crate) fn version(id: &str, pace: Pace, nature: Nature) -> Model {
             runtime: "none".into(),
             max_length: MAX_LENGTH,
             activation: Activation::Sigmoid,
+            prompt: prompt.map(|prompt| PromptCard {
+                tokens: u32::try_from(tokenizer.constant_tokens()).expect("few"),
+                takes_instruction: prompt.takes_instruction(),
+                instruction: prompt.default_instruction().map(str::to_owned),
+            }),
             execution: Execution { moved_from: (nature == Nature::Moved).then_some("cuda"), ..Execution::default() },
         },
-        tokenizer: PairTokenizer::open(&path, MAX_LENGTH).expect("a tokenizer"),
+        tokenizer,
         scorers: Box::new(Factory { pace, nature, device: Arc::default() }),
         batching_policy: BatchingPolicy::SameLength,
         batching: Batching::CPU,
@@ -137,7 +154,8 @@ impl ScorerFactory for Factory {
             | Nature::Endless
             | Nature::Deaf
             | Nature::Accelerated
-            | Nature::Moved => {
+            | Nature::Moved
+            | Nature::Prompted => {
                 let device = Arc::clone(device);
                 Ok(Box::new(Fake { pace, nature, lost: false, device, asked_to_stop: Arc::default() }))
             }
@@ -217,7 +235,8 @@ impl Scorer for Fake {
                 | Nature::Explosive
                 | Nature::Endless
                 | Nature::Deaf
-                | Nature::Moved => logit,
+                | Nature::Moved
+                | Nature::Prompted => logit,
             });
         }
         Ok(logits)

@@ -29,6 +29,7 @@ use crate::http::connections::Busy;
 use crate::http::cost;
 use crate::http::dialect::{RequestLimits, RerankRequest, cohere};
 use crate::http::error::{ApiError, RequestError};
+use crate::http::instruction;
 use crate::http::record::Record;
 use crate::http::state::AppState;
 use crate::http::structure::Structure;
@@ -233,7 +234,7 @@ async fn scored(state: &AppState, line: Vec<u8>, mut memory: Reservation) -> Res
     let (line, structure) = if is_large { counted(line).await? } else { (line, 0) };
     let until = Instant::now() + LONGEST_WAIT;
     patiently(&mut memory, 2 * line.len() as u64 + structure, until).await?;
-    let rerank_request = if is_large {
+    let mut rerank_request = if is_large {
         web::block(move || read(&line, limits)).await.map_err(|_| ApiError::Internal)??
     } else {
         read(&line, limits)?
@@ -242,10 +243,11 @@ async fn scored(state: &AppState, line: Vec<u8>, mut memory: Reservation) -> Res
     let held = cost::of_work(&rerank_request.texts) + rerank_request.texts.bytes() as u64;
     memory.shrink(held);
     patiently(&mut memory, held, until).await?;
-    state.admit_unread(&rerank_request.unread)?;
-    state.metrics.requests_warned.inc_by(u64::from(!rerank_request.unread.is_empty()));
     let now = state.reranker.now();
     let card = now.model(rerank_request.model.as_deref())?;
+    instruction::settle(&mut rerank_request, card)?;
+    state.admit_unread(&rerank_request.unread)?;
+    state.metrics.requests_warned.inc_by(u64::from(!rerank_request.unread.is_empty()));
     let request = Request {
         model: rerank_request.model.as_deref(),
         texts: &rerank_request.texts,

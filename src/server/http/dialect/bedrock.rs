@@ -122,7 +122,7 @@ fn read(body: &[u8], limits: RequestLimits) -> Result<RerankRequest<'_>, Request
     let senseless = body.number_of_results.is_some_and(|Whole(number)| number < -1);
     unread.note_any([senseless.then_some("numberOfResults")]);
     let terms = Terms { timeout_ms: body.timeout_ms, ..Terms::default() };
-    let request = terms.into_call(&SPOKEN, Texts { queries: vec![query], pairs }, unread);
+    let request = terms.into_call(&SPOKEN, Texts { queries: vec![query], pairs, instruction: None }, unread);
     Ok(RerankRequest { top: body.number_of_results.and_then(positive), left_out_fields: reading.left_out, ..request })
 }
 

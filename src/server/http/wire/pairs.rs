@@ -67,6 +67,12 @@ pub(in crate::http) struct PairsBody<'a> {
     max_tokens_per_doc: Option<Whole>,
     #[schema(inline)]
     max_chunks_per_doc: Option<Whole>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    instruction: Option<Text<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    instruct: Option<Text<'a>>,
     #[schema(inline)]
     timeout_ms: Option<Millis>,
     #[schema(inline)]
@@ -135,6 +141,8 @@ impl<'a> PairsBody<'a> {
             truncate_prompt_tokens,
             max_tokens_per_doc,
             max_chunks_per_doc,
+            instruction,
+            instruct,
             timeout_ms,
             allow_partial,
         } = self;
@@ -152,6 +160,8 @@ impl<'a> PairsBody<'a> {
             truncate_prompt_tokens,
             max_tokens_per_doc,
             max_chunks_per_doc,
+            instruction,
+            instruct,
             timeout_ms,
             allow_partial,
             ..Terms::default()
@@ -175,7 +185,7 @@ pub(in crate::http) fn texts<'a>(pairs: impl IntoIterator<Item = (Cow<'a, str>, 
         };
         all.push(Pair { query, document });
     }
-    Texts { queries, pairs: all }
+    Texts { queries, pairs: all, instruction: None }
 }
 
 by_shape!(OneOrMany, Inputs, Item);

@@ -74,6 +74,12 @@ pub(in crate::http) struct RerankBody<'a> {
     max_chunks_per_doc: Option<Whole>,
     #[schema(inline)]
     max_tokens_per_doc: Option<Whole>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    instruction: Option<Text<'a>>,
+    #[serde(borrow)]
+    #[schema(inline)]
+    instruct: Option<Text<'a>>,
     #[schema(inline)]
     timeout_ms: Option<Millis>,
     #[schema(inline)]
@@ -81,7 +87,7 @@ pub(in crate::http) struct RerankBody<'a> {
 }
 
 /// Keys that every rerank dialect documents, beside the texts. The deadline is described in words.
-const TERMS: [&str; 19] = [
+const TERMS: [&str; 21] = [
     "query",
     "model",
     "top_n",
@@ -100,6 +106,8 @@ const TERMS: [&str; 19] = [
     "rank_fields",
     "max_chunks_per_doc",
     "max_tokens_per_doc",
+    "instruction",
+    "instruct",
     "allow_partial",
 ];
 
@@ -172,6 +180,8 @@ impl<'a> RerankBody<'a> {
             rank_fields,
             max_chunks_per_doc,
             max_tokens_per_doc,
+            instruction,
+            instruct,
             timeout_ms,
             allow_partial,
         } = self;
@@ -197,11 +207,13 @@ impl<'a> RerankBody<'a> {
             truncate_prompt_tokens,
             max_tokens_per_doc,
             max_chunks_per_doc,
+            instruction,
+            instruct,
             timeout_ms,
             allow_partial,
             scores: manner.scores,
         };
-        let texts = Texts { queries: vec![asked], pairs };
+        let texts = Texts { queries: vec![asked], pairs, instruction: None };
         Ok(RerankRequest { top, least, echo, left_out_fields, ..terms.into_call(manner.format, texts, unread) })
     }
 }

@@ -24,6 +24,8 @@ pub(in crate::http) struct Terms<'a> {
     pub(in crate::http) truncate_prompt_tokens: Option<Whole>,
     pub(in crate::http) max_tokens_per_doc: Option<Whole>,
     pub(in crate::http) max_chunks_per_doc: Option<Whole>,
+    pub(in crate::http) instruction: Option<Text<'a>>,
+    pub(in crate::http) instruct: Option<Text<'a>>,
     pub(in crate::http) timeout_ms: Option<Millis>,
     pub(in crate::http) allow_partial: Option<Flag>,
     /// Logits are given whatever is asked for.
@@ -50,6 +52,10 @@ impl<'a> Terms<'a> {
         let activated = if raw.is_some() { "raw_scores" } else { "use_activation" };
         let not_activated = self.use_activation.map(|Flag(activated)| !activated);
         let raw = one_of(&mut unread, raw, "use_activation", not_activated).unwrap_or(self.scores == Scores::Raw);
+        let instruction_key = if self.instruction.is_some() { "instruction" } else { "instruct" };
+        let instruction = one_of(&mut unread, self.instruction, "instruct", self.instruct);
+        // An empty one is what clients send that have none.
+        let instruction = instruction.map(|Text(text)| text).filter(|text| !text.is_empty());
         let numbers = [self.truncate_prompt_tokens, self.max_tokens_per_doc, self.max_chunks_per_doc];
         let below = |number: Option<Whole>, least: i64| number.is_some_and(|Whole(number)| number < least);
         unread.note_any([
@@ -60,7 +66,8 @@ impl<'a> Terms<'a> {
             below(numbers[2], 0).then_some("max_chunks_per_doc"),
         ]);
         RerankRequest {
-            texts,
+            texts: Texts { instruction, ..texts },
+            instruction_key,
             model: self.model.map(|Text(model)| model),
             scores: if raw { Scores::Raw } else { self.scores },
             cut: cut(side, numbers),

@@ -163,7 +163,9 @@ impl Client {
                 fault_profile == FaultProfile::WithFaults
             }
             Some(RerankError::Unavailable { .. }) => losses,
-            Some(RerankError::UnknownModel { .. } | RerankError::TooLong { .. }) => false,
+            Some(
+                RerankError::UnknownModel { .. } | RerankError::TooLong { .. } | RerankError::LongInstruction { .. },
+            ) => false,
         };
         if let (false, Some(fault)) = (right, fault) {
             return Err(format!("invariant 3: refused without cause: {fault}"));
@@ -207,5 +209,5 @@ fn rough_texts(random: &mut Random) -> Texts<'static> {
         let document = Cow::Owned(format!("{} {number} {ending}", 1 + number % 60));
         Pair { query: random.index(2), document }
     };
-    Texts { queries, pairs: (0..count).map(pair).collect() }
+    Texts { queries, pairs: (0..count).map(pair).collect(), instruction: None }
 }

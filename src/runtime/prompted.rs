@@ -1,0 +1,55 @@
+//! A model's tokenizer with the model's prompt, where it has one, and what is told of it.
+//!
+//! Owns the meeting of manifest and tokenizer. It must not know graphs.
+
+use rescored_core::domain::PromptCard;
+
+use super::manifest::Manifest;
+use super::options::Options;
+use super::tokenizer::{PairTokenizer, TokenizerError};
+
+/// The ids of a prompt's verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerdictIds {
+    /// The token of a relevant document.
+    pub yes: u32,
+    /// The token of another one; the score is the logit of `yes` alone where there is none.
+    pub no: Option<u32>,
+}
+
+/// A model's tokenizer, with the model's prompt where it has one.
+///
+/// # Errors
+/// [`TokenizerError`] when the file cannot be read, or pairs cannot be made by it.
+pub fn tokenizer(manifest: &Manifest, max_length: u32) -> Result<PairTokenizer, TokenizerError> {
+    match &manifest.prompt {
+        Some(prompt) => PairTokenizer::open_prompted(&manifest.tokenizer, max_length, prompt),
+        None => PairTokenizer::open(&manifest.tokenizer, max_length),
+    }
+}
+
+/// Tokens of a pair at most, and the tokenizer that holds pairs to it.
+pub(super) fn bounded(manifest: &Manifest, options: &Options) -> Result<(u32, PairTokenizer), TokenizerError> {
+    let max_length = manifest.max_length.min(options.max_length);
+    Ok((max_length, tokenizer(manifest, max_length)?))
+}
+
+/// The ids whose logits are the score of a decoder without a head of its own; `None` of any other model.
+///
+/// # Errors
+/// [`TokenizerError::Verdict`] when the tokenizer has no such token.
+pub fn verdict(manifest: &Manifest, tokenizer: &PairTokenizer) -> Result<Option<VerdictIds>, TokenizerError> {
+    let Some(prompt) = &manifest.prompt else { return Ok(None) };
+    let Some(verdict) = &prompt.verdict else { return Ok(None) };
+    let no = verdict.no.as_ref().map(|no| tokenizer.verdict_id(no, prompt)).transpose()?;
+    Ok(Some(VerdictIds { yes: tokenizer.verdict_id(&verdict.yes, prompt)?, no }))
+}
+
+/// What callers may know of a model's prompt.
+pub(super) fn card(manifest: &Manifest, tokenizer: &PairTokenizer) -> Option<PromptCard> {
+    manifest.prompt.as_ref().map(|prompt| PromptCard {
+        tokens: u32::try_from(tokenizer.constant_tokens()).unwrap_or(u32::MAX),
+        takes_instruction: prompt.takes_instruction(),
+        instruction: prompt.default_instruction().map(str::to_owned),
+    })
+}
