@@ -46,3 +46,43 @@ fn manual_pages_are_written_for_every_sub_command() {
         assert!(folder.path().join(name).exists(), "{name}");
     }
 }
+
+// Case E5.
+#[test]
+fn every_setting_is_in_the_help_and_the_manual_and_config_prints_those_in_force() {
+    let print = |arguments: &[&str], settings: &[(&str, &str)]| {
+        let output = rescored(arguments, settings);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (help, config) = (print(&["serve", "--help"], &[]), print(&["config"], &[]));
+    let folder = tempfile::tempdir().unwrap();
+    print(&["man", &folder.path().display().to_string()], &[]);
+    let manual = std::fs::read_to_string(folder.path().join("rescored-serve.1")).unwrap().replace('\\', "");
+    let page = include_str!("../../CONFIG.md");
+    let names = page.lines().filter_map(|line| line.strip_prefix("| `RESCORED_")?.split('`').next());
+    let names: Vec<String> = names.map(|name| format!("RESCORED_{name}")).collect();
+    assert!(names.len() > 40, "{names:?}");
+    for name in &names {
+        assert!(help.contains(name) && manual.contains(name), "{name} is in neither help nor manual");
+        assert!(config.contains(&format!("{name}=")), "{name} is not printed");
+    }
+    let changed =
+        print(&["config", "--changed"], &[("RESCORED_DEADLINE", "2s"), ("RESCORED_CACHE_REDIS", "redis://u:secret@h")]);
+    assert!(changed.contains("RESCORED_DEADLINE=2s (set) (default: 30s)") && !changed.contains("secret"), "{changed}");
+    assert!(!changed.contains("RESCORED_LISTEN"), "{changed}");
+    let json = print(&["config", "--json"], &[("RESCORED_SHAPES", "served")]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["settings"].as_array().map(Vec::len), Some(names.len()));
+    assert!(json["warnings"][0].as_str().is_some_and(|warning| warning.contains("RESCORED_SHAPES")), "{json}");
+    assert_eq!(rescored(&["config"], &[("RESCORED_DEADLINE", "soon")]).status.code(), Some(64));
+}
+
+// Case E5.
+#[test]
+fn the_help_of_every_sub_command_that_people_type_has_an_example() {
+    for command in ["serve", "config", "fetch", "warm", "cache", "compile", "doctor"] {
+        let help = String::from_utf8(rescored(&[command, "-h"], &[]).stdout).unwrap();
+        assert!(help.contains("Example") && help.contains(&format!("rescored {command}")), "{command}: {help}");
+    }
+}

@@ -19,7 +19,8 @@ pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
         .faults()
         .iter()
         .map(|fault| {
-            let remedy = "set it as the message says, or unset it for the default; CONFIG.md lists every setting";
+            let remedy =
+                "set it as the message says, or unset it for the default; `rescored serve --help` lists every setting";
             Finding::fault("settings", chain(fault), remedy)
         })
         .collect()
@@ -27,7 +28,7 @@ pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
 
 /// One finding a name that was retired.
 pub(super) fn retired(config: &Config) -> Vec<Finding> {
-    let remedy = "remove it from the environment; CONFIG.md lists every setting";
+    let remedy = "remove it from the environment; `rescored serve --help` lists every setting";
     config.warnings.iter().map(|warning| Finding::warning("settings", warning.clone(), remedy)).collect()
 }
 

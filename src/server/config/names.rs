@@ -84,7 +84,7 @@ fn unknown(name: &str) -> SettingError {
     let nearest = settings::TABLE.iter().map(|row| (alike(*row), row.name())).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match nearest {
         Some((likeness, meant)) if likeness >= ALIKE => format!("did you mean {meant}?"),
-        _ => "CONFIG.md lists every variable".to_owned(),
+        _ => "`rescored serve --help` lists every setting".to_owned(),
     };
     SettingError::Unknown { name: Shown::bare(name), hint }
 }

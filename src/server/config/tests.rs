@@ -295,8 +295,8 @@ fn unknown_names_are_refused_with_what_may_have_been_meant() {
         ("RESCORED_CAHCE_BYTES", "did you mean RESCORED_CACHE_BYTES?"),
         ("RESCORED_CACHE_BYTE", "did you mean RESCORED_CACHE_BYTES?"),
         ("rescored_workers", "rescored_workers: no such variable; did you mean RESCORED_WORKERS?"),
-        ("RESCORED_", "RESCORED_: no such variable; CONFIG.md lists every variable"),
-        ("RESCORED_COLOUR", "CONFIG.md lists every variable"),
+        ("RESCORED_", "RESCORED_: no such variable; `rescored serve --help` lists every setting"),
+        ("RESCORED_COLOUR", "`rescored serve --help` lists every setting"),
     ];
     for (name, sentence) in cases {
         let said = faults(&[(name, "1")]);
