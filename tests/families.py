@@ -1,12 +1,13 @@
-"""Writes the small cross-encoders of tests/data/families: one of every family that is read from safetensors beyond BERT's near
-kin, with random weights, and the logits that transformers computes of them in 32-bit floats. What transformers has no class
+"""Writes the small rerankers of tests/data/families: one of every family that is read from safetensors beyond BERT's near
+kin, decoders included, with random weights, and the logits that transformers computes of them in 32-bit floats. What transformers has no class
 for (`new`, jina's BERT) is computed here, as the model's own code defines it.
 
     python -m venv .venv && .venv/bin/pip install torch transformers safetensors
     .venv/bin/python tests/families.py tests/data/families [NAME ...]
 
 A folder holds config.json, model.safetensors (16-bit floats), for a head kept beside the encoder modules.json and its
-folders, and golden.json: token ids, token types and the logit of each pair, one pair at a time, on the CPU.
+folders, for a decoder that answers in words verdict.json with their ids, and golden.json: token ids, token types and the
+logit of each pair, one pair at a time, on the CPU.
 """
 
 import json
@@ -20,6 +21,8 @@ from safetensors.torch import save_file
 WORDS = 300
 # Lengths of the pairs: one token, around a window's edge, longer than every window and bucket.
 LENGTHS = [1, 2, 7, 8, 9, 17, 40, 90, 200]
+# Of decoders, whose prompts are longer.
+DECODER_LENGTHS = [1, 2, 7, 16, 17, 40, 91, 200, 333]
 
 MODERNBERT = {
     "vocab_size": WORDS,
@@ -70,6 +73,66 @@ def xlm_roberta():
     return hf.XLMRobertaForSequenceClassification(config)
 
 
+DECODER = {
+    "vocab_size": WORDS,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+    "num_labels": 1,
+    "attn_implementation": "eager",
+}
+# A decoder by its library's name, what it differs in, and the words of its verdict: none where it has a classifier. Head
+# widths are not the hidden width by the heads; windows and scalings have their tails within the longest pairs.
+DECODERS = {
+    "qwen3": ("Qwen3", {"head_dim": 24, "tie_word_embeddings": True, "rope_theta": 1e6}, {"yes": 31, "no": 17}),
+    "qwen3-classifier": (
+        "Qwen3",
+        {"head_dim": 16, "use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
+        None,
+    ),
+    "qwen2": ("Qwen2", {"tie_word_embeddings": False, "rope_theta": 1e6}, {"yes": 31}),
+    "qwen2-classifier": ("Qwen2", {"num_key_value_heads": 1}, None),
+    "llama": (
+        "Llama",
+        {
+            "tie_word_embeddings": True,
+            "head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        },
+        {"yes": 299, "no": 0},
+    ),
+    "llama-both-sides": (
+        "Llama",
+        {
+            "attention_bias": True, "mlp_bias": True, "is_causal": False,
+            "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0},
+        },
+        None,
+    ),
+    "mistral": (
+        "Mistral",
+        {
+            "head_dim": 10,
+            "sliding_window": 33,
+            "rope_parameters": {
+                "rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 128,
+            },
+        },
+        {"yes": 31, "no": 17},
+    ),
+    "gemma": ("Gemma", {"head_dim": 80, "num_key_value_heads": 1}, {"yes": 31}),
+    "gemma-classifier": ("Gemma", {"head_dim": 16}, None),
+}
+# Kept in bfloat16, as decoders mostly are.
+BRAIN_FLOATS = ["mistral", "qwen2"]
+
 FAMILIES = {
     "modernbert-cls": lambda: modernbert(classifier_pooling="cls"),
     "modernbert-mean-biased": lambda: modernbert(
@@ -83,19 +146,19 @@ FAMILIES = {
 }
 
 
-def randomise(model):
+def randomise(model, kind=torch.float16):
     """Norms and biases begin as ones and zeros, which would hide a mix-up. Values are those of 16-bit floats."""
     with torch.no_grad():
         for name, weights in model.named_parameters():
             if weights.dim() == 1:
                 weights.add_(torch.randn_like(weights) * 0.2)
-            weights.copy_(weights.half().float())
+            weights.copy_(weights.to(kind).float())
     return model.float().eval()
 
 
-def pairs(model, logit):
+def pairs(model, logit, lengths=LENGTHS):
     types = getattr(model.config, "type_vocab_size", 0) or 0
-    for length in LENGTHS:
+    for length in lengths:
         ids = torch.randint(5, WORDS, (1, length))
         kinds = torch.zeros_like(ids)
         if types > 1:
@@ -104,9 +167,10 @@ def pairs(model, logit):
             yield {"ids": ids[0].tolist(), "types": kinds[0].tolist(), "logit": logit(ids, kinds if types > 1 else None)}
 
 
-def keep(folder, model, golden):
+def keep(folder, model, golden, kind=torch.float16):
     folder.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(folder)
+    model.to(kind).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
 
 
@@ -119,6 +183,26 @@ def classifier(folder, build):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits.item()
 
     keep(folder, model, list(pairs(model, logit)))
+
+
+def decoder(folder, name):
+    library, more, verdict = DECODERS[name]
+    kind = torch.bfloat16 if name in BRAIN_FLOATS else torch.float16
+    torch.manual_seed(16)
+    task = "ForCausalLM" if verdict else "ForSequenceClassification"
+    config = getattr(hf, library + "Config")(**(DECODER | more))
+    model = randomise(getattr(hf, library + task)(config), kind)
+
+    def logit(ids, _):
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        if not verdict:
+            return logits.item()
+        last = logits[0, -1]
+        return (last[verdict["yes"]] - (last[verdict["no"]] if "no" in verdict else 0.0)).item()
+
+    keep(folder, model, list(pairs(NO_TYPES, logit, DECODER_LENGTHS)), kind)
+    if verdict:
+        (folder / "verdict.json").write_text(json.dumps(verdict) + "\n")
 
 
 def modules(folder):
@@ -322,6 +406,7 @@ def main():
         "gte-mixed": lambda folder: gte(folder, {"type": "ntk", "factor": 4.0, "mixed_b": 0.5}),
         "jina": jina,
     }
+    writers |= {name: lambda folder, name=name: decoder(folder, name) for name in DECODERS}
     for name, write in writers.items():
         if not wanted or name in wanted:
             write(out / name)

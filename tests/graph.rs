@@ -7,6 +7,8 @@
 #![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "logits of text files and means")]
 #![expect(clippy::disallowed_methods, reason = "where files lie is the environment's matter")]
 
+#[path = "graph/decoders.rs"]
+mod decoders;
 #[path = "graph/exports.rs"]
 mod exports;
 #[path = "graph/external.rs"]
@@ -21,7 +23,8 @@ use std::path::{Path, PathBuf};
 
 use rescored_graph::compile::{Distance, Feed, Refused, Runner, Sample, padded, ragged};
 use rescored_graph::cross_encoder::{
-    Activation, Attention, Dense, Embeddings, Head, Layer, Norm, NormPlacement, Pooling, PositionTable, Table,
+    Activation, Attention, Dense, Embeddings, Head, Layer, Norm, NormKind, NormPlacement, Pooling, PositionTable,
+    Table, Transform,
 };
 use rescored_graph::safetensors::Checkpoint;
 use rescored_graph::{
@@ -352,7 +355,7 @@ fn exports_of_every_family_give_their_own_logits_from_onnx_and_from_safetensors(
 }
 
 fn checkpoint(weights: Vec<u8>, config: String) -> Origin {
-    Origin::Safetensors(Checkpoint { weights: vec![weights.into()], config, modules: Vec::new() })
+    Origin::Safetensors(Checkpoint { weights: vec![weights.into()], config, ..Checkpoint::default() })
 }
 
 /// A model of two layers with weights that repeat from run to run: 20 words, 14 positions, one type.
@@ -367,7 +370,7 @@ fn tiny() -> CrossEncoder {
     };
     let mut table = |rows, columns| Table::floats(rows, columns, values(rows * columns));
     let mut dense = |rows, columns| Dense { weight: table(rows, columns), bias: table(1, columns).values };
-    let norm = || Norm { scale: vec![1.0; 8], bias: vec![0.1; 8], epsilon: 1e-5 };
+    let norm = || Norm { kind: NormKind::Layer, scale: vec![1.0; 8], bias: vec![0.1; 8], epsilon: 1e-5 };
     let mut layer = || Layer {
         query: dense(8, 8),
         key: dense(8, 8),
@@ -382,13 +385,14 @@ fn tiny() -> CrossEncoder {
         norm: norm(),
     };
     let layers = vec![layer(), layer()];
-    let head = Head { dense: dense(8, 8), activation: Activation::Tanh, norm: None, classifier: dense(8, 1) };
+    let transform = Some(Transform { dense: dense(8, 8), activation: Activation::Tanh, norm: None });
+    let head = Head { transform, classifier: dense(8, 1) };
     let embeddings = Embeddings {
         words: dense(20, 8).weight,
         positions: PositionTable::Learnt(dense(14, 8).weight),
         padding: None,
         types: Some(dense(1, 8).weight),
-        norm: norm(),
+        norm: Some(norm()),
         projection: None,
     };
     CrossEncoder {

@@ -3,16 +3,20 @@
 //! Owns what the families have in common and where they differ: readers fill it, writers emit from it. A part that a family
 //! lacks is `None`, an empty bias, or the plainest kind. It must not know ONNX or safetensors.
 
-/// A cross-encoder: embeddings, encoder layers, one row a pair out of its tokens' rows, and a head that gives one logit.
+mod table;
+
+pub use table::{Integers, Table};
+
+/// A cross-encoder: embeddings, layers of an encoder or a decoder, one row a pair out of its tokens' rows, and a head that gives one logit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossEncoder {
     /// Width of a token's row.
     pub hidden: usize,
-    /// Attention heads a layer.
+    /// Query heads a layer; [`CrossEncoder::head_width`] and [`CrossEncoder::key_heads`] follow from the products.
     pub heads: usize,
     /// Word, position and type tables and their norm.
     pub embeddings: Embeddings,
-    /// Encoder layers, the first one first.
+    /// Layers, the first one first.
     pub layers: Vec<Layer>,
     /// Where a layer's norms stand.
     pub norms: NormPlacement,
@@ -35,8 +39,8 @@ pub struct Embeddings {
     pub padding: Option<usize>,
     /// A row a segment; `None` where the model knows no segments.
     pub types: Option<Table>,
-    /// Norm of the sum.
-    pub norm: Norm,
+    /// Norm of the sum; decoders have none.
+    pub norm: Option<Norm>,
     /// From the tables' width to the layers', where they differ (ELECTRA).
     pub projection: Option<Dense>,
 }
@@ -67,11 +71,13 @@ pub enum NormPlacement {
 pub enum Pooling {
     /// That of its first token.
     First,
+    /// That of its last token, which sees all others where attention is causal.
+    Last,
     /// The mean of all its tokens' rows.
     Mean,
 }
 
-/// One encoder layer.
+/// One layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Query projection.
@@ -103,8 +109,23 @@ pub struct Layer {
 pub struct Attention {
     /// Tokens to each side that a token sees, itself not counted; `None` means all.
     pub window: Option<usize>,
+    /// Whether a token sees no token behind it.
+    pub is_causal: bool,
+    /// Norms of each head's queries and keys, before their places enter (Qwen3).
+    pub head_norms: Option<HeadNorms>,
+    /// What scores are multiplied with; `None` means one over the root of a head's width, and of the terms of a score.
+    pub scale: Option<f32>,
     /// How places enter.
     pub positions: Positions,
+}
+
+/// Norms of one head's values, the same for all heads; they have no bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadNorms {
+    /// Of queries.
+    pub query: Norm,
+    /// Of keys, with the same epsilon.
+    pub key: Norm,
 }
 
 /// How the places of two tokens enter their attention.
@@ -135,14 +156,21 @@ pub struct Relative {
 /// From a pair's row to the logit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Head {
+    /// What stands before the classifier; decoders have nothing there.
+    pub transform: Option<Transform>,
+    /// To the one logit.
+    pub classifier: Dense,
+}
+
+/// What a pair's row goes through before the classifier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transform {
     /// The pooler, or the classifier's own first product.
     pub dense: Dense,
     /// Its activation.
     pub activation: Activation,
     /// Norm behind it, where there is one.
     pub norm: Option<Norm>,
-    /// To the one logit.
-    pub classifier: Dense,
 }
 
 /// `y = x · weight + bias`.
@@ -154,39 +182,26 @@ pub struct Dense {
     pub bias: Vec<f32>,
 }
 
-/// A matrix of weights, row-major, and the integers it came from where the source is quantised.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
-    /// The values, dequantised where they were integers.
-    pub values: Vec<f32>,
-    /// The integers, where the source held integers.
-    pub integers: Option<Integers>,
-}
-
-/// Signed 8-bit weights: a value is its integer less the zero point, times its column's scale.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Integers {
-    /// As many as the table has values.
-    pub values: Vec<i8>,
-    /// The integer that stands for zero.
-    pub zero: i8,
-    /// One scale, or one a column.
-    pub scales: Vec<f32>,
-}
-
-/// Layer normalisation over a row.
+/// Normalisation over a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
+    /// What a row is normalised by.
+    pub kind: NormKind,
     /// Multiplied to every normalised value.
     pub scale: Vec<f32>,
     /// Added after it; empty where nothing is.
     pub bias: Vec<f32>,
-    /// Added to the variance.
+    /// Added to the variance, or to the mean of the squares.
     pub epsilon: f32,
+}
+
+/// What a row is normalised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// Its mean and its deviation (Ba et al. 2016).
+    Layer,
+    /// The root of the mean of its squares (Zhang and Sennrich 2019, `RMSNorm`).
+    Rms,
 }
 
 /// A function of one value.
@@ -200,6 +215,8 @@ pub enum Activation {
     Relu,
     /// The hyperbolic tangent.
     Tanh,
+    /// `x` times its logistic function (Elfwing et al. 2018).
+    Silu,
 }
 
 impl CrossEncoder {
@@ -214,23 +231,42 @@ impl CrossEncoder {
     /// The first part that plain BERT has not, in the field's words; `None` for BERT and its near kin.
     pub fn beyond_bert(&self) -> Option<&'static str> {
         let in_layer = |layer: &Layer| match (&layer.attention, &layer.gate) {
+            (Attention { is_causal: true, .. }, _) => Some("causal attention"),
             (Attention { window: Some(_), .. }, _) => Some("local attention"),
             (Attention { positions: Positions::Rotary(_), .. }, _) => Some("rotary positions"),
             (Attention { positions: Positions::Slopes(_), .. }, _) => Some("ALiBi"),
             (Attention { positions: Positions::Relative(_), .. }, _) => Some("relative positions"),
+            (Attention { head_norms: Some(_), .. }, _) => Some("norms of queries and keys"),
+            (Attention { scale: Some(_), .. }, _) => Some("a scale of attention's own"),
             (_, Some(_)) => Some("a gated feed-forward part"),
             _ if layer.attention_norm.is_none() => Some("attention without a norm"),
+            _ if layer.norms().any(|norm| norm.kind == NormKind::Rms) => Some("RMS norms"),
             _ if layer.products().any(|dense| dense.bias.is_empty()) => Some("products without biases"),
+            _ if layer.key.weight.columns != self.hidden => Some("keys that several heads share"),
+            _ if layer.query.weight.columns != self.hidden => Some("heads of another width"),
             _ => None,
         };
-        self.layers.iter().find_map(in_layer).or_else(|| match (self.norms, self.pooling, &self.head.norm) {
+        self.layers.iter().find_map(in_layer).or_else(|| match (self.norms, self.pooling, &self.head.transform) {
             (NormPlacement::Before, ..) => Some("norms before each part"),
             (_, Pooling::Mean, _) => Some("mean pooling"),
-            (_, _, Some(_)) => Some("a norm in the head"),
+            (_, Pooling::Last, _) => Some("last-token pooling"),
+            (_, _, None) => Some("a head without a pooler"),
+            (_, _, Some(Transform { norm: Some(_), .. })) => Some("a norm in the head"),
             _ if self.final_norm.is_some() => Some("a norm after the last layer"),
+            _ if self.embeddings.norm.is_none() => Some("embeddings without a norm"),
             _ if matches!(self.embeddings.positions, PositionTable::Absent { .. }) => Some("no table of positions"),
             _ => None,
         })
+    }
+
+    /// Values a head, of queries, keys and values alike.
+    pub fn head_width(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.query.weight.columns / self.heads.max(1))
+    }
+
+    /// Key and value heads a layer: a divisor of [`CrossEncoder::heads`], each used by as many neighbouring query heads.
+    pub fn key_heads(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.key.weight.columns / self.head_width().max(1))
     }
 
     /// Width of the feed-forward part.
@@ -265,6 +301,11 @@ impl Layer {
     /// Its products: six, or seven with a gate.
     pub fn products(&self) -> impl Iterator<Item = &Dense> {
         [&self.query, &self.key, &self.value, &self.output, &self.up, &self.down].into_iter().chain(&self.gate)
+    }
+
+    /// Its norms of whole rows.
+    pub fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.attention_norm.iter().chain([&self.norm])
     }
 }
 
@@ -305,7 +346,10 @@ impl Norm {
         let width = table.columns.max(1) as f64;
         let mut values = Vec::with_capacity(table.values.len());
         for row in table.values.chunks_exact(table.columns.max(1)) {
-            let mean = row.iter().map(|&value| f64::from(value)).sum::<f64>() / width;
+            let mean = match self.kind {
+                NormKind::Layer => row.iter().map(|&value| f64::from(value)).sum::<f64>() / width,
+                NormKind::Rms => 0.0,
+            };
             let variance = row.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / width;
             let deviation = (variance + f64::from(self.epsilon)).sqrt();
             for (at, &value) in row.iter().enumerate() {
@@ -315,94 +359,5 @@ impl Norm {
             }
         }
         Table::floats(table.rows, table.columns, values)
-    }
-}
-
-impl Table {
-    /// A table of floats.
-    pub fn floats(rows: usize, columns: usize, values: Vec<f32>) -> Self {
-        debug_assert_eq!(rows * columns, values.len());
-        Self { rows, columns, values, integers: None }
-    }
-
-    /// A table of integers and the floats that they stand for.
-    pub fn quantised(rows: usize, columns: usize, integers: Integers) -> Self {
-        let scale = |column: usize| integers.scales[column % integers.scales.len()];
-        let values = integers
-            .values
-            .iter()
-            .enumerate()
-            .map(|(at, &value)| (f32::from(value) - f32::from(integers.zero)) * scale(at % columns))
-            .collect();
-        Self { rows, columns, values, integers: Some(integers) }
-    }
-
-    /// The table without its first rows.
-    #[must_use]
-    pub fn without_first_rows(mut self, count: usize) -> Self {
-        let gone = count.min(self.rows);
-        self.rows -= gone;
-        self.values.drain(..gone * self.columns);
-        if let Some(integers) = &mut self.integers {
-            integers.values.drain(..gone * self.columns);
-        }
-        self
-    }
-
-    /// The table with the first row of another one, as wide, added to every row.
-    #[must_use]
-    pub fn plus_first_row_of(mut self, other: &Self) -> Self {
-        let row = other.values.get(..other.columns).unwrap_or_default();
-        for values in self.values.chunks_mut(self.columns.max(1)) {
-            values.iter_mut().zip(row).for_each(|(value, added)| *value += added);
-        }
-        self.integers = None;
-        self
-    }
-
-    /// The table's integers where they are symmetric about zero, or the nearest ones that are, with a scale a column.
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to the range of a byte first")]
-    pub fn to_integers(&self) -> Integers {
-        if let Some(integers) = self.integers.as_ref().filter(|integers| integers.zero == 0) {
-            return integers.clone();
-        }
-        let mut scales = vec![0.0_f32; self.columns];
-        for row in self.values.chunks_exact(self.columns) {
-            for (scale, value) in scales.iter_mut().zip(row) {
-                *scale = scale.max(value.abs() / 127.0);
-            }
-        }
-        // A column of zeros has no scale of its own; any positive one gives zeros again.
-        scales.iter_mut().filter(|scale| **scale <= f32::MIN_POSITIVE).for_each(|scale| *scale = 1.0);
-        let round = |(at, value): (usize, &f32)| (value / scales[at % self.columns]).round().clamp(-127.0, 127.0) as i8;
-        let values = self.values.iter().enumerate().map(round).collect();
-        Integers { values, zero: 0, scales }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn quantising_errs_by_half_a_step_at_most(values in prop::collection::vec(-3.0_f32..3.0, 12)) {
-            let table = Table::floats(4, 3, values);
-            let back = Table::quantised(4, 3, table.to_integers());
-            let integers = back.integers.as_ref().unwrap();
-            for (at, (a, b)) in table.values.iter().zip(&back.values).enumerate() {
-                prop_assert!((a - b).abs() <= integers.scales[at % 3] * 0.5001, "{} against {}", a, b);
-            }
-        }
-    }
-
-    #[test]
-    fn rows_that_are_given_up_leave_values_and_integers_alike() {
-        let integers = Integers { values: vec![1, 2, 3, 4, 5, 6], zero: 0, scales: vec![0.5] };
-        let table = Table::quantised(3, 2, integers).without_first_rows(1);
-        assert_eq!((table.rows, table.values.as_slice()), (2, [1.5, 2.0, 2.5, 3.0].as_slice()));
-        assert_eq!(table.integers.unwrap().values, [3, 4, 5, 6]);
     }
 }

@@ -1,6 +1,6 @@
 //! Writes a cross-encoder as an ONNX graph for one target.
 //!
-//! Owns the order of the computation: embeddings, layers, the last one for the `[CLS]` rows only, head. Rows are flat,
+//! Owns the order of the computation: embeddings, layers, the last one for the rows that stand for pairs only, head. Rows are flat,
 //! `[tokens, hidden]`, so that every product is one `Gemm` with its bias inside; attention alone sees pairs. Operators are
 //! ONNX's own except the 8-bit product, whose scaling ONNX Runtime keeps in an operator of its own.
 
@@ -14,7 +14,7 @@ use self::{
     writer::{Attribute, Op, Writer},
 };
 use super::{
-    cross_encoder::{Activation, CrossEncoder, Layer, Norm, NormPlacement, Pooling, Table},
+    cross_encoder::{Activation, CrossEncoder, Layer, Norm, NormKind, NormPlacement, Pooling, Table, Transform},
     own, proto,
     proto::kind,
     summary::PROVIDER,
@@ -204,10 +204,13 @@ impl<'a> Emitter<'a> {
             Layout::Padded | Layout::Packed { .. } => self.rows_of(layers),
         };
         let head = &self.model.head;
-        let x = self.float_dense("head.dense", &head.dense, &rows);
-        let mut x = self.activation("head.activation", head.activation, &x);
-        if let Some(norm) = &head.norm {
-            x = self.norm("head.norm", &x, norm);
+        let mut x = rows;
+        if let Some(Transform { dense, activation, norm }) = &head.transform {
+            x = self.float_dense("head.dense", dense, &x);
+            x = self.activation("head.activation", *activation, &x);
+            if let Some(norm) = norm {
+                x = self.norm("head.norm", &x, norm);
+            }
         }
         let logits = self.float_dense("head.classifier", &head.classifier, &x);
         let to = [("to", Attribute::Int(i64::from(kind::FLOAT)))];
@@ -224,16 +227,24 @@ impl<'a> Emitter<'a> {
     /// One row a pair after the last layer.
     fn rows_of(&mut self, layers: usize) -> String {
         let (mut rows, pairs) = self.embeddings();
-        let is_first = self.model.pooling == Pooling::First;
+        // The plain form picks last rows behind the last layer, so that it judges a last layer of theirs alone.
+        let is_one = match self.model.pooling {
+            Pooling::First => true,
+            Pooling::Last => self.target.layout != Layout::Padded,
+            Pooling::Mean => false,
+        };
         for at in 0..layers {
-            let wanted = pairs.rows(is_first && at + 1 == layers);
+            let wanted = pairs.rows(is_one && at + 1 == layers);
             rows = if self.is_fused() { self.fused_layer(at, &rows, &wanted) } else { self.layer(at, &rows, &wanted) };
+        }
+        if self.model.pooling == Pooling::Last && !is_one {
+            rows = self.last_rows(&rows, &pairs);
         }
         if let Some(norm) = &self.model.final_norm {
             rows = self.norm("final.norm", &rows, norm);
         }
         match self.model.pooling {
-            Pooling::First => rows,
+            Pooling::First | Pooling::Last => rows,
             Pooling::Mean => self.mean(&rows, &pairs),
         }
     }
@@ -243,7 +254,7 @@ impl<'a> Emitter<'a> {
         matches!(self.target.precision, Precision::Int8 { activations: Activations::Fused, .. })
     }
 
-    /// One encoder layer; the last one computes the `[CLS]` rows only, where those alone are wanted.
+    /// One layer; the last one computes the rows that stand for pairs only, where those alone are wanted.
     fn layer(&mut self, at: usize, rows: &str, pairs: &Pairs<'_>) -> String {
         let layer = &self.model.layers[at];
         let name = |part: &str| format!("layer.{at}.{part}");
@@ -299,7 +310,11 @@ impl<'a> Emitter<'a> {
     fn norm(&mut self, name: &str, x: &str, norm: &'a Norm) -> String {
         let scale = self.floats(&format!("{name}.scale"), &[norm.scale.len()], &norm.scale);
         let attributes = &[("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(norm.epsilon))];
-        let op = Op::plain("LayerNormalization").with(attributes);
+        let kind = match norm.kind {
+            NormKind::Layer => "LayerNormalization",
+            NormKind::Rms => "RMSNormalization",
+        };
+        let op = Op::plain(kind).with(attributes);
         if norm.bias.is_empty() {
             return self.writer.op(name, &op, &[x, &scale]);
         }
@@ -315,6 +330,11 @@ impl<'a> Emitter<'a> {
             Activation::GeluTanh => {
                 let op = Op::microsoft("FastGelu");
                 self.writer.op(name, &op, &[x])
+            }
+            Activation::Silu => {
+                // `x` times the logistic function of `alpha` times `x`.
+                let alpha = [("alpha", Attribute::Float(1.0))];
+                self.writer.op(name, &Op::microsoft("QuickGelu").with(&alpha), &[x])
             }
         }
     }

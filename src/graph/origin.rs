@@ -85,7 +85,7 @@ mod tests {
     use crate::{Operator, operators};
 
     fn weights_of(weights: Vec<u8>, config: String) -> Origin {
-        Origin::Safetensors(Checkpoint { weights: vec![weights.into()], config, modules: Vec::new() })
+        Origin::Safetensors(Checkpoint { weights: vec![weights.into()], config, ..Checkpoint::default() })
     }
 
     #[test]

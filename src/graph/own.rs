@@ -39,17 +39,29 @@ pub const MEAN: &str = "PackedMean";
 pub mod attribute {
     /// Query heads.
     pub const HEADS: &str = "heads";
+    /// Key and value heads, a divisor of the query heads; absent where there are as many.
+    pub const KEY_HEADS: &str = "key_heads";
     /// What scores are multiplied with.
     pub const SCALE: &str = "scale";
     /// Tokens to each side that a token sees; absent where it sees all.
     pub const WINDOW: &str = "window";
     /// 1 where there is one query a pair, that of its first token.
     pub const FIRST: &str = "first";
+    /// Of attention: 1 where there is one query a pair, that of its last token.
+    pub const LAST: &str = "last";
+    /// Of attention: 1 where a token sees no token behind it, of a window too.
+    pub const CAUSAL: &str = "causal";
+    /// Of attention: what each head's queries are multiplied with once the root of the mean of their squares is 1; absent
+    /// where they stay as they are.
+    pub const QUERY_NORM: &str = "query_norm";
+    /// Of attention: the same of keys.
+    pub const KEY_NORM: &str = "key_norm";
     /// Radians a token of rotary positions; absent where there are none.
     pub const ROTARY: &str = "rotary";
     /// Slopes a head; absent where there are none.
     pub const SLOPES: &str = "slopes";
-    /// Of a layer: added to the variance by its feed-forward part's norm.
+    /// Of a layer: added to the variance by its feed-forward part's norm. Of attention: to the mean of squares by the norms of
+    /// queries and keys.
     pub const EPSILON: &str = "epsilon";
     /// Of a layer: the same of attention's norm.
     pub const ATTENTION_EPSILON: &str = "attention_epsilon";

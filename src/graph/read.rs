@@ -7,7 +7,9 @@
 use super::{
     array::BadTensor,
     beside::Beside,
-    cross_encoder::{Activation, Attention, CrossEncoder, Dense, Head, Layer, NormPlacement, Pooling, Table},
+    cross_encoder::{
+        Activation, Attention, CrossEncoder, Dense, Head, Layer, NormPlacement, Pooling, Table, Transform,
+    },
     proto,
     source::{Source, input},
 };
@@ -62,7 +64,7 @@ pub(super) fn read(graph: proto::Graph, beside: &Beside) -> Result<CrossEncoder,
     let Some(heads) = heads else { return Err(fault(&hidden, "an encoder layer: norm(feed-forward + attention)")) };
     let embeddings = embeddings::read(&source, &hidden)?;
     let model = CrossEncoder {
-        hidden: head.dense.weight.rows,
+        hidden: head.transform.as_ref().map_or(head.classifier.weight.rows, |transform| transform.dense.weight.rows),
         heads,
         embeddings,
         layers,
@@ -91,7 +93,8 @@ fn head(source: &Source, logits: &str) -> Result<(Head, String), Unrecognised> {
         .ok_or_else(|| part(x, "tanh, gelu or relu between two products on the [CLS] row"))?;
     let (dense, x) = parts::dense(source, x).ok_or_else(|| part(x, "a product with a bias, the pooler"))?;
     let rows = parts::first_row(source, x).ok_or_else(|| part(x, "the first token's row taken from the last layer"))?;
-    Ok((Head { dense, activation, norm: None, classifier }, source.origin(rows).to_owned()))
+    let transform = Some(Transform { dense, activation, norm: None });
+    Ok((Head { transform, classifier }, source.origin(rows).to_owned()))
 }
 
 /// One encoder layer whose output is `value`, and the value that it reads; `None` where the embeddings are reached.
@@ -167,7 +170,9 @@ fn check_sizes(model: &CrossEncoder) -> Result<(), Unrecognised> {
             }
         }
     }
-    fit("head".into(), &model.head.dense, hidden, model.head.classifier.weight.rows)?;
+    if let Some(transform) = &model.head.transform {
+        fit("head".into(), &transform.dense, hidden, model.head.classifier.weight.rows)?;
+    }
     embeddings::check(model)
 }
 

@@ -1,4 +1,5 @@
-//! Cross-encoders as the model hub keeps them: safetensors files and `config.json`, under Hugging Face's names.
+//! Rerankers as the model hub keeps them, cross-encoders and decoders: safetensors files and `config.json`, under Hugging
+//! Face's names.
 //!
 //! Owns those names and the differences between families, one file a family, and the heads that sentence-transformers keeps
 //! beside an encoder. Pure: bytes in. It must not know files.
@@ -12,18 +13,20 @@ use super::cross_encoder::{Activation, CrossEncoder};
 
 mod bert;
 mod deberta;
+mod decoder;
 mod flash;
 mod gte;
 mod jina;
 mod modernbert;
 mod modules;
+mod rope;
 mod tensors;
 mod write;
 
 pub use write::{NotBert, write};
 
 /// Values of `model_type` that are read.
-const FAMILIES: &str = "bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, deberta-v2, new";
+const FAMILIES: &str = "bert, roberta, xlm-roberta, camembert, electra, distilbert, modernbert, deberta-v2, new, qwen2, qwen3, llama, mistral, gemma";
 
 /// A model's weights and what describes them.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,17 @@ pub struct Checkpoint {
     pub config: String,
     /// What `modules.json` lists; empty where there is none.
     pub modules: Vec<Module>,
+    /// The words that a decoder's logit is made of; one with a classifier of its own, and an encoder, need none.
+    pub verdict: Option<Verdict>,
+}
+
+/// The tokens by which a decoder that answers in words judges a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// The id of the token that stands for a match; its logit at the last token is the score, less that of `no`.
+    pub yes: u32,
+    /// The id of the token that stands for none; without it the score is the logit of `yes` alone.
+    pub no: Option<u32>,
 }
 
 /// One of sentence-transformers' modules.
@@ -96,6 +110,12 @@ pub enum NotReadable {
         /// Its name.
         name: String,
     },
+    /// The words of a decoder's answer are not known, or it has none.
+    #[error("verdict: {reason}")]
+    Verdict {
+        /// What is wrong, and what to give.
+        reason: String,
+    },
     /// A module of sentence-transformers is not one that a reranker has.
     #[error("module `{name}`: {reason}")]
     Module {
@@ -127,6 +147,9 @@ pub fn read(checkpoint: &Checkpoint) -> Result<CrossEncoder, NotReadable> {
         }
         ("deberta-v2", None) => deberta::read(&tensors, &checkpoint.config)?,
         ("new", None) => gte::read(&tensors, &checkpoint.config)?,
+        (word, None) if let Some(family) = decoder::Family::of(word) => {
+            decoder::read(&tensors, &checkpoint.config, family, checkpoint.verdict)?
+        }
         ("bert", None) if kind.position_embedding_type.as_deref() == Some("alibi") => {
             jina::read(&tensors, &checkpoint.config)?
         }
@@ -191,10 +214,11 @@ fn activation(field: &'static str, word: &str) -> Result<Activation, NotReadable
         "gelu_new" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
         "relu" => Ok(Activation::Relu),
         "tanh" => Ok(Activation::Tanh),
+        "silu" | "swish" => Ok(Activation::Silu),
         other => Err(NotReadable::Field {
             field,
             value: other.into(),
-            known: "gelu, gelu_new, gelu_pytorch_tanh, relu, tanh",
+            known: "gelu, gelu_new, gelu_pytorch_tanh, relu, silu, tanh",
         }),
     }
 }

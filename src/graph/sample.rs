@@ -1,8 +1,8 @@
 //! A tiny model for tests, and the graph that an exporter would write of it.
 
 use super::cross_encoder::{
-    Activation, Attention, CrossEncoder, Dense, Embeddings, Head, Integers, Layer, Norm, NormPlacement, Pooling,
-    PositionTable, Table,
+    Activation, Attention, CrossEncoder, Dense, Embeddings, Head, Integers, Layer, Norm, NormKind, NormPlacement,
+    Pooling, PositionTable, Table, Transform,
 };
 
 mod export;
@@ -33,14 +33,17 @@ pub(super) fn tiny(layers: usize) -> CrossEncoder {
             positions: PositionTable::Learnt(dice.table(12, 8)),
             padding: None,
             types: Some(dice.table(2, 8)),
-            norm: dice.norm(8),
+            norm: Some(dice.norm(8)),
             projection: None,
         },
         layers: (0..layers).map(|_| layer(&mut dice)).collect(),
         norms: NormPlacement::After,
         final_norm: None,
         pooling: Pooling::First,
-        head: Head { dense: dice.dense(8, 8), activation: Activation::Tanh, norm: None, classifier: dice.dense(8, 1) },
+        head: Head {
+            transform: Some(Transform { dense: dice.dense(8, 8), activation: Activation::Tanh, norm: None }),
+            classifier: dice.dense(8, 1),
+        },
     }
 }
 
@@ -60,9 +63,7 @@ pub(super) fn tiny_after_padding(layers: usize) -> CrossEncoder {
 
 /// A model with `DistilBERT`'s parts: no types, Relu between the head's products.
 pub(super) fn tiny_distilled(layers: usize) -> CrossEncoder {
-    let mut model = tiny_untyped(layers);
-    model.head.activation = Activation::Relu;
-    model
+    with_activation(tiny_untyped(layers), Activation::Relu)
 }
 
 /// A model with ELECTRA's parts: narrow tables that are projected, Gelu between the head's products.
@@ -74,10 +75,14 @@ pub(super) fn tiny_projected(layers: usize) -> CrossEncoder {
         positions: PositionTable::Learnt(dice.table(12, 4)),
         padding: None,
         types: Some(dice.table(2, 4)),
-        norm: dice.norm(4),
+        norm: Some(dice.norm(4)),
         projection: Some(dice.dense(4, 8)),
     };
-    model.head.activation = Activation::Gelu;
+    with_activation(model, Activation::Gelu)
+}
+
+fn with_activation(mut model: CrossEncoder, activation: Activation) -> CrossEncoder {
+    model.head.transform.iter_mut().for_each(|transform| transform.activation = activation);
     model
 }
 
@@ -96,7 +101,7 @@ pub(super) fn tiny_quantised(layers: usize) -> CrossEncoder {
             whole(&mut dense.weight);
         }
     }
-    whole(&mut model.head.dense.weight);
+    model.head.transform.iter_mut().for_each(|transform| whole(&mut transform.dense.weight));
     whole(&mut model.head.classifier.weight);
     whole(&mut model.embeddings.words);
     if let PositionTable::Learnt(table) = &mut model.embeddings.positions {
@@ -128,6 +133,6 @@ impl Dice {
     }
 
     fn norm(&mut self, width: usize) -> Norm {
-        Norm { scale: self.values(width), bias: self.values(width), epsilon: 1e-12 }
+        Norm { kind: NormKind::Layer, scale: self.values(width), bias: self.values(width), epsilon: 1e-12 }
     }
 }

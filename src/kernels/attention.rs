@@ -1,12 +1,14 @@
 //! Attention over packed pairs: every token to the tokens of its own pair.
 //!
 //! Owns the arithmetic for all families that are served: plain, rotary, with slopes (`ALiBi`) or relative terms (`DeBERTa`),
-//! over all tokens, a local window or the tokens before, with keys shared by several heads. Memory grows with the tokens of
+//! over all tokens, a local window or the tokens before, with keys shared by several heads, and with norms of each head's
+//! queries and keys. Memory grows with the tokens of
 //! the longest pair, not with their square: a block of queries is finished before the next one begins. What a window
 //! leaves out is not computed.
 
 mod block;
 mod head;
+mod head_norm;
 mod relative;
 mod rotary;
 
@@ -28,6 +30,8 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Which tokens a token sees.
     pub reach: Reach,
+    /// Norms of each head's queries and keys, before their places enter.
+    pub head_norms: Option<HeadNorms<'a>>,
     /// How places enter.
     pub positions: Positions<'a>,
 }
@@ -41,6 +45,19 @@ pub enum Reach {
     Window(usize),
     /// Itself and those before.
     Causal,
+    /// Itself and so many before.
+    CausalWindow(usize),
+}
+
+/// Root mean square norms of one head's values (Zhang and Sennrich 2019), the same for all heads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadNorms<'a> {
+    /// What normalised queries are multiplied with, one a value of a head.
+    pub query: &'a [f32],
+    /// The same of keys.
+    pub key: &'a [f32],
+    /// Added to the mean of the squares.
+    pub epsilon: f32,
 }
 
 /// How the places of two tokens enter their score.
@@ -81,6 +98,10 @@ pub enum Queries {
 }
 
 /// Rows of one forward pass.
+///
+/// Keys and values of a beginning that several pairs share can be given by a second list of lengths, the keys of each pair,
+/// and by where they begin: places count from a pair's first key, its queries are the last of its places, and sums run over
+/// keys in their order wherever they lie, so results keep their bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// `[tokens or pairs, heads · width]`.
@@ -159,6 +180,10 @@ impl Attention<'_> {
         fits("key", inputs.key.len(), tokens.saturating_mul(key_row))?;
         fits("value", inputs.value.len(), tokens.saturating_mul(key_row))?;
         fits("output", out, queries.saturating_mul(row))?;
+        if let Some(HeadNorms { query, key, .. }) = self.head_norms {
+            fits("the norm of queries", query.len(), self.width)?;
+            fits("the norm of keys", key.len(), self.width)?;
+        }
         match self.positions {
             Positions::Absolute => Ok(()),
             Positions::Rotary(frequencies) => {
@@ -167,6 +192,8 @@ impl Attention<'_> {
             Positions::Slopes(slopes) => fits("slopes", slopes.len(), self.heads),
             Positions::Relative(relative) => {
                 fits("key heads", self.key_heads, self.heads)?;
+                // These terms are of keys as they are given.
+                fits("norms of heads beside relative terms", usize::from(self.head_norms.is_some()), 0)?;
                 relative.check(row)
             }
         }

@@ -239,6 +239,7 @@ impl EncoderLayer {
             width: self.hidden / heads,
             scale: *scale,
             reach: *reach,
+            head_norms: None,
             positions: places.borrowed(),
         }
     }

@@ -27,6 +27,6 @@ mod pool;
 mod product;
 pub mod quantise;
 
-pub use attention::{Attention, Inputs, Misfit, Positions, Queries, Reach, Relative, Scratch};
+pub use attention::{Attention, HeadNorms, Inputs, Misfit, Positions, Queries, Reach, Relative, Scratch};
 pub use isa::Isa;
 pub use pool::mean_rows;

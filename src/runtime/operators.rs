@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorDomain, OperatorInput, OperatorOutput};
 use ort::value::{TensorElementType, ValueRef};
 use rescored_graph::own::{self, attribute};
-use rescored_kernels::{Attention, Inputs, Isa, Positions, Queries, Reach, Relative, Scratch, mean_rows};
+use rescored_kernels::{Attention, HeadNorms, Inputs, Isa, Positions, Queries, Reach, Relative, Scratch, mean_rows};
 use rescored_process::sync;
 
 /// ONNX Runtime's name of the provider that runs them.
@@ -39,9 +39,14 @@ struct PackedAttention;
 /// One node's attributes.
 struct AttentionKernel {
     heads: usize,
+    key_heads: usize,
     scale: f32,
     reach: Reach,
     queries: Queries,
+    /// Gains of the norms of queries and of keys, and their epsilon; empty where there are none.
+    query_norm: Vec<f32>,
+    key_norm: Vec<f32>,
+    epsilon: f32,
     rotary: Vec<f32>,
     slopes: Vec<f32>,
     isa: Isa,
@@ -83,16 +88,32 @@ impl Operator for PackedAttention {
     fn create_kernel(&self, node: &KernelContext<'_>) -> ort::Result<AttentionKernel> {
         let missing = |name: &str| fault(own::ATTENTION, &format!("attribute `{name}` is missing or negative"));
         let whole = |name: &str| node.get::<i64>(name).map(usize::try_from);
-        let window = match whole(attribute::WINDOW) {
-            None => Reach::All,
-            Some(side) => Reach::Window(side.map_err(|_| missing(attribute::WINDOW))?),
-        };
+        let is_set = |name: &str| node.get::<i64>(name) == Some(1);
+        let window = whole(attribute::WINDOW).transpose().map_err(|_| missing(attribute::WINDOW))?;
         let heads = whole(attribute::HEADS).and_then(Result::ok).filter(|&heads| heads > 0);
+        let heads = heads.ok_or_else(|| missing(attribute::HEADS))?;
+        let gains = |name: &str| node.get::<Vec<f32>>(name).unwrap_or_default();
         Ok(AttentionKernel {
-            heads: heads.ok_or_else(|| missing(attribute::HEADS))?,
+            heads,
+            key_heads: whole(attribute::KEY_HEADS)
+                .transpose()
+                .map_err(|_| missing(attribute::KEY_HEADS))?
+                .unwrap_or(heads),
             scale: node.get::<f32>(attribute::SCALE).ok_or_else(|| missing(attribute::SCALE))?,
-            reach: window,
-            queries: if node.get::<i64>(attribute::FIRST) == Some(1) { Queries::First } else { Queries::All },
+            reach: match (window, is_set(attribute::CAUSAL)) {
+                (None, false) => Reach::All,
+                (Some(side), false) => Reach::Window(side),
+                (None, true) => Reach::Causal,
+                (Some(side), true) => Reach::CausalWindow(side),
+            },
+            queries: match (is_set(attribute::FIRST), is_set(attribute::LAST)) {
+                (true, _) => Queries::First,
+                (false, true) => Queries::Last,
+                (false, false) => Queries::All,
+            },
+            query_norm: gains(attribute::QUERY_NORM),
+            key_norm: gains(attribute::KEY_NORM),
+            epsilon: node.get::<f32>(attribute::EPSILON).unwrap_or(0.0),
             rotary: node.get::<Vec<f32>>(attribute::ROTARY).unwrap_or_default(),
             slopes: node.get::<Vec<f32>>(attribute::SLOPES).unwrap_or_default(),
             isa: Isa::best(),
@@ -129,12 +150,18 @@ impl AttentionKernel {
         } else {
             Positions::Absolute
         };
+        let head_norms = (!self.query_norm.is_empty()).then_some(HeadNorms {
+            query: &self.query_norm,
+            key: &self.key_norm,
+            epsilon: self.epsilon,
+        });
         let attention = Attention {
             heads: self.heads,
-            key_heads: self.heads,
+            key_heads: self.key_heads,
             width: hidden / self.heads,
             scale: self.scale,
             reach: self.reach,
+            head_norms,
             positions,
         };
         let rows = Inputs { query, key, value, lengths: &lengths, queries: self.queries };

@@ -121,7 +121,7 @@ pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
     let config = text(&parts.config)?;
     let configs: Vec<&str> = modules.iter().map(|module| module.config.as_str()).collect();
     let sha256 = parts.identity(&sums, &config, &configs);
-    let checkpoint = Checkpoint { weights, config, modules };
+    let checkpoint = Checkpoint { weights, config, modules, verdict: None };
     Ok(Own { origin: Origin::Safetensors(checkpoint), sha256, external: ExternalData::default() })
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use rescored_graph::compile::{Sample, packed};
-use rescored_graph::safetensors::{Checkpoint, Module};
+use rescored_graph::safetensors::{Checkpoint, Module, Verdict};
 use rescored_graph::{Activations, Bytes, Layout, Origin, Precision, Ranges, Target, Unread, Weights};
 
 use super::{compile, logits, provenance, runner};
@@ -24,7 +24,7 @@ const FAMILIES: [&str; 10] = [
     "jina",
 ];
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families").join(name)
 }
 
@@ -37,7 +37,11 @@ fn weights(folder: &Path) -> Vec<Bytes> {
 }
 
 fn checkpoint(name: &str) -> Checkpoint {
-    let folder = folder(name);
+    checkpoint_in(&folder(name))
+}
+
+/// The files of a family, as `tests/families.py` writes them.
+pub(crate) fn checkpoint_in(folder: &Path) -> Checkpoint {
     let listed = folder.join("modules.json");
     let listed: Vec<serde_json::Value> =
         if listed.is_file() { serde_json::from_str(&text(&listed)).unwrap() } else { Vec::new() };
@@ -52,15 +56,28 @@ fn checkpoint(name: &str) -> Checkpoint {
         }
     };
     Checkpoint {
-        weights: weights(&folder),
+        weights: weights(folder),
         config: text(&folder.join("config.json")),
         modules: listed.iter().map(module).collect(),
+        verdict: verdict(folder),
     }
 }
 
-/// The pairs of a family, and transformers' logits.
+/// The words of a decoder's answer, where it has no classifier.
+fn verdict(folder: &Path) -> Option<Verdict> {
+    let path = folder.join("verdict.json");
+    let given: serde_json::Value = path.is_file().then(|| serde_json::from_str(&text(&path)).unwrap())?;
+    let id = |word: &str| given[word].as_u64().map(|id| u32::try_from(id).unwrap());
+    Some(Verdict { yes: id("yes").unwrap(), no: id("no") })
+}
+
 fn golden(name: &str) -> (Vec<Sample>, Vec<f32>) {
-    let pairs: Vec<serde_json::Value> = serde_json::from_str(&text(&folder(name).join("golden.json"))).unwrap();
+    golden_in(&folder(name))
+}
+
+/// The pairs of a family, and transformers' logits.
+pub(crate) fn golden_in(folder: &Path) -> (Vec<Sample>, Vec<f32>) {
+    let pairs: Vec<serde_json::Value> = serde_json::from_str(&text(&folder.join("golden.json"))).unwrap();
     let ints = |pair: &serde_json::Value, key: &str| -> Vec<i64> {
         pair[key].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
     };
@@ -69,7 +86,7 @@ fn golden(name: &str) -> (Vec<Sample>, Vec<f32>) {
     (pairs.iter().map(sample).collect(), pairs.iter().map(logit).collect())
 }
 
-fn target(precision: Precision) -> Target {
+pub(crate) fn target(precision: Precision) -> Target {
     Target { layout: Layout::Packed { slots: 4 }, precision, layers: None }
 }
 
@@ -151,7 +168,7 @@ fn broken(name: &str, tensors: &dyn Fn(&mut Vec<Tensor>), config: (&str, &str)) 
     let bytes = safetensors::serialize(views, None).unwrap();
     let text = whole.config.replace(config.0, config.1);
     assert!(config.0.is_empty() || text != whole.config, "{} is there", config.0);
-    let origin = Origin::Safetensors(Checkpoint { weights: vec![bytes.into()], config: text, modules: whole.modules });
+    let origin = Origin::Safetensors(Checkpoint { weights: vec![bytes.into()], config: text, ..whole });
     match origin.cross_encoder() {
         Err(Unread::Weights(why)) => why.to_string(),
         other => panic!("not refused: {:?}", other.map(|model| model.layers.len())),

@@ -1,12 +1,12 @@
 //! Attention over the tokens of each pair.
 //!
-//! Owns the way from flat rows to pairs and back. The last layer asks for the `[CLS]` rows' context only, so only their
+//! Owns the way from flat rows to pairs and back. The last layer asks for the context of one row a pair only, so only their
 //! queries are computed; keys and values are those of all tokens, or are `absorbed`.
 
 use super::{Emitter, Range};
 use crate::{
     array::Array,
-    cross_encoder::{CrossEncoder, Dense, Layer, Positions},
+    cross_encoder::{CrossEncoder, Dense, HeadNorms, Layer, Pooling, Positions},
     emit::{
         products::{Rows, Site},
         writer::{Attribute, Op},
@@ -18,8 +18,8 @@ use crate::{
 
 /// Where pairs lie in the flat rows.
 pub(super) enum Arrangement {
-    /// One after the other: their lengths and first rows.
-    Packed { slots: usize, lengths: String, starts: String },
+    /// One after the other: their lengths, and the row that stands for each, its first or its last.
+    Packed { slots: usize, lengths: String, pooled: String },
     /// Padded to one length: which tokens are real, for all queries `[batch, 1, sequence, sequence]` and for the first
     /// ones `[batch, 1, 1, sequence]`, the shape of unflattened rows, and the ids.
     Padded { mask: String, first_mask: String, shape: String, ids: String },
@@ -50,22 +50,22 @@ impl Pairs<'_> {
         self.arrangement
     }
 
-    /// Whether the `[CLS]` rows alone are wanted.
-    pub(super) fn is_first(&self) -> bool {
-        self.rows == Wanted::First
+    /// Whether the rows that stand for pairs are wanted alone.
+    pub(super) fn is_pooled(&self) -> bool {
+        self.rows == Wanted::Pooled
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     All,
-    First,
+    Pooled,
 }
 
 impl Arrangement {
-    /// The rows that a layer computes: all, or in the last layer the `[CLS]` rows.
+    /// The rows that a layer computes: all, or in the last layer those that stand for pairs.
     pub(super) fn rows(&self, last: bool) -> Pairs<'_> {
-        Pairs { arrangement: self, rows: if last { Wanted::First } else { Wanted::All } }
+        Pairs { arrangement: self, rows: if last { Wanted::Pooled } else { Wanted::All } }
     }
 }
 
@@ -74,10 +74,10 @@ impl<'a> Emitter<'a> {
     pub(super) fn attention(&mut self, place: &Place<'a, '_>, rows: &str) -> (String, String) {
         let Place { name, layer, pairs, range } = place;
         let all = self.rows(name, rows, *range);
-        if let (Wanted::First, Arrangement::Packed { slots, lengths, .. }) = (pairs.rows, pairs.arrangement)
+        if let (Wanted::Pooled, Arrangement::Packed { slots, lengths, .. }) = (pairs.rows, pairs.arrangement)
             && self.absorbs()
         {
-            let first = self.first_rows(name, rows, pairs.arrangement);
+            let first = self.pooled_rows(name, rows, pairs.arrangement);
             return (self.absorbed((name, layer), [rows, &first], (*slots, lengths)), first);
         }
         let product = |emitter: &mut Self, part: &str, dense: &'a Dense, rows: &Rows| {
@@ -87,8 +87,8 @@ impl<'a> Emitter<'a> {
         let values = product(self, "value", &layer.value, &all);
         let (queries, wanted) = match pairs.rows {
             Wanted::All => (product(self, "query", &layer.query, &all), rows.to_owned()),
-            Wanted::First => {
-                let first = self.first_rows(name, rows, pairs.arrangement);
+            Wanted::Pooled => {
+                let first = self.pooled_rows(name, rows, pairs.arrangement);
                 let quantised = self.quantised(&format!("{name}.first"), &first, *range);
                 (product(self, "query", &layer.query, &quantised), first)
             }
@@ -102,8 +102,7 @@ impl<'a> Emitter<'a> {
             }
             Arrangement::Padded { .. } => self.padded(place, [&queries, &keys, &values]),
         };
-        let hidden = self.hidden();
-        let shape = self.writer.ints(&[-1, hidden]);
+        let shape = self.writer.ints(&[-1, as_int(layer.query.weight.columns)]);
         (self.writer.op(&format!("{name}.context"), &Op::plain("Reshape"), &[&context, &shape]), wanted)
     }
 
@@ -117,7 +116,7 @@ impl<'a> Emitter<'a> {
                 parts.push(vec![one]);
                 continue;
             }
-            let ones = (part == "query" && *wanted == Wanted::First).then(|| self.writer.ints(&vec![1; slots]));
+            let ones = (part == "query" && *wanted == Wanted::Pooled).then(|| self.writer.ints(&vec![1; slots]));
             let sizes = ones.as_deref().unwrap_or(lengths);
             let axis = [("axis", Attribute::Int(1))];
             let split = Op::plain("Split").with(&axis).outputs(slots);
@@ -137,14 +136,27 @@ impl<'a> Emitter<'a> {
     /// Attention by the operator of our own, which takes packed rows as they are.
     fn own_attention(&mut self, place: &Place<'a, '_>, [queries, keys, values]: [&str; 3], lengths: &str) -> String {
         let Place { name, layer, pairs, .. } = place;
-        let heads = i64::try_from(self.model.heads).unwrap_or(i64::MAX);
+        let (heads, key_heads) = (as_int(self.model.heads), as_int(self.model.key_heads()));
         let mut attributes =
             vec![(attribute::HEADS, Attribute::Int(heads)), (attribute::SCALE, Attribute::Float(self.scale(layer)))];
-        if pairs.rows == Wanted::First {
-            attributes.push((attribute::FIRST, Attribute::Int(1)));
+        if key_heads != heads {
+            attributes.push((attribute::KEY_HEADS, Attribute::Int(key_heads)));
+        }
+        let is_last = self.model.pooling == Pooling::Last;
+        for (name, is_set) in [
+            (attribute::FIRST, pairs.is_pooled() && !is_last),
+            (attribute::LAST, pairs.is_pooled() && is_last),
+            (attribute::CAUSAL, layer.attention.is_causal),
+        ] {
+            attributes.extend(is_set.then_some((name, Attribute::Int(1))));
         }
         if let Some(window) = layer.attention.window {
-            attributes.push((attribute::WINDOW, Attribute::Int(i64::try_from(window).unwrap_or(i64::MAX))));
+            attributes.push((attribute::WINDOW, Attribute::Int(as_int(window))));
+        }
+        if let Some(HeadNorms { query, key }) = &layer.attention.head_norms {
+            attributes.push((attribute::QUERY_NORM, Attribute::Floats(&query.scale)));
+            attributes.push((attribute::KEY_NORM, Attribute::Floats(&key.scale)));
+            attributes.push((attribute::EPSILON, Attribute::Float(query.epsilon)));
         }
         let mut inputs = vec![queries.to_owned(), keys.to_owned(), values.to_owned(), lengths.to_owned()];
         match &layer.attention.positions {
@@ -166,22 +178,26 @@ impl<'a> Emitter<'a> {
         self.writer.op(&format!("{name}.context"), &Op::own(own::ATTENTION).with(&attributes), &inputs)
     }
 
-    /// What scores are multiplied with: one over the root of a head's width, times the terms of a score.
+    /// What scores are multiplied with: where the model does not say, one over the root of a head's width, times the terms of
+    /// a score.
     pub(super) fn scale(&self, layer: &Layer) -> f32 {
+        if let Some(scale) = layer.attention.scale {
+            return scale;
+        }
         let terms = match &layer.attention.positions {
             Positions::Relative(relative) => {
                 1 + usize::from(relative.keys.is_some()) + usize::from(relative.queries.is_some())
             }
             Positions::Absolute | Positions::Rotary(_) | Positions::Slopes(_) => 1,
         };
-        1.0 / ((self.model.hidden / self.model.heads.max(1) * terms) as f32).sqrt()
+        1.0 / ((self.model.head_width() * terms) as f32).sqrt()
     }
 
     /// The rows that a layer computes, of others than those that attention read.
     pub(super) fn wanted(&mut self, place: &Place<'_, '_>, rows: &str) -> String {
         match place.pairs.rows {
             Wanted::All => rows.to_owned(),
-            Wanted::First => self.first_rows(&format!("{}.residual", place.name), rows, place.pairs.arrangement),
+            Wanted::Pooled => self.pooled_rows(&format!("{}.residual", place.name), rows, place.pairs.arrangement),
         }
     }
 
@@ -204,11 +220,28 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The first row of every pair, `[pairs, hidden]`.
-    fn first_rows(&mut self, name: &str, rows: &str, arrangement: &Arrangement) -> String {
-        let name = format!("{name}.first");
+    /// The row of every pair's last token in a padded batch, `[pairs, hidden]`.
+    pub(super) fn last_rows(&mut self, rows: &str, arrangement: &Arrangement) -> String {
+        let Arrangement::Padded { first_mask, shape, .. } = arrangement else { return rows.to_owned() };
+        let deep = self.writer.op("pooled.deep", &Op::plain("Reshape"), &[rows, shape]);
+        let to = [("to", Attribute::Int(i64::from(kind::INT64)))];
+        let real = self.writer.op("pooled.mask", &Op::plain("Cast").with(&to), &[first_mask]);
+        let last = self.writer.ints(&[-1]);
+        let counts = self.writer.op("pooled.counts", &Op::plain("ReduceSum"), &[&real, &last]);
+        let inner = self.writer.ints(&[1, 2]);
+        let counts = self.writer.op("pooled.lengths", &Op::plain("Squeeze"), &[&counts, &inner]);
+        let one = self.writer.constant(&Array::int(1));
+        let at = self.writer.op("pooled.last", &Op::plain("Sub"), &[&counts, &one]);
+        let by_pair = [("batch_dims", Attribute::Int(1))];
+        self.writer.op("pooled", &Op::plain("GatherND").with(&by_pair), &[&deep, &at])
+    }
+
+    /// The row that stands for every pair, `[pairs, hidden]`: its first, in packed rows also its last.
+    fn pooled_rows(&mut self, name: &str, rows: &str, arrangement: &Arrangement) -> String {
+        let which = if self.model.pooling == Pooling::Last { "last" } else { "first" };
+        let name = format!("{name}.{which}");
         match arrangement {
-            Arrangement::Packed { starts, .. } => self.writer.op(&name, &Op::plain("Gather"), &[rows, starts]),
+            Arrangement::Packed { pooled, .. } => self.writer.op(&name, &Op::plain("Gather"), &[rows, pooled]),
             Arrangement::Padded { shape, .. } => {
                 let deep = self.writer.op(&format!("{name}.deep"), &Op::plain("Reshape"), &[rows, shape]);
                 let zero = self.writer.constant(&Array::int(0));
@@ -217,8 +250,8 @@ impl<'a> Emitter<'a> {
             }
         }
     }
+}
 
-    fn hidden(&self) -> i64 {
-        i64::try_from(self.model.hidden).unwrap_or(i64::MAX)
-    }
+fn as_int(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -73,9 +73,12 @@ impl Emitter<'_> {
         self.shapes();
 
         let embeddings = &self.model.embeddings;
-        // What the rows are multiplied with leaves the norm by its square.
-        let norm = Norm { epsilon: embeddings.norm.epsilon * scale * scale, ..embeddings.norm.clone() };
-        let mut rows = self.norm("embeddings.norm", &rows, &norm);
+        let mut rows = rows;
+        if let Some(norm) = &embeddings.norm {
+            // What the rows are multiplied with leaves the norm by its square.
+            let norm = Norm { epsilon: norm.epsilon * scale * scale, ..norm.clone() };
+            rows = self.norm("embeddings.norm", &rows, &norm);
+        }
         if let Some(projection) = &embeddings.projection {
             rows = self.dense("embeddings.projection", projection, &rows);
         }
@@ -92,8 +95,11 @@ impl Emitter<'_> {
             };
         }
         let head = &self.model.head;
-        let x = self.dense("head.dense", &head.dense, &rows);
-        let x = self.activation("head.activation", head.activation, &x);
+        let mut x = rows;
+        if let Some(transform) = &head.transform {
+            x = self.dense("head.dense", &transform.dense, &x);
+            x = self.activation("head.activation", transform.activation, &x);
+        }
         self.logits(&head.classifier, &x);
     }
 
@@ -221,6 +227,10 @@ impl Emitter<'_> {
             Activation::GeluTanh => Op::plain("Gelu").with(&approximate),
             Activation::Relu => Op::plain("Relu"),
             Activation::Tanh => Op::plain("Tanh"),
+            Activation::Silu => {
+                let logistic = self.writer.op(&format!("{name}.logistic"), &Op::plain("Sigmoid"), &[x]);
+                return self.writer.op(name, &Op::plain("Mul"), &[x, &logistic]);
+            }
         };
         self.writer.op(name, &op, &[x])
     }

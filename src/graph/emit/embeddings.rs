@@ -3,7 +3,7 @@
 use super::{Emitter, Layout, attention::Arrangement};
 use crate::{
     array::Array,
-    cross_encoder::PositionTable,
+    cross_encoder::{Pooling, PositionTable},
     emit::writer::{Attribute, Op},
     proto::kind,
 };
@@ -42,7 +42,10 @@ impl Emitter<'_> {
             let shape = self.writer.ints(&[-1, width]);
             self.writer.op("embeddings.rows", &Op::plain("Reshape"), &[&sum, &shape])
         };
-        let mut rows = self.norm("embeddings.norm", &sum, &embeddings.norm);
+        let mut rows = match &embeddings.norm {
+            Some(norm) => self.norm("embeddings.norm", &sum, norm),
+            None => sum,
+        };
         if let Some(projection) = &embeddings.projection {
             rows = self.float_dense("embeddings.projection", projection, &rows);
         }
@@ -97,9 +100,14 @@ impl Emitter<'_> {
                 let lengths = self.writer.input("lengths", &[&slots.to_string()]);
                 let axis = self.writer.constant(&Array::int(0));
                 let attributes = [("exclusive", Attribute::Int(1))];
-                let op = Op::plain("CumSum").with(&attributes);
-                let starts = self.writer.op("starts", &op, &[&lengths, &axis]);
-                Arrangement::Packed { slots, lengths, starts }
+                let pooled = if self.model.pooling == Pooling::Last {
+                    let ends = self.writer.op("ends", &Op::plain("CumSum"), &[&lengths, &axis]);
+                    let one = self.writer.constant(&Array::int(1));
+                    self.writer.op("lasts", &Op::plain("Sub"), &[&ends, &one])
+                } else {
+                    self.writer.op("starts", &Op::plain("CumSum").with(&attributes), &[&lengths, &axis])
+                };
+                Arrangement::Packed { slots, lengths, pooled }
             }
             // The ragged layout has a way of its own and does not come here.
             Layout::Padded | Layout::Ragged => {

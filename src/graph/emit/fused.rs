@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use super::{Emitter, attention::Arrangement, attention::Pairs};
 use crate::{
     array::Array,
-    cross_encoder::{Activation, CrossEncoder, Dense, Integers, Layer, Norm, NormPlacement, Positions},
+    cross_encoder::{
+        Activation, Attention, CrossEncoder, Dense, Integers, Layer, Norm, NormKind, NormPlacement, Pooling, Positions,
+    },
     emit::writer::{Attribute, Op},
     own::{self, attribute},
     written::Values,
@@ -16,13 +18,17 @@ use crate::{
 /// The first part of a model that such a layer does not have, in the field's words.
 pub(super) fn beyond(model: &CrossEncoder) -> Option<&'static str> {
     let part = |layer: &Layer| match layer {
-        Layer { activation: Activation::GeluTanh | Activation::Relu | Activation::Tanh, .. } => {
-            Some("an activation that is not GELU")
-        }
+        Layer { attention: Attention { is_causal: true, .. }, .. } => Some("causal attention"),
+        Layer { attention: Attention { head_norms: Some(_), .. }, .. } => Some("norms of queries and keys"),
+        Layer { activation, .. } if *activation != Activation::Gelu => Some("an activation that is not GELU"),
+        Layer { key, .. } if key.weight.columns != model.hidden => Some("keys that several heads share"),
+        Layer { query, .. } if query.weight.columns != model.hidden => Some("heads of another width"),
+        layer if layer.norms().any(|norm| norm.kind == NormKind::Rms) => Some("RMS norms"),
         Layer { attention_norm: None, .. } if model.norms == NormPlacement::After => Some("attention without a norm"),
         _ => None,
     };
-    model.layers.iter().find_map(part)
+    let pooling = (model.pooling == Pooling::Last).then_some("last-token pooling");
+    model.layers.iter().find_map(part).or(pooling)
 }
 
 impl<'a> Emitter<'a> {
@@ -39,7 +45,7 @@ impl<'a> Emitter<'a> {
             (attribute::EPSILON, Attribute::Float(layer.norm.epsilon)),
         ];
         let flags = [
-            (attribute::FIRST, pairs.is_first()),
+            (attribute::FIRST, pairs.is_pooled()),
             (attribute::NORMS_BEFORE, is_before),
             (attribute::GATED, layer.gate.is_some()),
         ];

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     array::{Array, Data},
-    cross_encoder::{Layer, Positions, Relative, Table},
+    cross_encoder::{Attention, Dense, HeadNorms, Layer, Norm, Positions, Relative, Table},
     emit::writer::{Attribute, Op},
     proto::kind,
 };
@@ -23,22 +23,29 @@ impl<'a> Emitter<'a> {
     pub(super) fn padded(&mut self, place: &Place<'a, '_>, [queries, keys, values]: [&str; 3]) -> String {
         let Place { name, layer, pairs, .. } = place;
         let Arrangement::Padded { mask, first_mask, shape, ids } = pairs.arrangement() else { return String::new() };
-        let mut deep = |part: &str, rows: &str| {
-            self.writer.op(&format!("{name}.{part}.deep"), &Op::plain("Reshape"), &[rows, shape])
+        let mut deep = |part: &str, rows: &str, dense: &Dense| {
+            let shape = self.deep_shape([shape, ids], dense.weight.columns);
+            self.writer.op(&format!("{name}.{part}.deep"), &Op::plain("Reshape"), &[rows, &shape])
         };
-        let (mut keys, values) = (deep("key", keys), deep("value", values));
-        let is_first = pairs.is_first();
+        let (mut keys, values) = (deep("key", keys, &layer.key), deep("value", values, &layer.value));
+        // Of last rows nothing is asked in a padded batch; see `rows_of`.
+        let is_first = pairs.is_pooled();
         let mut queries = if is_first {
             let one = self.writer.ints(&[1]);
             self.writer.op(&format!("{name}.query.deep"), &Op::plain("Unsqueeze"), &[queries, &one])
         } else {
-            deep("query", queries)
+            deep("query", queries, &layer.query)
         };
+        if let Some(HeadNorms { query, key }) = &layer.attention.head_norms {
+            queries = self.normed_heads(&format!("{name}.query"), &queries, query);
+            keys = self.normed_heads(&format!("{name}.key"), &keys, key);
+        }
         if let Positions::Rotary(frequencies) = &layer.attention.positions {
-            keys = self.turned(&format!("{name}.key"), &keys, (frequencies, ids));
+            let key_heads = self.model.key_heads();
+            keys = self.turned(&format!("{name}.key"), [&keys, ids], frequencies, key_heads);
             // The first place turns nothing.
             if !is_first {
-                queries = self.turned(&format!("{name}.query"), &queries, (frequencies, ids));
+                queries = self.turned(&format!("{name}.query"), [&queries, ids], frequencies, self.model.heads);
             }
         }
         let mask = if is_first { first_mask } else { mask };
@@ -64,17 +71,39 @@ impl<'a> Emitter<'a> {
 
     /// The standard's attention, `[batch, queries, hidden]`.
     pub(super) fn attend(&mut self, name: &str, (layer, inputs): (&Layer, &[&str])) -> String {
-        let heads = i64::try_from(self.model.heads).unwrap_or(i64::MAX);
-        let heads = [("q_num_heads", Attribute::Int(heads)), ("kv_num_heads", Attribute::Int(heads))];
+        let [heads, key_heads] =
+            [self.model.heads, self.model.key_heads()].map(|heads| i64::try_from(heads).unwrap_or(i64::MAX));
+        let heads = [("q_num_heads", Attribute::Int(heads)), ("kv_num_heads", Attribute::Int(key_heads))];
         let scale = [("scale", Attribute::Float(self.scale(layer)))];
         // The usual scale is left unsaid, as in all graphs before.
-        let is_usual = !matches!(layer.attention.positions, Positions::Relative(_));
+        let is_usual = layer.attention.scale.is_none() && !matches!(layer.attention.positions, Positions::Relative(_));
         let attributes: Vec<_> = heads.into_iter().chain(scale.into_iter().filter(|_| !is_usual)).collect();
         self.writer.op(name, &Op::plain("Attention").with(&attributes), inputs)
     }
 
-    /// Rows turned by their places.
-    fn turned(&mut self, name: &str, rows: &str, (frequencies, ids): (&[f32], &str)) -> String {
+    /// The shape of unflattened rows of so many columns.
+    fn deep_shape(&mut self, [hidden, ids]: [&str; 2], columns: usize) -> String {
+        if columns == self.model.hidden {
+            return hidden.to_owned();
+        }
+        let input = self.writer.op("input.shape", &Op::plain("Shape"), &[ids]);
+        let columns = self.writer.ints(&[i64::try_from(columns).unwrap_or(i64::MAX)]);
+        let first = [("axis", Attribute::Int(0))];
+        self.writer.op("deep.shape", &Op::plain("Concat").with(&first), &[&input, &columns])
+    }
+
+    /// Each head's values of unflattened rows normalised.
+    fn normed_heads(&mut self, name: &str, rows: &str, norm: &'a Norm) -> String {
+        let width = i64::try_from(norm.scale.len()).unwrap_or(i64::MAX);
+        let by_head = self.writer.ints(&[0, 0, -1, width]);
+        let heads = self.writer.op(&format!("{name}.by_head"), &Op::plain("Reshape"), &[rows, &by_head]);
+        let heads = self.norm(&format!("{name}.norm"), &heads, norm);
+        let flat = self.writer.ints(&[0, 0, -1]);
+        self.writer.op(&format!("{name}.normed"), &Op::plain("Reshape"), &[&heads, &flat])
+    }
+
+    /// Rows of so many heads turned by their places.
+    fn turned(&mut self, name: &str, [rows, ids]: [&str; 2], frequencies: &[f32], heads: usize) -> String {
         let places = self.model.max_length();
         let table = |turn: fn(f64) -> f64| -> Vec<f32> {
             let place = |place: usize| {
@@ -91,21 +120,31 @@ impl<'a> Emitter<'a> {
         let row = self.positions(ids);
         let shape = self.writer.op("rotary.shape", &Op::plain("Shape"), &[ids]);
         let row = self.writer.op("rotary.places", &Op::plain("Expand"), &[&row, &shape]);
-        let heads = i64::try_from(self.model.heads).unwrap_or(i64::MAX);
+        let heads = i64::try_from(heads).unwrap_or(i64::MAX);
         let part = i64::try_from(2 * frequencies.len()).unwrap_or(i64::MAX);
         let attributes = [("num_heads", Attribute::Int(heads)), ("rotary_embedding_dim", Attribute::Int(part))];
         let op = Op::plain("RotaryEmbedding").with(&attributes);
         self.writer.op(&format!("{name}.turned"), &op, &[rows, &cosines, &sines, &row])
     }
 
-    /// Which keys each query sees: real ones, within its window.
+    /// Which keys each query sees: real ones, within its window, and none behind it where attention is causal.
     fn seen(&mut self, layer: &Layer, [mask, ids]: [&str; 2], is_first: bool) -> String {
-        let Some(window) = layer.attention.window else { return mask.to_owned() };
+        let Attention { window, is_causal, .. } = layer.attention;
+        if window.is_none() && !is_causal {
+            return mask.to_owned();
+        }
+        let mut mask = mask.to_owned();
         let distances = self.distances(ids, is_first);
+        if is_causal {
+            let zero = self.writer.constant(&Array::int(0));
+            let before = self.writer.op("causal.before", &Op::plain("GreaterOrEqual"), &[&distances, &zero]);
+            mask = self.writer.op("causal.mask", &Op::plain("And"), &[&mask, &before]);
+        }
+        let Some(window) = window else { return mask };
         let distances = self.writer.op("window.distances", &Op::plain("Abs"), &[&distances]);
         let window = self.writer.constant(&Array::int(i64::try_from(window).unwrap_or(i64::MAX)));
         let near = self.writer.op("window.near", &Op::plain("LessOrEqual"), &[&distances, &window]);
-        self.writer.op("window.mask", &Op::plain("And"), &[mask, &near])
+        self.writer.op("window.mask", &Op::plain("And"), &[&mask, &near])
     }
 
     /// Place of the query less that of the key, `[queries, keys]`.
@@ -136,7 +175,7 @@ impl<'a> Emitter<'a> {
         [queries, keys, ids]: [&str; 3],
     ) -> String {
         let Place { name, layer, pairs, .. } = place;
-        let distances = self.distances(ids, pairs.is_first());
+        let distances = self.distances(ids, pairs.is_pooled());
         let middle = self.writer.constant(&Array::int(i64::try_from(relative.rows.len() / 2).unwrap_or(0)));
         let at = self.writer.op(&format!("{name}.distances.at"), &Op::plain("Add"), &[&distances, &middle]);
         let rows = self.writer.weight("relative.rows", &Array::ints(&relative.rows));

@@ -67,8 +67,10 @@ impl<'a> Emitter<'a> {
             Some((types, table)) => (types, self.table("embeddings.types.weight", table)),
             None => (String::new(), String::new()),
         };
-        let [scale, bias] = self.norm_weights("embeddings.norm", &embeddings.norm);
-        let epsilon = [("epsilon", Attribute::Float(embeddings.norm.epsilon))];
+        // Only models with this norm come here; see `check`.
+        let Some(norm) = &embeddings.norm else { return String::new() };
+        let [scale, bias] = self.norm_weights("embeddings.norm", norm);
+        let epsilon = [("epsilon", Attribute::Float(norm.epsilon))];
         let op = Op::microsoft("EmbedLayerNormalization").with(&epsilon).outputs(2);
         let inputs = [&ids, &types, &words, &places, &segments, &scale, &bias, "", &positions].map(AsRef::as_ref);
         let outputs = self.writer.many("embeddings.norm", &op, &inputs);
@@ -144,7 +146,7 @@ impl<'a> Emitter<'a> {
             Activation::Gelu if self.takes(layer.up.bias.len()) => Op::own(own::BIAS_GELU),
             Activation::Gelu => Op::microsoft("BiasGelu"),
             Activation::GeluTanh => Op::microsoft("FastGelu"),
-            Activation::Relu | Activation::Tanh => {
+            Activation::Relu | Activation::Tanh | Activation::Silu => {
                 let x = self.float_dense(&name, &layer.up, x);
                 return self.activation(&format!("{name}.activation"), layer.activation, &x);
             }

@@ -8,7 +8,7 @@
 use super::{Unrecognised, data_inputs, fault, parts};
 use crate::{
     array::Array,
-    cross_encoder::{CrossEncoder, Embeddings, PositionTable, Table},
+    cross_encoder::{CrossEncoder, Embeddings, Norm, PositionTable, Table},
     proto,
     source::{Source, input},
 };
@@ -47,7 +47,8 @@ pub(super) fn read(source: &Source, value: &str) -> Result<Embeddings, Unrecogni
         }
         positions = positions.plus_first_row_of(&untold);
     }
-    Ok(Embeddings { words, positions: PositionTable::Learnt(positions), padding, types, norm, projection })
+    let (positions, norm) = (PositionTable::Learnt(positions), Some(norm));
+    Ok(Embeddings { words, positions, padding, types, norm, projection })
 }
 
 /// Whether the tables fit each other and the first layer.
@@ -55,7 +56,11 @@ pub(super) fn check(model: &CrossEncoder) -> Result<(), Unrecognised> {
     let embeddings = &model.embeddings;
     let width = embeddings.words.columns;
     let tables = [embeddings.positions.table(), embeddings.types.as_ref()];
-    if tables.into_iter().flatten().any(|table| table.columns != width) || embeddings.norm.scale.len() != width {
+    let is_other = |norm: &Norm| norm.scale.len() != width;
+    let tables = tables.into_iter().flatten();
+    if tables.map(|table| table.columns).any(|columns| columns != width)
+        || embeddings.norm.as_ref().is_some_and(is_other)
+    {
         return Err(fault("embeddings", format!("tables and a norm of {width} columns")));
     }
     let out = embeddings.projection.as_ref().map_or(width, |dense| dense.weight.columns);

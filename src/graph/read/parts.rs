@@ -5,7 +5,7 @@
 use super::data_inputs;
 use crate::{
     array::Data,
-    cross_encoder::{Activation, Dense, Integers, Norm, Table},
+    cross_encoder::{Activation, Dense, Integers, Norm, NormKind, Table},
     proto,
     source::{Source, float, input, int},
 };
@@ -90,7 +90,10 @@ pub(super) fn norm<'a>(source: &'a Source, value: &str) -> Option<(Norm, &'a str
         let scale = source.constant(input(node, 1)?)?.to_floats()?;
         let bias =
             input(node, 2).map_or_else(|| Some(vec![0.0; scale.len()]), |name| source.constant(name)?.to_floats())?;
-        return Some((Norm { scale, bias, epsilon: float(node, "epsilon").unwrap_or(1e-5) }, input(node, 0)?));
+        return Some((
+            Norm { kind: NormKind::Layer, scale, bias, epsilon: float(node, "epsilon").unwrap_or(1e-5) },
+            input(node, 0)?,
+        ));
     }
     let (bias, scaled) = constant_side(source, node, "Add")?;
     let (scale, quotient) = constant_side(source, source.maker(scaled)?, "Mul")?;
@@ -98,7 +101,7 @@ pub(super) fn norm<'a>(source: &'a Source, value: &str) -> Option<(Norm, &'a str
     let centred = source.maker(input(quotient, 0)?).filter(|node| node.op_type == "Sub")?;
     let deviation = source.maker(input(quotient, 1)?).filter(|node| node.op_type == "Sqrt")?;
     let (epsilon, _) = constant_side(source, source.maker(input(deviation, 0)?)?, "Add")?;
-    let norm = Norm { scale, bias, epsilon: *epsilon.first()? };
+    let norm = Norm { kind: NormKind::Layer, scale, bias, epsilon: *epsilon.first()? };
     (norm.scale.len() == norm.bias.len()).then_some((norm, input(centred, 0)?))
 }
 

@@ -4,7 +4,7 @@ use self::config::{Config, Family};
 use super::NotReadable;
 use super::tensors::{Bias, Tensors};
 use crate::cross_encoder::{
-    Attention, CrossEncoder, Dense, Embeddings, Head, Layer, Norm, NormPlacement, Pooling, PositionTable,
+    Attention, CrossEncoder, Dense, Embeddings, Head, Layer, Norm, NormPlacement, Pooling, PositionTable, Transform,
 };
 
 pub(super) mod config;
@@ -61,7 +61,7 @@ impl Reader<'_> {
             positions: PositionTable::Learnt(positions),
             padding,
             types,
-            norm: self.norm(&format!("{prefix}.embeddings.LayerNorm"), width)?,
+            norm: Some(self.norm(&format!("{prefix}.embeddings.LayerNorm"), width)?),
             projection: if width == config.hidden_size { None } else { Some(project()?) },
         })
     }
@@ -93,9 +93,11 @@ impl Reader<'_> {
             self.tensors.ignore(&format!("{}.pooler.dense.{part}", self.family.prefix));
         }
         Ok(Head {
-            dense: self.dense(self.family.pooler, hidden, hidden)?,
-            activation: self.family.pooler_activation,
-            norm: None,
+            transform: Some(Transform {
+                dense: self.dense(self.family.pooler, hidden, hidden)?,
+                activation: self.family.pooler_activation,
+                norm: None,
+            }),
             classifier: self.dense(self.family.classifier, hidden, 1)?,
         })
     }

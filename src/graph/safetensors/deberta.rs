@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::tensors::{Bias, Tensors};
 use super::{NotReadable, activation, parse};
 use crate::cross_encoder::{
-    Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions, Relative, Table,
+    Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions, Relative,
+    Table, Transform,
 };
 
 /// What is read of `config.json`.
@@ -151,7 +152,7 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         positions,
         padding: None,
         types: if config.type_vocab_size > 1 { Some(table("token_type", config.type_vocab_size)?) } else { None },
-        norm: tensors.norm("deberta.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?,
+        norm: Some(tensors.norm("deberta.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?),
         projection: None,
     };
     let distances = relative(tensors, &config)?;
@@ -159,9 +160,11 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         .map(|at| layer(tensors, &config, (&format!("deberta.encoder.layer.{at}"), distances.as_ref())))
         .collect::<Result<_, _>>()?;
     let head = Head {
-        dense: tensors.dense("pooler.dense", hidden, hidden, Bias::Own)?,
-        activation: activation("pooler_hidden_act", &config.pooler_hidden_act)?,
-        norm: None,
+        transform: Some(Transform {
+            dense: tensors.dense("pooler.dense", hidden, hidden, Bias::Own)?,
+            activation: activation("pooler_hidden_act", &config.pooler_hidden_act)?,
+            norm: None,
+        }),
         classifier: tensors.dense("classifier", hidden, 1, Bias::Own)?,
     };
     let heads = config.num_attention_heads;
@@ -234,7 +237,7 @@ fn layer(
         query,
         key,
         value: product("attention.self.value_proj", hidden, hidden)?,
-        attention: Attention { window: None, positions },
+        attention: Attention { positions, ..Attention::default() },
         output: product("attention.output.dense", hidden, hidden)?,
         attention_norm: Some(tensors.norm(
             &format!("{name}.attention.output.LayerNorm"),

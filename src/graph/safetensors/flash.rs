@@ -5,7 +5,7 @@ use super::bert::config::Config;
 use super::tensors::{Bias, Tensors};
 use super::{NotReadable, parse};
 use crate::cross_encoder::{
-    Activation, Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable,
+    Activation, Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Transform,
 };
 
 /// Whether a checkpoint has these names.
@@ -30,7 +30,7 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         positions: PositionTable::Learnt(positions),
         padding: Some(padding),
         types: None,
-        norm: tensors.norm("roberta.emb_ln", hidden, epsilon, Bias::Own)?,
+        norm: Some(tensors.norm("roberta.emb_ln", hidden, epsilon, Bias::Own)?),
         projection: None,
     };
     let layers = (0..config.num_hidden_layers).map(|at| layer(tensors, &config, at)).collect::<Result<_, _>>()?;
@@ -43,9 +43,11 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         final_norm: None,
         pooling: Pooling::First,
         head: Head {
-            dense: tensors.dense("classifier.dense", hidden, hidden, Bias::Own)?,
-            activation: Activation::Tanh,
-            norm: None,
+            transform: Some(Transform {
+                dense: tensors.dense("classifier.dense", hidden, hidden, Bias::Own)?,
+                activation: Activation::Tanh,
+                norm: None,
+            }),
             classifier: tensors.dense("classifier.out_proj", hidden, 1, Bias::Own)?,
         },
     })

@@ -7,6 +7,7 @@ use super::tensors::{Bias, Tensors};
 use super::{NotReadable, activation, parse, rotary};
 use crate::cross_encoder::{
     Activation, Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions,
+    Transform,
 };
 
 /// What is read of `config.json`.
@@ -88,7 +89,7 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         positions: PositionTable::Absent { longest: config.max_position_embeddings },
         padding: None,
         types,
-        norm: tensors.norm("new.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?,
+        norm: Some(tensors.norm("new.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?),
         projection: None,
     };
     let frequencies = config.frequencies()?;
@@ -103,9 +104,11 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         final_norm: None,
         pooling: Pooling::First,
         head: Head {
-            dense: tensors.dense("new.pooler.dense", hidden, hidden, Bias::Own)?,
-            activation: Activation::Tanh,
-            norm: None,
+            transform: Some(Transform {
+                dense: tensors.dense("new.pooler.dense", hidden, hidden, Bias::Own)?,
+                activation: Activation::Tanh,
+                norm: None,
+            }),
             classifier: tensors.dense("classifier", hidden, 1, Bias::Own)?,
         },
     })
@@ -128,7 +131,7 @@ fn layer(tensors: &Tensors<'_>, config: &Config, frequencies: &[f32], at: usize)
         query,
         key,
         value,
-        attention: Attention { window: None, positions: Positions::Rotary(frequencies.to_vec()) },
+        attention: Attention { positions: Positions::Rotary(frequencies.to_vec()), ..Attention::default() },
         output: product("attention.o_proj", hidden, hidden, Bias::Own)?,
         attention_norm: Some(tensors.norm(&name("attn_ln"), hidden, epsilon, Bias::Own)?),
         up: feed.outputs(wide, 2 * wide),

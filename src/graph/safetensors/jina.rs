@@ -7,6 +7,7 @@ use super::tensors::{Bias, Tensors};
 use super::{NotReadable, parse};
 use crate::cross_encoder::{
     Activation, Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions,
+    Transform,
 };
 
 /// What is read of `config.json`.
@@ -53,7 +54,7 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         positions: PositionTable::Absent { longest: config.max_position_embeddings },
         padding: None,
         types,
-        norm: tensors.norm("bert.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?,
+        norm: Some(tensors.norm("bert.embeddings.LayerNorm", hidden, epsilon, Bias::Own)?),
         projection: None,
     };
     let slopes = slopes(config.num_attention_heads);
@@ -68,9 +69,11 @@ pub(super) fn read(tensors: &Tensors<'_>, config: &str) -> Result<CrossEncoder, 
         final_norm: None,
         pooling: Pooling::First,
         head: Head {
-            dense: tensors.dense("bert.pooler.dense", hidden, hidden, Bias::Own)?,
-            activation: Activation::Tanh,
-            norm: None,
+            transform: Some(Transform {
+                dense: tensors.dense("bert.pooler.dense", hidden, hidden, Bias::Own)?,
+                activation: Activation::Tanh,
+                norm: None,
+            }),
             classifier: tensors.dense("classifier", hidden, 1, Bias::Own)?,
         },
     })
@@ -97,7 +100,7 @@ fn layer(tensors: &Tensors<'_>, config: &Config, slopes: &[f32], at: usize) -> R
         query: product("attention.self.query", hidden, hidden, Bias::Own)?,
         key: product("attention.self.key", hidden, hidden, Bias::Own)?,
         value: product("attention.self.value", hidden, hidden, Bias::Own)?,
-        attention: Attention { window: None, positions: Positions::Slopes(slopes.to_vec()) },
+        attention: Attention { positions: Positions::Slopes(slopes.to_vec()), ..Attention::default() },
         output: product("attention.output.dense", hidden, hidden, Bias::Own)?,
         attention_norm: Some(tensors.norm(&name("attention.output.LayerNorm"), hidden, epsilon, Bias::Own)?),
         up: feed.outputs(0, wide),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::tensors::{Bias, Tensors};
 use super::{NotReadable, activation, parse, rotary};
 use crate::cross_encoder::{
-    Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions,
+    Attention, CrossEncoder, Embeddings, Head, Layer, NormPlacement, Pooling, PositionTable, Positions, Transform,
 };
 
 /// What is read of `config.json`.
@@ -152,7 +152,7 @@ pub(super) fn read(
         positions: PositionTable::Absent { longest: config.max_position_embeddings },
         padding: None,
         types: None,
-        norm: norm("embeddings.norm")?,
+        norm: Some(norm("embeddings.norm")?),
         projection: None,
     };
     let layers = (0..config.num_hidden_layers)
@@ -191,6 +191,7 @@ fn layer(tensors: &Tensors<'_>, config: &Config, (at, name): (usize, &str)) -> R
         attention: Attention {
             window: is_local.then_some(config.local_attention / 2),
             positions: Positions::Rotary(rotary(theta, hidden / config.num_attention_heads)),
+            ..Attention::default()
         },
         output: product("attn.Wo", hidden, hidden, config.attention_bias)?,
         // The embeddings' norm comes right before.
@@ -206,9 +207,11 @@ fn layer(tensors: &Tensors<'_>, config: &Config, (at, name): (usize, &str)) -> R
 fn classifier(tensors: &Tensors<'_>, config: &Config) -> Result<Head, NotReadable> {
     let hidden = config.hidden_size;
     Ok(Head {
-        dense: tensors.dense("head.dense", hidden, hidden, Bias::of(config.classifier_bias))?,
-        activation: activation("classifier_activation", &config.classifier_activation)?,
-        norm: Some(tensors.norm("head.norm", hidden, config.norm_eps, Bias::of(config.norm_bias))?),
+        transform: Some(Transform {
+            dense: tensors.dense("head.dense", hidden, hidden, Bias::of(config.classifier_bias))?,
+            activation: activation("classifier_activation", &config.classifier_activation)?,
+            norm: Some(tensors.norm("head.norm", hidden, config.norm_eps, Bias::of(config.norm_bias))?),
+        }),
         classifier: tensors.dense("classifier", hidden, 1, Bias::Own)?,
     })
 }

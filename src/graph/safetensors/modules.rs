@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::tensors::{Bias, Tensors};
 use super::{Module, NotReadable};
-use crate::cross_encoder::{Activation, Dense, Head, Norm, Pooling};
+use crate::cross_encoder::{Activation, Dense, Head, Norm, Pooling, Transform};
 
 /// What PyTorch's `LayerNorm` adds to the variance unless told otherwise.
 const EPSILON: f32 = 1e-5;
@@ -91,7 +91,7 @@ pub(super) fn read(modules: &[Module]) -> Result<(Pooling, Head), NotReadable> {
     }
     match rest.next() {
         Some(more) => Err(unlike(Some(more))),
-        None => Ok((pooling, Head { dense, activation, norm, classifier })),
+        None => Ok((pooling, Head { transform: Some(Transform { dense, activation, norm }), classifier })),
     }
 }
 

@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use super::NotReadable;
 use crate::array::{Array, Data};
 use crate::bytes::Bytes;
-use crate::cross_encoder::{Dense, Norm, Table};
+use crate::cross_encoder::{Dense, Norm, NormKind, Table};
 use crate::half;
 
 /// Ends of names of tensors that models carry and do not compute with: buffers, and heads of the task they were trained on
@@ -96,6 +96,38 @@ impl<'a> Tensors<'a> {
         Ok(Table::floats(rows, columns, self.floats(name, &[rows, columns])?))
     }
 
+    /// Some rows of a table, one after the other; the others are not looked at.
+    pub(super) fn some_rows(
+        &self,
+        name: &str,
+        dims: [usize; 2],
+        wanted: &[usize],
+    ) -> Result<Vec<Vec<f32>>, NotReadable> {
+        let [rows, columns] = dims;
+        let expected = |found: String| NotReadable::Tensor {
+            name: name.into(),
+            expected: format!("floats of shape {dims:?}"),
+            found,
+        };
+        let tensor = self.find(name).ok_or_else(|| expected("none of this name".into()))?;
+        self.read.borrow_mut().insert(name.to_owned());
+        if tensor.shape() != dims {
+            return Err(expected(format!("shape {:?}", tensor.shape())));
+        }
+        let bytes = tensor.data().len() / rows.max(1);
+        let row = |&row: &usize| {
+            let data = tensor.data().get(row * bytes..(row + 1) * bytes);
+            let data = data.ok_or_else(|| expected(format!("no row {row}")))?;
+            let view = TensorView::new(tensor.dtype(), vec![1, columns], data)?;
+            let values = floats(&view).ok_or_else(|| expected(format!("type {:?}", tensor.dtype())))?;
+            match values.iter().find(|value| !value.is_finite()) {
+                Some(value) => Err(expected(format!("{value} in row {row}"))),
+                None => Ok(values),
+            }
+        };
+        wanted.iter().map(row).collect()
+    }
+
     /// A product: `{name}.weight`, turned, and `{name}.bias`.
     pub(super) fn dense(&self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Dense, NotReadable> {
         let weight = Array::floats(&[outputs, inputs], self.floats(&format!("{name}.weight"), &[outputs, inputs])?);
@@ -111,7 +143,7 @@ impl<'a> Tensors<'a> {
     /// A norm: `{name}.weight` and `{name}.bias`.
     pub(super) fn norm(&self, name: &str, width: usize, epsilon: f32, bias: Bias) -> Result<Norm, NotReadable> {
         let scale = self.floats(&format!("{name}.weight"), &[width])?;
-        Ok(Norm { scale, bias: self.bias(name, width, bias)?, epsilon })
+        Ok(Norm { kind: NormKind::Layer, scale, bias: self.bias(name, width, bias)?, epsilon })
     }
 
     fn bias(&self, name: &str, width: usize, bias: Bias) -> Result<Vec<f32>, NotReadable> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::sample::{tiny, tiny_projected, tiny_untyped};
 
 fn checkpoint(weights: &[u8], config: &str) -> Checkpoint {
-    Checkpoint { weights: vec![weights.to_vec().into()], config: config.into(), modules: Vec::new() }
+    Checkpoint { weights: vec![weights.to_vec().into()], config: config.into(), ..Checkpoint::default() }
 }
 
 #[test]

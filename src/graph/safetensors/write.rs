@@ -5,7 +5,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use super::bert::config;
 use super::bert::config::PRODUCTS;
 use crate::array::Array;
-use crate::cross_encoder::{Activation, CrossEncoder, Dense, Embeddings, Norm, PositionTable, Table};
+use crate::cross_encoder::{Activation, CrossEncoder, Dense, Embeddings, Norm, PositionTable, Table, Transform};
 
 /// A model that plain BERT's names cannot hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +32,12 @@ pub fn write(model: &CrossEncoder) -> Result<(Vec<u8>, String), NotBert> {
     if projection.is_some() {
         return Err(NotBert { what: "a projection of the embeddings" });
     }
-    if model.head.activation != Activation::Tanh || model.head.dense.weight.columns != model.hidden {
+    let is_pooler =
+        |head: &&Transform| head.activation == Activation::Tanh && head.dense.weight.columns == model.hidden;
+    let Some(pooler) = model.head.transform.as_ref().filter(is_pooler) else {
         return Err(NotBert { what: "a head that is no tanh pooler" });
-    }
+    };
+    let Some(norm) = norm else { return Err(NotBert { what: "embeddings without a norm" }) };
     let mut arrays = Vec::new();
     for (name, table) in [("word", words), ("position", positions), ("token_type", types)] {
         let array = Array::floats(&[table.rows, table.columns], table.values.clone());
@@ -51,7 +54,7 @@ pub fn write(model: &CrossEncoder) -> Result<(Vec<u8>, String), NotBert> {
         }
         push_norm(&mut arrays, &name("output.LayerNorm"), &layer.norm);
     }
-    push_dense(&mut arrays, "bert.pooler.dense", &model.head.dense);
+    push_dense(&mut arrays, "bert.pooler.dense", &pooler.dense);
     push_dense(&mut arrays, "classifier", &model.head.classifier);
     let tensors: Vec<Written> = arrays.into_iter().map(Written::new).collect();
     let unfit = |_| NotBert { what: "a weight whose shape does not fit its values" };

@@ -98,7 +98,7 @@ impl Exporter {
             sum = self.op("Add", &[&sum, &untold], &[]);
         }
         let sum = self.op("Add", &[&sum, &positions], &[]);
-        let mut rows = self.norm(&sum, &embeddings.norm);
+        let mut rows = self.norm(&sum, embeddings.norm.as_ref().unwrap());
         rows = self.op("Dropout", &[&rows], &[]);
         if let Some(projection) = &embeddings.projection {
             rows = self.dense(&rows, projection);
@@ -108,11 +108,12 @@ impl Exporter {
         }
         let zero = self.constant(&Array::int(0));
         let first = self.op("Gather", &[&rows, &zero], &[("axis", 1)]);
-        let pooled = self.head_dense(&first, &model.head.dense);
-        let pooled = match model.head.activation {
+        let pooler = model.head.transform.as_ref().unwrap();
+        let pooled = self.head_dense(&first, &pooler.dense);
+        let pooled = match pooler.activation {
             Activation::Relu => self.op("Relu", &[&pooled], &[]),
             Activation::Gelu => self.gelu(&pooled),
-            Activation::Tanh | Activation::GeluTanh => self.op("Tanh", &[&pooled], &[]),
+            Activation::Tanh | Activation::GeluTanh | Activation::Silu => self.op("Tanh", &[&pooled], &[]),
         };
         let pooled = self.op("Dropout", &[&pooled], &[]);
         self.head_dense(&pooled, &model.head.classifier)

@@ -55,7 +55,7 @@ impl Head<'_> {
     /// Lays out the keys of the head, and nothing beyond the last.
     #[inline(always)]
     fn gather_keys<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers) {
-        let Attention { key_heads, width, positions, .. } = self.call.attention;
+        let Attention { key_heads, width, .. } = self.call.attention;
         let (width, row) = (*width, key_heads * width);
         let Buffers { keys, rows, .. } = buffers;
         sized(keys, width * self.tokens.next_multiple_of(C));
@@ -65,7 +65,7 @@ impl Head<'_> {
         for token in (0..self.tokens).step_by(TURNED) {
             let panel = &mut keys[token / C * C * width..][..C * width];
             let count = TURNED.min(self.tokens - token);
-            if count == TURNED && !matches!(positions, Positions::Rotary(_)) {
+            if count == TURNED && self.call.are_as_given() {
                 T::turn(&source[token * row..], row, width, panel, token % C);
                 continue;
             }
@@ -73,7 +73,8 @@ impl Head<'_> {
             rows[count * width..].fill(0.0);
             for at in 0..count {
                 let (from, to) = ((token + at) * row, at * width);
-                self.call.rotary_of(&source[from..from + width], token + at, &mut rows[to..to + width]);
+                let gain = self.call.key_gain();
+                self.call.ready(&source[from..from + width], gain, token + at, &mut rows[to..to + width]);
             }
             T::turn(rows, width, width, panel, token % C);
         }
@@ -149,7 +150,7 @@ impl Head<'_> {
 
     #[inline(always)]
     fn lay_queries<const C: usize>(&self, block: Block, buffers: &mut Buffers) {
-        let Attention { heads, width, scale, positions, .. } = self.call.attention;
+        let Attention { heads, width, scale, .. } = self.call.attention;
         let (count, width) = (block.rows(), *width);
         let Buffers { queries, rows, .. } = buffers;
         sized(queries, width.div_ceil(C) * count * C);
@@ -157,11 +158,11 @@ impl Head<'_> {
         for place in block.begin..block.end {
             let from = (self.query_row(place) * heads + self.number) * width;
             let query = &self.call.inputs.query[from..from + width];
-            let query = if let Positions::Rotary(_) = positions {
-                self.call.rotary.turn(query, place, &mut rows[..width]);
-                &rows[..width]
-            } else {
+            let query = if self.call.are_as_given() {
                 query
+            } else {
+                self.call.ready(query, self.call.query_gain(), place, &mut rows[..width]);
+                &rows[..width]
             };
             put_row::<C>(query, *scale, queries, count, place - block.begin);
         }

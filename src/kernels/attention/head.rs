@@ -1,9 +1,10 @@
 //! A head of a pair: its places, what its queries see, and how they are divided into blocks.
 //!
-//! Owns no arithmetic but that of places.
+//! Owns no arithmetic but that of places, and what a head's values go through before they meet.
 
 use std::ops::Range;
 
+use super::head_norm::normalise;
 use super::{Attention, Inputs, Positions, Queries, Reach, rotary};
 
 /// One pass of attention.
@@ -43,12 +44,30 @@ impl Block {
 }
 
 impl Call<'_> {
+    /// Whether queries and keys meet as they were given.
+    pub(super) fn are_as_given(&self) -> bool {
+        let Attention { positions, head_norms, .. } = self.attention;
+        !matches!(positions, Positions::Rotary(_)) && head_norms.is_none()
+    }
+
+    /// A head's values of a query or key, put into `out` as they meet: normalised with its gain, then turned by its place.
     #[inline(always)]
-    pub(super) fn rotary_of(&self, values: &[f32], place: usize, out: &mut [f32]) {
-        match &self.attention.positions {
-            Positions::Rotary(_) => self.rotary.turn(values, place, out),
-            Positions::Absolute | Positions::Slopes(_) | Positions::Relative(_) => out.copy_from_slice(values),
+    pub(super) fn ready(&self, values: &[f32], gain: &[f32], place: usize, out: &mut [f32]) {
+        out.copy_from_slice(values);
+        if let Some(norms) = &self.attention.head_norms {
+            normalise(out, gain, norms.epsilon);
         }
+        self.rotary.turn(out, place);
+    }
+
+    /// What normalised queries are multiplied with; empty where they are not normalised.
+    pub(super) fn query_gain(&self) -> &[f32] {
+        self.attention.head_norms.as_ref().map_or(&[], |norms| norms.query)
+    }
+
+    /// The same of keys.
+    pub(super) fn key_gain(&self) -> &[f32] {
+        self.attention.head_norms.as_ref().map_or(&[], |norms| norms.key)
     }
 }
 
@@ -69,6 +88,7 @@ impl Head<'_> {
             Reach::All => 0..self.tokens,
             Reach::Window(side) => place.saturating_sub(side)..place.saturating_add(side + 1).min(self.tokens),
             Reach::Causal => 0..place + 1,
+            Reach::CausalWindow(side) => place.saturating_sub(side)..place + 1,
         }
     }
 

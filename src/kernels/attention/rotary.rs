@@ -39,19 +39,17 @@ impl Table {
         }
     }
 
-    /// A head's values at a place, turned into `out`; the table of no frequencies turns nothing.
+    /// Turns a head's values at a place; the table of no frequencies turns nothing.
     #[inline(always)]
-    pub(super) fn turn(&self, values: &[f32], place: usize, out: &mut [f32]) {
-        out.copy_from_slice(values);
+    pub(super) fn turn(&self, values: &mut [f32], place: usize) {
         let half = self.half;
         if half == 0 {
             return;
         }
         let (cosines, sines) = (&self.cosines[place * half..][..half], &self.sines[place * half..][..half]);
-        for at in 0..half {
-            let (a, b) = (values[at], values[at + half]);
-            out[at] = a * cosines[at] - b * sines[at];
-            out[at + half] = b * cosines[at] + a * sines[at];
+        let (first, second) = values.split_at_mut(half);
+        for (((a, b), cosine), sine) in first.iter_mut().zip(&mut second[..half]).zip(cosines).zip(sines) {
+            (*a, *b) = (*a * cosine - *b * sine, *b * cosine + *a * sine);
         }
     }
 }

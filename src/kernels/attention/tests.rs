@@ -18,8 +18,13 @@ fn plainly(attention: &Attention<'_>, inputs: &Inputs<'_>) -> Vec<f64> {
         for place in places.clone() {
             let row = if inputs.queries == Queries::All { start + place } else { pair };
             for head in 0..heads {
-                let turn = |values: &[f32], place: usize| turned(&attention.positions, values, place);
-                let query = turn(&inputs.query[(row * heads + head) * width..][..width], place);
+                let norms = attention.head_norms.as_ref();
+                let ready = |values: &[f32], gain: Option<&[f32]>, place: usize| {
+                    let epsilon = norms.map_or(0.0, |norms| norms.epsilon);
+                    turned(&attention.positions, &normalised(values, gain, epsilon), place)
+                };
+                let query = &inputs.query[(row * heads + head) * width..][..width];
+                let query = ready(query, norms.map(|norms| norms.query), place);
                 let key_of = |token: usize, rows: &'_ [f32]| -> Vec<f32> {
                     rows[((start + token) * key_heads + head / group) * width..][..width].to_vec()
                 };
@@ -28,11 +33,12 @@ fn plainly(attention: &Attention<'_>, inputs: &Inputs<'_>) -> Vec<f64> {
                         Reach::All => true,
                         Reach::Window(side) => token.abs_diff(place) <= side,
                         Reach::Causal => token <= place,
+                        Reach::CausalWindow(side) => token <= place && place - token <= side,
                     };
                     if !seen {
                         return f64::NEG_INFINITY;
                     }
-                    let key = turn(&key_of(token, inputs.key), token);
+                    let key = ready(&key_of(token, inputs.key), norms.map(|norms| norms.key), token);
                     let mut sum = dot(&query, &key);
                     if let Positions::Relative(relative) = &attention.positions {
                         let row = relative.row(place.cast_signed() - token.cast_signed());
@@ -67,8 +73,17 @@ fn plainly(attention: &Attention<'_>, inputs: &Inputs<'_>) -> Vec<f64> {
     out
 }
 
-fn turned(positions: &Positions<'_>, values: &[f32], place: usize) -> Vec<f64> {
+fn normalised(values: &[f32], gain: Option<&[f32]>, epsilon: f32) -> Vec<f64> {
     let mut out: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+    if let Some(gain) = gain {
+        let root = (out.iter().map(|value| value * value).sum::<f64>() / out.len() as f64 + f64::from(epsilon)).sqrt();
+        out.iter_mut().zip(gain).for_each(|(value, &gain)| *value *= f64::from(gain) / root);
+    }
+    out
+}
+
+fn turned(positions: &Positions<'_>, values: &[f64], place: usize) -> Vec<f64> {
+    let mut out = values.to_vec();
     if let Positions::Rotary(rotary) = positions {
         let half = rotary.len();
         for (at, &frequency) in rotary.iter().enumerate() {
@@ -135,6 +150,8 @@ struct Drawn {
     key_heads: usize,
     width: usize,
     reach: Reach,
+    /// Gains of queries, then of keys; empty where there are no norms.
+    gains: Vec<f32>,
     kind: u8,
     floats: Vec<f32>,
     more: Vec<f32>,
@@ -150,7 +167,9 @@ impl Drawn {
             _ => Positions::Relative(Relative { rows: &self.rows, keys: &self.floats, queries: &self.more }),
         };
         let Self { heads, key_heads, width, reach, .. } = *self;
-        Attention { heads, key_heads, width, scale: 1.0 / (width as f32).sqrt(), reach, positions }
+        let norms = |(query, key)| HeadNorms { query, key, epsilon: 1e-6 };
+        let head_norms = self.gains.split_at_checked(width).map(norms);
+        Attention { heads, key_heads, width, scale: 1.0 / (width as f32).sqrt(), reach, head_norms, positions }
     }
 }
 
@@ -161,10 +180,18 @@ fn frequencies(base: f64, width: usize) -> Vec<f32> {
 }
 
 fn attentions() -> impl Strategy<Value = Drawn> {
-    let sizes = (1..=3_usize, prop_oneof![Just(4_usize), Just(20), Just(32), Just(64)], any::<bool>(), any::<u32>());
-    let reach = prop_oneof![Just(Reach::All), (0..40_usize).prop_map(Reach::Window), Just(Reach::Causal)];
-    (sizes, reach, 0..7_u8).prop_map(|((heads, width, shared, seed), reach, kind)| {
-        let key_heads = if shared && kind < 3 { 1 } else { heads };
+    let width = prop_oneof![Just(4_usize), Just(20), Just(32), Just(64), Just(80), Just(96), Just(128), Just(256),];
+    let sizes = (1..=4_usize, width, 1..=3_usize, any::<bool>(), any::<u32>());
+    let reach = prop_oneof![
+        Just(Reach::All),
+        (0..40_usize).prop_map(Reach::Window),
+        Just(Reach::Causal),
+        (0..40_usize).prop_map(Reach::CausalWindow),
+    ];
+    (sizes, reach, 0..7_u8).prop_map(|((heads, width, group, has_norms, seed), reach, kind)| {
+        let key_heads = if kind < 3 && heads.is_multiple_of(group) { heads / group } else { heads };
+        // Relative terms meet keys as they are given.
+        let gains = if has_norms && kind < 3 { floats(2 * width, seed ^ 0x33) } else { Vec::new() };
         let table = 16 * heads * width;
         let (numbers, more) = match kind {
             1 => (frequencies(10_000.0, if seed % 2 == 0 { width } else { width / 2 }), Vec::new()),
@@ -174,7 +201,7 @@ fn attentions() -> impl Strategy<Value = Drawn> {
             _ => (floats(table, seed), floats(table, seed ^ 7)),
         };
         let rows = (-20..=20_i64).map(|distance| (distance / 2 + 8).clamp(0, 15)).collect();
-        Drawn { heads, key_heads, width, reach, kind, floats: numbers, more, rows }
+        Drawn { heads, key_heads, width, reach, gains, kind, floats: numbers, more, rows }
     })
 }
 
@@ -239,34 +266,67 @@ proptest! {
 }
 
 #[test]
-fn the_first_query_alone_has_the_bits_that_it_has_among_all() {
-    for reach in [Reach::All, Reach::Window(5), Reach::Causal] {
+fn one_query_a_pair_has_the_bits_that_it_has_among_all() {
+    let gains = floats(64, 21);
+    for reach in [Reach::All, Reach::Window(5), Reach::Causal, Reach::CausalWindow(5)] {
         let turns = frequencies(10_000.0, 32);
+        let head_norms = Some(HeadNorms { query: &gains[..32], key: &gains[32..], epsilon: 1e-6 });
         let positions = Positions::Rotary(&turns);
-        let attention = Attention { heads: 2, key_heads: 2, width: 32, scale: 0.2, reach, positions };
+        let attention = Attention { heads: 4, key_heads: 2, width: 32, scale: 0.2, reach, head_norms, positions };
         let all = Rows::new(&attention, &[50, 7], Queries::All, 9);
-        let row = 64;
-        let query = [&all.query[..row], &all.query[50 * row..51 * row]].concat();
-        let first = Rows {
-            query,
-            key: all.key.clone(),
-            value: all.value.clone(),
-            lengths: vec![50, 7],
-            queries: Queries::First,
-        };
+        let row = 128;
+        for (queries, tokens) in [(Queries::First, [0, 50]), (Queries::Last, [49, 56])] {
+            let query = tokens.iter().flat_map(|token| &all.query[token * row..][..row]).copied().collect();
+            let one = Rows { query, key: all.key.clone(), value: all.value.clone(), lengths: vec![50, 7], queries };
+            for isa in Isa::available() {
+                let together = all.run(&attention, isa, &mut Scratch::default());
+                let alone = one.run(&attention, isa, &mut Scratch::default());
+                for (at, token) in tokens.into_iter().enumerate() {
+                    assert_eq!(alone[at * row..][..row], together[token * row..][..row], "{isa}, {reach:?}");
+                }
+            }
+        }
+    }
+}
+
+// A beginning that pairs share could not be computed once, did what follows it change a bit of it.
+#[test]
+fn causal_queries_do_not_depend_on_what_follows() {
+    let turns = frequencies(10_000.0, 64);
+    for reach in [Reach::Causal, Reach::CausalWindow(9)] {
+        let positions = Positions::Rotary(&turns);
+        let attention =
+            Attention { heads: 2, key_heads: 1, width: 64, scale: 0.125, reach, head_norms: None, positions };
+        let (row, key_row) = (128, 64);
+        let whole = Rows::new(&attention, &[70], Queries::All, 9);
         for isa in Isa::available() {
-            let together = all.run(&attention, isa, &mut Scratch::default());
-            let alone = first.run(&attention, isa, &mut Scratch::default());
-            assert_eq!(alone[..row], together[..row], "{isa}");
-            assert_eq!(alone[row..], together[50 * row..51 * row], "{isa}");
+            let all = whole.run(&attention, isa, &mut Scratch::default());
+            for tokens in [1, 15, 16, 17, 41, 69] {
+                let part = Rows {
+                    query: whole.query[..tokens * row].to_vec(),
+                    key: whole.key[..tokens * key_row].to_vec(),
+                    value: whole.value[..tokens * key_row].to_vec(),
+                    lengths: vec![tokens],
+                    queries: Queries::All,
+                };
+                let part = part.run(&attention, isa, &mut Scratch::default());
+                assert_eq!(part, all[..tokens * row], "{isa}, {tokens} tokens");
+            }
         }
     }
 }
 
 #[test]
 fn what_is_no_number_stays_with_its_pair_and_is_none_at_its_end() {
-    let attention =
-        Attention { heads: 1, key_heads: 1, width: 32, scale: 1.0, reach: Reach::All, positions: Positions::Absolute };
+    let attention = Attention {
+        heads: 1,
+        key_heads: 1,
+        width: 32,
+        scale: 1.0,
+        reach: Reach::All,
+        head_norms: None,
+        positions: Positions::Absolute,
+    };
     for bad in [f32::NAN, f32::INFINITY] {
         let mut rows = Rows::new(&attention, &[3, 4], Queries::All, 5);
         rows.value[0] = bad;
@@ -285,8 +345,15 @@ fn what_is_no_number_stays_with_its_pair_and_is_none_at_its_end() {
 
 #[test]
 fn scores_of_any_size_are_weighed() {
-    let attention =
-        Attention { heads: 1, key_heads: 1, width: 4, scale: 1.0, reach: Reach::All, positions: Positions::Absolute };
+    let attention = Attention {
+        heads: 1,
+        key_heads: 1,
+        width: 4,
+        scale: 1.0,
+        reach: Reach::All,
+        head_norms: None,
+        positions: Positions::Absolute,
+    };
     let rows = Rows {
         query: vec![1e4, 0.0, 0.0, 0.0, -1e4, 0.0, 0.0, 0.0],
         key: vec![1e4, 0.0, 0.0, 0.0, -1e4, 0.0, 0.0, 0.0],
@@ -302,8 +369,15 @@ fn scores_of_any_size_are_weighed() {
 
 #[test]
 fn rows_that_do_not_fit_are_named() {
-    let attention =
-        Attention { heads: 2, key_heads: 2, width: 4, scale: 1.0, reach: Reach::All, positions: Positions::Absolute };
+    let attention = Attention {
+        heads: 2,
+        key_heads: 2,
+        width: 4,
+        scale: 1.0,
+        reach: Reach::All,
+        head_norms: None,
+        positions: Positions::Absolute,
+    };
     let rows = Rows::new(&attention, &[3], Queries::All, 1);
     let mut out = vec![0.0; 24];
     let short = Inputs { key: &rows.key[1..], ..rows.inputs() };
@@ -332,7 +406,8 @@ fn tables_that_do_not_hold_every_row_are_refused() {
     ] {
         let table = vec![0.0; table];
         let positions = Positions::Relative(Relative { rows: by_distance, keys: &table, queries: &[] });
-        let attention = Attention { heads: 1, key_heads: 1, width: 4, scale: 1.0, reach: Reach::All, positions };
+        let attention =
+            Attention { heads: 1, key_heads: 1, width: 4, scale: 1.0, reach: Reach::All, head_norms: None, positions };
         let done = attention.run(Isa::Portable, &rows.inputs(), &mut Scratch::default(), &mut [0.0; 4]);
         assert_eq!(done.is_ok(), good, "{sentence}");
     }

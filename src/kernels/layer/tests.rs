@@ -126,7 +126,9 @@ impl Plain {
                 let at = |rows: &[f64], row: usize, x: usize| rows[row * HIDDEN + head * width + x];
                 let sees = |j: usize| match self.reach {
                     Reach::Window(side) => i.abs_diff(j) <= side,
-                    Reach::All | Reach::Causal => true,
+                    Reach::Causal => j <= i,
+                    Reach::CausalWindow(side) => j <= i && i - j <= side,
+                    Reach::All => true,
                 };
                 let slope = if let Places::Slopes(slopes) = &self.places { f64::from(slopes[head]) } else { 0.0 };
                 let score = |j: usize| {

@@ -130,6 +130,7 @@ pub(in super::super) fn write(model: &CrossEncoder) -> String {
         Activation::GeluTanh => "gelu_new",
         Activation::Relu => "relu",
         Activation::Tanh => "tanh",
+        Activation::Silu => "silu",
     });
     let config = serde_json::json!({
         "architectures": ["BertForSequenceClassification"],
@@ -141,7 +142,7 @@ pub(in super::super) fn write(model: &CrossEncoder) -> String {
         "vocab_size": model.embeddings.words.rows,
         "max_position_embeddings": model.max_length(),
         "type_vocab_size": model.embeddings.types.as_ref().map_or(2, |table| table.rows),
-        "layer_norm_eps": f64::from(model.embeddings.norm.epsilon),
+        "layer_norm_eps": f64::from(model.embeddings.norm.as_ref().map_or(0.0, |norm| norm.epsilon)),
         "hidden_act": activation,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,

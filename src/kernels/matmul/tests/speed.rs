@@ -141,6 +141,7 @@ fn speed_of_a_layer() {
                 width: 32,
                 scale: 0.18,
                 reach: Reach::All,
+                head_norms: None,
                 positions: Positions::Absolute,
             };
             let rows = &up.rows;
