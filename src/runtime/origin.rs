@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use rescored_graph::safetensors::{Checkpoint, Module};
+use rescored_graph::safetensors::{Checkpoint, Module, Verdict};
 use rescored_graph::{self as graph, Exported, Origin};
 use rescored_process::files;
 use serde::Deserialize;
@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 
 use super::checksum::Sha256;
 use super::manifest::DESCRIPTION_BYTES;
-use super::{ExternalData, ExternalError, Manifest, mapped};
+use super::tokenizer::TokenizerError;
+use super::{ExternalData, ExternalError, Manifest, mapped, prompted};
 
 /// Files beside the weights.
 const CONFIG: &str = "config.json";
@@ -43,6 +44,9 @@ pub enum Unreadable {
     /// A file beside the graph.
     #[error(transparent)]
     External(#[from] ExternalError),
+    /// The tokenizer, which knows the tokens of a decoder's verdict.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A description of other files is not one.
     #[error("model: `{}` is not understood; take it from the model's source again", path.display())]
     Description {
@@ -120,9 +124,29 @@ pub fn open(manifest: &Manifest) -> Result<Own, Unreadable> {
     }
     let config = text(&parts.config)?;
     let configs: Vec<&str> = modules.iter().map(|module| module.config.as_str()).collect();
-    let sha256 = parts.identity(&sums, &config, &configs);
-    let checkpoint = Checkpoint { weights, config, modules, verdict: None };
+    let sha256 = judged(manifest, parts.identity(&sums, &config, &configs))?;
+    let checkpoint = Checkpoint { weights, config, modules, verdict: verdict(manifest)? };
     Ok(Own { origin: Origin::Safetensors(checkpoint), sha256, external: ExternalData::default() })
+}
+
+/// The ids of a decoder's verdict, by its tokenizer; `None` of any other model.
+fn verdict(manifest: &Manifest) -> Result<Option<Verdict>, Unreadable> {
+    if !prompted::has_verdict(manifest) {
+        return Ok(None);
+    }
+    let tokenizer = prompted::tokenizer(manifest, manifest.max_length)?;
+    Ok(prompted::verdict(manifest, &tokenizer)?)
+}
+
+/// The checksum of weights that are judged by some rows of the vocabulary: which these are decides a score as well.
+fn judged(manifest: &Manifest, weights: Sha256) -> Result<Sha256, Unreadable> {
+    if !prompted::has_verdict(manifest) {
+        return Ok(weights);
+    }
+    let verdict = manifest.prompt.as_ref().and_then(|prompt| prompt.verdict.as_ref());
+    let path = &manifest.tokenizer;
+    let (tokenizer, _) = Sha256::of_file(path).map_err(|source| Unreadable::File { path: path.clone(), source })?;
+    Ok(Sha256::of(format!("{weights} {verdict:?} {tokenizer}").as_bytes()))
 }
 
 /// The files of a checkpoint.
@@ -176,7 +200,11 @@ impl Parts {
         let library = graph.with_file_name(LIBRARY);
         let library: Library = if library.is_file() { described(&library)? } else { Library::default() };
         let is_listed = library.model_type.as_deref() == Some("CrossEncoder") && list.is_file();
-        let listed: Vec<Listed> = if is_listed { described(&list)? } else { Vec::new() };
+        let mut listed: Vec<Listed> = if is_listed { described(&list)? } else { Vec::new() };
+        if prompted::has_verdict(manifest) {
+            // Its tokens are the prompt's already.
+            listed.retain(|module| module.kind.rsplit('.').next() != Some("LogitScore"));
+        }
         let module = |Listed { path, kind }: Listed| {
             // The transformer's own files are the model's.
             let folder = if path.is_empty() { manifest.dir.clone() } else { inside(&list, &path)? };
@@ -252,7 +280,7 @@ pub fn identity(manifest: &Manifest) -> Result<Sha256, Unreadable> {
             .map(|part| if part.has_config { text(&part.folder.join(CONFIG)) } else { Ok("{}".into()) });
         let configs = configs.collect::<Result<Vec<_>, _>>()?;
         let configs: Vec<&str> = configs.iter().map(String::as_str).collect();
-        return Ok(parts.identity(&sums, &text(&parts.config)?, &configs));
+        return judged(manifest, parts.identity(&sums, &text(&parts.config)?, &configs));
     }
     // Which files hold its weights stands in the graph.
     let onnx = bytes(&manifest.graph)?;

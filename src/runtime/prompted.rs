@@ -1,20 +1,17 @@
 //! A model's tokenizer with the model's prompt, where it has one, and what is told of it.
 //!
-//! Owns the meeting of manifest and tokenizer. It must not know graphs.
+//! Owns the meeting of manifest and tokenizer. It must not know what stands inside of weights.
 
 use rescored_core::domain::PromptCard;
+use rescored_graph::safetensors::Verdict;
 
 use super::manifest::Manifest;
 use super::options::Options;
 use super::tokenizer::{PairTokenizer, TokenizerError};
 
-/// The ids of a prompt's verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VerdictIds {
-    /// The token of a relevant document.
-    pub yes: u32,
-    /// The token of another one; the score is the logit of `yes` alone where there is none.
-    pub no: Option<u32>,
+/// Whether a model is a decoder whose score is made of words' logits.
+pub fn has_verdict(manifest: &Manifest) -> bool {
+    manifest.prompt.as_ref().is_some_and(|prompt| prompt.verdict.is_some())
 }
 
 /// A model's tokenizer, with the model's prompt where it has one.
@@ -38,11 +35,11 @@ pub(super) fn bounded(manifest: &Manifest, options: &Options) -> Result<(u32, Pa
 ///
 /// # Errors
 /// [`TokenizerError::Verdict`] when the tokenizer has no such token.
-pub fn verdict(manifest: &Manifest, tokenizer: &PairTokenizer) -> Result<Option<VerdictIds>, TokenizerError> {
+pub fn verdict(manifest: &Manifest, tokenizer: &PairTokenizer) -> Result<Option<Verdict>, TokenizerError> {
     let Some(prompt) = &manifest.prompt else { return Ok(None) };
     let Some(verdict) = &prompt.verdict else { return Ok(None) };
     let no = verdict.no.as_ref().map(|no| tokenizer.verdict_id(no, prompt)).transpose()?;
-    Ok(Some(VerdictIds { yes: tokenizer.verdict_id(&verdict.yes, prompt)?, no }))
+    Ok(Some(Verdict { yes: tokenizer.verdict_id(&verdict.yes, prompt)?, no }))
 }
 
 /// What callers may know of a model's prompt.
