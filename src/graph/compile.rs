@@ -6,6 +6,8 @@
 
 use std::error::Error as StdError;
 
+use super::feeds::in_order;
+pub use super::feeds::{causal, packed, padded, ragged};
 use super::{
     Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Runnable, Target, Unfit, Unread, Written,
     target::Ranges,
@@ -137,7 +139,7 @@ pub fn compile<'m, R: Runner>(
 
     let padded: Vec<Vec<Feed>> = samples.iter().map(padded).collect();
     let wanted = run(runner, ("source", &source.floats(model)?), &padded)?;
-    let mut bench = Bench { runner, samples };
+    let mut bench = Bench { runner, samples, is_causal: model.is_causal() };
     let (floats, _) = bench.logits("fp32", super::emit(model, &exact, provenance)?, exact.layout)?;
     let proof = distance(&wanted, &floats);
     within("fp32 against the source", proof.max, FP32_TOLERANCE)?;
@@ -156,12 +158,14 @@ pub fn compile<'m, R: Runner>(
 }
 
 /// Puts samples of one forward pass side by side as a layout wants them.
-type Arrange<'a> = &'a dyn Fn(&[&Sample]) -> Vec<Feed>;
+type Arrange<'a> = &'a dyn Fn(&[&Sample]) -> (Vec<Feed>, Vec<usize>);
 
 /// A runner and the samples that every graph is run on.
 struct Bench<'a, R> {
     runner: &'a mut R,
     samples: &'a [Sample],
+    /// Whether the model's pairs may share their beginnings.
+    is_causal: bool,
 }
 
 impl<R: Runner> Bench<'_, R> {
@@ -179,17 +183,20 @@ impl<R: Runner> Bench<'_, R> {
                 let runs: Vec<Vec<Feed>> = self.samples.iter().map(padded).collect();
                 return Ok((run(self.runner, (what, graph), &runs)?, Distance::default()));
             }
-            Layout::Packed { slots } => (slots, 0.0, &move |samples| packed(samples, slots)),
-            Layout::Ragged => (COMPANY, COMPANY_TOLERANCE, &|samples| ragged(samples)),
+            // All prompts begin alike, so these share their beginnings, too.
+            Layout::Packed { slots } if self.is_causal => (slots, 0.0, &|samples| causal(samples)),
+            Layout::Packed { slots } => (slots, 0.0, &move |samples| in_order(packed(samples, slots), samples)),
+            Layout::Ragged => (COMPANY, COMPANY_TOLERANCE, &|samples| in_order(ragged(samples), samples)),
         };
-        let alone: Vec<Vec<Feed>> = self.samples.iter().map(|sample| arrange(&[sample])).collect();
         let samples: Vec<&Sample> = self.samples.iter().collect();
-        let shared: Vec<Vec<Feed>> = samples.chunks(group).map(arrange).collect();
-        let runs = [alone, shared].concat();
+        let alone = samples.chunks(1).map(arrange);
+        let (runs, rows): (Vec<Vec<Feed>>, Vec<Vec<usize>>) = alone.chain(samples.chunks(group).map(arrange)).unzip();
         let answers = run_all(self.runner, (what, graph), &runs, "logits")?;
-        let (alone, shared) = answers.split_at(self.samples.len());
-        let alone: Vec<f32> = alone.iter().filter_map(|logits| logits.first().copied()).collect();
-        let shared: Vec<f32> = shared.iter().flatten().copied().take(alone.len()).collect();
+        let read =
+            answers.iter().zip(&rows).map(|(logits, rows)| rows.iter().filter_map(|&row| logits.get(row).copied()));
+        let read: Vec<Vec<f32>> = read.map(Iterator::collect).collect();
+        let (alone, shared) = read.split_at(self.samples.len());
+        let (alone, shared) = (alone.concat(), shared.concat());
         let company = distance(&alone, &shared);
         within("pairs that share a forward", company.max, limit)?;
         Ok((alone, company))
@@ -243,64 +250,6 @@ fn run<R: Runner>(
     Ok(run_all(runner, graph, runs, "logits")?.into_iter().flatten().collect())
 }
 
-/// A sample as exporters' graphs read it: a batch of one, without padding.
-pub fn padded(sample: &Sample) -> Vec<Feed> {
-    let dims = vec![1, sample.ids.len()];
-    let feed = |name, values| Feed { name, dims: dims.clone(), values };
-    vec![
-        feed("input_ids", sample.ids.clone()),
-        feed("attention_mask", vec![1; sample.ids.len()]),
-        feed("token_type_ids", sample.types.clone()),
-    ]
-}
-
-/// Samples as a packed graph reads them, one after the other; free slots hold one padding token each.
-pub fn packed(samples: &[&Sample], slots: usize) -> Vec<Feed> {
-    let free = slots.saturating_sub(samples.len());
-    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).chain(vec![1; free]).collect();
-    let gather = |pick: fn(&Sample) -> &[i64]| -> Vec<i64> {
-        samples.iter().flat_map(|sample| pick(sample)).copied().chain(vec![0; free]).collect()
-    };
-    let positions = lengths.iter().flat_map(|&length| 0..length).map(as_int).collect();
-    let tokens = vec![lengths.iter().sum()];
-    vec![
-        Feed { name: "input_ids", dims: tokens.clone(), values: gather(|sample| &sample.ids) },
-        Feed { name: "token_type_ids", dims: tokens.clone(), values: gather(|sample| &sample.types) },
-        Feed { name: "position_ids", dims: tokens, values: positions },
-        Feed { name: "lengths", dims: vec![lengths.len()], values: lengths.into_iter().map(as_int).collect() },
-    ]
-}
-
-/// Samples as a graph for GPUs reads them, one after the other.
-pub fn ragged(samples: &[&Sample]) -> Vec<Feed> {
-    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
-    let (pairs, longest) = (lengths.len(), lengths.iter().copied().max().unwrap_or(0));
-    let ends = lengths.iter().scan(0, |end, length| {
-        *end += length;
-        Some(*end)
-    });
-    let bounds: Vec<i64> = std::iter::once(0).chain(ends).map(as_int).collect();
-    let row = |(row, length): (usize, &usize)| (row * longest, row * longest + length, (row + 1) * longest);
-    let rows = || lengths.iter().enumerate().map(row);
-    let there = rows().flat_map(|(start, middle, _)| start..middle);
-    let offset = there.chain(rows().flat_map(|(_, middle, end)| middle..end)).map(as_int).collect();
-    let mut feeds = packed(samples, pairs);
-    feeds.truncate(3);
-    let feed = |name, dims, values| Feed { name, dims, values };
-    feeds.extend([
-        feed("starts", vec![pairs], bounds[..pairs].to_vec()),
-        feed("cumulative_lengths", vec![pairs + 1], bounds),
-        feed("token_offset", vec![pairs, longest], offset),
-        feed("lengths", vec![pairs, 1, 1], lengths.iter().copied().map(as_int).collect()),
-        feed("columns", vec![longest], (0..longest).map(as_int).collect()),
-    ]);
-    feeds
-}
-
-fn as_int(value: usize) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
 fn distance(a: &[f32], b: &[f32]) -> Distance {
     if a.len() != b.len() {
         return Distance { max: f32::INFINITY, mean: f32::INFINITY };
@@ -323,7 +272,7 @@ fn with_padding_inside(model: &CrossEncoder, samples: &[Sample]) -> Vec<Sample> 
     {
         let mut spelled = longest.clone();
         let middle = spelled.ids.len() / 2;
-        spelled.ids.iter_mut().skip(middle).take(2).for_each(|id| *id = as_int(padding));
+        spelled.ids.iter_mut().skip(middle).take(2).for_each(|id| *id = i64::try_from(padding).unwrap_or(i64::MAX));
         samples.push(spelled);
     }
     samples
@@ -354,26 +303,6 @@ fn check_samples(model: &CrossEncoder, samples: &[Sample]) -> Result<(), Refused
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sample(ids: &[i64]) -> Sample {
-        Sample { ids: ids.to_vec(), types: vec![1; ids.len()] }
-    }
-
-    #[test]
-    fn packed_feeds_line_up_pairs_and_fill_free_slots_with_one_token() {
-        let feeds = packed(&[&sample(&[7, 8]), &sample(&[9])], 4);
-        let values: Vec<_> = feeds.iter().map(|feed| (feed.name, feed.values.as_slice())).collect();
-        assert_eq!(
-            values,
-            [
-                ("input_ids", [7, 8, 9, 0, 0].as_slice()),
-                ("token_type_ids", &[1, 1, 1, 0, 0]),
-                ("position_ids", &[0, 1, 0, 0, 0]),
-                ("lengths", &[2, 1, 1, 1]),
-            ]
-        );
-        assert_eq!(feeds[0].dims, [5]);
-    }
 
     #[test]
     fn a_distance_of_different_counts_is_no_distance_at_all() {

@@ -228,6 +228,11 @@ impl CrossEncoder {
         }
     }
 
+    /// Whether no token sees one behind it, in any layer: rows of a sequence's beginning do not depend on what follows.
+    pub fn is_causal(&self) -> bool {
+        self.layers.iter().all(|layer| layer.attention.is_causal)
+    }
+
     /// The first part that plain BERT has not, in the field's words; `None` for BERT and its near kin.
     pub fn beyond_bert(&self) -> Option<&'static str> {
         let in_layer = |layer: &Layer| match (&layer.attention, &layer.gate) {

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use prost::Message;
 
 pub mod array;
+pub mod beginnings;
 pub mod beside;
 pub mod bytes;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod cross_encoder;
 mod dequantise;
 mod emit;
 mod external;
+mod feeds;
 mod half;
 pub mod origin;
 pub mod own;

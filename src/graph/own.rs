@@ -22,8 +22,12 @@ pub const fn takes(columns: usize) -> bool {
 /// On CPUs: attention of packed pairs, as `rescored_kernels::attention` computes it. Inputs: queries, keys and values (rows of
 /// 32-bit floats, one after the other), the tokens of each pair (64-bit integers); with relative positions the tables'
 /// rows by distance (64-bit integers), the table that queries meet and the one that keys meet (floats, empty where there is
-/// none). Output: context rows, one a query.
+/// none); of causal attention the pair that holds each one's beginning, or its own place (64-bit integers). Output: context
+/// rows, one a query.
 pub const ATTENTION: &str = "PackedAttention";
+
+/// Which input of [`ATTENTION`] has the beginnings.
+pub const BEGINNINGS: usize = 7;
 
 /// On CPUs: an encoder layer in integers, as `rescored_kernels::layer` computes it, with GELU. Inputs: rows (32-bit floats)
 /// and the tokens of each pair (64-bit integers); of the products for queries, keys, values and attention's output, and of the

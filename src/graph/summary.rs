@@ -23,6 +23,8 @@ pub struct Summary {
     pub slots: Option<u32>,
     /// Whether it takes any number of packed pairs, as graphs for GPUs do: it reads where they lie in padded rows.
     pub is_ragged: bool,
+    /// Whether it takes any number of packed pairs, and the beginnings that they share once, as causal ones do.
+    pub shares_beginnings: bool,
     /// Entries that its writer left.
     pub metadata: HashMap<String, String>,
     /// Files beside it that hold its weights.
@@ -54,8 +56,9 @@ pub fn summary(onnx: &[u8]) -> Result<Summary, NotOnnx> {
     let Model { graph, metadata_props, .. } = model;
     let slots = graph.iter().flat_map(|graph| &graph.input).find(|input| input.name == "lengths").and_then(slots);
     let is_ragged = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "token_offset");
+    let shares_beginnings = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "beginnings");
     let metadata = metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
-    Ok(Summary { operators, slots, is_ragged, metadata, externals, vocabulary })
+    Ok(Summary { operators, slots, is_ragged, shares_beginnings, metadata, externals, vocabulary })
 }
 
 fn slots(lengths: &ValueInfo) -> Option<u32> {

@@ -99,9 +99,9 @@ pub enum Queries {
 
 /// Rows of one forward pass.
 ///
-/// Keys and values of a beginning that several pairs share can be given by a second list of lengths, the keys of each pair,
-/// and by where they begin: places count from a pair's first key, its queries are the last of its places, and sums run over
-/// keys in their order wherever they lie, so results keep their bits.
+/// A beginning that several pairs share can stand once, as a pair of its own before them: places of a pair that begins with
+/// it count from the beginning's first token, its queries are those of its own tokens, and sums run over keys in their order
+/// wherever they lie, so results have the bits that they have where each pair is given whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
     /// `[tokens or pairs, heads · width]`.
@@ -110,8 +110,11 @@ pub struct Inputs<'a> {
     pub key: &'a [f32],
     /// `[tokens, key_heads · width]`.
     pub value: &'a [f32],
-    /// Tokens of each pair; pairs follow one another.
+    /// Tokens of each pair, its beginning's not counted; pairs follow one another.
     pub lengths: &'a [usize],
+    /// For each pair the one whose tokens are its beginning, which has none itself; its own place where there is none. Empty
+    /// where all pairs are whole.
+    pub beginnings: &'a [usize],
     /// Which queries there are.
     pub queries: Queries,
 }
@@ -158,7 +161,8 @@ impl Attention<'_> {
     /// [`Misfit`] when the slices are not as long as the lengths and sizes say.
     pub fn run(&self, isa: Isa, inputs: &Inputs<'_>, scratch: &mut Scratch, out: &mut [f32]) -> Result<(), Misfit> {
         self.check(inputs, out.len())?;
-        let longest = inputs.lengths.iter().copied().max().unwrap_or(0);
+        let whole = |pair| inputs.lengths[pair] + inputs.beginning(pair).map_or(0, |other| inputs.lengths[other]);
+        let longest = (0..inputs.lengths.len()).map(whole).max().unwrap_or(0);
         let none = rotary::Table::default();
         let rotary = match self.positions {
             Positions::Rotary(frequencies) => rotary::Table::of(&mut scratch.rotary, TABLES, frequencies, longest),
@@ -169,6 +173,32 @@ impl Attention<'_> {
         Ok(())
     }
 
+    fn check_beginnings(&self, inputs: &Inputs<'_>) -> Result<(), Misfit> {
+        let (pairs, given) = (inputs.lengths.len(), inputs.beginnings.len());
+        if given == 0 {
+            return Ok(());
+        }
+        let is_causal = matches!(self.reach, Reach::Causal | Reach::CausalWindow(_));
+        if !is_causal || matches!(self.positions, Positions::Relative(_)) {
+            // A token of the beginning would see what follows, which is not the same for all.
+            return Err(Misfit {
+                what: "shared beginnings, without causal attention or with relative terms,",
+                got: given,
+                wanted: 0,
+            });
+        }
+        if given != pairs {
+            return Err(Misfit { what: "the list of beginnings", got: given, wanted: pairs });
+        }
+        let is_odd = |pair: &usize| {
+            inputs.beginning(*pair).is_some_and(|other| other >= *pair || inputs.beginning(other).is_some())
+        };
+        match (0..pairs).find(is_odd) {
+            Some(pair) => Err(Misfit { what: "the beginning of a pair", got: inputs.beginnings[pair], wanted: pair }),
+            None => Ok(()),
+        }
+    }
+
     fn check(&self, inputs: &Inputs<'_>, out: usize) -> Result<(), Misfit> {
         let fits = |what, got, wanted| if got == wanted { Ok(()) } else { Err(Misfit { what, got, wanted }) };
         let (row, key_row) = (self.heads.saturating_mul(self.width), self.key_heads.saturating_mul(self.width));
@@ -176,6 +206,7 @@ impl Attention<'_> {
         let queries = if inputs.queries == Queries::All { tokens } else { inputs.lengths.len() };
         let shared = if self.key_heads == 0 { self.heads } else { self.heads % self.key_heads };
         fits("a group of heads", shared, 0)?;
+        self.check_beginnings(inputs)?;
         fits("query", inputs.query.len(), queries.saturating_mul(row))?;
         fits("key", inputs.key.len(), tokens.saturating_mul(key_row))?;
         fits("value", inputs.value.len(), tokens.saturating_mul(key_row))?;
@@ -197,6 +228,13 @@ impl Attention<'_> {
                 relative.check(row)
             }
         }
+    }
+}
+
+impl Inputs<'_> {
+    /// The pair whose tokens a pair begins with.
+    fn beginning(&self, pair: usize) -> Option<usize> {
+        self.beginnings.get(pair).copied().filter(|&other| other != pair)
     }
 }
 

@@ -224,7 +224,14 @@ impl EncoderLayer {
         query.multiply(wanted_rows, Then::Store, sized(&mut scratch.query, wanted))?;
         key.multiply(all, Then::Store, sized(&mut scratch.key, rows.len()))?;
         value.multiply(all, Then::Store, sized(&mut scratch.value, rows.len()))?;
-        let inputs = Inputs { query: &scratch.query, key: &scratch.key, value: &scratch.value, lengths, queries };
+        let inputs = Inputs {
+            query: &scratch.query,
+            key: &scratch.key,
+            value: &scratch.value,
+            lengths,
+            beginnings: &[],
+            queries,
+        };
         let context = sized(&mut scratch.context, wanted);
         self.attention().run(self.path.isa(), &inputs, attention, context)?;
         other.quantise(self.path, output.format(), context, hidden)?;

@@ -110,6 +110,19 @@ impl Batch {
         &self.positions
     }
 
+    /// The ids of each packed pair, free slots left out.
+    pub fn sequences(&self) -> Vec<&[i64]> {
+        let mut rest = self.ids.as_slice();
+        let lengths = self.lengths.iter().take(self.pairs);
+        lengths
+            .map(|&length| {
+                let (these, others) = rest.split_at(usize::try_from(length).unwrap_or(0).min(rest.len()));
+                rest = others;
+                these
+            })
+            .collect()
+    }
+
     /// Tokens of each pair, free slots included when packed.
     pub fn lengths(&self) -> &[i64] {
         &self.lengths

@@ -10,6 +10,7 @@ pub mod compiled;
 pub mod coreml;
 mod device;
 mod external;
+mod feed;
 mod fingerprint;
 pub mod golden;
 mod halves;
@@ -112,6 +113,9 @@ impl Batching {
     /// About what a core's cache holds beside the weights that stream past; waiting would gain nothing, as passes are
     /// short and whatever comes meanwhile shares the next one.
     pub const CPU: Self = Self { tokens: 512, wait: Duration::ZERO, workers: None };
+
+    /// Of a decoder on the CPU: about half of a prompt is its request's, and computed once a pass.
+    pub const CPU_PROMPTS: Self = Self { tokens: 1024, ..Self::CPU };
 
     /// An accelerator runs thousands of tokens in the time of one, so a pass is better large than early.
     pub const ACCELERATOR: Self = Self { tokens: 32_768, wait: Duration::from_millis(1), workers: None };

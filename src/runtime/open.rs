@@ -13,7 +13,7 @@ use rescored_core::domain::{Execution, Graph, ModelCard, PassedOver};
 use rescored_graph as graph;
 use rescored_process::files;
 
-use self::choice::{Chosen, choose, quantises_dynamically};
+use self::choice::{Chosen, batching, choose};
 use super::catalogue::{self, RuntimeError as InstalledError};
 use super::coreml::device::Cast;
 use super::coreml::open::{Opened, Source};
@@ -27,7 +27,7 @@ use super::provider::register::roster;
 use super::provider::{ProviderError, Roster, Usable};
 use super::session::{Place, Runtime, RuntimeError, SessionFactory};
 use super::tokenizer::{PairTokenizer, TokenizerError};
-use super::{Batching, BatchingPolicy, ExternalData, Model, ScorerError, coreml, prompted};
+use super::{BatchingPolicy, ExternalData, Model, ScorerError, coreml, prompted};
 
 pub use self::choice::is_dynamically_quantised;
 
@@ -202,20 +202,10 @@ impl Model {
             prompt: prompted::card(manifest, &tokenizer),
             execution,
         };
-        let batching_policy = match graph.summary.slots {
-            Some(slots) => BatchingPolicy::Packed { slots: Some(slots) },
-            None if graph.summary.is_ragged => BatchingPolicy::Packed { slots: None },
-            None if quantises_dynamically(&graph.summary) => BatchingPolicy::Alone,
-            None => BatchingPolicy::SameLength,
-        };
+        let (batching_policy, batching) = batching(&graph.summary, &usable);
         tell(&card, &graph.path, batching_policy);
         let scorers =
             Box::new(SessionFactory::new(runtime.clone(), (graph.path, &graph.bytes, graph.external), place)?);
-        let batching = match usable.kind {
-            Kind::Cpu | Kind::OpenVino => Batching::CPU,
-            Kind::Cuda | Kind::Tensorrt => Batching::gpus(usable.devices.len()),
-            Kind::CoreMl => Batching::ACCELERATOR,
-        };
         Ok(Self { card, tokenizer, scorers, batching_policy, batching })
     }
 

@@ -78,6 +78,7 @@ impl Operator for PackedAttention {
             OperatorInput::optional(TensorElementType::Int64),
             OperatorInput::optional(TensorElementType::Float32),
             OperatorInput::optional(TensorElementType::Float32),
+            OperatorInput::optional(TensorElementType::Int64),
         ]
     }
 
@@ -130,7 +131,7 @@ impl Kernel for AttentionKernel {
 impl AttentionKernel {
     fn attend(&self, context: &ComputeContext) -> ort::Result<()> {
         let fault = |why: &str| fault(own::ATTENTION, why);
-        let inputs = (0..7).map(|at| input_of(context, at)).collect::<ort::Result<Vec<_>>>()?;
+        let inputs = (0..=own::BEGINNINGS).map(|at| input_of(context, at)).collect::<ort::Result<Vec<_>>>()?;
         let input = |at: usize| inputs.get(at).and_then(Option::as_ref);
         let floats = |at: usize| input(at).map(floats).transpose();
         let missing = || fault("an input or output is missing");
@@ -164,7 +165,9 @@ impl AttentionKernel {
             head_norms,
             positions,
         };
-        let rows = Inputs { query, key, value, lengths: &lengths, queries: self.queries };
+        let beginnings = input(own::BEGINNINGS).map(places_of).transpose()?.unwrap_or_default();
+        let queries = self.queries;
+        let rows = Inputs { query, key, value, lengths: &lengths, beginnings: &beginnings, queries };
         let mut output = context.output(0, dims.to_vec())?.ok_or_else(missing)?;
         let (_, out) = output.try_extract_tensor_mut::<f32>()?;
         let attend = |scratch: &RefCell<Scratch>| attention.run(self.isa, &rows, &mut scratch.borrow_mut(), out);
@@ -242,6 +245,12 @@ fn lengths_of(value: &ValueRef<'_>) -> ort::Result<Vec<usize>> {
     let length =
         |&length: &i64| usize::try_from(length).map_err(|_| ort::Error::new(format!("a pair of {length} tokens")));
     values.iter().map(length).collect()
+}
+
+/// The pair that holds each one's beginning; one that is no place is none of the pairs, which the kernel refuses.
+fn places_of(value: &ValueRef<'_>) -> ort::Result<Vec<usize>> {
+    let (_, values) = value.try_extract_tensor::<i64>()?;
+    Ok(values.iter().map(|&place| usize::try_from(place).unwrap_or(usize::MAX)).collect())
 }
 
 fn fault(operator: &str, why: &str) -> ort::Error {

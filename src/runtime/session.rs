@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{Tensor, TensorElementType, TensorRef};
+use ort::session::{RunOptions, Session};
 use rescored_core::domain::Nodes;
+use rescored_graph::beginnings::Arranged;
 use rescored_process::sync::lock;
 
 use super::device::{self, DeviceScorer};
 use super::external::ExternalData;
+use super::feed::{self, Fed};
 use super::operators;
 use super::options::{Kind, ProviderOptions};
 use super::outputs::Output;
@@ -99,74 +100,6 @@ fn build(build_info: &str) -> String {
     let commit: String = commit.unwrap_or("unknown").chars().filter(char::is_ascii_alphanumeric).take(12).collect();
     let hash = blake3::hash(build_info.as_bytes()).to_hex();
     format!("onnxruntime-{commit}-{}", hash.get(..8).unwrap_or_default())
-}
-
-/// Which tensor of the graph is fed with what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Feed {
-    Ids,
-    Mask,
-    Types,
-    Positions,
-    Lengths,
-}
-
-impl Feed {
-    /// Names that exporters give to the three inputs of a BERT-family encoder, and the two more of a packed graph.
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "input_ids" | "input" => Some(Self::Ids),
-            "attention_mask" | "input_mask" => Some(Self::Mask),
-            "token_type_ids" | "segment_ids" => Some(Self::Types),
-            "position_ids" => Some(Self::Positions),
-            "lengths" => Some(Self::Lengths),
-            _ => None,
-        }
-    }
-
-    /// Dimensions and values of this tensor.
-    fn of_batch(self, batch: &Batch) -> (Vec<usize>, &[i64]) {
-        let values = match self {
-            Self::Ids => batch.ids(),
-            Self::Mask => batch.mask(),
-            Self::Types => batch.types(),
-            Self::Positions => batch.positions(),
-            Self::Lengths => return (vec![batch.lengths().len()], batch.lengths()),
-        };
-        (batch.shape().to_vec(), values)
-    }
-}
-
-/// How wide the integers are that an input takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
-    /// 64 bits.
-    Long,
-    /// 32 bits.
-    Short,
-}
-
-/// An input, and what it is fed with.
-#[derive(Debug)]
-struct Fed {
-    name: String,
-    feed: Feed,
-    width: Width,
-}
-
-impl Fed {
-    /// The value of this input for a batch.
-    fn value<'b>(&self, batch: &'b Batch) -> ort::Result<SessionInputValue<'b>> {
-        let (shape, values) = self.feed.of_batch(batch);
-        Ok(match self.width {
-            Width::Long => TensorRef::from_array_view((shape, values))?.into(),
-            Width::Short => {
-                // Ids, lengths and places of one pass are far below the limit.
-                let values: Vec<i32> = values.iter().map(|&value| i32::try_from(value).unwrap_or(i32::MAX)).collect();
-                Tensor::from_array((shape, values))?.into()
-            }
-        })
-    }
 }
 
 /// Builds sessions of one graph, one thread each, on the devices of one provider.
@@ -280,31 +213,9 @@ impl ScorerFactory for SessionFactory {
         if is_ragged {
             return Ok(Box::new(DeviceScorer::new(placed, output)?));
         }
-        let feeds = feeds(&placed.session)?;
+        let feeds = feed::feeds(&placed.session)?;
         Ok(Box::new(SessionScorer { placed, feeds, output }))
     }
-}
-
-/// What each input of a graph is fed with.
-fn feeds(session: &Session) -> Result<Vec<Fed>, ScorerError> {
-    let known = |name: &str, kind: Option<TensorElementType>| {
-        let refused = |message| ScorerError::Graph { message };
-        let feed = Feed::of(name).ok_or_else(|| {
-            refused(format!(
-                "input `{name}` is not one of input_ids, attention_mask, token_type_ids, position_ids, lengths"
-            ))
-        })?;
-        let width = match kind {
-            Some(TensorElementType::Int64) => Width::Long,
-            Some(TensorElementType::Int32) => Width::Short,
-            Some(other) => {
-                return Err(refused(format!("input `{name}` takes values of type {other}, served are i64 and i32")));
-            }
-            None => return Err(refused(format!("input `{name}` is no tensor"))),
-        };
-        Ok(Fed { name: name.to_owned(), feed, width })
-    };
-    session.inputs().iter().map(|input| known(input.name(), input.dtype().tensor_type())).collect()
 }
 
 /// A session at its place.
@@ -373,14 +284,19 @@ impl Scorer for SessionScorer {
 
 impl SessionScorer {
     fn run(&mut self, batch: &Batch) -> Result<Vec<f32>, ScorerError> {
+        let arranged = feed::share_beginnings(&self.feeds).then(|| Arranged::new(&batch.sequences()));
         let inputs = self
             .feeds
             .iter()
-            .map(|fed| Ok((fed.name.as_str(), fed.value(batch)?)))
+            .map(|fed| Ok((fed.name(), fed.value(batch, arranged.as_ref())?)))
             .collect::<ort::Result<Vec<_>>>()
             .map_err(|error| runtime(&error))?;
         let outputs =
             self.placed.session.run_with_options(inputs, &self.placed.terms).map_err(|error| runtime(&error))?;
+        if let Some(arranged) = &arranged {
+            let logits = self.output.read(&outputs, arranged.lengths.len())?;
+            return Ok(arranged.slots.iter().filter_map(|&slot| logits.get(slot).copied()).collect());
+        }
         // A packed graph answers for its free slots too; they come last.
         let mut logits = self.output.read(&outputs, batch.lengths().len())?;
         logits.truncate(batch.pairs());

@@ -18,8 +18,9 @@ use crate::{
 
 /// Where pairs lie in the flat rows.
 pub(super) enum Arrangement {
-    /// One after the other: their lengths, and the row that stands for each, its first or its last.
-    Packed { slots: usize, lengths: String, pooled: String },
+    /// One after the other: their lengths, in causal models their beginnings, and the row that stands for each, its first or
+    /// its last.
+    Packed { slots: usize, lengths: String, beginnings: Option<String>, pooled: String },
     /// Padded to one length: which tokens are real, for all queries `[batch, 1, sequence, sequence]` and for the first
     /// ones `[batch, 1, 1, sequence]`, the shape of unflattened rows, and the ids.
     Padded { mask: String, first_mask: String, shape: String, ids: String },
@@ -94,8 +95,9 @@ impl<'a> Emitter<'a> {
             }
         };
         let context = match pairs.arrangement {
-            Arrangement::Packed { lengths, .. } if self.model.beyond_bert().is_some() => {
-                return (self.own_attention(place, [&queries, &keys, &values], lengths), wanted);
+            Arrangement::Packed { lengths, beginnings, .. } if self.model.beyond_bert().is_some() => {
+                let rows = [&queries, &keys, &values].map(String::as_str);
+                return (self.own_attention(place, rows, (lengths, beginnings.as_deref())), wanted);
             }
             Arrangement::Packed { slots, lengths, .. } => {
                 self.packed(place, [&queries, &keys, &values], (*slots, lengths))
@@ -134,7 +136,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// Attention by the operator of our own, which takes packed rows as they are.
-    fn own_attention(&mut self, place: &Place<'a, '_>, [queries, keys, values]: [&str; 3], lengths: &str) -> String {
+    fn own_attention(
+        &mut self,
+        place: &Place<'a, '_>,
+        [queries, keys, values]: [&str; 3],
+        (lengths, beginnings): (&str, Option<&str>),
+    ) -> String {
         let Place { name, layer, pairs, .. } = place;
         let (heads, key_heads) = (as_int(self.model.heads), as_int(self.model.key_heads()));
         let mut attributes =
@@ -173,6 +180,11 @@ impl<'a> Emitter<'a> {
                     inputs.push(self.floats(&format!("{name}.relative.{part}"), &dims, values));
                 }
             }
+        }
+        if let Some(beginnings) = beginnings {
+            // What stands between is of relative positions.
+            inputs.resize(own::BEGINNINGS, String::new());
+            inputs.push(beginnings.to_owned());
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         self.writer.op(&format!("{name}.context"), &Op::own(own::ATTENTION).with(&attributes), &inputs)

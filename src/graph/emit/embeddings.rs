@@ -97,7 +97,10 @@ impl Emitter<'_> {
         let hidden = i64::try_from(self.model.hidden).unwrap_or(i64::MAX);
         match self.target.layout {
             Layout::Packed { slots } => {
-                let lengths = self.writer.input("lengths", &[&slots.to_string()]);
+                // Attention of our own takes any number of pairs.
+                let pairs = if self.model.is_causal() { "pairs".to_owned() } else { slots.to_string() };
+                let lengths = self.writer.input("lengths", &[&pairs]);
+                let beginnings = self.model.is_causal().then(|| self.writer.input("beginnings", &[&pairs]));
                 let axis = self.writer.constant(&Array::int(0));
                 let attributes = [("exclusive", Attribute::Int(1))];
                 let pooled = if self.model.pooling == Pooling::Last {
@@ -107,7 +110,7 @@ impl Emitter<'_> {
                 } else {
                     self.writer.op("starts", &Op::plain("CumSum").with(&attributes), &[&lengths, &axis])
                 };
-                Arrangement::Packed { slots, lengths, pooled }
+                Arrangement::Packed { slots, lengths, beginnings, pooled }
             }
             // The ragged layout has a way of its own and does not come here.
             Layout::Padded | Layout::Ragged => {

@@ -47,6 +47,7 @@ struct Config {
     use_sliding_window: bool,
     /// Absent is not null: Mistral has one unless told otherwise.
     #[serde(default, deserialize_with = "given")]
+    #[expect(clippy::option_option, reason = "what is absent, what is null and what is a number are three things")]
     sliding_window: Option<Option<usize>>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
@@ -186,14 +187,12 @@ impl Reader<'_> {
         };
         let mut ids = Vec::new();
         for id in [Some(yes), no].into_iter().flatten() {
-            match usize::try_from(id).ok().filter(|&id| id < self.config.vocab_size) {
-                Some(id) => ids.push(id),
-                None => {
-                    let most = self.config.vocab_size;
-                    let reason = format!("token {id} is none of the model's {most}; take it from its tokenizer");
-                    return Err(NotReadable::Verdict { reason });
-                }
-            }
+            let most = self.config.vocab_size;
+            let Some(id) = usize::try_from(id).ok().filter(|&id| id < most) else {
+                let reason = format!("token {id} is none of the model's {most}; take it from its tokenizer");
+                return Err(NotReadable::Verdict { reason });
+            };
+            ids.push(id);
         }
         let is_tied = self.config.tie_word_embeddings.unwrap_or(self.family.ties_words);
         let rows: Vec<Vec<f32>> = if is_tied {

@@ -28,6 +28,7 @@ pub(super) struct Places {
 
 /// How places become angles.
 #[derive(Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "names of config.json")]
 struct Rope {
     rope_type: Option<String>,
     /// The name of `rope_type` in older files; some have both.
@@ -87,7 +88,7 @@ impl Places {
                 Turns { frequencies: plain.iter().map(|frequency| frequency / by).collect(), factor: 1.0 }
             }
             "llama3" => Turns { frequencies: self.llama3(rope, &plain)?, factor: 1.0 },
-            "yarn" => self.yarn(rope, theta, width)?,
+            "yarn" => self.yarn(rope, theta, width),
             other => return Err(unread(other, "default, linear, dynamic, llama3, yarn")),
         };
         let is_usable = |value: &f32| value.is_finite() && *value >= 0.0;
@@ -124,7 +125,7 @@ impl Places {
     }
 
     /// Peng et al. 2023, as `_compute_yarn_parameters` has it.
-    fn yarn(&self, rope: &Rope, theta: f32, width: usize) -> Result<Turns, NotReadable> {
+    fn yarn(&self, rope: &Rope, theta: f32, width: usize) -> Turns {
         let original = self.original(rope);
         let by = rope.factor.unwrap_or(self.max_position_embeddings as f32 / original);
         let scaled = |scale: f32| if by <= 1.0 { 1.0 } else { 0.1 * scale * by.ln() + 1.0 };
@@ -148,7 +149,7 @@ impl Places {
             frequency / by * stretched + frequency * (1.0 - stretched)
         };
         let frequencies = rotary(theta, width).into_iter().enumerate().map(blended).collect();
-        Ok(Turns { frequencies, factor })
+        Turns { frequencies, factor }
     }
 }
 

@@ -108,9 +108,9 @@ impl Exporter {
         }
         let zero = self.constant(&Array::int(0));
         let first = self.op("Gather", &[&rows, &zero], &[("axis", 1)]);
-        let pooler = model.head.transform.as_ref().unwrap();
-        let pooled = self.head_dense(&first, &pooler.dense);
-        let pooled = match pooler.activation {
+        let transform = model.head.transform.as_ref().unwrap();
+        let pooled = self.head_dense(&first, &transform.dense);
+        let pooled = match transform.activation {
             Activation::Relu => self.op("Relu", &[&pooled], &[]),
             Activation::Gelu => self.gelu(&pooled),
             Activation::Tanh | Activation::GeluTanh | Activation::Silu => self.op("Tanh", &[&pooled], &[]),

@@ -37,17 +37,26 @@ impl Call<'_> {
     pub(super) fn run<const C: usize, T: Tile<C>>(&self, buffers: &mut Buffers, out: &mut [f32]) {
         let group = (self.attention.heads / self.attention.key_heads.max(1)).max(1);
         let mut start = 0;
-        for (pair, &tokens) in self.inputs.lengths.iter().enumerate() {
+        for (pair, &own) in self.inputs.lengths.iter().enumerate() {
+            let (before_start, before) = self.beginning(pair);
             for number in 0..self.attention.heads {
-                let head = Head { call: self, number, key_number: number / group, start, tokens, pair };
+                let key_number = number / group;
+                let head =
+                    Head { call: self, number, key_number, start, pair, tokens: before + own, before, before_start };
                 if number.is_multiple_of(group) {
                     head.gather_keys::<C, T>(buffers);
                     head.gather_values::<C, T>(buffers);
                 }
                 head.attend::<C, T>(buffers, out);
             }
-            start += tokens;
+            start += own;
         }
+    }
+
+    /// The first row of a pair's beginning, and its tokens.
+    fn beginning(&self, pair: usize) -> (usize, usize) {
+        let Some(other) = self.inputs.beginning(pair) else { return (0, 0) };
+        (self.inputs.lengths[..other].iter().sum(), self.inputs.lengths[other])
     }
 }
 
@@ -61,18 +70,18 @@ impl Head<'_> {
         sized(keys, width * self.tokens.next_multiple_of(C));
         let last = self.tokens / C * C * width;
         keys[last..].fill(0.0);
-        let source = &self.call.inputs.key[self.start * row + self.key_number * width..];
+        let source = &self.call.inputs.key[self.key_number * width..];
         for token in (0..self.tokens).step_by(TURNED) {
             let panel = &mut keys[token / C * C * width..][..C * width];
             let count = TURNED.min(self.tokens - token);
-            if count == TURNED && self.call.are_as_given() {
-                T::turn(&source[token * row..], row, width, panel, token % C);
+            if count == TURNED && self.call.are_as_given() && self.are_neighbours(token, count) {
+                T::turn(&source[self.row(token) * row..], row, width, panel, token % C);
                 continue;
             }
             sized(rows, TURNED * width);
             rows[count * width..].fill(0.0);
             for at in 0..count {
-                let (from, to) = ((token + at) * row, at * width);
+                let (from, to) = (self.row(token + at) * row, at * width);
                 let gain = self.call.key_gain();
                 self.call.ready(&source[from..from + width], gain, token + at, &mut rows[to..to + width]);
             }
@@ -82,7 +91,7 @@ impl Head<'_> {
 
     /// Whether values are read where they stand: once, so that laying them out would take longer.
     fn are_values_in_place<const C: usize, T: Tile<C>>(&self) -> bool {
-        self.places().len() <= T::ROWS && self.call.attention.width.is_multiple_of(C)
+        self.before == 0 && self.places().len() <= T::ROWS && self.call.attention.width.is_multiple_of(C)
     }
 
     /// Lays out the values of the head.
@@ -98,10 +107,10 @@ impl Head<'_> {
         if !width.is_multiple_of(C) {
             values.fill(0.0);
         }
-        let source = &self.call.inputs.value[self.start * row + self.key_number * width..];
+        let source = &self.call.inputs.value[self.key_number * width..];
         for (panel, first) in values.chunks_exact_mut(self.tokens * C).zip((0..width).step_by(C)) {
             for (token, into) in panel.as_chunks_mut::<C>().0.iter_mut().enumerate() {
-                let from = &source[token * row + first..];
+                let from = &source[self.row(token) * row + first..];
                 match from.first_chunk::<C>() {
                     Some(whole) if first + C <= width => *into = *whole,
                     _ => into.iter_mut().zip(&from[..width - first]).for_each(|(into, value)| *into = *value),

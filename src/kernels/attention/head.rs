@@ -20,10 +20,14 @@ pub(super) struct Head<'a> {
     /// The head, and that of its keys and values.
     pub(super) number: usize,
     pub(super) key_number: usize,
-    /// The pair's first token, its tokens, and its place among the pairs.
+    /// The first row of the pair's own tokens, and its place among the pairs.
     pub(super) start: usize,
-    pub(super) tokens: usize,
     pub(super) pair: usize,
+    /// Its tokens, its beginning's among them.
+    pub(super) tokens: usize,
+    /// Tokens of a beginning that is given apart, and their first row.
+    pub(super) before: usize,
+    pub(super) before_start: usize,
 }
 
 /// Some queries of a head.
@@ -75,8 +79,8 @@ impl Head<'_> {
     /// Places of the queries that are given, of this pair.
     pub(super) fn places(&self) -> Range<usize> {
         match self.call.inputs.queries {
-            Queries::All => 0..self.tokens,
-            Queries::First => 0..1,
+            Queries::All => self.before..self.tokens,
+            Queries::First => self.before..self.before + 1,
             Queries::Last => self.tokens - 1..self.tokens,
         }
     }
@@ -94,7 +98,19 @@ impl Head<'_> {
 
     /// The row of a query among those that are given.
     pub(super) fn query_row(&self, place: usize) -> usize {
-        if self.call.inputs.queries == Queries::All { self.start + place } else { self.pair }
+        if self.call.inputs.queries == Queries::All { self.start + place - self.before } else { self.pair }
+    }
+
+    /// The row of a token's key and value.
+    #[inline(always)]
+    pub(super) fn row(&self, token: usize) -> usize {
+        if token < self.before { self.before_start + token } else { self.start + token - self.before }
+    }
+
+    /// Whether so many tokens from this one on stand one after the other.
+    #[inline(always)]
+    pub(super) fn are_neighbours(&self, token: usize, count: usize) -> bool {
+        token >= self.before || token + count <= self.before
     }
 }
 

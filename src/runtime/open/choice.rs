@@ -12,7 +12,8 @@ use crate::checksum::Sha256;
 use crate::compiled::{self, Storage};
 use crate::options::{Graphs, Kind, Options, Precision};
 use crate::origin::{self, Own, Unreadable};
-use crate::{ExternalData, Manifest};
+use crate::provider::Usable;
+use crate::{Batching, BatchingPolicy, ExternalData, Manifest};
 
 /// Operators that quantise activations with one scale a tensor: every row of a batch then depends on all others.
 const DYNAMIC_QUANTISERS: [&str; 3] = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"];
@@ -159,6 +160,23 @@ fn look_at(
     let guess = if quantises_dynamically(&summary) { Precision::Int8 } else { Precision::Fp32 };
     let external = ExternalData::default();
     Ok(Chosen { path, bytes, precision: precision.unwrap_or(guess), summary, external })
+}
+
+/// Which pairs of a graph may share a pass, and how large passes are.
+pub(super) fn batching(summary: &Summary, usable: &Usable) -> (BatchingPolicy, Batching) {
+    let batching_policy = match summary.slots {
+        Some(slots) => BatchingPolicy::Packed { slots: Some(slots) },
+        None if summary.is_ragged || summary.shares_beginnings => BatchingPolicy::Packed { slots: None },
+        None if quantises_dynamically(summary) => BatchingPolicy::Alone,
+        None => BatchingPolicy::SameLength,
+    };
+    let batching = match usable.kind {
+        Kind::Cpu if summary.shares_beginnings => Batching::CPU_PROMPTS,
+        Kind::Cpu | Kind::OpenVino => Batching::CPU,
+        Kind::Cuda | Kind::Tensorrt => Batching::gpus(usable.devices.len()),
+        Kind::CoreMl => Batching::ACCELERATOR,
+    };
+    (batching_policy, batching)
 }
 
 #[cfg(test)]

@@ -145,7 +145,14 @@ fn speed_of_a_layer() {
                 positions: Positions::Absolute,
             };
             let rows = &up.rows;
-            let inputs = Inputs { query: rows, key: rows, value: rows, lengths: &lengths, queries: Queries::All };
+            let inputs = Inputs {
+                query: rows,
+                key: rows,
+                value: rows,
+                lengths: &lengths,
+                beginnings: &[],
+                queries: Queries::All,
+            };
             let mut scratch = Scratch::default();
             let attention = seconds(|| attention.run(path.isa(), &inputs, &mut scratch, &mut out).unwrap()) * 1e3;
             println!(
