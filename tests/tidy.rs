@@ -198,7 +198,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "server/http*",
             "server/app*",
             "cli/commands*",
-            "cli/doctor/models",
+            "cli/doctor*",
         ],
     ),
     ("fastrand", &["lab/eval/significance"]),

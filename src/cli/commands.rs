@@ -17,6 +17,7 @@ mod console;
 mod doctor;
 mod fetch;
 mod lab;
+mod models;
 mod serve;
 mod shell;
 pub mod stdout;
@@ -40,6 +41,12 @@ const CONFIG_EXAMPLE: &str = "\
 Examples:
   rescored config --changed
   RESCORED_DEADLINE=2s rescored config --json";
+
+/// What the help of `models` ends with.
+const MODELS_EXAMPLES: &str = "\
+Examples:
+  rescored models --for multilingual
+  rescored models --for speed --measure";
 
 /// What the help of `fetch` ends with.
 const FETCH_EXAMPLES: &str = "\
@@ -95,6 +102,9 @@ enum Command {
     /// Print the settings in force, and where each comes from.
     #[command(after_help = CONFIG_EXAMPLE)]
     Config(config::Flags),
+    /// List rerankers that people choose, what each costs, and which suits a purpose.
+    #[command(after_help = MODELS_EXAMPLES)]
+    Models(models::Flags),
     /// Bring the ONNX Runtime library and models into the model folder.
     #[command(after_help = FETCH_EXAMPLES)]
     Fetch(fetch::Flags),
@@ -133,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, vars: Vars) -> ExitCod
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(vars),
         Command::Config(flags) => config::run(&flags, vars),
+        Command::Models(flags) => models::run(&flags, vars),
         Command::Fetch(flags) => fetch::run(flags, &vars),
         Command::Warm(flags) => warm::run(&flags, vars),
         Command::Cache(flags) => cache::run(flags),

@@ -11,6 +11,7 @@
 
 mod host;
 mod models;
+pub mod pace;
 pub mod probe;
 mod reach;
 mod settings;

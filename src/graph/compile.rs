@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 
 use super::feeds::in_order;
-pub use super::feeds::{causal, packed, padded, ragged};
+pub use super::feeds::{Feed, Sample, causal, packed, padded, ragged};
 use super::{
     Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Runnable, Target, Unfit, Unread, Written,
     target::Ranges,
@@ -24,26 +24,6 @@ pub const COMPANY_TOLERANCE: f32 = 0.02;
 const COMPANY: usize = 32;
 /// The arrangement that proves the reading of a source where the target's own runs on a device only.
 const PORTABLE: Layout = Layout::Packed { slots: 4 };
-
-/// The token ids of a real pair that a written graph is checked on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Token ids, specials included.
-    pub ids: Vec<i64>,
-    /// 0 for the query's tokens, 1 for the document's.
-    pub types: Vec<i64>,
-}
-
-/// One named tensor of integers that enters a graph.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Feed {
-    /// The input's name.
-    pub name: &'static str,
-    /// Its dimensions.
-    pub dims: Vec<usize>,
-    /// Its values, row-major.
-    pub values: Vec<i64>,
-}
 
 /// Executes graphs.
 pub trait Runner {

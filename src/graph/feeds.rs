@@ -3,7 +3,26 @@
 //! Pure: owns what each arrangement of a graph reads. It must not know what is proved.
 
 use super::beginnings::Arranged;
-use super::compile::{Feed, Sample};
+
+/// The token ids of a real pair that a written graph is checked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Token ids, specials included.
+    pub ids: Vec<i64>,
+    /// 0 for the query's tokens, 1 for the document's.
+    pub types: Vec<i64>,
+}
+
+/// One named tensor of integers that enters a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The input's name.
+    pub name: &'static str,
+    /// Its dimensions.
+    pub dims: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<i64>,
+}
 
 /// A sample as exporters' graphs read it: a batch of one, without padding.
 pub fn padded(sample: &Sample) -> Vec<Feed> {

@@ -14,6 +14,7 @@ pub use super::options::Kind;
 use super::options::Provider;
 
 mod entry;
+pub mod reranker;
 
 pub(super) use entry::is_plain_name;
 pub use entry::{

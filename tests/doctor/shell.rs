@@ -81,8 +81,32 @@ fn every_setting_is_in_the_help_and_the_manual_and_config_prints_those_in_force(
 // Case E5.
 #[test]
 fn the_help_of_every_sub_command_that_people_type_has_an_example() {
-    for command in ["serve", "config", "fetch", "warm", "cache", "compile", "doctor"] {
+    for command in ["serve", "config", "models", "fetch", "warm", "cache", "compile", "doctor"] {
         let help = String::from_utf8(rescored(&[command, "-h"], &[]).stdout).unwrap();
         assert!(help.contains("Example") && help.contains(&format!("rescored {command}")), "{command}: {help}");
     }
+}
+
+#[test]
+fn models_are_listed_and_recommended() {
+    let print = |arguments: &[&str]| {
+        let output = rescored(arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = print(&["models"]);
+    for name in
+        ["BAAI/bge-reranker-v2-m3", "Qwen/Qwen3-Reranker-0.6B", "cross-encoder/ettin-reranker-17m-v1", "CC-BY-NC-4.0"]
+    {
+        assert!(all.contains(name), "{name}: {all}");
+    }
+    assert!(!all.contains("rescored fetch"), "nothing was asked for: {all}");
+    let multilingual = print(&["models", "--for", "multilingual"]);
+    assert!(
+        !multilingual.contains("ettin") && multilingual.contains("rescored fetch Qwen/Qwen3-Reranker-4B"),
+        "{multilingual}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&print(&["models", "--for", "speed", "--json"])).unwrap();
+    assert!(json[0]["ndcg_at_10"].as_f64().is_some_and(|quality| quality > 0.55), "{json}");
+    assert_eq!(rescored(&["models", "--for", "fun"], &[]).status.code(), Some(64));
 }

@@ -33,8 +33,7 @@ fn farthest(folder: &Path) -> f32 {
     let ours = logits(&mut runner(), &done.onnx, &runs);
     assert_eq!(ours.len(), wanted.len());
     let gaps = ours.iter().zip(&wanted).map(|(ours, wanted)| (ours[0] - wanted).abs());
-    let most = gaps.fold(0.0, f32::max);
-    most
+    gaps.fold(0.0, f32::max)
 }
 
 #[test]

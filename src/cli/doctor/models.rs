@@ -12,12 +12,12 @@ use rescored_engine as engine;
 use rescored_runtime::Model;
 use rescored_runtime::manifest::{Manifest, ManifestError};
 use rescored_runtime::open::{self, OpenError};
-use rescored_runtime::options::Options;
+use rescored_runtime::options::{Kind, Options};
 use rescored_server::app::Core;
 use rescored_server::config::Config;
 use rescored_server::rerank::{Request, Reranker};
 
-use super::{Finding, chain};
+use super::{Finding, chain, pace};
 
 /// A question, a passage that answers it, and one that does not: any cross-encoder that ranks ranks these.
 const QUERY: &str = "how many people live in berlin";
@@ -45,7 +45,11 @@ pub(super) fn check(config: &Config, scores: bool) -> Vec<Finding> {
             Ok(models) => {
                 findings.push(opened(&models));
                 findings.extend(models.iter().filter_map(uncompiled));
-                findings.push(if scores { scored(id, models, (config, options)) } else { unscored() });
+                if scores {
+                    findings.extend(scored(id, models, (config, options)));
+                } else {
+                    findings.push(unscored());
+                }
             }
         }
     }
@@ -129,7 +133,20 @@ fn remedy(id: &str, error: &OpenError) -> String {
     }
 }
 
-fn scored(id: &str, models: Vec<Model>, (config, options): (&Config, Options)) -> Finding {
+/// Whether it ranks, and how fast, where it is fit to be measured.
+fn scored(id: &str, models: Vec<Model>, (config, options): (&Config, Options)) -> Vec<Finding> {
+    let on_cpu = models.iter().all(|model| model.card.provider == Kind::Cpu.word());
+    match started(id, models, (config, options)) {
+        Ok((finding, core)) => {
+            let pace = on_cpu.then(|| pace::measure(id, &core.reranker, pace::workers(config)));
+            std::iter::once(finding).chain(pace).collect()
+        }
+        Err(finding) => vec![finding],
+    }
+}
+
+/// What is found of its scores, with what gave them; alone where it cannot be measured.
+fn started(id: &str, models: Vec<Model>, (config, options): (&Config, Options)) -> Result<(Finding, Core), Finding> {
     let check = "scores";
     let remedy = format!("rm -r the model's folder `compiled`, then: rescored fetch {id} && rescored compile {id}");
     // One worker: what it scores is what all score.
@@ -138,37 +155,38 @@ fn scored(id: &str, models: Vec<Model>, (config, options): (&Config, Options)) -
     let started = Instant::now();
     let core = match Core::start(models, &engine, &nothing) {
         Ok(core) => core,
-        Err(error) => return Finding::fault(check, format!("the system gives no thread: {error}"), "raise its limits"),
+        Err(error) => {
+            return Err(Finding::fault(check, format!("the system gives no thread: {error}"), "raise its limits"));
+        }
     };
     let in_time = || started.elapsed() < config.load_timeout;
     if let Err(error) = core.prove(&options, &in_time) {
-        return Finding::fault(check, chain(&error), remedy);
+        return Err(Finding::fault(check, chain(&error), remedy));
     }
     let loaded = started.elapsed();
     let (first, again) = match (logits(&core.reranker), logits(&core.reranker)) {
         (Ok(first), Ok(again)) => (first, again),
-        (Err(said), _) | (_, Err(said)) => return Finding::fault(check, said, remedy),
+        (Err(said), _) | (_, Err(said)) => return Err(Finding::fault(check, said, remedy)),
     };
     if first != again {
-        return Finding::fault(
+        return Err(Finding::fault(
             check,
             format!("the same pairs scored {:?}, then {:?}", first.map(Logit::get), again.map(Logit::get)),
             remedy,
-        );
+        ));
     }
     let [answers, misses] = first.map(Logit::get);
     if first[0] <= first[1] {
-        return Finding::warning(
+        let finding = Finding::warning(
             check,
             format!("a passage that answers a question scores {answers}, one that does not {misses}"),
             "is this a cross-encoder of one label for English? Its scores rank nothing here; see `rescored eval`",
         );
+        return Ok((finding, core));
     }
     let loaded = loaded.as_millis();
-    Finding::fine(
-        check,
-        format!("known pairs score {answers:.3} and {misses:.3}, twice the same; loaded in {loaded} ms"),
-    )
+    let said = format!("known pairs score {answers:.3} and {misses:.3}, twice the same; loaded in {loaded} ms");
+    Ok((Finding::fine(check, said), core))
 }
 
 /// Logits of the two known pairs, or why there are none.
