@@ -22,6 +22,7 @@ import yaml
 import alerts
 import chart
 import image
+import readme
 import release
 import unit
 from shared import DOCKER, INSTALLED_BY_CI, ROOT, Skipped, files, hardened, run, settings, tool, validate
@@ -137,7 +138,7 @@ def check_engine_values():
 def check_cases():
     """Every check that tests/CASES.md names is one of these."""
     known = {f"{check.__module__}.check_{name}" for name, check in checks()}
-    named = set(re.findall(r"`((?:chart|alerts|unit|release|image)\.check_\w+)`", (ROOT / "tests/CASES.md").read_text()))
+    named = set(re.findall(r"`((?:chart|alerts|unit|release|image|readme)\.check_\w+)`", (ROOT / "tests/CASES.md").read_text()))
     assert named and named <= known, f"tests/CASES.md names {named - known}"
 
 
@@ -150,7 +151,7 @@ def check_plist():
 
 def checks():
     """Every function of this file and its neighbours whose name begins with `check_`, by the rest of it."""
-    for module in (sys.modules[__name__], chart, alerts, unit, release, image):
+    for module in (sys.modules[__name__], chart, alerts, unit, release, image, readme):
         for name, function in vars(module).items():
             if name.startswith("check_"):
                 yield name.removeprefix("check_"), function

@@ -3,7 +3,7 @@
 #
 # DIST is a folder that docker/release/assemble.sh has completed (vX.Y.Z below it is what install.sh asks for). It needs root,
 # mmdebstrap and a network; everything happens in a root of its own below a temporary folder, in mount and process namespaces,
-# and no service of that root is started. Not part of `make test-manifests`: it downloads some 100 MB.
+# and no service of that root is started. Not part of `make test-manifests`: it downloads a Debian, ONNX Runtime and the model.
 set -eu
 [ $# -eq 1 ] || { echo "usage: from-debian.sh DIST" >&2; exit 2; }
 dist=$(CDPATH='' cd -- "$1" && pwd)
