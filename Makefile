@@ -44,7 +44,7 @@ test-clients: fetch .venv-clients .venv-contract tests/clients/node_modules ## R
 test-stranger: ## Walk the path of a newcomer: clone, make run, curl, /ui, OpenSearch recipe (builds a release)
 	$(PYTHON) tests/stranger.py
 
-test-manifests: .venv-manifests ## Lint what is under docker/: image, compose file, manifests, chart, units
+test-manifests: fetch .venv-manifests tests/manifests/node_modules ## Check what is under docker/ and .github/: image, manifests, chart, alerts, units, workflows
 	$(if $(RESCORED_BIN),,$(CARGO) build --locked)
 	.venv-manifests/bin/python tests/manifests/check.py
 
@@ -110,6 +110,10 @@ bench-report: ## Measure for about ten minutes, and keep the table in tests/benc
 
 tests/clients/node_modules: tests/clients/package-lock.json
 	npm ci --prefix tests/clients --no-audit --no-fund
+	touch $@
+
+tests/manifests/node_modules: tests/manifests/package-lock.json
+	npm ci --prefix tests/manifests --no-audit --no-fund
 	touch $@
 
 tests/ui/node_modules: tests/ui/package-lock.json

@@ -9,6 +9,11 @@ variable "MODEL" {
   default = "ms-marco-MiniLM-L-12-v2"
 }
 
+# Of one platform, where platforms are built apart and joined (.github/workflows/images.yml).
+variable "SUFFIX" {
+  default = ""
+}
+
 group "default" {
   targets = ["cpu"]
 }
@@ -16,7 +21,7 @@ group "default" {
 target "cpu" {
   dockerfile = "docker/Dockerfile"
   target     = "cpu"
-  tags       = ["${TAG}"]
+  tags       = ["${TAG}${SUFFIX}"]
   args       = { MODEL = MODEL }
   platforms  = ["linux/amd64", "linux/arm64"]
 }
@@ -24,13 +29,19 @@ target "cpu" {
 target "bare" {
   inherits = ["cpu"]
   target   = "bare"
-  tags     = ["${TAG}-bare"]
+  tags     = ["${TAG}-bare${SUFFIX}"]
+}
+
+target "fetch" {
+  inherits = ["cpu"]
+  target   = "fetch"
+  tags     = ["${TAG}-fetch${SUFFIX}"]
 }
 
 target "cuda" {
   inherits  = ["cpu"]
   target    = "cuda"
-  tags      = ["${TAG}-cuda"]
+  tags      = ["${TAG}-cuda${SUFFIX}"]
   args      = { MODEL = MODEL, PROVIDER = "cuda" }
   platforms = ["linux/amd64"]
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Checks what stands under docker/: image, compose file, manifests, chart, units. Run it by `make test-manifests`.
+"""Checks what stands under docker/ and .github/: image, compose file, manifests, chart, alerts, units, workflows. Run it by
+`make test-manifests`; names of checks as arguments run those alone.
 
 Each check is one function that raises AssertionError with what is wrong. A check whose tool is not to be had is skipped
 with a line that says so; CI=true turns a skip of a tool that `.ci/run` installs into a failure.
@@ -14,42 +15,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
-import kubernetes_validate
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DOCKER = ROOT / "docker"
-KUBERNETES = "1.33"
-# Tools that `.ci/run` installs; without them CI fails instead of skipping.
-INSTALLED_BY_CI = {"systemd-analyze", "helm"}
-
-
-class Skipped(Exception):
-    """A tool that a check needs is not here."""
-
-
-def tool(name):
-    found = shutil.which(name) or shutil.which(name, path=str(pathlib.Path(sys.executable).parent))
-    if not found:
-        raise Skipped(f"{name} is not installed")
-    return found
-
-
-def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def settings():
-    """Every setting that CONFIG.md knows."""
-    return set(re.findall(r"`(RESCORED_[A-Z0-9_]+)`", (ROOT / "CONFIG.md").read_text()))
-
-
-def files():
-    return [path for path in sorted(DOCKER.rglob("*")) if path.is_file()]
-
+import alerts
+import chart
+import image
+import readme
+import release
+import unit
+from shared import DOCKER, INSTALLED_BY_CI, ROOT, Skipped, files, hardened, run, settings, tool, validate
 
 def check_settings_exist():
     """Every RESCORED_ variable that a file under docker/ names is a setting."""
@@ -136,26 +112,6 @@ def check_compose():
     run(docker, "-f", DOCKER / "compose.yaml", "config", "--quiet", env=environment)
 
 
-def validate(text, origin):
-    kinds = []
-    for document in yaml.safe_load_all(text):
-        if document is None:
-            continue
-        try:
-            kubernetes_validate.validate(document, KUBERNETES, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            raise AssertionError(f"{origin}: {document.get('kind')}: {error.message}") from None
-        kinds.append(document)
-    return kinds
-
-
-def hardened(container, origin):
-    context = container["securityContext"]
-    assert context["readOnlyRootFilesystem"] and not context["allowPrivilegeEscalation"], origin
-    assert context["capabilities"]["drop"] == ["ALL"], origin
-    assert {"readinessProbe", "livenessProbe", "startupProbe", "resources"} <= set(container), origin
-
-
 def check_manifests():
     seen = set()
     for path in sorted((DOCKER / "kubernetes").glob("*.yaml")):
@@ -169,36 +125,6 @@ def check_manifests():
     assert {"Service", "Deployment", "StatefulSet", "HorizontalPodAutoscaler", "NetworkPolicy"} <= seen, seen
 
 
-CHARTS = {
-    "defaults": [],
-    "everything": [
-        "--set=autoscaling.enabled=true", "--set=networkPolicy.enabled=true", "--set=keysSecret=keys",
-        "--set=settingsSecret=more", "--set=models.persistentVolumeClaim.claimName=models",
-        "--set-string=settings.WORKERS=4", "--set=settings.DRAIN=5s",
-    ],
-    "nothing": ["--set=snapshot=null", "--set=disruptionBudget.enabled=false", "--set=replicas=1"],
-}
-
-
-def check_chart():
-    helm = tool("helm")
-    chart = DOCKER / "helm/rescored"
-    run(helm, "lint", "--strict", chart)
-    for name, flags in CHARTS.items():
-        text = run(helm, "template", "search", chart, "--kube-version", KUBERNETES, *flags)
-        documents = validate(text, f"chart, {name}")
-        deployment = next(d for d in documents if d["kind"] == "Deployment")
-        container = deployment["spec"]["template"]["spec"]["containers"][0]
-        hardened(container, name)
-        variables = {entry["name"]: entry["value"] for entry in container["env"]}
-        assert set(variables) <= settings(), f"{name}: {set(variables) - settings()} are no settings"
-        if name == "everything":
-            assert variables["RESCORED_DRAIN"] == "5s", "a value of the user's wins"
-            assert {"HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget"} <= {d["kind"] for d in documents}
-    wrong = subprocess.run([helm, "template", chart, "--set=replicaCount=3"], capture_output=True, text=True)
-    assert wrong.returncode != 0 and "replicaCount" in wrong.stderr, "a mistyped value is refused"
-
-
 def check_engine_values():
     values = yaml.safe_load((DOCKER / "helm/opensearch-values.yaml").read_text())
     container = values["extraInitContainers"][0]
@@ -209,19 +135,11 @@ def check_engine_values():
     validate(yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "engine"}, "spec": pod}), "opensearch-values.yaml")
 
 
-def check_unit():
-    analyze = tool("systemd-analyze")
-    unit = (DOCKER / "systemd/rescored.service").read_text()
-    with tempfile.TemporaryDirectory() as folder:
-        # The program's place is the user's; the verifier wants it to exist.
-        program = pathlib.Path(folder, "rescored")
-        program.write_text("#!/bin/sh\n")
-        program.chmod(0o755)
-        path = pathlib.Path(folder, "rescored.service")
-        path.write_text(unit.replace("/usr/local/bin/rescored", str(program)))
-        done = subprocess.run([analyze, "verify", "--man=no", path], capture_output=True, text=True)
-        said = [line for line in done.stderr.splitlines() if "rescored.service" in line]
-        assert not said, "\n".join(said)
+def check_cases():
+    """Every check that tests/CASES.md names is one of these."""
+    known = {f"{check.__module__}.check_{name}" for name, check in checks()}
+    named = set(re.findall(r"`((?:chart|alerts|unit|release|image|readme)\.check_\w+)`", (ROOT / "tests/CASES.md").read_text()))
+    assert named and named <= known, f"tests/CASES.md names {named - known}"
 
 
 def check_plist():
@@ -231,16 +149,25 @@ def check_plist():
     assert not unknown, f"{unknown} are no settings"
 
 
+def checks():
+    """Every function of this file and its neighbours whose name begins with `check_`, by the rest of it."""
+    for module in (sys.modules[__name__], chart, alerts, unit, release, image, readme):
+        for name, function in vars(module).items():
+            if name.startswith("check_"):
+                yield name.removeprefix("check_"), function
+
+
 def main():
     counts = {"passed": 0, "failed": 0, "skipped": 0}
-    for name, check in list(globals().items()):
-        if not name.startswith("check_"):
+    for name, check in checks():
+        title = name.replace("_", " ")
+        if len(sys.argv) > 1 and name not in sys.argv[1:]:
             continue
-        title = name.removeprefix("check_").replace("_", " ")
+        begun = time.monotonic()
         try:
             check()
             counts["passed"] += 1
-            print(f"ok       {title}")
+            print(f"ok       {title} ({time.monotonic() - begun:.1f} s)", flush=True)
         except Skipped as skip:
             wanted = os.environ.get("CI") == "true" and any(known in str(skip) for known in INSTALLED_BY_CI)
             counts["failed" if wanted else "skipped"] += 1
