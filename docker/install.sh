@@ -58,6 +58,7 @@ fi
 archive=rescored-$version-$target.tar.gz
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 get() {
     curl --proto '=https,file' --proto-redir '=https' --tlsv1.2 --fail --silent --show-error --location --retry 3 \
         --output "$work/$1" "$from/v$version/$1" || fail "$from/v$version/$1 cannot be had"
