@@ -1,9 +1,10 @@
-//! Sequences of one forward pass whose beginnings are alike: each beginning stands once.
+//! Sequences of one forward pass that share a beginning (a prefix): each beginning is computed once.
 //!
-//! A causal model's rows of a beginning do not depend on what follows, so a pass computes them once for all sequences that
-//! share it: a request's prompts differ from the document on. Pure: owns the choice of what is shared.
+//! In a causal model the rows of a beginning do not depend on later tokens, so a pass computes them once for all
+//! sequences that share it. The prompts of one request differ only from the document on. Pure: owns the choice of what
+//! is shared.
 
-/// Tokens of a beginning that is worth a slot of its own.
+/// Minimum tokens of a beginning that gets a slot of its own.
 const LEAST: usize = 16;
 
 /// Sequences as a packed graph of a causal model reads them.
@@ -13,15 +14,15 @@ pub struct Arranged {
     pub ids: Vec<i64>,
     /// Tokens of each slot, `[slots]`.
     pub lengths: Vec<i64>,
-    /// The slot whose tokens are a slot's beginning; its own where there is none, `[slots]`.
+    /// For each slot, the slot that holds its beginning, or the slot itself if there is none, `[slots]`.
     pub beginnings: Vec<i64>,
-    /// The slot of each sequence, in their order; the others are shared beginnings, whose results mean nothing.
+    /// The slot of each sequence, in order; the other slots are shared beginnings, whose results are meaningless.
     pub slots: Vec<usize>,
 }
 
 impl Arranged {
-    /// Arranges sequences: neighbours that begin alike share their beginning where that spares tokens. The last token of each
-    /// is its own.
+    /// Arranges sequences: neighbours that begin alike share their beginning if that saves tokens. The last token of
+    /// each sequence is never shared.
     pub fn new(sequences: &[&[i64]]) -> Self {
         let mut arranged = Self::default();
         let mut rest = sequences;
@@ -42,7 +43,7 @@ impl Arranged {
         arranged
     }
 
-    /// Adds a slot; says which.
+    /// Adds a slot and returns its index.
     fn push(&mut self, tokens: &[i64], beginning: Option<usize>) -> usize {
         let slot = self.lengths.len();
         self.ids.extend_from_slice(tokens);
@@ -52,8 +53,8 @@ impl Arranged {
     }
 }
 
-/// How many of the first sequences share a beginning, and its tokens. Another one joins where what all of them share then
-/// spares as much as before.
+/// How many of the first sequences share a beginning, and its length in tokens. A sequence joins if the group then
+/// saves at least as many tokens as before.
 fn group(sequences: &[&[i64]]) -> (usize, usize) {
     let Some((first, others)) = sequences.split_first() else { return (0, 0) };
     let (mut count, mut shared) = (1, first.len().saturating_sub(1));

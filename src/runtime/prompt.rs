@@ -1,9 +1,9 @@
 //! The prompt of a decoder reranker: the text around query and document, and the tokens whose logits are its verdict.
 //!
-//! Owns `prompt.json`, the form in which a prompt is written down, and the prompts of models that are known by name
-//! (`known/`, in the same form). `chat` makes one of a chat template. A decoder has no special token that parts query and
-//! document: without its prompt it scores nonsense, so one without a prompt is refused. It must not know tokenizers or
-//! graphs.
+//! Owns `prompt.json`, the file format of prompts, and the prompts of models that are recognised by name (`known/`, in
+//! the same format). `chat` builds a prompt from a chat template. A decoder has no special token that separates query
+//! and document. Without its prompt its scores are nonsense, so a decoder without a prompt is refused. It must not know
+//! tokenizers or graphs.
 
 use std::path::{Path, PathBuf};
 
@@ -18,18 +18,19 @@ pub(crate) mod chat;
 /// Name of the file in a model's folder.
 pub const FILE: &str = "prompt.json";
 
-/// Bytes of `prompt.json` at most.
+/// Maximum bytes of `prompt.json`.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Bytes of an instruction that a request may bring; the prompts that models are published with have about 80.
+/// Maximum bytes of a request's instruction; the instructions that models are published with have about 80.
 pub const INSTRUCTION_BYTES: usize = 16 << 10;
 
-/// What stands in a prompt where a text goes.
+/// Placeholders of a prompt, and the slots that they stand for.
 const SLOTS: [(&str, Piece); 3] =
     [("{instruction}", Piece::Instruction), ("{query}", Piece::Query), ("{document}", Piece::Document)];
 
-/// Prompts of models by the beginning of their name, in lower case. Sources: the model card of Qwen3-Reranker (prefix,
-/// `format_instruction`, suffix) and `mxbai_rerank_v2.py` of mixedbread-ai/mxbai-rerank (parts that are tokenised apart).
+/// Prompts by the beginning of the model's name, in lower case. Sources: the model card of Qwen3-Reranker (prefix,
+/// `format_instruction`, suffix) and `mxbai_rerank_v2.py` of mixedbread-ai/mxbai-rerank (parts that are tokenised
+/// separately).
 const KNOWN: [(&str, &str); 3] = [
     ("qwen3-reranker-", include_str!("prompt/known/qwen3-reranker.json")),
     ("mxbai-rerank-base-v2", include_str!("prompt/known/mxbai-rerank-v2.json")),
@@ -39,18 +40,18 @@ const KNOWN: [(&str, &str); 3] = [
 /// The prompt of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// Parts that are tokenised one by one, so that no token spans two of them; each holds texts and slots. The document has
-    /// one slot, the query one before it, and the instruction at most one before both.
+    /// Parts that are tokenised separately, so that no token spans two of them; each holds texts and slots. The
+    /// document has one slot, the query has one before it, and the instruction has at most one before both.
     pub(crate) parts: Vec<Vec<Piece>>,
-    /// The instruction of requests that bring none.
+    /// The default instruction, for requests without one.
     pub(crate) instruction: Option<String>,
-    /// What surrounds a given instruction in its slot; the slot is empty where there is none.
+    /// The text before and after an instruction in its slot; without an instruction the slot is empty.
     pub(crate) instruction_format: Option<(String, String)>,
-    /// The tokens of the verdict; `None` for a checkpoint with a head of its own.
+    /// The verdict tokens; `None` for a checkpoint with a head of its own.
     pub verdict: Option<Verdict>,
-    /// What turns logits into scores, where the prompt says so.
+    /// The activation that turns logits into scores, if the prompt sets one.
     pub activation: Option<Activation>,
-    /// Tokens of a whole prompt at most, where the prompt says so.
+    /// Maximum tokens of the whole prompt, if the prompt sets it.
     pub max_length: Option<u32>,
     /// The file that it was read from.
     pub file: PathBuf,
@@ -59,7 +60,7 @@ pub struct Prompt {
 /// A piece of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Text that is always the same; special tokens spelled in it are special tokens.
+    /// Constant text; special tokens spelled in it are read as special tokens.
     Text(String),
     /// Where the request's instruction goes.
     Instruction,
@@ -69,16 +70,16 @@ pub(crate) enum Piece {
     Document,
 }
 
-/// Which logits of the last position make the score: `yes - no`, or `yes` alone.
+/// Which logits at the last position give the score: `yes - no`, or `yes` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The token of a relevant document.
+    /// The token that means relevant.
     pub yes: VerdictToken,
-    /// The token of another one.
+    /// The token that means not relevant; `None` if the score is the logit of `yes` alone.
     pub no: Option<VerdictToken>,
 }
 
-/// A token by its text, its id, or both, which must agree.
+/// A token, given by its text, its id, or both, which must agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictToken {
     /// Text that is one token.
@@ -87,7 +88,7 @@ pub struct VerdictToken {
     pub id: Option<u32>,
 }
 
-/// Why a prompt is not usable.
+/// Why a prompt cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The file cannot be read.
@@ -99,8 +100,8 @@ pub enum PromptError {
         #[source]
         source: std::io::Error,
     },
-    /// It is no JSON of this form.
-    #[error("`{}` is not understood; its keys are `parts` (or `prefix`, `body`, `suffix`), `instruction`, `instruction_format`, `yes`, `no`, `activation` and `max_length`", path.display())]
+    /// The file is not JSON in this format.
+    #[error("`{}` cannot be parsed; its keys are `parts` (or `prefix`, `body`, `suffix`), `instruction`, `instruction_format`, `yes`, `no`, `activation` and `max_length`", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -108,7 +109,7 @@ pub enum PromptError {
         #[source]
         source: serde_json::Error,
     },
-    /// A key has a value that makes no prompt.
+    /// A key is missing or has an invalid value.
     #[error("`{}`: `{field}`: {problem}", path.display())]
     Invalid {
         /// The file.
@@ -118,7 +119,7 @@ pub enum PromptError {
         /// What is wrong with it, and what to do.
         problem: &'static str,
     },
-    /// A chat template does not render.
+    /// A chat template cannot be rendered.
     #[error("`{}`: the chat template does not render with a message of role `query` and one of role `document`; write the prompt into prompt.json beside it", path.display())]
     Template {
         /// The file.
@@ -129,7 +130,7 @@ pub enum PromptError {
     },
 }
 
-/// `prompt.json` as it is read.
+/// The contents of `prompt.json`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -145,7 +146,7 @@ struct Written {
     no_id: Option<u32>,
     activation: Option<ActivationName>,
     max_length: Option<u32>,
-    // What people write for one another.
+    // Comments for readers of the file; ignored here.
     #[serde(rename = "score")]
     _score: Option<String>,
     #[serde(rename = "cut")]
@@ -155,10 +156,10 @@ struct Written {
 }
 
 impl Prompt {
-    /// Reads `prompt.json` of a model's folder; `None` where there is none.
+    /// Reads `prompt.json` from a model's folder; `None` if the file does not exist.
     ///
     /// # Errors
-    /// [`PromptError`] when it is there and makes no prompt.
+    /// [`PromptError`] when the file exists but is not a usable prompt.
     pub fn read(folder: &Path) -> Result<Option<Self>, PromptError> {
         let path = folder.join(FILE);
         match files::read_text(&path, FILE_BYTES) {
@@ -168,17 +169,17 @@ impl Prompt {
         }
     }
 
-    /// The prompt of a model that is known by the name of its repository or folder; `None` of any other.
+    /// The built-in prompt for a model, by the name of its repository or folder; `None` if the name is not known.
     ///
     /// # Errors
-    /// None: the prompts are tested.
+    /// Never: the built-in prompts are tested.
     pub fn known(name: &str) -> Result<Option<Self>, PromptError> {
         let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
         let known = KNOWN.iter().find(|(beginning, _)| name.starts_with(beginning));
         known.map(|(beginning, text)| Self::parse(text, Path::new(beginning))).transpose()
     }
 
-    /// A prompt of the text of a `prompt.json`.
+    /// Parses the text of a `prompt.json`.
     ///
     /// # Errors
     /// As [`Prompt::read`].
@@ -196,7 +197,7 @@ impl Prompt {
             (Some(parts), own) if own.is_empty() => parts,
             (None, own) if written.body.is_some() => own,
             (Some(_), _) => {
-                return Err(invalid("parts", "it stands beside `prefix`, `body` or `suffix`; write one of both"));
+                return Err(invalid("parts", "it stands beside `prefix`, `body` or `suffix`; use one form only"));
             }
             (None, _) => return Err(invalid("body", "missing; write the text around {query} and {document}")),
         };
@@ -225,30 +226,31 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// Everything of it that can change a score.
+    /// Everything in the prompt that can change a score.
     pub(crate) fn identity(&self) -> String {
         let Self { parts, instruction, instruction_format, verdict, activation: _, max_length: _, file: _ } = self;
         format!("{parts:?} {instruction:?} {instruction_format:?} {verdict:?}")
     }
 
-    /// Whether requests may bring an instruction.
+    /// Whether a request may have an instruction.
     pub fn takes_instruction(&self) -> bool {
         self.parts.iter().flatten().any(|piece| *piece == Piece::Instruction)
     }
 
-    /// The instruction of requests that bring none.
+    /// The instruction for requests without one.
     pub fn default_instruction(&self) -> Option<&str> {
         self.instruction.as_deref()
     }
 
-    /// Refuses a prompt whose slots are missing, doubled or out of order.
+    /// Refuses a prompt whose slots are missing, repeated or out of order, and an instruction without a slot or a slot
+    /// without an instruction.
     fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let count = |slot: &Piece| self.parts.iter().flatten().filter(|piece| *piece == slot).count();
         match (count(&Piece::Instruction), count(&Piece::Query), count(&Piece::Document)) {
             (_, _, 0) => return Err(("body", "it has no {document}; write where the document goes")),
             (_, 0, _) => return Err(("body", "it has no {query}; write where the query goes")),
             (0 | 1, 1, 1) => {}
-            _ => return Err(("body", "a slot stands in it twice; write {instruction}, {query} and {document} once")),
+            _ => return Err(("body", "a slot appears in it twice; write {instruction}, {query} and {document} once")),
         }
         let mut order = self.parts.iter().flatten().filter(|piece| !matches!(piece, Piece::Text(_)));
         let first_two = (order.next(), order.next());
@@ -257,26 +259,26 @@ impl Prompt {
             _ => {
                 return Err((
                     "body",
-                    "its slots stand in another order than {instruction}, {query}, {document}, which is the one that is served",
+                    "its slots are in another order than {instruction}, {query}, {document}; use this order",
                 ));
             }
         }
         if !self.takes_instruction() && (self.instruction.is_some() || self.instruction_format.is_some()) {
-            return Err(("instruction", "the body has no {instruction}; write where it goes, or leave it out"));
+            return Err(("instruction", "the body has no {instruction}; add it to the body, or remove this key"));
         }
         if self.takes_instruction() && self.instruction.is_none() && self.instruction_format.is_none() {
-            return Err(("instruction", "missing; write the instruction of requests that bring none"));
+            return Err(("instruction", "missing; write the instruction for requests without one"));
         }
         Ok(())
     }
 }
 
-/// Texts and slots of one part.
+/// Splits one part into texts and slots.
 fn pieces(text: &str) -> Vec<Piece> {
     split(text, &SLOTS)
 }
 
-/// A text in pieces: what stands between marks, and what the marks stand for.
+/// Splits a text at its marks: the text between marks, and the piece that each mark stands for.
 fn split(text: &str, marks: &[(&str, Piece)]) -> Vec<Piece> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     let first = |rest: &str| {
@@ -304,7 +306,7 @@ fn verdict(
     match (token(yes), token(no)) {
         (Some(yes), no) => Ok(Some(Verdict { yes, no })),
         (None, None) => Ok(None),
-        (None, Some(_)) => Err("it stands without `yes`; write both, or `yes` alone"),
+        (None, Some(_)) => Err("it is set without `yes`; set both, or `yes` alone"),
     }
 }
 

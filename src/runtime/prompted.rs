@@ -1,6 +1,6 @@
-//! A model's tokenizer with the model's prompt, where it has one, and what is told of it.
+//! A model's tokenizer with the model's prompt, if it has one, and what callers are told about the prompt.
 //!
-//! Owns the meeting of manifest and tokenizer. It must not know what stands inside of weights.
+//! Owns the combination of manifest and tokenizer. It must not know what the weights contain.
 
 use rescored_core::domain::PromptCard;
 use rescored_graph::safetensors::Verdict;
@@ -9,15 +9,15 @@ use super::manifest::Manifest;
 use super::options::Options;
 use super::tokenizer::{PairTokenizer, TokenizerError};
 
-/// Whether a model is a decoder whose score is made of words' logits.
+/// Whether a model is a decoder whose score is computed from the logits of vocabulary tokens.
 pub fn has_verdict(manifest: &Manifest) -> bool {
     manifest.prompt.as_ref().is_some_and(|prompt| prompt.verdict.is_some())
 }
 
-/// A model's tokenizer, with the model's prompt where it has one.
+/// Opens a model's tokenizer, with the model's prompt if it has one.
 ///
 /// # Errors
-/// [`TokenizerError`] when the file cannot be read, or pairs cannot be made by it.
+/// [`TokenizerError`] when the file cannot be read, or its tokenizer cannot encode pairs.
 pub fn tokenizer(manifest: &Manifest, max_length: u32) -> Result<PairTokenizer, TokenizerError> {
     match &manifest.prompt {
         Some(prompt) => PairTokenizer::open_prompted(&manifest.tokenizer, max_length, prompt),
@@ -25,13 +25,13 @@ pub fn tokenizer(manifest: &Manifest, max_length: u32) -> Result<PairTokenizer, 
     }
 }
 
-/// Tokens of a pair at most, and the tokenizer that holds pairs to it.
+/// Maximum tokens of a pair, and the tokenizer that enforces it.
 pub(super) fn bounded(manifest: &Manifest, options: &Options) -> Result<(u32, PairTokenizer), TokenizerError> {
     let max_length = manifest.max_length.min(options.max_length);
     Ok((max_length, tokenizer(manifest, max_length)?))
 }
 
-/// The ids whose logits are the score of a decoder without a head of its own; `None` of any other model.
+/// The token ids whose logits give the score of a decoder without a head of its own; `None` for any other model.
 ///
 /// # Errors
 /// [`TokenizerError::Verdict`] when the tokenizer has no such token.
@@ -42,7 +42,7 @@ pub fn verdict(manifest: &Manifest, tokenizer: &PairTokenizer) -> Result<Option<
     Ok(Some(Verdict { yes: tokenizer.verdict_id(&verdict.yes, prompt)?, no }))
 }
 
-/// What callers may know of a model's prompt.
+/// What callers are told about a model's prompt.
 pub(super) fn card(manifest: &Manifest, tokenizer: &PairTokenizer) -> Option<PromptCard> {
     manifest.prompt.as_ref().map(|prompt| PromptCard {
         tokens: u32::try_from(tokenizer.constant_tokens()).unwrap_or(u32::MAX),

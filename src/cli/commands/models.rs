@@ -1,6 +1,6 @@
-//! `rescored models`: rerankers that people choose, what each costs, and which suits.
+//! `rescored models`: commonly used rerankers, what each costs, and which suits a purpose.
 //!
-//! Owns the flags and the table. It must not know where models lie.
+//! Owns the flags and the table. It must not know where models are stored.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -16,18 +16,18 @@ use crate::doctor::pace::{self, PASSAGES};
 /// The flags of `models`.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// List what suits a purpose, the recommended one first.
+    /// List the models that suit a purpose, the recommended one first.
     #[arg(long = "for", value_name = "PURPOSE")]
     purpose: Option<Wanted>,
-    /// Measure the first configured model on this host, and estimate the others by their cost.
+    /// Measure the first configured model on this host, and estimate the others from their cost.
     #[arg(long)]
     measure: bool,
-    /// Print a list of objects.
+    /// Print the list as JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What a model is wanted for.
+/// The purpose of a model.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Wanted {
     /// The best ranking
@@ -66,7 +66,7 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
         match measured(&config, &all) {
             Ok(measured) => Some(measured),
             Err(said) => {
-                // With standard error closed there is nobody to tell.
+                // If standard error is closed, the message cannot be shown.
                 let _ = writeln!(std::io::stderr(), "rescored: {said}");
                 return ExitCode::from(FAILURE);
             }
@@ -81,18 +81,18 @@ pub(super) fn run(flags: &Flags, vars: Vars) -> ExitCode {
     stdout::print(|out| write!(out, "{}", table(&known, measured.as_ref(), flags.purpose.is_some())))
 }
 
-/// A model that was measured here.
+/// A model that was measured on this host.
 struct Measured {
     /// Its repository.
     name: String,
-    /// Passages a second, of all workers.
+    /// Passages per second of all workers.
     rate: f64,
-    /// Billions of operations of one of them.
+    /// Billions of operations per passage.
     cost: f64,
 }
 
 impl Measured {
-    /// Passages a second that a model of this cost may reach, if it reaches as many operations.
+    /// Estimated passages per second of another model, at the same number of operations per second.
     fn rate_of(&self, model: &Reranker) -> f64 {
         self.rate * self.cost / model.cost()
     }
@@ -106,7 +106,7 @@ fn measured(config: &Config, all: &[Reranker]) -> Result<Measured, String> {
         plain(&model.repository) == plain(&source)
     };
     let model = all.iter().find(alike).ok_or_else(|| {
-        format!("models: `{id}` is none of the list, so that others cannot be estimated by it; name one of the list by RESCORED_MODELS")
+        format!("models: `{id}` is not in the list, so the others cannot be estimated from it; set RESCORED_MODELS to a model of the list")
     })?;
     Ok(Measured { name: model.repository.clone(), rate, cost: model.cost() })
 }
@@ -143,12 +143,12 @@ fn table(models: &[Reranker], measured: Option<&Measured>, recommends: bool) -> 
     let _ = write!(
         text,
         "\nnDCG@10: mean over six first stages of MTEB(eng, v2) retrieval, top 100, as published in 2026; {FIRST_STAGE:.4} without a reranker.\n\
-         GFLOP: billions of operations a pair of 85 tokens, a decoder's prompt added. GPU: whether `compile --provider cuda` writes its graph.\n"
+         GFLOP: billions of operations per pair of 85 tokens, plus a decoder's prompt. GPU: whether `compile --provider cuda` writes its graph.\n"
     );
     if let Some(Measured { name, rate, .. }) = measured {
         let _ = writeln!(
             text,
-            "a second: passages of {PASSAGES} words on this host; {name} was measured ({rate:.1}), the others are estimated by their GFLOP."
+            "a second: passages of {PASSAGES} words on this host; {name} was measured ({rate:.1}), the others are estimated from their GFLOP."
         );
     }
     if let Some(first) = models.first().filter(|_| recommends) {

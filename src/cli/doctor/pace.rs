@@ -1,7 +1,7 @@
 //! How long a search would wait for a model on this host.
 //!
-//! Owns the measure: passages of a usual length through one worker, and what that comes to with all of them. It must not know
-//! how a model runs.
+//! Owns the measurement: one worker scores passages of typical length, and the result is scaled to all workers. It must
+//! not know how a model runs.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -18,34 +18,34 @@ use rescored_server::rerank::{Request, Reranker};
 
 use super::{Finding, chain};
 
-/// A question as search engines get it.
+/// A typical search query.
 const QUERY: &str = "how many people live in berlin";
 
-/// About 75 words, and 85 to 100 tokens with the question, which is what passages of search have on average.
+/// About 75 words, and 85 to 100 tokens with the query, which is the average length of passages in search.
 const PASSAGE: &str = "Berlin is the capital and the largest city of Germany by both area and population. Its inhabitants make it the most \
     populous city within the city limits of the European Union. It is surrounded by the state of Brandenburg and has been a state of \
     its own since the reunification. The city lies on the banks of two rivers in the European plain, and about a third of its area \
     is made of forests, parks, gardens and lakes.";
 
-/// Words of the passage.
+/// Number of words in the passage.
 pub const PASSAGES: usize = 75;
 
-/// Passages of the first measure, and at most of the second.
+/// Passages of the first measurement, and maximum of the second.
 const FEW: usize = 2;
 const MANY: usize = 64;
 
-/// Time that the second measure is meant to take.
+/// Target duration of the second measurement.
 const WANTED: Duration = Duration::from_millis(800);
 
-/// Documents of a usual request, and how long they may take before the model is the wrong one for this host, however busy it
-/// is.
+/// Documents of a typical request, and the duration above which the model is too slow for this host, however busy the
+/// host is.
 const REQUEST: u32 = 100;
 const PATIENT: Duration = Duration::from_secs(10);
 
-/// Longest that a measure may take.
+/// Maximum duration of a measurement.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Measures one worker; `workers` serve, or will.
+/// Measures one worker; `workers` is the number that serves, or will serve.
 pub(super) fn measure(id: &str, reranker: &Arc<Reranker>, workers: usize) -> Finding {
     let check = "pace";
     let (rate, request) = match measured(reranker, workers) {
@@ -53,7 +53,7 @@ pub(super) fn measure(id: &str, reranker: &Arc<Reranker>, workers: usize) -> Fin
         Err(said) => return Finding::warning(check, format!("{id}: {said}"), "serve a smaller model"),
     };
     let said = format!(
-        "{id}: about {rate:.1} passages of {PASSAGES} words a second with {workers} workers; a request of {REQUEST} takes {:.1} s or more",
+        "{id}: about {rate:.1} passages of {PASSAGES} words a second with {workers} workers; a request of {REQUEST} documents takes at least {:.1} s",
         request.as_secs_f64()
     );
     if request > PATIENT {
@@ -63,16 +63,16 @@ pub(super) fn measure(id: &str, reranker: &Arc<Reranker>, workers: usize) -> Fin
     Finding::fine(check, said)
 }
 
-/// Passages a second of all workers, and the time of a request.
+/// Measures the passages per second of all workers, and the duration of a request.
 fn measured(reranker: &Arc<Reranker>, workers: usize) -> Result<(f64, Duration), String> {
     let pairs = fitting(scored(reranker, FEW)?);
     Ok(pace(pairs, scored(reranker, pairs)?, workers))
 }
 
-/// Where a configured model's weights come from, and the passages that all workers score a second on this host.
+/// The source of a configured model's weights, and the passages per second that all workers score on this host.
 ///
 /// # Errors
-/// A sentence that says why it cannot be loaded or measured.
+/// A sentence that says why the model cannot be loaded or measured.
 pub fn of_model(config: &Config, id: &str) -> Result<(String, f64), String> {
     let options = model::Options { ids: vec![id.to_owned()], ..config.model.clone() };
     let models = Model::open_all(&options).map_err(|error| chain(&error))?;
@@ -85,13 +85,13 @@ pub fn of_model(config: &Config, id: &str) -> Result<(String, f64), String> {
     Ok((source, rate))
 }
 
-/// Workers that serve under these settings on a CPU.
+/// Number of workers that serve under these settings on a CPU.
 pub(super) fn workers(config: &Config) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     config.engine.workers.unwrap_or(cores)
 }
 
-/// How many passages take the time that is wanted, if these few took so long.
+/// Number of passages that take about `WANTED`, given how long `FEW` passages took.
 fn fitting(few: Duration) -> usize {
     let each = few.as_secs_f64().max(1e-6) / FEW as f64;
     let many = WANTED.as_secs_f64() / each;
@@ -100,13 +100,13 @@ fn fitting(few: Duration) -> usize {
     many
 }
 
-/// Passages a second of all workers, and the time of a request.
+/// Computes the passages per second of all workers, and the duration of a request.
 fn pace(pairs: usize, took: Duration, workers: usize) -> (f64, Duration) {
     let rate = pairs as f64 / took.as_secs_f64().max(1e-6) * workers as f64;
     (rate, Duration::from_secs_f64(f64::from(REQUEST) / rate.max(1e-3)))
 }
 
-/// How long so many passages take, all different from those of another count.
+/// How long this number of passages takes; the passages differ from those of any other number.
 fn scored(reranker: &Arc<Reranker>, pairs: usize) -> Result<Duration, String> {
     let texts = Texts::one_query(QUERY, (0..pairs).map(|number| format!("{pairs} {number} {PASSAGE}").into()));
     let begun = Instant::now();

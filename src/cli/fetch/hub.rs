@@ -1,7 +1,7 @@
 //! Downloads files of the model hub, resuming interrupted downloads.
 //!
-//! Owns partial files and the check that one is complete; `connection` owns the requests, `listing` the hub's listing of
-//! a repository. It must not know which files make a model.
+//! Owns partial files and the check that a file is complete; `connection` owns the requests, `listing` the hub's
+//! listing of a repository. It must not know which files make a model.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,15 +22,15 @@ pub(super) use listing::{Listing, RemoteFile};
 
 use connection::{Answer, Failed, text};
 
-/// Attempts at one file at most; each resumes where the one before broke off.
+/// Maximum number of attempts for one file; each resumes where the previous one stopped.
 const ATTEMPTS: u32 = 4;
 
-/// A download: its address, its partial file and its destination.
+/// A download: its URL, its partial file and its destination.
 pub(super) struct Download<'a> {
     pub(super) hub: &'a Connection,
     /// Repository and revision.
     pub(super) of: (&'a str, &'a str),
-    /// The file's address.
+    /// The file's URL.
     pub(super) url: String,
     /// Its size in bytes, if known.
     pub(super) size: Option<u64>,
@@ -38,11 +38,11 @@ pub(super) struct Download<'a> {
     pub(super) to: PathBuf,
 }
 
-/// Why one attempt did not bring the whole file.
+/// Why an attempt did not download the whole file.
 enum Broken {
-    /// Another attempt resumes from here.
+    /// The connection failed; another attempt can resume.
     Connection(Box<dyn std::error::Error + Send + Sync>),
-    /// No attempt will help.
+    /// Another attempt would not help.
     Final(Box<FetchError>),
 }
 
@@ -53,14 +53,15 @@ impl Broken {
 }
 
 impl Connection {
-    /// The address of a file at a revision of a repository.
+    /// The URL of a file at a revision of a repository.
     pub(super) fn file(&self, repo: &str, revision: &str, path: &str) -> String {
         format!("{}/{repo}/resolve/{}/{}", self.hub(), escaped(revision, false), escaped(path, true))
     }
 }
 
 impl Download<'_> {
-    /// Downloads the file; its checksum and size. Without an `expected` checksum the one that the hub states must match.
+    /// Downloads the file and returns its checksum and size. Without an `expected` checksum, the file must match the
+    /// checksum that the hub states.
     pub(super) fn run(
         self,
         expected: Option<Sha256>,
@@ -70,7 +71,7 @@ impl Download<'_> {
             folder(path.parent().unwrap_or(Path::new(".")))?;
         }
         if expected.is_none() {
-            // Nothing would show whether the rest of the file belongs to the part that is here.
+            // Without a checksum, nothing shows whether the partial file belongs to the file on the hub.
             remove(&self.part)?;
         }
         let resumed = self.part.exists();
@@ -118,7 +119,7 @@ impl Download<'_> {
         fs::metadata(&self.part).map_or(0, |part| part.len())
     }
 
-    /// One request: appends what the hub sends to the partial file.
+    /// Sends one request and writes the body to the partial file; returns the checksum that the hub states.
     fn attempt(&self, progress: &mut dyn Progress) -> Result<Option<Sha256>, Broken> {
         let offset = self.length();
         let Answer { response, stated } = self.hub.ask(&self.url, offset)?;
@@ -126,10 +127,10 @@ impl Download<'_> {
         let mut at = match status {
             StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(offset) => offset,
             StatusCode::OK => 0,
-            // The partial file is as long as the whole one, or longer: its checksum decides.
+            // The partial file is at least as long as the whole file: its checksum decides.
             StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => return Ok(stated),
             _ => {
-                // Gated repositories are often listed all the same.
+                // The listing of a gated repository is often public, so the refusal may come only here.
                 let refusal = self.hub.refusal(&response, self.of).filter(|_| status != StatusCode::NOT_FOUND);
                 return Err(Broken::last(refusal.unwrap_or_else(|| FetchError::HubRefused {
                     url: self.url.clone(),
@@ -149,7 +150,7 @@ impl Download<'_> {
         copied.map_err(|broken| broken.at(&self.part))?;
         part.sync_all().map_err(disk(&self.part)).map_err(Broken::last)?;
         match total {
-            Some(total) if at < total => Err(Broken::Connection(format!("{at} of {total} bytes came").into())),
+            Some(total) if at < total => Err(Broken::Connection(format!("received {at} of {total} bytes").into())),
             Some(_) | None => Ok(stated),
         }
     }
@@ -168,7 +169,7 @@ impl From<Failed> for Broken {
     }
 }
 
-/// Percent-encodes a part of an address. Slashes separate the parts of a path, but belong to a revision.
+/// Percent-encodes a part of a URL. A slash separates the segments of a path, but is part of a revision's name.
 fn escaped(text: &str, is_path: bool) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/');
     let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -1,10 +1,11 @@
-//! A prompt of a chat template, as sentence-transformers' causal rerankers bring it.
+//! Builds a prompt from a chat template, the form in which sentence-transformers stores the prompt of a causal
+//! reranker.
 //!
-//! From 5.4 on that library keeps a decoder as two modules: a `Transformer`, whose chat template is rendered with one message
-//! of role `query` and one of role `document` (and a `system` message for the instruction), and a `LogitScore`, which names
-//! the tokens of the verdict (`cross_encoder/modules/logit_score.py`, `base/modality.py`). The template is rendered once, with
-//! marks in place of the texts; what stands between the marks is the prompt. Owns that rendering, and the only use of the
-//! template engine. It must not know how prompts are written in `prompt.json`.
+//! Since version 5.4 that library stores a decoder as two modules: a `Transformer`, whose chat template is rendered
+//! with one message of role `query` and one of role `document` (and a `system` message for the instruction), and a
+//! `LogitScore`, which names the verdict tokens (`cross_encoder/modules/logit_score.py`, `base/modality.py`). The
+//! template is rendered once, with marks in place of the texts; the text around the marks is the prompt. Owns that
+//! rendering, and the only use of the template engine. It must not know the format of `prompt.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,32 +15,32 @@ use serde_json::{Value, json};
 
 use super::{Piece, Prompt, PromptError, Verdict, VerdictToken, split};
 
-/// Bytes of a description or template at most.
+/// Maximum bytes of a JSON file or template.
 const FILE_BYTES: u64 = 16 << 20;
 
-/// Steps that a template may take; published ones take some thousands.
+/// Maximum steps of one rendering; published templates take some thousands.
 const FUEL: u64 = 1_000_000;
 
-/// What stands for the texts while a template is rendered: characters of the private use area, which no template has.
+/// Marks in place of the texts while a template is rendered, with private use characters, which no template contains.
 const MARKS: [(&str, Piece); 3] = [
     ("\u{f8f0}instruction\u{f8f1}", Piece::Instruction),
     ("\u{f8f0}query\u{f8f1}", Piece::Query),
     ("\u{f8f0}document\u{f8f1}", Piece::Document),
 ];
 
-/// A template, and what it is rendered with.
+/// A template and its variables.
 struct Template {
     text: String,
-    /// Tokens that templates name (`bos_token`), and options of `apply_chat_template`.
+    /// Special tokens that templates name (`bos_token`), and options of `apply_chat_template`.
     context: Value,
     path: PathBuf,
 }
 
 impl Prompt {
-    /// The prompt of a folder that sentence-transformers wrote for a causal reranker; `None` of any other folder.
+    /// The prompt of a folder that sentence-transformers wrote for a causal reranker; `None` for any other folder.
     ///
     /// # Errors
-    /// [`PromptError`] when its modules name a verdict and there is no prompt to be had.
+    /// [`PromptError`] when the folder's modules have a `LogitScore` but no prompt can be built.
     pub(crate) fn of_chat_template(folder: &Path) -> Result<Option<Self>, PromptError> {
         let Some(score) = score_module(folder)? else { return Ok(None) };
         let config = folder.join(score).join("config.json");
@@ -64,7 +65,7 @@ impl Prompt {
     }
 }
 
-/// The folder of the module that makes a score of logits.
+/// The folder of the module that computes the score from logits.
 fn score_module(folder: &Path) -> Result<Option<String>, PromptError> {
     let modules = read(&folder.join("modules.json"))?.unwrap_or_default();
     let modules = modules.as_array().into_iter().flatten();
@@ -84,13 +85,13 @@ fn verdict(config: &Value, path: &Path) -> Result<Verdict, PromptError> {
     let yes = token("true_token_id").ok_or_else(|| PromptError::Invalid {
         path: path.to_owned(),
         field: "true_token_id",
-        problem: "no token's id; it is the token whose logit is the score",
+        problem: "missing or not a token id; its logit is the score",
     })?;
     Ok(Verdict { yes, no: token("false_token_id") })
 }
 
 impl Template {
-    /// The template that the library renders: the one that its options name, else the usual one.
+    /// The template that the library renders: the one that its options give, else the default one.
     fn find(folder: &Path) -> Result<Self, PromptError> {
         let tokenizer = read(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         let reader = read(&folder.join("sentence_bert_config.json"))?.unwrap_or_default();
@@ -113,7 +114,7 @@ impl Template {
         let path = folder.join("tokenizer_config.json");
         let text = match tokenizer.get("chat_template") {
             Some(Value::String(text)) => Some(text.clone()),
-            // Several, by their names.
+            // Several templates, each with a name.
             Some(Value::Array(all)) => all
                 .iter()
                 .find(|one| one.get("name").and_then(Value::as_str) == Some(asked.unwrap_or("default")))
@@ -123,15 +124,15 @@ impl Template {
         text.map(|text| at(path.clone(), text)).ok_or(PromptError::Invalid {
             path,
             field: "chat_template",
-            problem: "missing, and the model's modules say that it scores by one; write the prompt into prompt.json",
+            problem: "missing, but the model's modules require one; write the prompt into prompt.json",
         })
     }
 
-    /// The prompt's pieces, and the instruction of requests that bring none.
+    /// The prompt's pieces, and the default instruction.
     fn pieces(&self, default: Option<&str>) -> Result<(Vec<Piece>, Option<String>), PromptError> {
         let [instruction, ..] = MARKS.map(|(mark, _)| mark);
         let without = self.render(None)?;
-        // A template that takes messages by their places renders nothing sensible of three.
+        // A template that takes messages by position does not render three messages correctly.
         let with = self.render(Some(instruction)).unwrap_or_default();
         let Some((before, after)) = with.split_once(instruction) else {
             return Ok((split(&without, &MARKS), None));
@@ -139,7 +140,7 @@ impl Template {
         let own = without.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
         match default.or(own) {
             Some(instruction) => Ok((split(&with, &MARKS), Some(instruction.to_owned()))),
-            // What the template says without an instruction is no instruction's text: it is left as it is.
+            // The text that the template renders without an instruction is not an instruction: it stays constant text.
             None => Ok((split(&without, &MARKS), None)),
         }
     }
@@ -160,7 +161,7 @@ impl Template {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let lost = || "the texts of the query and the document do not appear in what it renders".into();
+        let lost = || "the rendered text does not contain the query and the document".into();
         let source = failed.map_or_else(lost, Into::into);
         Err(PromptError::Template { path: self.path.clone(), source })
     }
@@ -180,11 +181,11 @@ impl Template {
     }
 }
 
-/// What a template sees beside the messages.
+/// The variables of a template, without the messages.
 fn context_of(tokenizer: &Value, options: &Value) -> Value {
     let mut context = serde_json::Map::new();
     for key in ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token"] {
-        // A token stands there as its text, or as an object with its text.
+        // A token is given as its text, or as an object with its text.
         let token = tokenizer.get(key).and_then(|token| token.get("content").unwrap_or(token).as_str());
         context.extend(token.map(|token| (key.to_owned(), json!(token))));
     }
@@ -196,7 +197,7 @@ fn context_of(tokenizer: &Value, options: &Value) -> Value {
     Value::Object(context)
 }
 
-/// A JSON description; `None` where there is none.
+/// Reads a JSON file; `None` if it does not exist.
 fn read(path: &Path) -> Result<Option<Value>, PromptError> {
     match files::read_text(path, FILE_BYTES) {
         Ok(text) => serde_json::from_str(&text)

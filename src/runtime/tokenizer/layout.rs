@@ -1,11 +1,12 @@
-//! A prompt laid out for one tokenizer: which of its tokens are always the same, and what is tokenised with each text.
+//! A prompt laid out for one tokenizer: which of its tokens are constant, and what is tokenised with each text.
 //!
-//! The ids of a prompt are those of the rendered text, and a text's first and last tokens may reach into what stands beside
-//! it: `: ` and `what` make `:` and ` what`. So beside each text there is a place where tokens always part, found by probing;
-//! what lies beyond is constant and tokenised once, what lies between is tokenised with the text. The places where special
-//! tokens stand always part.
+//! The ids of a prompt must be those of the rendered text, and the first and last tokens of a text may extend into the
+//! prompt beside it: `: ` and `what` become `:` and ` what`. So on each side of a text there is a stable token
+//! boundary, a position at which the tokenizer always splits, found by probing. What lies beyond it is constant and
+//! tokenised once; what lies between it and the text is tokenised with the text. Both ends of a special token are
+//! stable boundaries.
 //!
-//! Owns that search, and the rule that a text that spells special tokens is text. It must not know truncation.
+//! Owns that search, and the rule that special tokens spelled in a text are plain text. It must not know truncation.
 
 use std::collections::HashSet;
 
@@ -15,8 +16,8 @@ use super::TokenizerError;
 use super::template::{InstructionSlot, Slot, Template};
 use crate::prompt::{Piece, Prompt};
 
-/// Ends of texts before a place where tokens may part, and beginnings behind it: letters, digits, punctuation, blanks and
-/// line breaks, scripts without blanks, marks that join what stands before them.
+/// Probes: text before and after a possible token boundary. Letters, digits, punctuation, blanks and line breaks,
+/// scripts without blanks, marks that combine with the character before them.
 const NEIGHBOURS: [&str; 23] = [
     "a",
     "the",
@@ -43,7 +44,7 @@ const NEIGHBOURS: [&str; 23] = [
     "\u{200d}",
 ];
 
-/// Texts that are put into the finished layout and compared with the library's ids of the whole.
+/// Queries and documents that check the finished layout against the library's ids of the whole prompt.
 const PAIRS: [(&str, &str); 4] = [
     ("how many people live in berlin", "Berlin has 3,520,031 registered inhabitants."),
     ("what?", ""),
@@ -51,15 +52,15 @@ const PAIRS: [(&str, &str); 4] = [
     ("Ünï-cödé", " (a) 🙂"),
 ];
 
-/// Both uses of a tokenizer: on the prompt's own text, and on other people's.
+/// Two copies of a tokenizer: one for the prompt's own text, one for the texts of callers.
 pub(super) struct Readers {
-    /// Finds special tokens.
+    /// Recognises special tokens.
     prompt: Tokenizer,
-    /// Takes them, and all that the prompt is made of, for text.
+    /// Reads special tokens, and every added token that the prompt uses, as plain text.
     pub(super) texts: Tokenizer,
 }
 
-/// A constant text, an id that always stands alone, or a place of a text.
+/// A constant text, the id of an added token, which never merges with its neighbours, or a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Atom {
     Text(String),
@@ -71,14 +72,14 @@ enum Atom {
     Document,
 }
 
-/// What stands around one slot, and the constant tokens behind it.
+/// A slot, and the constant tokens after it.
 struct Around {
     slot: Slot,
     after: Vec<u32>,
 }
 
 impl Readers {
-    /// Makes both of a tokenizer that neither pads nor truncates.
+    /// Builds both from a tokenizer that neither pads nor truncates.
     pub(super) fn new(prompt: Tokenizer, parts: &[Vec<Piece>]) -> Self {
         let mut texts = prompt.clone();
         let used: HashSet<u32> = parts
@@ -90,25 +91,25 @@ impl Readers {
             })
             .flat_map(|encoding| encoding.get_ids().to_vec())
             .collect();
-        // `<think>` is no special token of its tokenizer; a text that spells it must not end the model's thinking.
+        // `<think>` is not a special token of its tokenizer; a text that spells it must not end the model's thinking.
         let added = prompt.get_added_tokens_decoder();
         let marked: Vec<AddedToken> = added
             .into_iter()
             .filter(|(id, token)| !token.special && used.contains(id))
             .map(|(_, token)| AddedToken { special: true, ..token })
             .collect();
-        // It only fails on normalizers that fail on the tokens' own text, which the prompt has shown that it does not.
+        // This fails only if the normalizer fails on a token's text; encoding the prompt has shown that it does not.
         let _known = texts.add_special_tokens(marked);
         texts.set_encode_special_tokens(true);
         Self { prompt, texts }
     }
 
-    /// Ids of a text that is somebody's.
+    /// Ids of a text in which special tokens are plain text.
     fn ids(&self, text: &str) -> Option<Vec<u32>> {
         self.texts.encode_fast(text, false).ok().map(|encoding| encoding.get_ids().to_vec())
     }
 
-    /// A constant text as ids that always stand alone and text between them.
+    /// Splits a constant text into the ids of added tokens and the text between them.
     fn atoms(&self, text: &str, into: &mut Vec<Atom>) -> Option<()> {
         let encoding = self.prompt.encode(text, false).ok()?;
         let added = self.prompt.get_added_tokens_decoder();
@@ -128,10 +129,10 @@ impl Readers {
 }
 
 impl Template {
-    /// Lays a prompt out.
+    /// Lays out a prompt.
     ///
     /// # Errors
-    /// When tokens nowhere part between two of its texts, or the library makes other ids of the whole.
+    /// When two of its texts have no stable token boundary between them, or the library gives other ids for the whole.
     pub(super) fn of_prompt(readers: &Readers, prompt: &Prompt) -> Result<Self, TokenizerError> {
         let path = || prompt.file.display().to_string();
         let refused = || TokenizerError::Prompt { path: path(), reason: "the tokenizer refused its text" };
@@ -145,7 +146,7 @@ impl Template {
                 let none = Self::laid_out(readers, &without_instruction(prompt), prompt)?;
                 if none.query != template.query {
                     let reason =
-                        "what is tokenised with its query depends on the instruction; give it a default `instruction`";
+                        "what is tokenised with its query depends on the instruction; set a default `instruction`";
                     return Err(TokenizerError::Prompt { path: path(), reason });
                 }
                 let common = none.start.iter().zip(&template.start).take_while(|(a, b)| a == b).count();
@@ -157,7 +158,7 @@ impl Template {
         template.no_document = readers.ids(&template.document.around("")).ok_or_else(refused)?.into();
         template.agrees(readers, prompt).then_some(template).ok_or_else(|| TokenizerError::Prompt {
             path: path(),
-            reason: "its parts do not make the tokens of the whole; part them by special tokens",
+            reason: "its parts do not give the tokens of the whole; separate them by special tokens",
         })
     }
 
@@ -212,7 +213,7 @@ impl Template {
         })
     }
 
-    /// Whether pairs that are laid out have the ids that the library makes of each part of the prompt.
+    /// Whether pairs in this layout have the ids that the library gives for each part of the prompt.
     fn agrees(&self, readers: &Readers, prompt: &Prompt) -> bool {
         let parts = match &prompt.instruction {
             Some(_) => with_format(prompt, &Piece::Text(prompt.instruction.clone().unwrap_or_default())),
@@ -238,7 +239,7 @@ impl Template {
     }
 }
 
-/// The prompt's parts with this in place of the instruction and of what surrounds it.
+/// The prompt's parts with `instruction` in its slot, inside the prompt's format for instructions.
 fn with_format(prompt: &Prompt, instruction: &Piece) -> Vec<Vec<Piece>> {
     let (before, after) = prompt.instruction_format.clone().unwrap_or_default();
     let wrapped = [Piece::Text(before), instruction.clone(), Piece::Text(after)];
@@ -249,7 +250,7 @@ fn without_instruction(prompt: &Prompt) -> Vec<Vec<Piece>> {
     replaced(prompt, &[])
 }
 
-/// The prompt's parts with these pieces in the instruction's place, and texts that meet made one.
+/// The prompt's parts with these pieces in the instruction's slot; adjacent texts are joined.
 fn replaced(prompt: &Prompt, instruction: &[Piece]) -> Vec<Vec<Piece>> {
     let part = |part: &Vec<Piece>| {
         let mut pieces: Vec<Piece> = Vec::new();
@@ -268,7 +269,7 @@ fn replaced(prompt: &Prompt, instruction: &[Piece]) -> Vec<Vec<Piece>> {
     prompt.parts.iter().map(part).collect()
 }
 
-/// What stands between two texts: what is tokenised with the first, what is constant, what is tokenised with the second.
+/// The prompt between two slots: what is tokenised with the first, what is constant, what is tokenised with the second.
 struct Constant {
     closing: String,
     middle: Vec<u32>,
@@ -276,7 +277,7 @@ struct Constant {
 }
 
 impl Constant {
-    /// Parts what stands between two slots; at the prompt's ends there is a slot on one side alone.
+    /// Splits the prompt between two slots; at the prompt's ends there is a slot on one side only.
     fn of(readers: &Readers, run: &[Atom], (text_before, text_behind): (bool, bool)) -> Option<Self> {
         let Some(first) = run.iter().position(|atom| !matches!(atom, Atom::Text(_))) else {
             // One text between two slots, or nothing.
@@ -322,12 +323,12 @@ impl Slot {
     }
 }
 
-/// The first place of a text behind another where tokens always part.
+/// The first stable token boundary in a constant text, which follows a slot.
 fn earliest(readers: &Readers, text: &str, text_behind: bool) -> Option<usize> {
     places(text).find(|&at| parts(readers, text, at, (true, text_behind)))
 }
 
-/// The last such place of a text before another, from `least` on.
+/// The last stable token boundary from `least` on in a constant text, which precedes a slot.
 fn latest(readers: &Readers, text: &str, text_before: bool, least: usize) -> Option<usize> {
     let places: Vec<usize> = places(text).filter(|&at| at >= least).collect();
     places.into_iter().rev().find(|&at| parts(readers, text, at, (text_before, true)))
@@ -337,7 +338,7 @@ fn places(text: &str) -> impl Iterator<Item = usize> {
     text.char_indices().map(|(at, _)| at).chain([text.len()])
 }
 
-/// Whether tokens part at this place of a text, whatever stands before and behind it.
+/// Whether the tokenizer splits a constant text at this position, for every probe before and after the text.
 fn parts(readers: &Readers, text: &str, at: usize, (text_before, text_behind): (bool, bool)) -> bool {
     let none: &[&str] = &[""];
     let neighbours = |there: bool| if there { &NEIGHBOURS[..] } else { none };

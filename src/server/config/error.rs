@@ -4,20 +4,20 @@
 
 use std::fmt;
 
-/// Characters of a value that a message repeats at most.
+/// Maximum number of characters of a value that a message repeats.
 const SHOWN: usize = 80;
 
-/// Everything that is wrong with a configuration; its text is one line a fault.
+/// All faults of a configuration; its text has one line per fault.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigError {
     faults: Vec<SettingError>,
 }
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingError {
-    /// A value that its variable does not take.
+    /// A value that the variable does not accept.
     #[error("{name}: {given} {problem}; valid: {valid}{}", hint_tail(hint))]
     Value {
         /// The variable's full name.
@@ -26,7 +26,7 @@ pub enum SettingError {
         given: Shown,
         /// What is wrong with it.
         problem: String,
-        /// What the variable takes.
+        /// The values that the variable accepts.
         valid: String,
         /// What to write instead; may be empty.
         hint: String,
@@ -36,7 +36,7 @@ pub enum SettingError {
     Unknown {
         /// The name as given.
         name: Shown,
-        /// The variable that may have been meant, or where to look.
+        /// The variable that was probably meant, or where to look.
         hint: String,
     },
     /// A value that is not UTF-8.
@@ -44,10 +44,10 @@ pub enum SettingError {
     NotUtf8 {
         /// The variable's full name.
         name: &'static str,
-        /// The value, with what is not UTF-8 replaced.
+        /// The value, with invalid UTF-8 replaced.
         given: Shown,
     },
-    /// A variable that the environment holds more than once.
+    /// A variable that is set more than once in the environment.
     #[error("{name}: set more than once; keep one")]
     Twice {
         /// The variable's full name.
@@ -67,7 +67,7 @@ pub enum SettingError {
         /// What would happen.
         consequence: &'static str,
     },
-    /// A value that names a model which is none of those configured.
+    /// A value that names a model that is not configured.
     #[error("{name}: {given} is none of {other}; name one of {valid}, or add it to {other}")]
     Stranger {
         /// The variable's full name.
@@ -76,10 +76,10 @@ pub enum SettingError {
         given: Shown,
         /// The full name of the variable that lists models.
         other: &'static str,
-        /// Models that it may name.
+        /// The models that the value may name.
         valid: String,
     },
-    /// An alias that is a model's own name.
+    /// An alias that is already the name of a model.
     #[error(
         "{name}: {given} is a model of {other} already, and names that model; leave it out, or choose another alias"
     )]
@@ -94,14 +94,14 @@ pub enum SettingError {
     /// A variable that has no effect without another.
     #[error("{name}: is not set, and {other} is of no use without it; set both or neither")]
     Lacking {
-        /// The full name of the one that is not set.
+        /// The full name of the variable that is not set.
         name: &'static str,
-        /// The full name of the one that is.
+        /// The full name of the variable that is set.
         other: &'static str,
     },
 }
 
-/// Text from outside, made safe for one line of a message: quoted, escaped, shortened, or redacted.
+/// Untrusted text, made safe for one line of a message: quoted, escaped, shortened, or redacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown(String);
 

@@ -1,18 +1,18 @@
-//! A request's instruction, against the model that it is for.
+//! A request's instruction, and whether the model takes one.
 //!
-//! Owns the rule: a model whose prompt has a place for it is given it, any other is not, and the caller learns so. It must
-//! not know prompts.
+//! Owns the rule: a model receives the instruction if its prompt has a slot for it; for any other model, the caller is
+//! told that the instruction was not served. It must not know prompts.
 
 use rescored_core::domain::ModelCard;
 
 use super::dialect::RerankRequest;
 use super::error::RequestError;
 
-/// Bytes of an instruction at most: those that models are published with have about 80.
+/// Maximum bytes of an instruction; the instructions that models are published with have about 80.
 const LONGEST: usize = 16 << 10;
 
-/// Leaves the instruction in the request where the model takes one and it is not its default, which is the same score
-/// under the same key; notes it as not served where the model takes none.
+/// Keeps the instruction in the request if the model takes one and it differs from the model's default: the default
+/// gives the same score under the same cache key. Notes it as not served if the model takes none.
 ///
 /// # Errors
 /// [`RequestError::TextTooLong`].

@@ -1,8 +1,8 @@
-//! API keys: who may ask for scores.
+//! API keys: which callers may request scores.
 //!
-//! Owns the key file, which is reloaded when it changes, and the comparison, whose duration reveals nothing about the keys:
-//! the caller's hash is compared in constant time with that of every key. Without a usable file nobody is admitted, so
-//! emptying or deleting the file revokes its keys. It must not know what is requested.
+//! Owns the key file, which is reloaded when it changes, and the comparison, whose duration reveals nothing about the
+//! keys: the hash of the caller's key is compared in constant time with the hash of every key. Without a usable file no
+//! caller is admitted, so emptying or deleting the file revokes its keys. It must not know what is requested.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use super::files::{self, LOOK_EVERY, Sign};
 
 /// A key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("RESCORED_API_KEYS_FILE: `{}` cannot be used; it holds one key a line, at least one", path.display())]
+#[error("RESCORED_API_KEYS_FILE: `{}` cannot be used; write at least one key, one key a line", path.display())]
 pub struct KeysError {
     path: PathBuf,
     #[source]
     source: io::Error,
 }
 
-/// The keys in force; without a file, everybody may ask.
+/// The valid keys; without a file, every caller is admitted.
 #[derive(Debug)]
 pub(super) struct Keys(Option<Guarded>);
 
@@ -53,39 +53,40 @@ impl Keys {
         Ok(Self(Some(Guarded { path: path.to_owned(), known })))
     }
 
-    /// Whether callers must name a key.
+    /// Whether callers must send a key.
     pub(super) const fn are_asked_for(&self) -> bool {
         self.0.is_some()
     }
 
-    /// How many keys are in force; `None` where none is asked for.
+    /// Number of valid keys; `None` if no key is required.
     pub(super) fn count(&self) -> Option<usize> {
         let guarded = self.0.as_ref()?;
         Some(lock(&guarded.known).hashes.len())
     }
 
-    /// Looks at the file now, whenever it was looked at before.
+    /// Checks the file now, regardless of when it was last checked.
     pub(super) fn look_again(&self) {
         if let Some(guarded) = &self.0 {
             lock(&guarded.known).look_again(&guarded.path);
         }
     }
 
-    /// Whether the caller names a key that is in force.
+    /// Admits a caller that sends a valid key.
     pub(super) fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(guarded) = &self.0 else { return Ok(()) };
-        // A proxy in front of this server may have checked another of several headers than the first.
+        // Of several headers, a proxy in front of this server may have checked any one, so all must be equal.
         let mut values = headers.get_all(AUTHORIZATION);
         let given = values.next().filter(|given| values.all(|other| other == *given));
         let given = given.and_then(|value| bearer(value.as_bytes()));
         let given = blake3::hash(given.ok_or(ApiError::Unauthorized)?);
         let mut known = lock(&guarded.known);
-        // Checks by the timer do not count: a change is noticed by the first request a second after the last check by a request.
+        // Checks by the timer do not count: a change is noticed by the first request a second after the last check by a
+        // request.
         if known.looked.elapsed() >= LOOK_EVERY {
             known.looked = Instant::now();
             known.look_again(&guarded.path);
         }
-        // No early exit: the duration must not show which key came close.
+        // No early exit: the duration must not reveal which key was close to a match.
         let fitting = known.hashes.iter().filter(|hash| **hash == given).count();
         if fitting > 0 { Ok(()) } else { Err(ApiError::Unauthorized) }
     }
@@ -97,7 +98,7 @@ impl Known {
         if let Err(error) = &reading
             && files::is_passing(error)
         {
-            tracing::warn!(path = %path.display(), %error, "api keys cannot be read again now; the former ones stay in force");
+            tracing::warn!(path = %path.display(), %error, "api keys cannot be reloaded now; the previous keys stay valid");
             return;
         }
         let sign = files::sign(&[&reading]);
@@ -107,32 +108,32 @@ impl Known {
         self.sign = sign;
         match reading.and_then(|content| parse(&content)) {
             Ok(hashes) => {
-                tracing::info!(path = %path.display(), keys.count = hashes.len(), "api keys read again");
+                tracing::info!(path = %path.display(), keys.count = hashes.len(), "api keys reloaded");
                 self.hashes = hashes;
             }
             // Removing the file revokes the keys; a caller that is refused for a moment can retry.
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "no api key is in force any more: every caller is refused");
+                tracing::error!(path = %path.display(), %error, "no api key is valid any more; every caller is refused");
                 self.hashes.clear();
             }
         }
     }
 }
 
-/// How many keys a file holds.
+/// Counts the keys of a file.
 ///
 /// # Errors
-/// [`KeysError`] when it cannot be read or holds none.
+/// [`KeysError`] when the file cannot be read or has no key.
 pub fn count(path: &Path) -> Result<usize, KeysError> {
     let hashes = files::read(path).and_then(|content| parse(&content));
     hashes.map(|hashes| hashes.len()).map_err(|source| KeysError { path: path.to_owned(), source })
 }
 
-/// Hashes of the keys, one a line in any convention, behind a byte order mark or not; blank lines and lines that begin
-/// with `#` are passed over.
+/// Hashes of the keys, one key a line. Any line ending and a leading byte order mark are accepted; blank lines and
+/// lines that begin with `#` are skipped.
 fn parse(content: &[u8]) -> io::Result<Vec<blake3::Hash>> {
     if content.contains(&0) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8 or ASCII"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a text file in UTF-8 or ASCII"));
     }
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let lines = content.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii);
@@ -144,12 +145,12 @@ fn parse(content: &[u8]) -> io::Result<Vec<blake3::Hash>> {
         }
     }
     if hashes.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no key"));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it has no key"));
     }
     Ok(hashes)
 }
 
-/// The key of `Bearer KEY`, whatever the case of the word.
+/// The key of `Bearer KEY`; the case of `Bearer` does not matter.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (word, key) = value.split_at_checked(7)?;
     word.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())

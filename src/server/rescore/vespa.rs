@@ -41,7 +41,7 @@ fn root(cursor: &mut Cursor<'_>, room: Room<'_>) -> Result<Layout, Malformed> {
     Ok(layout)
 }
 
-/// A child of the root, if it is a hit.
+/// Reads a child of the root; `None` if it is not a hit.
 fn child(cursor: &mut Cursor<'_>, path: Path<'_>) -> Result<Option<Hit>, Malformed> {
     let mut hit = Hit { bare: false, ..Hit::unread() };
     let mut group = false;
