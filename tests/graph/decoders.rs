@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use prost::Message;
 use rescored_graph::compile::packed;
 use rescored_graph::safetensors::{Checkpoint, Verdict};
-use rescored_graph::{Activations, Layout, Origin, Precision, Ranges, Target, Unread, Weights};
+use rescored_graph::{Activations, Layout, Origin, Precision, Ranges, Target, Unread, Weights, proto};
 
 use super::families::{checkpoint_in, folder, golden_in, target};
 use super::{compile, folder as given, logits, provenance, runner};
@@ -98,6 +99,22 @@ fn a_verdict_is_the_logit_of_yes_less_that_of_no() {
             assert!((both[at] - (yes[at] - no[at])).abs() < 1e-4, "{name}: {}", both[at]);
         }
     }
+}
+
+#[test]
+fn the_vocabulary_is_never_multiplied_and_the_last_layer_computes_one_row_a_pair() {
+    let model = Origin::Safetensors(checkpoint_in(&folder("qwen2"))).cross_encoder().unwrap();
+    let graph = rescored_graph::emit(&model, &target(Precision::Fp32), &provenance()).unwrap().to_bytes();
+    let graph = proto::Model::decode(graph.as_slice()).unwrap().graph.unwrap();
+    let of_words = graph.initializer.iter().filter(|tensor| tensor.dims.contains(&300));
+    let of_words: Vec<&str> = of_words.map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(of_words, ["embeddings.words.weight"], "rows of words are looked up");
+    let read = |name: &str| graph.node.iter().find(|node| node.name == name).unwrap().input[0].as_str();
+    assert_eq!(read("layer.2.attention.query"), "layer.2.attention.last");
+    assert_eq!(read("layer.2.attention.key"), "layer.2.attention.norm", "keys are those of all tokens");
+    assert_eq!(read("layer.1.attention.query"), "layer.1.attention.norm");
+    let inputs: Vec<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(inputs, ["input_ids", "lengths"]);
 }
 
 /// What the reader says of a decoder's files, changed.

@@ -22,8 +22,7 @@ pub(super) use family::Family;
 /// What is read of `config.json`.
 #[derive(Debug, Deserialize)]
 struct Config {
-    #[serde(default)]
-    architectures: Vec<String>,
+    architectures: Option<Vec<String>>,
     hidden_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
@@ -175,13 +174,14 @@ impl Reader<'_> {
     /// From the last token's row to the logit: the classifier's own product, or what the words of the verdict are.
     fn classifier(&self, words: &Table, verdict: Option<Verdict>) -> Result<Dense, NotReadable> {
         let hidden = self.config.hidden_size;
-        if self.config.architectures.iter().any(|name| name.ends_with("ForSequenceClassification")) {
+        let architectures = self.config.architectures.as_deref().unwrap_or_default();
+        if architectures.iter().any(|name| name.ends_with("ForSequenceClassification")) {
             let name = if self.tensors.has("classifier.weight") { "classifier" } else { "score" };
             let bias = Bias::of(self.tensors.has(&format!("{name}.bias")));
             return self.tensors.dense(name, hidden, 1, bias);
         }
         let Some(Verdict { yes, no }) = verdict else {
-            let kind = self.config.architectures.first().map_or("a decoder", String::as_str);
+            let kind = architectures.first().map_or("a decoder", String::as_str);
             let reason = format!("{kind} answers in words; give the id of the token for yes, and of that for no");
             return Err(NotReadable::Verdict { reason });
         };

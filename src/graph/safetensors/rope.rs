@@ -135,13 +135,18 @@ impl Places {
         });
         let given = |value: Option<f32>, usual: f32| value.filter(|&value| value > 0.0).unwrap_or(usual);
         let (fast, slow) = (given(rope.beta_fast, 32.0), given(rope.beta_slow, 1.0));
-        let at = |turns: f32| width as f32 * (original / (turns * TAU)).ln() / (2.0 * theta.ln());
+        // In 64 bits, as the library has it: a bound is rounded to a whole number.
+        let at = |turns: f32| {
+            let waves = f64::from(original) / (f64::from(turns) * std::f64::consts::TAU);
+            width as f64 * waves.ln() / (2.0 * f64::from(theta).ln())
+        };
         let (mut low, mut high) = (at(fast), at(slow));
         if rope.truncate.unwrap_or(true) {
             (low, high) = (low.floor(), high.ceil());
         }
-        let (low, mut high) = (low.max(0.0), high.min(width as f32 - 1.0));
-        if high - low == 0.0 {
+        #[expect(clippy::cast_possible_truncation, reason = "angles are floats")]
+        let (low, mut high) = (low.max(0.0) as f32, high.min(width as f64 - 1.0) as f32);
+        if (high - low).abs() < f32::MIN_POSITIVE {
             high += 0.001;
         }
         let blended = |(at, frequency): (usize, f32)| {
