@@ -23,10 +23,15 @@ impl Arranged {
     /// Arranges sequences: neighbours that begin alike share their beginning where that spares tokens. The last token of each
     /// is its own.
     pub fn new(sequences: &[&[i64]]) -> Self {
+        Self::in_units(sequences, 1)
+    }
+
+    /// The same with beginnings of a multiple of so many tokens; what is left of one is the sequences' own.
+    pub fn in_units(sequences: &[&[i64]], unit: usize) -> Self {
         let mut arranged = Self::default();
         let mut rest = sequences;
         while !rest.is_empty() {
-            let (count, shared) = group(rest);
+            let (count, shared) = group(rest, unit.max(1));
             let (these, others) = rest.split_at(count);
             rest = others;
             let beginning = match these.first().and_then(|first| first.get(..shared)) {
@@ -54,12 +59,13 @@ impl Arranged {
 
 /// How many of the first sequences share a beginning, and its tokens. Another one joins where what all of them share then
 /// spares as much as before.
-fn group(sequences: &[&[i64]]) -> (usize, usize) {
+fn group(sequences: &[&[i64]], unit: usize) -> (usize, usize) {
     let Some((first, others)) = sequences.split_first() else { return (0, 0) };
-    let (mut count, mut shared) = (1, first.len().saturating_sub(1));
+    let whole = |tokens: usize| tokens / unit * unit;
+    let (mut count, mut shared) = (1, whole(first.len().saturating_sub(1)));
     for other in others {
         let most = shared.min(other.len().saturating_sub(1));
-        let alike = first.iter().zip(*other).take(most).take_while(|(a, b)| a == b).count();
+        let alike = whole(first.iter().zip(*other).take(most).take_while(|(a, b)| a == b).count());
         if alike < LEAST || count * alike < (count - 1) * shared {
             break;
         }

@@ -20,6 +20,7 @@ mod external;
 mod feeds;
 mod half;
 pub mod origin;
+pub mod paging;
 pub mod own;
 pub mod proto;
 mod read;
@@ -40,7 +41,7 @@ pub use external::External;
 pub use half::widen;
 pub use origin::{Origin, Runnable, Unread};
 pub use read::Unrecognised;
-pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
+pub use summary::{MARKS, PROVIDER, SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 pub use written::Written;
 
