@@ -21,9 +21,14 @@ pub struct Arranged {
 
 impl Arranged {
     /// Arranges sequences: neighbours that begin alike share their beginning where that spares tokens. The last token of each
-    /// is its own.
+    /// is its own. There are two slots at least: of a single row ONNX Runtime's products on CPUs add up in another order than
+    /// of several, so a sequence that is alone has a free slot of one token beside it.
     pub fn new(sequences: &[&[i64]]) -> Self {
-        Self::in_units(sequences, 1)
+        let mut arranged = Self::in_units(sequences, 1);
+        if arranged.lengths.len() == 1 {
+            arranged.push(&[0], None);
+        }
+        arranged
     }
 
     /// The same with beginnings of a multiple of so many tokens; what is left of one is the sequences' own.
@@ -115,12 +120,19 @@ mod tests {
                 prop_assert!(arranged.lengths[slot] >= 1, "the last token is its own");
             }
             let tokens: usize = sequences.iter().map(Vec::len).sum();
-            prop_assert!(arranged.ids.len() <= tokens);
+            prop_assert!(arranged.ids.len() <= tokens + 1, "one for a free slot");
             for (slot, &beginning) in arranged.beginnings.iter().enumerate() {
                 let beginning = usize::try_from(beginning).unwrap();
                 prop_assert!(beginning <= slot && usize::try_from(arranged.beginnings[beginning]) == Ok(beginning));
             }
         }
+    }
+
+    #[test]
+    fn a_sequence_that_is_alone_has_a_free_slot_beside_it() {
+        let arranged = Arranged::new(&[&[5, 6, 7]]);
+        assert_eq!((arranged.lengths, arranged.beginnings, arranged.slots), (vec![3, 1], vec![0, 1], vec![0]));
+        assert_eq!(Arranged::new(&[]), Arranged::default());
     }
 
     #[test]

@@ -77,9 +77,6 @@ impl Paged {
     /// # Errors
     /// What ONNX Runtime says of it.
     pub(super) fn value(&self, tensor: Tensor) -> ort::Result<SessionInputValue<'_>> {
-        let list = |values: &'_ [i32]| -> ort::Result<SessionInputValue<'_>> {
-            Ok(TensorRef::from_array_view((vec![values.len()], values))?.into())
-        };
         match tensor {
             Tensor::Ids => list(&self.ids),
             Tensor::Cumulative => list(&self.cumulative),
@@ -92,4 +89,9 @@ impl Paged {
             Tensor::Blocks => Ok(TensorRef::from_array_view((vec![1], self.blocks.as_slice()))?.into()),
         }
     }
+}
+
+/// A vector as a tensor.
+fn list(values: &[i32]) -> ort::Result<SessionInputValue<'_>> {
+    Ok(TensorRef::from_array_view((vec![values.len()], values))?.into())
 }

@@ -9,9 +9,7 @@
 use super::{Emitter, Precision};
 use crate::{
     array::{Array, Data},
-    cross_encoder::{
-        Activation, CrossEncoder, Dense, HeadNorms, Layer, Norm, NormKind, NormPlacement, Pooling, Positions, Table,
-    },
+    cross_encoder::{CrossEncoder, Dense, HeadNorms, Layer, Norm, NormKind, NormPlacement, Pooling, Positions, Table},
     emit::writer::{Attribute, Op},
     half,
     paging::BLOCK,
