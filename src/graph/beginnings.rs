@@ -22,12 +22,22 @@ pub struct Arranged {
 
 impl Arranged {
     /// Arranges sequences: neighbours that begin alike share their beginning if that saves tokens. The last token of
-    /// each sequence is never shared.
+    /// each sequence is never shared. There are at least two slots: ONNX Runtime's products on CPUs sum a single row in
+    /// another order than several rows, so a sequence that is alone gets a free slot of one token beside it.
     pub fn new(sequences: &[&[i64]]) -> Self {
+        let mut arranged = Self::in_units(sequences, 1);
+        if arranged.lengths.len() == 1 {
+            arranged.push(&[0], None);
+        }
+        arranged
+    }
+
+    /// The same with beginnings whose length is a multiple of `unit` tokens; the rest belongs to the sequences.
+    pub fn in_units(sequences: &[&[i64]], unit: usize) -> Self {
         let mut arranged = Self::default();
         let mut rest = sequences;
         while !rest.is_empty() {
-            let (count, shared) = group(rest);
+            let (count, shared) = group(rest, unit.max(1));
             let (these, others) = rest.split_at(count);
             rest = others;
             let beginning = match these.first().and_then(|first| first.get(..shared)) {
@@ -55,12 +65,13 @@ impl Arranged {
 
 /// How many of the first sequences share a beginning, and its length in tokens. A sequence joins if the group then
 /// saves at least as many tokens as before.
-fn group(sequences: &[&[i64]]) -> (usize, usize) {
+fn group(sequences: &[&[i64]], unit: usize) -> (usize, usize) {
     let Some((first, others)) = sequences.split_first() else { return (0, 0) };
-    let (mut count, mut shared) = (1, first.len().saturating_sub(1));
+    let whole = |tokens: usize| tokens / unit * unit;
+    let (mut count, mut shared) = (1, whole(first.len().saturating_sub(1)));
     for other in others {
         let most = shared.min(other.len().saturating_sub(1));
-        let alike = first.iter().zip(*other).take(most).take_while(|(a, b)| a == b).count();
+        let alike = whole(first.iter().zip(*other).take(most).take_while(|(a, b)| a == b).count());
         if alike < LEAST || count * alike < (count - 1) * shared {
             break;
         }
@@ -110,12 +121,19 @@ mod tests {
                 prop_assert!(arranged.lengths[slot] >= 1, "the last token is its own");
             }
             let tokens: usize = sequences.iter().map(Vec::len).sum();
-            prop_assert!(arranged.ids.len() <= tokens);
+            prop_assert!(arranged.ids.len() <= tokens + 1, "one for a free slot");
             for (slot, &beginning) in arranged.beginnings.iter().enumerate() {
                 let beginning = usize::try_from(beginning).unwrap();
                 prop_assert!(beginning <= slot && usize::try_from(arranged.beginnings[beginning]) == Ok(beginning));
             }
         }
+    }
+
+    #[test]
+    fn a_sequence_that_is_alone_has_a_free_slot_beside_it() {
+        let arranged = Arranged::new(&[&[5, 6, 7]]);
+        assert_eq!((arranged.lengths, arranged.beginnings, arranged.slots), (vec![3, 1], vec![0, 1], vec![0]));
+        assert_eq!(Arranged::new(&[]), Arranged::default());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 
 use super::feeds::in_order;
-pub use super::feeds::{Feed, Sample, causal, packed, padded, ragged};
+pub use super::feeds::{Feed, Sample, causal, packed, padded, paged, ragged};
 use super::{
     Activations, CrossEncoder, Layout, Origin, Precision, Provenance, Runnable, Target, Unfit, Unread, Written,
     target::Ranges,
@@ -166,6 +166,9 @@ impl<R: Runner> Bench<'_, R> {
             // All prompts begin alike, so these share their beginnings, too.
             Layout::Packed { slots } if self.is_causal => (slots, 0.0, &|samples| causal(samples)),
             Layout::Packed { slots } => (slots, 0.0, &move |samples| in_order(packed(samples, slots), samples)),
+            Layout::Ragged if self.is_causal => {
+                (COMPANY, COMPANY_TOLERANCE, &|samples| in_order(paged(samples), samples))
+            }
             Layout::Ragged => (COMPANY, COMPANY_TOLERANCE, &|samples| in_order(ragged(samples), samples)),
         };
         let samples: Vec<&Sample> = self.samples.iter().collect();

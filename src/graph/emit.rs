@@ -28,6 +28,7 @@ pub(super) mod coreml;
 mod embeddings;
 mod fused;
 mod padded;
+mod paged;
 mod products;
 mod ragged;
 mod writer;
@@ -170,7 +171,8 @@ fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
     if layers == 0 || layers > model.layers.len() {
         return Err(Unfit::Count { what: "layers" });
     }
-    if let (Layout::Ragged, Some(part)) = (target.layout, model.beyond_bert()) {
+    let beyond = if model.is_causal() { paged::beyond(model, &target.precision) } else { model.beyond_bert() };
+    if let (Layout::Ragged, Some(part)) = (target.layout, beyond) {
         return Err(Unfit::Part { part, device: CUDA });
     }
     match (&target.precision, target.layout) {
@@ -200,6 +202,7 @@ fn check(model: &CrossEncoder, target: &Target) -> Result<usize, Unfit> {
 impl<'a> Emitter<'a> {
     fn graph(&mut self, layers: usize) {
         let rows = match self.target.layout {
+            Layout::Ragged if self.model.is_causal() => self.paged(layers),
             Layout::Ragged => self.ragged(layers),
             Layout::Padded | Layout::Packed { .. } => self.rows_of(layers),
         };

@@ -3,6 +3,7 @@
 //! Pure: owns what each arrangement of a graph reads. It must not know what is proved.
 
 use super::beginnings::Arranged;
+use super::paging::Paged;
 
 /// The token ids of a real pair that a written graph is checked on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,22 @@ pub fn causal(samples: &[&Sample]) -> (Vec<Feed>, Vec<usize>) {
     let Arranged { ids, lengths, beginnings, slots } = Arranged::new(&sequences);
     let feed = |name, values: Vec<i64>| Feed { name, dims: vec![values.len()], values };
     (vec![feed("input_ids", ids), feed("lengths", lengths), feed("beginnings", beginnings)], slots)
+}
+
+/// Samples as a decoder's graph for GPUs reads them, beginnings that are alike once.
+pub fn paged(samples: &[&Sample]) -> Vec<Feed> {
+    let sequences: Vec<&[i64]> = samples.iter().map(|sample| sample.ids.as_slice()).collect();
+    let Paged { ids, cumulative, past, table, columns, lasts, blocks } = Paged::new(&sequences);
+    let list = |name, values: Vec<i64>| Feed { name, dims: vec![values.len()], values };
+    let slots = past.len();
+    vec![
+        list("input_ids", ids),
+        list("cumulative_lengths", cumulative),
+        list("past_lengths", past),
+        Feed { name: "block_table", dims: vec![slots, columns], values: table },
+        list("lasts", lasts),
+        list("cache_blocks", vec![as_int(blocks)]),
+    ]
 }
 
 /// Samples as a packed graph reads them, one after the other; free slots hold one padding token each.

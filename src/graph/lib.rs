@@ -21,6 +21,7 @@ mod feeds;
 mod half;
 pub mod origin;
 pub mod own;
+pub mod paging;
 pub mod proto;
 mod read;
 pub mod safetensors;
@@ -40,7 +41,7 @@ pub use external::External;
 pub use half::widen;
 pub use origin::{Origin, Runnable, Unread};
 pub use read::Unrecognised;
-pub use summary::{PROVIDER, SHAPE_ONLY, Summary, summary};
+pub use summary::{MARKS, PROVIDER, SHAPE_ONLY, Summary, summary};
 pub use target::{Activations, Layout, Precision, Provenance, Ranges, Target, Weights};
 pub use written::Written;
 

@@ -14,6 +14,9 @@ pub const SHAPE_ONLY: &str = "rescored.shape_only";
 /// Key of a written graph's metadata that names the provider it was written for, where that is not the portable one.
 pub const PROVIDER: &str = "rescored.provider";
 
+/// Inputs that graphs for GPUs have and no others: where tokens lie in padded rows, and in the blocks of a cache.
+pub const MARKS: [&str; 2] = ["token_offset", "block_table"];
+
 /// Facts of a graph.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -55,7 +58,7 @@ pub fn summary(onnx: &[u8]) -> Result<Summary, NotOnnx> {
     let vocabulary = model.graph.as_ref().and_then(vocabulary);
     let Model { graph, metadata_props, .. } = model;
     let slots = graph.iter().flat_map(|graph| &graph.input).find(|input| input.name == "lengths").and_then(slots);
-    let is_ragged = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "token_offset");
+    let is_ragged = graph.iter().flat_map(|graph| &graph.input).any(|input| MARKS.contains(&input.name.as_str()));
     let shares_beginnings = graph.iter().flat_map(|graph| &graph.input).any(|input| input.name == "beginnings");
     let metadata = metadata_props.into_iter().map(|entry| (entry.key, entry.value)).collect();
     Ok(Summary { operators, slots, is_ragged, shares_beginnings, metadata, externals, vocabulary })

@@ -22,6 +22,7 @@ mod operators;
 pub mod options;
 pub mod origin;
 mod outputs;
+mod paged;
 pub mod prompt;
 pub mod prompted;
 pub mod provider;

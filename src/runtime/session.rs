@@ -207,7 +207,7 @@ impl ScorerFactory for SessionFactory {
         let unplaced = self.place.nodes.get().is_none().then(|| Arc::clone(&self.place.nodes));
         let session = self.session(*seat, unplaced.as_ref()).map_err(|error| runtime(&error))?;
         let output = Output::of(&session)?;
-        let is_ragged = session.inputs().iter().any(|input| input.name() == device::MARK);
+        let is_ragged = device::is_for_devices(&session);
         let terms = Arc::new(RunOptions::new().map_err(|error| runtime(&error))?);
         let placed = Placed { session, unplaced, terms, _seat: seat };
         if is_ragged {

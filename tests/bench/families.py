@@ -5,8 +5,8 @@ documents and with several of 512, what compiling takes, and transformers beside
     .venv/bin/python tests/bench/families.py --rescored target/release/rescored --runtime LIBONNXRUNTIME --provider cuda \
         --tokenizer FOLDER --shapes xlmr-large
 
-FOLDER holds the tokenizer.json of a small model of the family; documents are cut so that a pair has 85 tokens on average.
-Prints a table in Markdown.
+FOLDER holds the tokenizer.json of a small model of the family, and for a decoder its prompt.json; documents are cut so that a
+pair has 85 tokens on average, a decoder's prompt not counted. Prints a table in Markdown.
 """
 
 import argparse
@@ -27,7 +27,13 @@ import transformers as hf
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 XLMR = {"vocab_size": 250002, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5, "num_labels": 1}
+QWEN3 = {"vocab_size": 151669, "head_dim": 128, "num_key_value_heads": 8, "max_position_embeddings": 40960,
+         "rope_theta": 1e6, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
 SHAPES = {
+    "qwen3-0.6b": lambda: hf.Qwen3Config(**QWEN3, hidden_size=1024, intermediate_size=3072, num_hidden_layers=28,
+                                         num_attention_heads=16),
+    "qwen3-4b": lambda: hf.Qwen3Config(**QWEN3, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+                                       num_attention_heads=32),
     "xlmr-large": lambda: hf.XLMRobertaConfig(**XLMR, **LARGE, max_position_embeddings=8194),
     "xlmr-base": lambda: hf.XLMRobertaConfig(**XLMR, **BASE, max_position_embeddings=514),
     "bert-large": lambda: hf.BertConfig(**LARGE, num_labels=1),
@@ -38,14 +44,36 @@ TOKENS = 85
 QUERY = 12
 
 
+def is_decoder(shape):
+    return shape.startswith("qwen")
+
+
 def build(shape, folder, tokenizer):
-    """A folder as the hub keeps one."""
+    """A folder as the hub keeps one: decoders in bfloat16, as they are published."""
     torch.manual_seed(3)
-    model = hf.AutoModelForSequenceClassification.from_config(SHAPES[shape]())
+    kind = hf.AutoModelForCausalLM if is_decoder(shape) else hf.AutoModelForSequenceClassification
+    with torch.device("cuda" if is_decoder(shape) and torch.cuda.is_available() else "cpu"):
+        model = kind.from_config(SHAPES[shape]())
+    model = model.to(torch.bfloat16) if is_decoder(shape) else model
     model.eval().save_pretrained(folder)
-    for file in Path(tokenizer).glob("*token*.json"):
+    files = [*Path(tokenizer).glob("*token*.json"), *(Path(tokenizer).glob("prompt.json") if is_decoder(shape) else [])]
+    for file in files:
         shutil.copy(file, folder)
     return model
+
+
+def encoder_of(shape, tokenizer, folder):
+    """The ids of a pair, in a decoder's prompt where it is one."""
+    if not is_decoder(shape):
+        return lambda query, document: tokenizer(query, document)["input_ids"]
+    prompt = json.loads((Path(folder) / "prompt.json").read_text())
+
+    def ids(query, document):
+        body = prompt["body"].format(instruction=prompt["instruction"], query=query, document=document)
+        return [one for part in (prompt["prefix"], body, prompt["suffix"])
+                for one in tokenizer(part, add_special_tokens=False)["input_ids"]]
+
+    return ids
 
 
 def texts(tokenizer, count):
@@ -141,16 +169,18 @@ def serve(options, shape, models, data):
             "one client of 32": one, f"8 clients of {options.documents}": many}
 
 
-def peer(model, tokenizer, data):
-    """transformers in its best batch: pairs sorted by length, tokens made beforehand."""
+def peer(model, encode, data):
+    """transformers in its best batch: pairs sorted by length, tokens made beforehand, padded on the left for decoders."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    decodes = model.config.model_type.startswith("qwen")
     model = model.to(device)
-    model = model.half() if device == "cuda" else model
+    model = model.half() if device == "cuda" and not decodes else model
+    last = {"logits_to_keep": 1} if decodes else {}
     queries, documents = data
     dice = random.Random(5)
     count = 4096 if device == "cuda" else 64
     pairs = [(dice.choice(queries), dice.choice(documents)) for _ in range(count)]
-    encoded = sorted((tokenizer(*pair)["input_ids"] for pair in pairs), key=len)
+    encoded = sorted((encode(*pair) for pair in pairs), key=len)
     best = 0.0
     for batch in (64, 128, 256) if device == "cuda" else (8, 32):
         for repeat in range(2):
@@ -158,10 +188,13 @@ def peer(model, tokenizer, data):
             for at in range(0, count, batch):
                 rows = encoded[at : at + batch]
                 longest = max(map(len, rows))
-                ids = torch.tensor([row + [1] * (longest - len(row)) for row in rows], device=device)
-                mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+                fill = [longest - len(row) for row in rows]
+                before, behind = (fill, [0] * len(fill)) if decodes else ([0] * len(fill), fill)
+                pad = lambda of, value: [[value] * a + of(row) + [value] * b for row, a, b in zip(rows, before, behind)]
+                ids = torch.tensor(pad(list, 1), device=device)
+                mask = torch.tensor(pad(lambda row: [1] * len(row), 0), device=device)
                 with torch.no_grad():
-                    model(input_ids=ids, attention_mask=mask).logits.cpu()
+                    model(input_ids=ids, attention_mask=mask, **last).logits.cpu()
             if repeat:
                 best = max(best, count / (time.monotonic() - begun))
     return best
@@ -188,7 +221,8 @@ def main():
         weights = sum(part.numel() for part in model.parameters()) / 1e6
         figures = {"weights M": weights} | serve(options, shape, models, data)
         if not options.no_peer:
-            figures["transformers, best batch"] = peer(model, tokenizer, data)
+            encode = encoder_of(shape, tokenizer, models / shape)
+            figures["transformers, best batch"] = peer(model, encode, data)
         rows.append((shape, figures))
         shutil.rmtree(models / shape)
     print(f"\n{options.provider}, torch {torch.__version__}, transformers {hf.__version__}, {TOKENS} tokens a pair\n")
