@@ -273,7 +273,5 @@ fn rows_that_do_not_fit_the_matrix_are_refused() {
     );
 }
 
-#[cfg(target_arch = "x86_64")]
-mod pace;
 #[cfg(target_os = "linux")]
 mod speed;
