@@ -13,8 +13,7 @@ use crate::norm::LayerNorm;
 use crate::quantise::{Format, Rows};
 
 /// Tokens that go through a layer together: few enough that what one step leaves is in a near cache when the next one reads
-/// it, and many enough that the weights' way from memory is a small part. Of 4,800 tokens at once a layer took 1.1 times as
-/// long on a processor with two megabytes of second cache; from 256 to 512 it made no difference.
+/// it, and many enough that the weights' way from memory is a small part. Half as many made no difference.
 const TOGETHER: usize = 512;
 
 /// Where a layer's norms stand.

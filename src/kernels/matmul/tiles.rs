@@ -45,7 +45,9 @@ impl Call<'_> {
                 }
             }
         }
-        store(&mut self, before, made);
+        if before.rows > 0 {
+            store(&mut self, before, made);
+        }
     }
 
     /// A block's sums, in the tiles, and the results of the block before.
