@@ -35,23 +35,36 @@ impl Call<'_> {
         let panel = matrix.groups / TILE_ROWS * TILE;
         let pairs = chunk_of(2 * panel);
         let mut buffers = Buffers::<C>::default();
+        // The tiles' sums become results while those of the next block are in the making.
+        let (mut before, mut making) = (None, 0);
         for (chunk, weights) in matrix.bytes().chunks(pairs * 2 * panel).enumerate() {
             for first in (0..self.rows.rows).step_by(TILE_ROWS) {
                 let count = TILE_ROWS.min(self.rows.rows - first);
                 for (number, pair) in weights.chunks_exact(2 * panel).enumerate() {
                     let block = Block { first, rows: count, column: (chunk * pairs + number) * C };
                     let panels = [&pair[..panel], &pair[panel..]];
-                    buffers.fill::<HALVED>(&mut self, &tiles, block, panels);
+                    if matrix.block < matrix.groups {
+                        buffers.in_blocks::<HALVED>(&mut self, &tiles, block, panels);
+                        continue;
+                    }
+                    buffers.multiply::<HALVED>(&self, &tiles, block, (panels, 0), making);
+                    if let Some(before) = before.replace(block) {
+                        buffers.finish::<HALVED>(&mut self, before, 1 - making);
+                    }
+                    making = 1 - making;
                 }
             }
+        }
+        if let Some(before) = before {
+            buffers.finish::<HALVED>(&mut self, before, 1 - making);
         }
     }
 }
 
 /// Sums of a block of rows and columns on their way to results.
 struct Buffers<const C: usize> {
-    /// Of bytes.
-    squares: Aligned<Squares>,
+    /// Of bytes, of two blocks.
+    squares: [Aligned<Squares>; 2],
     /// Of words, of one block of the matrix's rows, and of those so far.
     sums: Aligned<[[i32; C]; TILE_ROWS]>,
     totals: Aligned<[[f32; C]; TILE_ROWS]>,
@@ -60,7 +73,7 @@ struct Buffers<const C: usize> {
 impl<const C: usize> Default for Buffers<C> {
     fn default() -> Self {
         Self {
-            squares: Aligned([[[0; SQUARE]; TILE_ROWS]; 4]),
+            squares: [const { Aligned([[[0; SQUARE]; TILE_ROWS]; 4]) }; 2],
             sums: Aligned([[0; C]; TILE_ROWS]),
             totals: Aligned([[0.0; C]; TILE_ROWS]),
         }
@@ -68,27 +81,36 @@ impl<const C: usize> Default for Buffers<C> {
 }
 
 impl<const C: usize> Buffers<C> {
+    /// Sums of bytes of a block, from a step of the panels on, into one of the places for them.
     #[inline(always)]
-    fn fill<const HALVED: bool>(&mut self, call: &mut Call<'_>, tiles: &Tiles, block: Block, panels: [&[i8]; 2]) {
-        let Rows { stride, width, bytes, .. } = call.rows;
+    fn multiply<const HALVED: bool>(
+        &mut self,
+        call: &Call<'_>,
+        tiles: &Tiles,
+        block: Block,
+        (panels, begin): ([&[i8]; 2], usize),
+        place: usize,
+    ) {
+        let Rows { stride, bytes, .. } = call.rows;
+        let high = &bytes[block.first * stride + begin * LINE..];
+        let low = &high[call.rows.low()..];
+        tiles.multiply_halves::<HALVED>([high, low], *stride, panels, &mut self.squares[place].0);
+    }
+
+    #[inline(always)]
+    fn finish<const HALVED: bool>(&mut self, call: &mut Call<'_>, block: Block, place: usize) {
+        self.join::<HALVED>(place);
+        store(call, block, &self.sums.0);
+    }
+
+    /// Results of sums that are cut into blocks of the matrix's rows.
+    #[inline(always)]
+    fn in_blocks<const HALVED: bool>(&mut self, call: &mut Call<'_>, tiles: &Tiles, block: Block, panels: [&[i8]; 2]) {
         let (steps, step) = (panels[0].len() / TILE, call.matrix.block * 4 / TERMS);
-        let high = &bytes[block.first * stride..];
-        let low = &high[width.next_multiple_of(LINE)..];
-        let whole = call.matrix.block >= call.matrix.groups;
-        let step = if whole { steps } else { step };
         for begin in (0..steps).step_by(step) {
             let part = begin * TILE..steps.min(begin + step) * TILE;
-            let rows = [&high[begin * LINE..], &low[begin * LINE..]];
-            tiles.multiply_halves::<HALVED>(
-                rows,
-                *stride,
-                panels.map(|panel| &panel[part.clone()]),
-                &mut self.squares.0,
-            );
-            self.join::<HALVED>();
-            if whole {
-                return store(call, block, &self.sums.0);
-            }
+            self.multiply::<HALVED>(call, tiles, block, (panels.map(|panel| &panel[part.clone()]), begin), 0);
+            self.join::<HALVED>(0);
             for (totals, sums) in self.totals.0.iter_mut().zip(&self.sums.0) {
                 for (total, &sum) in totals.iter_mut().zip(sums) {
                     *total = if begin == 0 { sum.float() } else { *total + sum.float() };
@@ -100,8 +122,8 @@ impl<const C: usize> Buffers<C> {
 
     /// From sums of bytes to those of words.
     #[inline(always)]
-    fn join<const HALVED: bool>(&mut self) {
-        let [first, second, third, fourth] = &self.squares.0;
+    fn join<const HALVED: bool>(&mut self, place: usize) {
+        let [first, second, third, fourth] = &self.squares[place].0;
         for (row, sums) in self.sums.0.iter_mut().enumerate() {
             let (first, second, third, fourth) = (first[row], second[row], third[row], fourth[row]);
             if HALVED {
