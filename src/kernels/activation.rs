@@ -67,7 +67,7 @@ struct Gelu<'a>(&'a mut [f32]);
 
 impl Work for Gelu<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run(self, _: Path) {
         self.0.iter_mut().for_each(|value| *value = gelu(*value));
     }
 }
@@ -80,7 +80,7 @@ struct Gate<'a> {
 
 impl Work for Gate<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run(self, _: Path) {
         for (row, out) in self.rows.chunks_exact(2 * self.width).zip(self.out.chunks_exact_mut(self.width)) {
             let (values, gates) = row.split_at(self.width);
             for ((out, &value), gate) in out.iter_mut().zip(values).zip(gates) {

@@ -2,6 +2,9 @@
 //!
 //! Owns the questions to the processor and the calls into code for its instruction sets. It must not know what is computed.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 
 /// An instruction set.
@@ -70,6 +73,9 @@ pub enum Path {
     /// Dot products in 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Products of tiles of bytes (AMX); the rest is that of [`Path::Avx512Vnni`].
+    #[cfg(target_arch = "x86_64")]
+    AmxInt8,
     /// Dot products of bytes in 128-bit vectors (`sdot`); those of 16 bits are plain Rust.
     #[cfg(target_arch = "aarch64")]
     NeonDot,
@@ -80,7 +86,9 @@ impl Path {
     pub fn available() -> Vec<Self> {
         let mut found = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
-        found.extend([Self::Avx2, Self::AvxVnni, Self::Avx512Vnni].into_iter().filter(|path| path.is_available()));
+        found.extend(
+            [Self::Avx2, Self::AvxVnni, Self::Avx512Vnni, Self::AmxInt8].into_iter().filter(|path| path.is_available()),
+        );
         #[cfg(target_arch = "aarch64")]
         found.extend(Some(Self::NeonDot).filter(|path| path.is_available()));
         found
@@ -98,7 +106,7 @@ impl Path {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::AvxVnni => Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => Isa::Avx512,
+            Self::Avx512Vnni | Self::AmxInt8 => Isa::Avx512,
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => Isa::Portable,
         }
@@ -120,6 +128,8 @@ impl Path {
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::AmxInt8 => Self::Avx512Vnni.is_available() && amx::is_available(),
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
         }
@@ -136,6 +146,8 @@ impl fmt::Display for Path {
             Self::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::AmxInt8 => "amx-int8",
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot => "neon-dot",
         })
@@ -144,25 +156,28 @@ impl fmt::Display for Path {
 
 /// Code that is compiled once for each path: `run` and all that it calls are to be `#[inline(always)]`.
 pub(crate) trait Work {
-    /// Does it.
-    fn run(self);
+    /// Does it. The path is a constant where it is compiled for one, so that nothing of another is compiled with it.
+    fn run(self, path: Path);
 }
 
 /// Does the work as compiled for a path.
 pub(crate) fn compiled_for<W: Work>(path: Path, work: W) {
     match path {
-        Path::Portable => work.run(),
+        Path::Portable => work.run(Path::Portable),
         #[cfg(target_arch = "x86_64")]
         Path::Avx2 => x86::avx2(work),
         #[cfg(target_arch = "x86_64")]
         Path::AvxVnni => x86::avx_vnni(work),
         #[cfg(target_arch = "x86_64")]
         Path::Avx512Vnni => x86::avx512_vnni(work),
+        // The instructions of tiles are assembly; the rest needs what AVX-512 has.
+        #[cfg(target_arch = "x86_64")]
+        Path::AmxInt8 => x86::tiles(work),
         // The inner loop asks for the dot product itself; the rest needs what every Arm processor of 64 bits has.
         #[cfg(target_arch = "aarch64")]
         Path::NeonDot => {
             assert!(path.is_available(), "a processor without Arm's dot product");
-            work.run();
+            work.run(Path::NeonDot);
         }
     }
 }
@@ -175,7 +190,7 @@ mod x86 {
     pub(super) fn avx2<W: Work>(work: W) {
         #[target_feature(enable = "avx2,fma")]
         fn inner<W: Work>(work: W) {
-            work.run();
+            work.run(Path::Avx2);
         }
         assert!(Path::Avx2.is_available(), "a processor without AVX2");
         // SAFETY: the processor has the features, as was asked just now.
@@ -185,7 +200,7 @@ mod x86 {
     pub(super) fn avx_vnni<W: Work>(work: W) {
         #[target_feature(enable = "avxvnni,avx2,fma")]
         fn inner<W: Work>(work: W) {
-            work.run();
+            work.run(Path::AvxVnni);
         }
         assert!(Path::AvxVnni.is_available(), "a processor without AVX-VNNI");
         // SAFETY: the processor has the features, as was asked just now.
@@ -195,9 +210,19 @@ mod x86 {
     pub(super) fn avx512_vnni<W: Work>(work: W) {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512vnni,avx2,fma")]
         fn inner<W: Work>(work: W) {
-            work.run();
+            work.run(Path::Avx512Vnni);
         }
         assert!(Path::Avx512Vnni.is_available(), "a processor without AVX-512 VNNI");
+        // SAFETY: the processor has the features, as was asked just now.
+        unsafe { inner(work) }
+    }
+
+    pub(super) fn tiles<W: Work>(work: W) {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512vnni,avx2,fma")]
+        fn inner<W: Work>(work: W) {
+            work.run(Path::AmxInt8);
+        }
+        assert!(Path::AmxInt8.is_available(), "a processor or a system without tiles");
         // SAFETY: the processor has the features, as was asked just now.
         unsafe { inner(work) }
     }

@@ -6,10 +6,15 @@
 use crate::activation::gate_rows;
 use crate::attention::{Attention, Inputs, Misfit, Positions, Queries, Reach, Relative, Scratch, total};
 use crate::isa::Path;
+use crate::lines::Lines;
 use crate::matmul::Then;
 use crate::matrix::{PackedMatrix, fits};
 use crate::norm::LayerNorm;
 use crate::quantise::{Format, Rows};
+
+/// Tokens that go through a layer together: few enough that what one step leaves is in a near cache when the next one reads
+/// it, and many enough that the weights' way from memory is a small part. Half as many made no difference.
+const TOGETHER: usize = 512;
 
 /// Where a layer's norms stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,17 +106,17 @@ pub struct LayerScratch {
     attention: Scratch,
     rows: Rows,
     other_rows: Rows,
-    normed: Vec<f32>,
-    first: Vec<f32>,
-    residual: Vec<f32>,
-    query: Vec<f32>,
-    key: Vec<f32>,
-    value: Vec<f32>,
-    context: Vec<f32>,
-    sum: Vec<f32>,
-    middle: Vec<f32>,
-    wide: Vec<f32>,
-    gated: Vec<f32>,
+    normed: Lines<f32>,
+    first: Lines<f32>,
+    residual: Lines<f32>,
+    query: Lines<f32>,
+    key: Lines<f32>,
+    value: Lines<f32>,
+    context: Lines<f32>,
+    sum: Lines<f32>,
+    middle: Lines<f32>,
+    wide: Lines<f32>,
+    gated: Lines<f32>,
 }
 
 impl Norm {
@@ -188,8 +193,20 @@ impl EncoderLayer {
         };
         fits("the layer's input", rows.len(), tokens.saturating_mul(self.hidden))?;
         fits("the layer's output", out.len(), wanted.saturating_mul(self.hidden))?;
-        self.attend(rows, (lengths, queries), scratch)?;
-        self.feed_forward(wanted, scratch, out)
+        if queries == Queries::First {
+            // Few rows leave attention: together they read the feed-forward part's weights once.
+            self.attend(rows, (lengths, queries), scratch)?;
+            return self.feed_forward_in_parts(scratch, out);
+        }
+        let (mut rows, mut out) = (rows, out);
+        for pairs in groups(lengths) {
+            let (own, others) = rows.split_at(pairs.iter().sum::<usize>() * self.hidden);
+            let (own_out, others_out) = std::mem::take(&mut out).split_at_mut(own.len());
+            (rows, out) = (others, others_out);
+            self.attend(own, (pairs, queries), scratch)?;
+            self.feed_forward_in_parts(scratch, own_out)?;
+        }
+        Ok(())
     }
 
     /// Attention and its sum with the wanted rows, into `sum`.
@@ -204,7 +221,7 @@ impl EncoderLayer {
         let LayerScratch { attention, rows: all, other_rows: other, normed, first, residual, .. } = scratch;
         let input = match (&self.parts.attention_norm, self.parts.placement) {
             (Some(norm), Placement::Before) => {
-                let out = sized(normed, rows.len());
+                let out = normed.sized(rows.len());
                 norm.borrowed().run(self.path, rows, None, out, Some((&mut *all, self.format)))?;
                 &*out
             }
@@ -221,9 +238,9 @@ impl EncoderLayer {
             (&*all, rows)
         };
         let wanted = residual.len();
-        query.multiply(wanted_rows, Then::Store, sized(&mut scratch.query, wanted))?;
-        key.multiply(all, Then::Store, sized(&mut scratch.key, rows.len()))?;
-        value.multiply(all, Then::Store, sized(&mut scratch.value, rows.len()))?;
+        query.multiply(wanted_rows, Then::Store, scratch.query.sized(wanted))?;
+        key.multiply(all, Then::Store, scratch.key.sized(rows.len()))?;
+        value.multiply(all, Then::Store, scratch.value.sized(rows.len()))?;
         let inputs = Inputs {
             query: &scratch.query,
             key: &scratch.key,
@@ -232,10 +249,10 @@ impl EncoderLayer {
             beginnings: &[],
             queries,
         };
-        let context = sized(&mut scratch.context, wanted);
+        let context = scratch.context.sized(wanted);
         self.attention().run(self.path.isa(), &inputs, attention, context)?;
         other.quantise(self.path, output.format(), context, hidden)?;
-        output.multiply(other, Then::Add(residual), sized(&mut scratch.sum, wanted))
+        output.multiply(other, Then::Add(residual), scratch.sum.sized(wanted))
     }
 
     fn attention(&self) -> Attention<'_> {
@@ -251,30 +268,41 @@ impl EncoderLayer {
         }
     }
 
+    /// The feed-forward part of `sum`, [`TOGETHER`] rows after others.
+    fn feed_forward_in_parts(&self, scratch: &mut LayerScratch, out: &mut [f32]) -> Result<(), Misfit> {
+        let mut sum = std::mem::take(&mut scratch.sum);
+        let part = TOGETHER * self.hidden;
+        let mut parts = sum.chunks_mut(part).zip(out.chunks_mut(part));
+        let result = parts.try_for_each(|(sum, out)| self.feed_forward(sum, scratch, out));
+        scratch.sum = sum;
+        result
+    }
+
     /// The feed-forward part of `sum`, and the sums and norms about it.
-    fn feed_forward(&self, wanted: usize, scratch: &mut LayerScratch, out: &mut [f32]) -> Result<(), Misfit> {
+    fn feed_forward(&self, sum: &mut [f32], scratch: &mut LayerScratch, out: &mut [f32]) -> Result<(), Misfit> {
         let Parts { up, down, attention_norm, norm, placement, is_gated, .. } = &self.parts;
-        let LayerScratch { rows, sum, middle, wide, gated, .. } = scratch;
+        let wanted = sum.len() / self.hidden;
+        let LayerScratch { rows, middle, wide, gated, .. } = scratch;
         let before = match (attention_norm, placement) {
             (Some(norm), Placement::After) => norm,
             (None, Placement::After) | (_, Placement::Before) => norm,
         };
-        let middle = sized(middle, sum.len());
+        let middle = middle.sized(sum.len());
         before.borrowed().run(self.path, sum, None, middle, Some((&mut *rows, up.format())))?;
         let activated = if *is_gated {
-            let both = sized(wide, wanted * 2 * self.wide);
+            let both = wide.sized(wanted * 2 * self.wide);
             up.multiply(rows, Then::Store, both)?;
-            let gated = sized(gated, wanted * self.wide);
+            let gated = gated.sized(wanted * self.wide);
             gate_rows(self.path, both, self.wide, gated)?;
             gated
         } else {
-            let wide = sized(wide, wanted * self.wide);
+            let wide = wide.sized(wanted * self.wide);
             up.multiply(rows, Then::Gelu, wide)?;
             wide
         };
         rows.quantise(self.path, down.format(), activated, self.wide)?;
         match placement {
-            Placement::Before => down.multiply(rows, Then::Add(sum), out),
+            Placement::Before => down.multiply(rows, Then::Add(&*sum), out),
             Placement::After => {
                 down.multiply(rows, Then::Add(middle), sum)?;
                 norm.borrowed().run(self.path, sum, None, out, None)
@@ -283,18 +311,28 @@ impl EncoderLayer {
     }
 }
 
-/// A buffer of so many values; what it held before is not looked at.
-fn sized(buffer: &mut Vec<f32>, values: usize) -> &mut [f32] {
-    buffer.resize(values, 0.0);
-    buffer
+/// Pairs that go through a layer together: as many as have [`TOGETHER`] tokens at most, or one.
+fn groups(lengths: &[usize]) -> impl Iterator<Item = &[usize]> {
+    let mut rest = lengths;
+    std::iter::from_fn(move || {
+        let mut tokens = 0_usize;
+        let fits = |length: &&usize| {
+            tokens += **length;
+            tokens <= TOGETHER
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (group, others) = rest.split_at(count);
+        rest = others;
+        (count > 0).then_some(group)
+    })
 }
 
 /// The first row of each pair.
-fn first_rows<'b>(rows: &[f32], (lengths, hidden): (&[usize], usize), into: &'b mut Vec<f32>) -> &'b [f32] {
-    into.clear();
+fn first_rows<'b>(rows: &[f32], (lengths, hidden): (&[usize], usize), into: &'b mut Lines<f32>) -> &'b [f32] {
+    let into = into.sized(lengths.len() * hidden);
     let mut start = 0;
-    for length in lengths {
-        into.extend_from_slice(&rows[start * hidden..(start + 1) * hidden]);
+    for (length, into) in lengths.iter().zip(into.chunks_exact_mut(hidden)) {
+        into.copy_from_slice(&rows[start * hidden..(start + 1) * hidden]);
         start += length;
     }
     into

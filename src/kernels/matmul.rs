@@ -9,12 +9,18 @@
 //! whatever other rows are computed beside it.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod vectors;
 
@@ -30,7 +36,8 @@ const ROWS: usize = 6;
 /// Columns whose results are finished together.
 const LANES: usize = 16;
 
-/// Bytes of rows that are multiplied with one panel after the other: they stay in a processor's second cache.
+/// Bytes of panels that one block of rows after the other is multiplied with: they stay in a processor's second cache, and
+/// what is written lies together.
 const CHUNK: usize = 192 << 10;
 
 /// What is done with results.
@@ -107,9 +114,9 @@ trait Tile<const C: usize> {
 
 impl Work for Call<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run(self, path: Path) {
         let (matrix, rows) = (self.matrix, self.rows);
-        match (matrix.path, matrix.format.layout) {
+        match (path, matrix.format.layout) {
             (Path::Portable, _) => self.each::<16, portable::Words>(&rows.words, matrix.words()),
             #[cfg(target_arch = "x86_64")]
             (Path::Avx2, _) => self.each::<16, avx2::Words>(&rows.words, matrix.words()),
@@ -117,6 +124,10 @@ impl Work for Call<'_> {
             (Path::AvxVnni, Layout::Words) => self.each::<16, avx2::VnniWords>(&rows.words, matrix.words()),
             #[cfg(target_arch = "x86_64")]
             (Path::AvxVnni, _) => self.each::<16, avx2::VnniBytes>(&rows.bytes, matrix.bytes()),
+            #[cfg(target_arch = "x86_64")]
+            (Path::AmxInt8, Layout::SignedBytes) => self.in_tiles(),
+            #[cfg(target_arch = "x86_64")]
+            (Path::AmxInt8, _) => self.in_halves(),
             #[cfg(target_arch = "x86_64")]
             (Path::Avx512Vnni, Layout::Words) => self.each::<64, avx512::Words>(&rows.words, matrix.words()),
             #[cfg(target_arch = "x86_64")]
@@ -130,34 +141,40 @@ impl Work for Call<'_> {
 }
 
 impl Call<'_> {
-    /// Chunks of rows, of each chunk the panels, of each panel a block of rows after the other.
+    /// Chunks of panels, of each chunk a block of rows after the other, of each block the panels.
     #[inline(always)]
     fn each<const C: usize, T: Tile<C>>(self, rows: &[T::Row], weights: &[T::Weight]) {
         let Self { matrix, rows: Rows { rows: count, stride, .. }, .. } = self;
-        let panel = matrix.groups * C * matrix.format.layout.group();
-        let chunk = (CHUNK / (stride * size_of::<T::Row>()).max(1)).next_multiple_of(ROWS).max(ROWS);
+        let panel = (matrix.groups * C * matrix.format.layout.group()).max(1);
+        let panels = chunk_of(panel * size_of::<T::Weight>());
         let (mut sums, mut totals) = (Aligned([[0; C]; ROWS]), Aligned([[0.0; C]; ROWS]));
         // As if it were seen elsewhere, so that the compiler leaves it in memory, where it is added to block by block.
         std::hint::black_box(&mut totals);
         let block = Block { first: 0, rows: 0, column: 0 };
         let mut finish = Finish { call: self, sums: &mut sums.0, totals: &mut totals.0, block };
-        for chunk_first in (0..*count).step_by(chunk) {
-            let chunk_rows = chunk.min(count - chunk_first);
-            for (number, panel) in weights.chunks_exact(panel.max(1)).take(matrix.scales.len() / C).enumerate() {
-                for (first, count) in blocks(chunk_rows) {
-                    finish.block = Block { first: chunk_first + first, rows: count, column: number * C };
-                    finish.of::<T>(&rows[finish.block.first * stride..], panel);
+        let weights = &weights[..matrix.scales.len() / C * panel];
+        for (chunk, weights) in weights.chunks(panels * panel).enumerate() {
+            for (first, rows_of_block) in blocks(*count) {
+                for (number, panel) in weights.chunks_exact(panel).enumerate() {
+                    finish.block = Block { first, rows: rows_of_block, column: (chunk * panels + number) * C };
+                    finish.of::<T>(&rows[first * stride..], panel);
                 }
             }
         }
     }
 }
 
+/// Panels of a chunk, of panels of so many bytes.
+#[inline(always)]
+fn chunk_of(panel: usize) -> usize {
+    (CHUNK / panel.max(1)).max(1)
+}
+
 /// Blocks of at most [`ROWS`] rows, as equal as may be: of a short one the inner loop would wait for its sums.
 #[inline(always)]
 fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = rows.div_ceil(ROWS).max(1);
-    let (size, longer) = (rows / count, rows % count);
+    let count = rows.div_ceil(ROWS);
+    let (size, longer) = (rows / count.max(1), rows % count.max(1));
     (0..count).map(move |at| (at * size + at.min(longer), size + usize::from(at < longer)))
 }
 
@@ -202,65 +219,90 @@ impl<const C: usize> Finish<'_, C> {
     }
 }
 
-/// From sums to results.
+/// From sums, a row of them for each of the block's, to results.
 #[inline(always)]
-fn store<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]; ROWS]) {
-    let Call { matrix, rows, then, .. } = *call;
-    let panel = block.column..block.column + C;
-    let columns = Columns {
-        corrections: matrix.corrections[panel.clone()].as_chunks().0,
-        scales: matrix.scales[panel.clone()].as_chunks().0,
-        bias: matrix.bias[panel].as_chunks().0,
-    };
-    for (row, sums) in (block.first..block.first + block.rows).zip(sums) {
-        let first = row * matrix.columns + block.column;
-        let place = first..first + C.min(matrix.columns - block.column);
-        let (scale, out) = (rows.scales[row], &mut call.out[place.clone()]);
-        match then {
-            Then::Store => columns.finish(sums, scale, out, |results, _| results),
-            Then::Gelu => columns.finish(sums, scale, out, |results, _| each_lane(results, gelu)),
-            Then::Add(others) => {
-                let others = &others[place];
-                columns.finish(sums, scale, out, |results, at| added(results, &others[at..]));
-            }
-        }
+fn store<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]]) {
+    match call.then {
+        Then::Store => finish(call, block, sums, &Stored),
+        Then::Gelu => finish(call, block, sums, &Activated),
+        Then::Add(others) => finish(call, block, sums, &Added(others)),
     }
 }
 
-/// What belongs to the columns of a panel, in lanes.
-#[derive(Clone, Copy)]
-struct Columns<'a> {
-    corrections: &'a [[i32; LANES]],
-    scales: &'a [[f32; LANES]],
-    bias: &'a [[f32; LANES]],
+/// What becomes of results, which belong at a place of the output. No closure: one may be compiled as a function of its
+/// own, for the program's instruction set instead of the path's.
+trait End {
+    fn of(&self, results: [f32; LANES], at: usize) -> [f32; LANES];
 }
 
-impl Columns<'_> {
-    /// The results of a row, which `then` is given with their place in the panel.
+struct Stored;
+
+struct Activated;
+
+struct Added<'a>(&'a [f32]);
+
+impl End for Stored {
     #[inline(always)]
-    fn finish<const C: usize, S: Sum>(
-        self,
-        sums: &[S; C],
-        scale: f32,
-        out: &mut [f32],
-        then: impl Fn([f32; LANES], usize) -> [f32; LANES],
-    ) {
-        let columns = self.corrections.iter().zip(self.scales).zip(self.bias);
-        let mut lanes = sums.as_chunks().0.iter().zip(columns).enumerate().map(|(at, (sums, columns))| {
-            let ((corrections, scales), bias) = columns;
-            then(scaled(*sums, scale, *corrections, *scales, *bias), at * LANES)
-        });
-        // Whole lanes apart from the rest, whose length would make a call of each copy.
-        let (whole, rest) = out.as_chunks_mut::<LANES>();
-        for out in whole {
-            if let Some(results) = lanes.next() {
-                *out = results;
-            }
+    fn of(&self, results: [f32; LANES], _: usize) -> [f32; LANES] {
+        results
+    }
+}
+
+impl End for Activated {
+    #[inline(always)]
+    fn of(&self, mut results: [f32; LANES], _: usize) -> [f32; LANES] {
+        for value in &mut results {
+            *value = gelu(*value);
         }
-        if !rest.is_empty()
-            && let Some(results) = lanes.next()
-        {
-            rest.copy_from_slice(&results[..rest.len()]);
+        results
+    }
+}
+
+impl End for Added<'_> {
+    /// The others may be fewer than the lanes at the end of a row.
+    #[inline(always)]
+    fn of(&self, mut results: [f32; LANES], at: usize) -> [f32; LANES] {
+        let others = &self.0[at..];
+        if let Some(others) = others.first_chunk::<LANES>() {
+            for at in 0..LANES {
+                results[at] += others[at];
+            }
+        } else {
+            results.iter_mut().zip(others).for_each(|(value, other)| *value += other);
+        }
+        results
+    }
+}
+
+/// As [`store`]. What belongs to columns is read once for all rows.
+#[inline(always)]
+fn finish<const C: usize, S: Sum>(call: &mut Call<'_>, block: Block, sums: &[[S; C]], end: &impl End) {
+    let Call { matrix, rows, .. } = *call;
+    let panel = block.column..block.column + C;
+    let columns = matrix.corrections[panel.clone()].as_chunks().0.iter();
+    let columns = columns.zip(matrix.scales[panel.clone()].as_chunks().0).zip(matrix.bias[panel].as_chunks().0);
+    let row_scales = &rows.scales[block.first..block.first + block.rows];
+    for (lanes, ((corrections, scales), bias)) in columns.enumerate() {
+        let column = block.column + lanes * LANES;
+        let mut at = block.first * matrix.columns + column;
+        // Whole lanes apart from the rest, whose length would make a call of each copy.
+        if column + LANES <= matrix.columns {
+            for (sums, &scale) in sums.iter().zip(row_scales) {
+                if let (Some(sums), Some(out)) = (sums[lanes * LANES..].first_chunk(), call.out[at..].first_chunk_mut())
+                {
+                    *out = end.of(scaled(*sums, scale, *corrections, *scales, *bias), at);
+                }
+                at += matrix.columns;
+            }
+        } else if column < matrix.columns {
+            for (sums, &scale) in sums.iter().zip(row_scales) {
+                let out = &mut call.out[at..at + matrix.columns - column];
+                if let Some(sums) = sums[lanes * LANES..].first_chunk() {
+                    let results = end.of(scaled(*sums, scale, *corrections, *scales, *bias), at);
+                    out.copy_from_slice(&results[..out.len()]);
+                }
+                at += matrix.columns;
+            }
         }
     }
 }
@@ -329,26 +371,8 @@ fn scaled<S: Sum>(
     results
 }
 
-#[inline(always)]
-fn each_lane(mut values: [f32; LANES], function: impl Fn(f32) -> f32) -> [f32; LANES] {
-    for value in &mut values {
-        *value = function(*value);
-    }
-    values
-}
-
-/// Sums with the others, which may be fewer than the lanes at the end of a row.
-#[inline(always)]
-fn added(mut values: [f32; LANES], others: &[f32]) -> [f32; LANES] {
-    if let Some(others) = others.first_chunk::<LANES>() {
-        for at in 0..LANES {
-            values[at] += others[at];
-        }
-    } else {
-        values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
-    }
-    values
-}
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use amx::pace as tile_pace;
 
 #[cfg(test)]
 mod tests;

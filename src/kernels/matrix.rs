@@ -11,12 +11,13 @@
 //!
 //! For rows of 16 bits the magnitude of a sum is at most `range · Σ|w|`, the sum over a column's weights. The range is the
 //! greatest, at most 32,767, for which no column's sum passes `2^31 - 1`. Where that would leave less than
-//! [`LEAST_RANGE`], the rows of the matrix are cut into as few equal blocks as it takes: blocks are summed in 32-bit
-//! integers, their sums added as floats in their order. Both depend on the weights alone, not on the path.
+//! [`LEAST_RANGE`], the rows of the matrix are cut into as few equal blocks of whole [`TERMS`] as it takes: blocks are summed
+//! in 32-bit integers, their sums added as floats in their order. Both depend on the weights alone, not on the path.
 
 use crate::attention::Misfit;
 use crate::isa::Path;
-use crate::quantise::{Format, Layout, Precision};
+use crate::lines::Lines;
+use crate::quantise::{Format, Layout, Precision, TILE_ROWS};
 
 /// Rows of a matrix at most.
 pub const MOST_ROWS: usize = 65_536;
@@ -24,11 +25,12 @@ pub const MOST_ROWS: usize = 65_536;
 /// Rows of 16 bits keep at least this range, 13 bits and a sign, whatever the weights are.
 pub const LEAST_RANGE: u16 = 8191;
 
+/// Rows of a matrix that a block is a multiple of: those that a product of tiles takes at once. So many are always few enough:
+/// `64 · 4095 · 8191` is below 2^31.
+const TERMS: usize = 64;
+
 /// The greatest weight of [`Precision::Int16`]: 12 bits and a sign. Larger ones would take bits from the rows.
 pub const MOST_WEIGHT: i16 = 4095;
-
-/// Bytes to which panels are aligned: a cache line, and the largest vector.
-const LINE: usize = 64;
 
 /// Weights as a model file has them.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +55,11 @@ pub struct PackedMatrix {
     /// Groups of rows in all, and in each block but the last, which may be shorter.
     pub(crate) groups: usize,
     pub(crate) block: usize,
-    /// `[columns / panel, groups, panel, group]`, zeros beyond the matrix.
+    /// `[columns / panel, groups, panel, group]`, zeros beyond the matrix; of weights in halves those of the high bytes before
+    /// those of the low ones, panel by panel.
     panels: Panels,
+    /// Whether weights are in halves: bytes with a sign, which stand for 256 times as much, and bytes without.
+    is_halved: bool,
     /// By column, as many as the panels have.
     pub(crate) scales: Vec<f32>,
     pub(crate) bias: Vec<f32>,
@@ -62,11 +67,10 @@ pub struct PackedMatrix {
     pub(crate) corrections: Vec<i32>,
 }
 
-/// Elements that begin at a cache line.
 #[derive(Debug)]
 enum Panels {
-    Bytes(Vec<i8>, usize),
-    Words(Vec<i16>, usize),
+    Bytes(Lines<i8>),
+    Words(Lines<i16>),
 }
 
 impl PackedMatrix {
@@ -119,9 +123,16 @@ impl PackedMatrix {
     /// Bytes of its weights.
     pub fn size(&self) -> usize {
         match &self.panels {
-            Panels::Bytes(values, _) => values.len(),
-            Panels::Words(values, _) => 2 * values.len(),
+            Panels::Bytes(values) => values.len(),
+            Panels::Words(values) => 2 * values.len(),
         }
+    }
+
+    /// Whether each panel is two, of high and of low bytes: that is so for rows of [`Layout::Halves`] where weights need more
+    /// than 8 bits.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other processors have no tiles"))]
+    pub(crate) fn is_halved(&self) -> bool {
+        self.is_halved
     }
 
     /// The panels of the layouts of bytes; empty for another.
@@ -131,16 +142,16 @@ impl PackedMatrix {
     )]
     pub(crate) fn bytes(&self) -> &[i8] {
         match &self.panels {
-            Panels::Bytes(values, first) => &values[*first..],
-            Panels::Words(..) => &[],
+            Panels::Bytes(values) => values,
+            Panels::Words(_) => &[],
         }
     }
 
     /// The panels of [`Layout::Words`]; empty for another.
     pub(crate) fn words(&self) -> &[i16] {
         match &self.panels {
-            Panels::Words(values, first) => &values[*first..],
-            Panels::Bytes(..) => &[],
+            Panels::Words(values) => values,
+            Panels::Bytes(_) => &[],
         }
     }
 
@@ -153,83 +164,105 @@ impl PackedMatrix {
     ) -> Self {
         let Weights { rows, columns, bias, .. } = *weights;
         let layout = Layout::of(path, precision);
-        let (group, panel) = (layout.group(), panel_columns(path));
-        let (groups, padded) = (rows.div_ceil(group), columns.next_multiple_of(panel));
+        let is_halved = layout == Layout::Halves && (0..rows * columns).any(|at| i8::try_from(value(at)).is_err());
+        let (group, Grid { panel, columns: multiple, groups: whole }) =
+            (layout.group(), Grid::of(path, layout, is_halved));
+        let (groups, padded) = (rows.div_ceil(group).next_multiple_of(whole), columns.next_multiple_of(multiple));
         let (range, block) = match precision {
-            Precision::Int8 => (127, groups),
+            Precision::Int8 => (127, rows),
             Precision::Int16 => range_and_block(rows, columns, &value),
         };
-        // Where an element of the matrix lies in its panel.
+        let block = if block >= rows { groups } else { block / group };
+        let halves = if is_halved { 2 } else { 1 };
+        // Where an element of the matrix lies in its panel; the low half of it lies `half` later.
+        let half = panel * groups * group;
         let place = |row: usize, column: usize| {
             let in_panel = (row / group * panel + column % panel) * group + row % group;
-            column / panel * panel * groups * group + in_panel
+            column / panel * half * halves + in_panel
         };
         let mut corrections = vec![0_i32; padded];
         let panels = match layout {
-            Layout::Bytes | Layout::SignedBytes => {
-                let (mut values, first) = aligned(padded * groups * group, 0_i8);
+            Layout::Bytes | Layout::SignedBytes | Layout::Halves => {
+                let mut values = Lines::default();
+                values.sized(padded * groups * group * halves);
                 for row in 0..rows {
                     for (column, correction) in corrections.iter_mut().enumerate().take(columns) {
-                        #[expect(clippy::cast_possible_truncation, reason = "weights of this layout have 8 bits")]
-                        let weight = value(row * columns + column) as i8;
-                        values[first + place(row, column)] = weight;
-                        *correction -= layout.offset() * i32::from(weight);
+                        let (weight, place) = (value(row * columns + column), place(row, column));
+                        let [low, high] = weight.to_le_bytes().map(u8::cast_signed);
+                        if is_halved {
+                            (values[place], values[place + half]) = (high, low);
+                        } else {
+                            // Weights of this layout have 8 bits.
+                            values[place] = low;
+                            *correction -= layout.offset() * i32::from(low);
+                        }
                     }
                 }
-                Panels::Bytes(values, first)
+                Panels::Bytes(values)
             }
             Layout::Words => {
-                let (mut values, first) = aligned(padded * groups * group, 0_i16);
+                let mut values = Lines::default();
+                values.sized(padded * groups * group);
                 for row in 0..rows {
                     for column in 0..columns {
-                        values[first + place(row, column)] = value(row * columns + column);
+                        values[place(row, column)] = value(row * columns + column);
                     }
                 }
-                Panels::Words(values, first)
+                Panels::Words(values)
             }
         };
         let mut padded_bias = bias.to_vec();
         padded_bias.resize(padded, 0.0);
         scales.resize(padded, 0.0);
         let format = Format { layout, range };
-        Self { path, format, rows, columns, groups, block, panels, scales, bias: padded_bias, corrections }
+        Self { path, format, rows, columns, groups, block, panels, is_halved, scales, bias: padded_bias, corrections }
     }
 }
 
-/// Columns of a panel: those that a path's inner loop takes at once.
-fn panel_columns(path: Path) -> usize {
-    match path {
-        Path::Portable => 16,
-        #[cfg(target_arch = "x86_64")]
-        Path::Avx2 | Path::AvxVnni => 16,
-        #[cfg(target_arch = "x86_64")]
-        Path::Avx512Vnni => 64,
-        #[cfg(target_arch = "aarch64")]
-        Path::NeonDot => 16,
+/// What a path's inner loop takes at once.
+struct Grid {
+    /// Columns of a panel.
+    panel: usize,
+    /// Columns of a matrix are a multiple of it,
+    columns: usize,
+    /// and groups of rows of this.
+    groups: usize,
+}
+
+impl Grid {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "other processors have no tiles"))]
+    fn of(path: Path, layout: Layout, is_halved: bool) -> Self {
+        let panels = |panel| Self { panel, columns: panel, groups: 1 };
+        match (path, layout) {
+            (Path::Portable, _) => panels(16),
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx2 | Path::AvxVnni, _) => panels(16),
+            // A panel is tiles one below the other; two panels, or both halves of one, are multiplied at once.
+            #[cfg(target_arch = "x86_64")]
+            (Path::AmxInt8, _) => Self {
+                panel: TILE_ROWS,
+                columns: if is_halved { 1 } else { 2 } * TILE_ROWS,
+                groups: TERMS / layout.group(),
+            },
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx512Vnni, _) => panels(64),
+            #[cfg(target_arch = "aarch64")]
+            (Path::NeonDot, _) => panels(16),
+        }
     }
 }
 
-/// So many elements and more, of which the first that begins a cache line is told.
-fn aligned<T: Copy>(count: usize, value: T) -> (Vec<T>, usize) {
-    let values = vec![value; count + LINE / size_of::<T>()];
-    // No place is better than the first where none is aligned; nothing but speed hangs on it.
-    let first = values.as_ptr().align_offset(LINE);
-    let first = if first <= LINE / size_of::<T>() { first } else { 0 };
-    (values, first)
-}
-
-/// The range of rows of 16 bits, and the pairs of matrix rows that a sum of 32 bits takes: see the module.
+/// The range of rows of 16 bits, and the rows of the matrix that a sum of 32 bits takes: see the module.
 fn range_and_block(rows: usize, columns: usize, value: &impl Fn(usize) -> i16) -> (u16, usize) {
-    let groups = rows.div_ceil(2);
     let most = u64::from(i32::MAX.unsigned_abs());
     let allowed = most / u64::from(LEAST_RANGE);
     // No cut into fewer blocks can do.
     let mut blocks = usize::try_from(greatest_sum(rows, columns, rows, value) / allowed).unwrap_or(0).max(1);
     loop {
-        let block = groups.div_ceil(blocks);
-        let greatest = greatest_sum(rows, columns, 2 * block, value).max(1);
-        // A block of two rows is always small enough: twice 2^15 times the range is below 2^31.
-        if greatest <= allowed || block == 1 {
+        let block = rows.div_ceil(blocks).next_multiple_of(TERMS);
+        let greatest = greatest_sum(rows, columns, block, value).max(1);
+        // A block of the least size is always small enough.
+        if greatest <= allowed || block == TERMS {
             let range = (most / greatest).min(u64::from(i16::MAX.unsigned_abs()));
             return (u16::try_from(range).unwrap_or(u16::MAX), block);
         }

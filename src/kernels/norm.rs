@@ -69,7 +69,7 @@ struct Call<'a> {
 
 impl Work for Call<'_> {
     #[inline(always)]
-    fn run(mut self) {
+    fn run(mut self, _: Path) {
         let width = self.norm.gain.len();
         for (number, out) in self.out.chunks_exact_mut(width).enumerate() {
             let own = number * width..(number + 1) * width;

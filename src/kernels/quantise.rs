@@ -9,6 +9,7 @@
 
 use crate::attention::Misfit;
 use crate::isa::{Path, Work, compiled_for};
+use crate::lines::{LINE, Lines};
 
 /// Rows whose elements are all below it count as zeros: so the factor to integers is finite for every row.
 pub const LEAST: f32 = 1e-30;
@@ -16,9 +17,8 @@ pub const LEAST: f32 = 1e-30;
 /// 1.5 · 2^23: added to a float below 2^22 it rounds it to the nearest integer, ties to even, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// Bytes of a cache line. Rows are whole lines and one more, so that rows of 4,096 bytes do not all need the same places of
-/// a cache.
-const LINE: usize = 64;
+/// Rows of a tile. Rows of layouts for tiles end with whole tiles, zeros after the last.
+pub(crate) const TILE_ROWS: usize = 16;
 
 /// Bits of an integer product's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +34,11 @@ pub enum Precision {
 pub enum Layout {
     /// Bytes without a sign, 128 for zero, as `vpdpbusd` wants them: four make a group.
     Bytes,
-    /// Bytes with a sign, as `sdot` wants them: four make a group.
+    /// Bytes with a sign, as `sdot` and `tdpbssd` want them: four make a group.
     SignedBytes,
+    /// Words of 16 bits in bytes, for products of tiles: of a row first the high bytes, which have a sign, then the low ones,
+    /// which have none; four make a group.
+    Halves,
     /// Words of 16 bits with a sign: two make a group. Rows of 8 bits have it too where there are no dot products of bytes.
     Words,
 }
@@ -44,12 +47,16 @@ impl Layout {
     /// The layout of rows of so many bits on a path.
     pub(crate) fn of(path: Path, precision: Precision) -> Self {
         match (path, precision) {
+            #[cfg(target_arch = "x86_64")]
+            (Path::AmxInt8, Precision::Int16) => Self::Halves,
             (_, Precision::Int16) => Self::Words,
             (Path::Portable, Precision::Int8) => Self::Words,
             #[cfg(target_arch = "x86_64")]
             (Path::Avx2, Precision::Int8) => Self::Words,
             #[cfg(target_arch = "x86_64")]
             (Path::AvxVnni | Path::Avx512Vnni, Precision::Int8) => Self::Bytes,
+            #[cfg(target_arch = "x86_64")]
+            (Path::AmxInt8, Precision::Int8) => Self::SignedBytes,
             #[cfg(target_arch = "aarch64")]
             (Path::NeonDot, Precision::Int8) => Self::SignedBytes,
         }
@@ -58,7 +65,7 @@ impl Layout {
     /// Elements of a group: those that one 32-bit sum takes at once.
     pub(crate) fn group(self) -> usize {
         match self {
-            Self::Bytes | Self::SignedBytes => 4,
+            Self::Bytes | Self::SignedBytes | Self::Halves => 4,
             Self::Words => 2,
         }
     }
@@ -68,7 +75,7 @@ impl Layout {
     pub(crate) fn offset(self) -> i32 {
         match self {
             Self::Bytes => 128,
-            Self::SignedBytes | Self::Words => 0,
+            Self::SignedBytes | Self::Halves | Self::Words => 0,
         }
     }
 }
@@ -104,12 +111,12 @@ pub struct Rows {
     pub(crate) format: Format,
     pub(crate) rows: usize,
     pub(crate) width: usize,
-    /// Elements from one row to the next: whole groups, zeros after the width.
+    /// Elements of `bytes` or `words` from one row to the next: whole groups, zeros after the width.
     pub(crate) stride: usize,
-    /// Of the layouts of bytes, else empty.
-    pub(crate) bytes: Vec<u8>,
+    /// Of the layouts of bytes and of [`Layout::Halves`], whose low bytes begin at [`Self::low`]; else empty.
+    pub(crate) bytes: Lines<u8>,
     /// Of [`Layout::Words`], else empty.
-    pub(crate) words: Vec<i16>,
+    pub(crate) words: Lines<i16>,
     /// What an integer stands for, by row.
     pub(crate) scales: Vec<f32>,
 }
@@ -124,7 +131,15 @@ impl Rows {
     /// No rows.
     pub fn new() -> Self {
         let format = Format { layout: Layout::Words, range: 1 };
-        Self { format, rows: 0, width: 0, stride: 0, bytes: Vec::new(), words: Vec::new(), scales: Vec::new() }
+        Self {
+            format,
+            rows: 0,
+            width: 0,
+            stride: 0,
+            bytes: Lines::default(),
+            words: Lines::default(),
+            scales: Vec::new(),
+        }
     }
 
     /// Quantises rows of `width` floats, `[rows, width]`, in place of what was here.
@@ -157,31 +172,47 @@ impl Rows {
         match self.format.layout {
             Layout::Bytes => self.bytes[own].iter().map(|&byte| i32::from(byte) - Layout::Bytes.offset()).collect(),
             Layout::SignedBytes => self.bytes[own].iter().map(|&byte| i32::from(byte.cast_signed())).collect(),
+            Layout::Halves => {
+                let (high, low) = (&self.bytes[own.clone()], &self.bytes[own.start + self.low()..][..self.width]);
+                high.iter().zip(low).map(|(&high, &low)| i32::from(high.cast_signed()) * 256 + i32::from(low)).collect()
+            }
             Layout::Words => self.words[own].iter().map(|&word| i32::from(word)).collect(),
         }
     }
 
+    /// Where the low bytes of a row of [`Layout::Halves`] begin.
+    #[inline(always)]
+    pub(crate) fn low(&self) -> usize {
+        self.width.next_multiple_of(LINE)
+    }
+
     /// Makes room; what is in it is written row by row.
     pub(crate) fn prepare(&mut self, format: Format, rows: usize, width: usize) {
-        let elements = match format.layout {
-            Layout::Bytes | Layout::SignedBytes => LINE,
-            Layout::Words => LINE / 2,
+        let (elements, halves) = match format.layout {
+            Layout::Bytes | Layout::SignedBytes => (LINE, 1),
+            Layout::Halves => (LINE, 2),
+            Layout::Words => (LINE / 2, 1),
         };
+        // Rows are whole lines and one more, so that rows of 4,096 bytes do not all need the same places of a cache.
         *self = Self {
             format,
             rows,
             width,
-            stride: width.next_multiple_of(elements) + elements,
+            stride: halves * width.next_multiple_of(elements) + elements,
             bytes: std::mem::take(&mut self.bytes),
             words: std::mem::take(&mut self.words),
             scales: std::mem::take(&mut self.scales),
         };
         let (bytes, words) = match format.layout {
-            Layout::Bytes | Layout::SignedBytes => (rows * self.stride, 0),
+            Layout::Bytes => (rows * self.stride, 0),
+            Layout::SignedBytes | Layout::Halves => (rows.next_multiple_of(TILE_ROWS) * self.stride, 0),
             Layout::Words => (0, rows * self.stride),
         };
-        self.bytes.resize(bytes, 0);
-        self.words.resize(words, 0);
+        let bytes = self.bytes.sized(bytes);
+        if let Some(beyond) = bytes.get_mut(rows * self.stride..) {
+            beyond.fill(0);
+        }
+        self.words.sized(words);
         self.scales.resize(rows, 0.0);
     }
 
@@ -198,6 +229,17 @@ impl Rows {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the low byte is wanted")]
                 into.iter_mut().zip(from).for_each(|(byte, &x)| *byte = (integer(x, factor) + offset) as u8);
                 rest.fill(0);
+            }
+            Layout::Halves => {
+                let (high, low) = self.bytes[own].split_at_mut(from.len().next_multiple_of(LINE));
+                let ((high, rest), (low, end)) = (high.split_at_mut(from.len()), low.split_at_mut(from.len()));
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a byte of it is wanted")]
+                for ((high, low), &x) in high.iter_mut().zip(low).zip(from) {
+                    let word = integer(x, factor);
+                    (*high, *low) = ((word >> 8) as u8, word as u8);
+                }
+                rest.fill(0);
+                end.fill(0);
             }
             Layout::Words => {
                 let (into, rest) = self.words[own].split_at_mut(from.len());
@@ -216,7 +258,7 @@ struct All<'a> {
 
 impl Work for All<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run(self, _: Path) {
         for (row, from) in self.from.chunks_exact(self.rows.width).enumerate() {
             self.rows.set(row, from);
         }

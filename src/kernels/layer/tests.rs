@@ -239,6 +239,38 @@ fn a_pair_has_the_same_bits_alone_and_in_company_and_its_first_row_those_of_all(
 }
 
 #[test]
+fn pairs_of_more_tokens_than_go_together_have_the_same_bits_as_alone() {
+    let lengths = [300, 200, 1, TOGETHER + 190, 40, TOGETHER];
+    let rows = values(24, lengths.iter().sum::<usize>() * HIDDEN, 2.0);
+    let bits = |rows: &[f32]| rows.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    for (placement, is_gated) in KINDS {
+        let layer = plain(placement, is_gated).packed(Path::best(), Precision::Int8);
+        let all = run(&layer, &rows, &lengths, Queries::All);
+        let mut start = 0;
+        for length in lengths {
+            let own = start * HIDDEN..(start + length) * HIDDEN;
+            let alone = run(&layer, &rows[own.clone()], &[length], Queries::All);
+            assert!(bits(&alone) == bits(&all[own]), "{placement:?}, gate {is_gated}, {length} tokens");
+            start += length;
+        }
+    }
+}
+
+#[test]
+fn groups_are_all_pairs_in_order_and_no_longer_than_they_must_be() {
+    for lengths in [&[1; 1200][..], &[TOGETHER, 1, TOGETHER + 9, 2, 500, 12, 1], &[7], &[]] {
+        let all: Vec<&[usize]> = groups(lengths).collect();
+        assert_eq!(all.concat(), lengths);
+        let tokens = |group: &[usize]| group.iter().sum::<usize>();
+        assert!(all.iter().all(|group| group.len() == 1 || tokens(group) <= TOGETHER));
+        assert!(
+            all.windows(2).all(|two| tokens(two[0]) + two[1][0] > TOGETHER),
+            "a group that has room for the next pair"
+        );
+    }
+}
+
+#[test]
 fn a_row_that_is_not_finite_spoils_its_own_pair_alone() {
     let mut rows = values(23, LENGTHS.iter().sum::<usize>() * HIDDEN, 2.0);
     rows[2 * HIDDEN] = f32::INFINITY;
@@ -261,3 +293,6 @@ fn rows_that_do_not_fit_are_refused() {
     assert!(run(3 * HIDDEN, &[3, 0], Queries::All).is_err());
     assert!(run(3 * HIDDEN, &[3], Queries::Last).is_err());
 }
+
+#[cfg(target_os = "linux")]
+mod speed;

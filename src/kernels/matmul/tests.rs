@@ -258,6 +258,18 @@ fn blocks_are_as_equal_as_may_be_and_cover_the_rows() {
 }
 
 #[test]
+fn a_matrix_without_columns_and_no_rows_have_no_results() {
+    for (path, precision) in
+        Path::available().into_iter().flat_map(|path| [(path, Precision::Int8), (path, Precision::Int16)])
+    {
+        for shape in [[3, 70, 0], [0, 70, 3]] {
+            let drawn = Drawn::new(shape, 3);
+            assert!(drawn.product(&drawn.packed(path, precision), Then::Gelu).is_empty(), "{path}");
+        }
+    }
+}
+
+#[test]
 fn rows_that_do_not_fit_the_matrix_are_refused() {
     let path = Path::best();
     let drawn = Drawn::new([2, 6, 4], 1);
@@ -273,7 +285,5 @@ fn rows_that_do_not_fit_the_matrix_are_refused() {
     );
 }
 
-#[cfg(target_arch = "x86_64")]
-mod pace;
 #[cfg(target_os = "linux")]
 mod speed;

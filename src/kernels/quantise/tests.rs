@@ -18,6 +18,8 @@ fn formats() -> Vec<Format> {
     [
         (Layout::Bytes, 127),
         (Layout::SignedBytes, 127),
+        (Layout::Halves, 8191),
+        (Layout::Halves, 32_767),
         (Layout::Words, 127),
         (Layout::Words, 8191),
         (Layout::Words, 32_767),
@@ -125,9 +127,10 @@ fn what_is_no_whole_number_of_rows_is_refused() {
 
 #[test]
 fn two_matrices_share_rows_of_the_lesser_range() {
-    let [bytes, signed, eight, thirteen, sixteen] = <[Format; 5]>::try_from(formats()).unwrap();
+    let [bytes, signed, halves, _, eight, thirteen, sixteen] = <[Format; 7]>::try_from(formats()).unwrap();
     assert_eq!(thirteen.for_both(sixteen), Some(thirteen));
     assert_eq!(sixteen.for_both(thirteen), Some(thirteen));
     assert_eq!(bytes.for_both(eight), None);
     assert_eq!(bytes.for_both(signed), None);
+    assert_eq!(thirteen.for_both(halves), None);
 }

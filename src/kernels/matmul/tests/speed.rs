@@ -3,55 +3,15 @@
 
 use super::*;
 use crate::attention::{Attention, Inputs, Positions, Queries, Reach, Scratch};
+use crate::lines::Lines;
 use crate::norm::LayerNorm;
-
-/// Seconds that this thread has computed; on Linux, so that other processes count less.
-fn computed() -> f64 {
-    let nanoseconds = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    nanoseconds.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
-}
-
-/// Seconds that one call takes: the best of several, each of enough calls.
-fn seconds(mut call: impl FnMut()) -> f64 {
-    let mut best = f64::INFINITY;
-    for _ in 0..7 {
-        let (begin, mut calls) = (computed(), 0);
-        while computed() - begin < 0.06 {
-            call();
-            calls += 1;
-        }
-        best = best.min((computed() - begin) / f64::from(calls));
-    }
-    best
-}
-
-/// Multiplications and additions a second of the instructions that a path multiplies with, from registers alone; NaN where
-/// that is not measured.
-#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "what is not measured"))]
-fn pace(path: Path, layout: Layout) -> f64 {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let (run, lanes): (fn(u64), usize) = match (path, layout) {
-            (Path::Portable, _) => return f64::NAN,
-            (Path::Avx2, _) => (pace::words_avx2, 8),
-            (Path::AvxVnni, Layout::Words) => (pace::words_avx_vnni, 8),
-            (Path::AvxVnni, _) => (pace::bytes_avx_vnni, 8),
-            (Path::Avx512Vnni, Layout::Words) => (pace::words_avx512, 16),
-            (Path::Avx512Vnni, _) => (pace::bytes_avx512, 16),
-        };
-        let rounds = 100_000;
-        let operations = f64::from(pace::SUMS) * rounds as f64 * 2.0 * (lanes * layout.group()) as f64;
-        operations / seconds(|| run(rounds))
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    f64::NAN
-}
+use crate::speed::{pace, paths, seconds};
 
 #[test]
 #[ignore = "measures"]
 fn speed_of_products() {
     println!("path precision shape then: GOP/s, share of the instruction's pace");
-    for path in Path::available() {
+    for path in paths() {
         for precision in [Precision::Int8, Precision::Int16] {
             let pace = pace(path, Layout::of(path, precision));
             for shape in [
@@ -65,7 +25,8 @@ fn speed_of_products() {
                 let drawn = Drawn::new(shape, 1);
                 let matrix = drawn.packed(path, precision);
                 let rows = drawn.quantised(&matrix);
-                let mut out = vec![0.0; shape[0] * shape[2]];
+                let mut out = Lines::default();
+                out.sized(shape[0] * shape[2]);
                 for then in [Then::Store, Then::Add(&drawn.others), Then::Gelu] {
                     let name = match then {
                         Then::Store => "store",
@@ -85,7 +46,7 @@ fn speed_of_products() {
 #[ignore = "measures"]
 fn speed_of_rows() {
     println!("path, nanoseconds an element");
-    for path in Path::available() {
+    for path in paths() {
         let rows = floats(153 * 384, 3);
         let norm = LayerNorm { gain: &rows[..384], bias: &rows[384..768], epsilon: 1e-12 };
         let (mut out, mut quantised) = (rows.clone(), Rows::new());
@@ -110,14 +71,15 @@ fn speed_of_a_layer() {
     let tokens = 4 * 153;
     let lengths = [153; 4];
     println!("milliseconds of a layer over four pairs of 153 tokens");
-    for path in Path::available() {
+    for path in paths() {
         for precision in [Precision::Int8, Precision::Int16] {
             let drawn = |rows, columns| Drawn::new([tokens, rows, columns], 1);
             let [attend, project, up, down] = [drawn(384, 1152), drawn(384, 384), drawn(384, 1536), drawn(1536, 384)];
             let of = |drawn: &Drawn, then: Then<'_>| {
                 let matrix = drawn.packed(path, precision);
                 let rows = drawn.quantised(&matrix);
-                let mut out = vec![0.0; tokens * drawn.shape[2]];
+                let mut out = Lines::default();
+                out.sized(tokens * drawn.shape[2]);
                 seconds(|| matrix.multiply(&rows, then, &mut out).unwrap()) * 1e3
             };
             let products = [
