@@ -24,7 +24,8 @@ def build(line):
     """The zip, built for the line of OpenSearch by the JDK that runs it."""
     # A folder of its own: the two lines are built by different JDKs.
     options = [] if line.folder == "opensearch" else ["-Popensearch-3"]
-    maven(support.ROOT / "plugin-config" / "java", "-q", "package", "-DskipTests", *options, java_home=line.java_home())
+    maven(support.ROOT / "plugin-config" / "java", "-q", "package", "-DskipTests", "-pl", "client,common,../opensearch/plugin", *options,
+          java_home=line.java_home())
     short = ".".join(line.version().split(".")[:2])
     zips = list((support.ROOT / "plugin-config" / "opensearch" / "plugin" / "target" / short).glob("*.zip"))
     if len(zips) != 1:
@@ -98,7 +99,7 @@ class PluginSearches:
     @classmethod
     def start_sidecar(cls):
         # Patient where other work takes the cores: these tests are of the plugin.
-        return Sidecar(f"{cls.name}-sidecar", port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m")
+        return Sidecar(f"{cls.name}-sidecar", port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m", DEADLINE="2m")
 
     @classmethod
     def prepare(cls):

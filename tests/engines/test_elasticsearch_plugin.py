@@ -79,13 +79,13 @@ class Searches(PluginSearches):
 
     def test_2_templates_read_nested_fields_and_lists_of_any_source(self):
         query = self.set.sample(1)[0][1]
-        rescore = self.rescore(query)
+        rescore = self.rescore(query, window=8)
         del rescore["rescore"]["rescored"]["fields"]
         rescore["rescore"]["rescored"]["template"] = "{title}. {meta.author.name}: {body}"
-        plain = self.hits(self.match(query))
+        plain = self.hits(self.match(query, size=8))
         wanted = self.reranked(query, plain, lambda hit: f"{hit['_source']['title']}. Ann Bob: {hit['_source']['body']}")
         for index in ("passages", "synthetic"):
-            self.assertEqual(self.scored(self.hits(self.match(query, **rescore), index=index)), wanted, index)
+            self.assertEqual(self.scored(self.hits(self.match(query, size=8, **rescore), index=index)), wanted, index)
 
     def test_3_a_field_that_no_hit_has_is_named(self):
         query = self.set.sample(1)[0][1]
