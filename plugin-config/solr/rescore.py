@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Searches Solr, sends the top documents to rescored, prints the answer of Solr with them in the new order.
 
-Solr has no hook that calls a reranker over HTTP, so the client does. Needs Python 3.8 or later and nothing else.
+For where the plugin may not be installed. Needs Python 3.8 or later and nothing else.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the tests of the OpenSearch plugin share: its build, a node that has it, searches, figures."""
+"""What the tests of engines' plugins share: builds, a node that has the plugin, searches, figures."""
 
 import http.client
 import json
@@ -24,7 +24,8 @@ def build(line):
     """The zip, built for the line of OpenSearch by the JDK that runs it."""
     # A folder of its own: the two lines are built by different JDKs.
     options = [] if line.folder == "opensearch" else ["-Popensearch-3"]
-    maven(support.ROOT / "plugin-config" / "java", "-q", "package", "-DskipTests", *options, java_home=line.java_home())
+    maven(support.ROOT / "plugin-config" / "java", "-q", "package", "-DskipTests", "-pl", "client,common,../opensearch/plugin", *options,
+          java_home=line.java_home())
     short = ".".join(line.version().split(".")[:2])
     zips = list((support.ROOT / "plugin-config" / "opensearch" / "plugin" / "target" / short).glob("*.zip"))
     if len(zips) != 1:
@@ -63,7 +64,7 @@ class PluginSearches:
     @classmethod
     def setUpClass(cls):
         cls.line.java_home()
-        zip_file = build(cls.line)
+        zip_file = cls.build(cls.line)
         cls.name = f"{cls.line.folder}-plugin"
         cls.set = Set("xquad-en")
         cls.port = free_port()
@@ -71,30 +72,49 @@ class PluginSearches:
         cls.sidecar = cls.start_sidecar()
         cls.addClassCleanup(lambda: cls.sidecar.stop())
         endpoint = f"unix:{cls.socket}" if cls.over_socket else f"http://127.0.0.1:{cls.port}"
-        cls.node = Node(
-            cls.line, cls.name, plugin=zip_file, secrets={"rescored.key": cls.key} if cls.key else None,
-            settings=f'rescored.endpoints: ["{endpoint}"]\nrescored.timeout: 60s\n{cls.more_settings}')
+        cls.node = cls.start_node(zip_file, f'rescored.endpoints: ["{endpoint}"]\nrescored.timeout: 60s\n{cls.more_settings}')
         cls.addClassCleanup(cls.node.stop)
         cls.searcher = Searcher(cls.node.address)
         cls.addClassCleanup(cls.searcher.close)
-        version = cls.ask("GET", "/")["version"]
-        report(f"OpenSearch {version['number']} (Lucene {version['lucene_version']}) with the plugin rescored over {endpoint.split(':')[0]}")
+        report(f"{cls.version()} with the plugin rescored over {endpoint.split(':')[0]}")
         cls.prepare()
+
+    # What differs between engines.
+    stats_path = "/_plugins/_rescored"
+    build = staticmethod(build)
+
+    @classmethod
+    def start_node(cls, plugin, settings):
+        return Node(cls.line, cls.name, plugin=plugin, settings=settings, secrets=cls.secrets())
+
+    @classmethod
+    def version(cls):
+        version = cls.ask("GET", "/")["version"]
+        return f"OpenSearch {version['number']} (Lucene {version['lucene_version']})"
+
+    @classmethod
+    def secrets(cls):
+        return {"rescored.key": cls.key} if cls.key else None
 
     @classmethod
     def start_sidecar(cls):
         # Patient where other work takes the cores: these tests are of the plugin.
-        return Sidecar(f"{cls.name}-sidecar", port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m")
+        return Sidecar(f"{cls.name}-sidecar", port=cls.port, key=cls.key, LISTEN=f"127.0.0.1:{cls.port},unix:{cls.socket}", STUCK_AFTER="2m", DEADLINE="2m")
 
     @classmethod
     def prepare(cls):
+        cls.index_documents()
+        for name, (request, response) in PIPELINES.items():
+            cls.ask("PUT", f"/_search/pipeline/{name}", {
+                "request_processors": [{"rescored": request}], "response_processors": [{"rescored": response}]})
+
+    @classmethod
+    def index_documents(cls):
         documents = {name: {"title": f"Paragraph {name}", "body": text, "length": len(text), "meta": {"author": [{"name": "Ann"}, {"name": "Bob"}]}}
                      for name, text in cls.set.corpus.items()}
         cls.index("passages", documents, shards=1)
         cls.index("shards", documents, shards=2)
-        for name, (request, response) in PIPELINES.items():
-            cls.ask("PUT", f"/_search/pipeline/{name}", {
-                "request_processors": [{"rescored": request}], "response_processors": [{"rescored": response}]})
+        return documents
 
     @classmethod
     def ask(cls, method, path, body=None):
@@ -104,8 +124,8 @@ class PluginSearches:
         return answer.json()
 
     @classmethod
-    def index(cls, name, documents, shards, total_shards_per_node=-1):
-        settings = {"number_of_shards": shards, "number_of_replicas": 0, "index.routing.allocation.total_shards_per_node": total_shards_per_node}
+    def index(cls, name, documents, shards, **settings):
+        settings = {"number_of_shards": shards, "number_of_replicas": 0, **{setting.replace("__", "."): value for setting, value in settings.items()}}
         cls.ask("PUT", f"/{name}", {"settings": settings, "mappings": {
             "properties": {"title": {"type": "text"}, "body": {"type": "text"}, "length": {"type": "integer"}}}})
         lines = []
@@ -161,7 +181,7 @@ class PluginSearches:
 
     @classmethod
     def stats(cls):
-        nodes = cls.ask("GET", "/_plugins/_rescored/stats")["nodes"]
+        nodes = cls.ask("GET", f"{cls.stats_path}/stats")["nodes"]
         return next(iter(nodes.values()))
 
     def until(self, seconds, what, holds):

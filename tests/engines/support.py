@@ -47,12 +47,12 @@ class Answer:
 class Process:
     """A child in a process group of its own, ended with everything that it started."""
 
-    def __init__(self, command, log, cwd=None, env=None):
+    def __init__(self, command, log, cwd=None, env=None, piped=False):
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         with log.open("wb") as out:
             self.child = subprocess.Popen(
-                [str(part) for part in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL,
+                [str(part) for part in command], cwd=cwd, env=env, stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
 
     def wait_until(self, ready, seconds, what):

@@ -11,6 +11,8 @@ from support import ROOT, Set, Sidecar, Stub, answering, call, free_port
 
 SHIPPED = ROOT / "plugin-config"
 ADDRESS = "http://127.0.0.1:8787"
+# Where recipes for containers say that it listens: a service of the same compose file.
+IN_CONTAINERS = "http://rescored:8787"
 
 
 class Clients(unittest.TestCase):
@@ -26,7 +28,7 @@ class Clients(unittest.TestCase):
         cls.scores, _ = cls.sidecar.rerank(cls.query, cls.documents)
 
     def shipped(self, name):
-        return (SHIPPED / name).read_text().replace(ADDRESS, self.sidecar.address)
+        return (SHIPPED / name).read_text().replace(ADDRESS, self.sidecar.address).replace(IN_CONTAINERS, self.sidecar.address)
 
     def post(self, url, body):
         answer = call("POST", url, body, {"authorization": "bearer none"})
@@ -68,6 +70,16 @@ class Clients(unittest.TestCase):
             items = self.post(f"{self.sidecar.address}/rerank", {"query": self.query, "texts": self.documents[start:start + 32]})
             got += [item["score"] for item in sorted(items, key=lambda item: item["index"])]
         self.assertEqual(got, self.scores)
+
+    def test_recipes_for_containers_call_a_service_of_their_own_network(self):
+        for folder, file in (("weaviate", "compose.yaml"), ("open-webui", "environment")):
+            with self.subTest(folder=folder):
+                compose = (SHIPPED / folder / "compose.yaml").read_text()
+                settings = (SHIPPED / folder / file).read_text()
+                self.assertIn(IN_CONTAINERS, settings)
+                self.assertNotIn("127.0.0.1:8787", settings)
+                self.assertIn("\n  rescored:\n", compose)
+                self.assertIn("RESCORED_LISTEN: 0.0.0.0:8787", compose)
 
     def test_open_webui(self):
         settings = dict(line.split("=", 1) for line in self.shipped("open-webui/environment").splitlines())

@@ -111,7 +111,7 @@ class Elasticsearch(unittest.TestCase):
 
     def test_search_names_the_endpoint_of_the_page(self):
         retriever = json.loads((SHIPPED / "search.json").read_text())["retriever"]["text_similarity_reranker"]
-        self.assertIn(f"_inference/rerank/{retriever['inference_id']}", (SHIPPED / "README.md").read_text())
+        self.assertIn(f"_inference/rerank/{retriever['inference_id']}", (SHIPPED / "inference.md").read_text())
 
 
 if __name__ == "__main__":

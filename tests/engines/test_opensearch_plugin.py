@@ -397,7 +397,8 @@ class OpenSearchPlugin3(Searches, unittest.TestCase):
                      f'rescored.endpoints: ["{beside.address}"]\nrescored.timeout: 60s\n')
         self.addCleanup(second.stop)
         self.until(60, "the second node joins", lambda: self.ask("GET", "/_cluster/health")["number_of_nodes"] == 2)
-        self.index("spread", {name: {"body": text} for name, text in self.set.corpus.items()}, shards=2, total_shards_per_node=1)
+        self.index("spread", {name: {"body": text} for name, text in self.set.corpus.items()}, shards=2,
+                   index__routing__allocation__total_shards_per_node=1)
         self.until(60, "both shards start", lambda: self.ask("GET", "/_cluster/health/spread")["status"] == "green")
         query = self.set.sample(2)[1][1]
         before = self.answered()

@@ -25,7 +25,7 @@ class Weaviate(unittest.TestCase):
         cls.sidecar = Sidecar("weaviate-sidecar")
         cls.addClassCleanup(cls.sidecar.stop)
         text = (SHIPPED / "compose.yaml").read_text()
-        cls.origin = re.search(r"RERANKER_INFERENCE_API: (\S+)", text).group(1).replace("http://127.0.0.1:8787", cls.sidecar.address)
+        cls.origin = re.search(r"RERANKER_INFERENCE_API: (\S+)", text).group(1).replace("http://rescored:8787", cls.sidecar.address)
         cls.query = cls.set.sample(1)[0][1]
         texts = [text[:160] for text in list(cls.set.corpus.values())[:66]]
         cls.documents = [*texts, "", texts[0], "Zürich 東京 🦀 \"q\" \\ </b>", ""]

@@ -15,12 +15,15 @@ import com.yahoo.search.result.Hit;
 import com.yahoo.search.result.HitGroup;
 import com.yahoo.search.searchchain.Execution;
 import com.yahoo.search.searchchain.PhaseNames;
+import dev.rescored.client.RescoredClient;
+import dev.rescored.client.RescoredException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.stream.Collectors;
 
@@ -48,8 +51,9 @@ public final class RescoringSearcher extends Searcher {
             throw new IllegalArgumentException("fields: none given; name the summary fields that make the passage");
         }
         this.config = config;
-        this.client = new RescoredClient(
-                config.endpoint(), key(config.keyFile()), config.model(), Duration.ofMillis(config.connectTimeoutMs()));
+        this.client = RescoredClient.builder()
+                .endpoints(List.of(config.endpoint())).key(key(config.keyFile())).model(config.model())
+                .maxConcurrent(config.concurrency()).connectTimeout(Duration.ofMillis(config.connectTimeoutMs())).build();
         this.metrics = metrics;
         this.queries = metrics.declareCounter("rescored.queries");
         this.documents = metrics.declareCounter("rescored.documents");
@@ -75,8 +79,8 @@ public final class RescoringSearcher extends Searcher {
         try {
             int count = rescore(query, text, result, window);
             result.hits().setField("rescored", count);
-        } catch (RescoredClient.Failure failure) {
-            count(failure.kind().name().toLowerCase());
+        } catch (RescoredException failure) {
+            count(failure.kind().name().toLowerCase(Locale.ROOT));
             if (config.onFailure() == RescorerConfig.OnFailure.FAIL) {
                 return new Result(query, error(failure));
             }
@@ -88,7 +92,13 @@ public final class RescoringSearcher extends Searcher {
         return result;
     }
 
-    private int rescore(Query query, String text, Result result, int window) throws RescoredClient.Failure {
+    @Override
+    public void deconstruct() {
+        client.close();
+        super.deconstruct();
+    }
+
+    private int rescore(Query query, String text, Result result, int window) throws RescoredException {
         // Groups and messages are no passages.
         List<Hit> hits = result.hits().asList().stream().filter(hit -> !hit.isMeta() && !(hit instanceof HitGroup)).toList();
         List<Hit> top = hits.subList(0, Math.min(window, hits.size()));
@@ -97,7 +107,7 @@ public final class RescoringSearcher extends Searcher {
         }
         long start = System.nanoTime();
         Duration timeLeft = Duration.ofMillis(query.getTimeLeft() - config.reserveMs());
-        double[] scores = client.scores(text, top.stream().map(this::passage).toList(), timeLeft);
+        float[] scores = client.scores(text, top.stream().map(this::passage).toList(), timeLeft);
         latency.sample((System.nanoTime() - start) / 1e6);
         documents.add(top.size());
         count("rescored");
@@ -128,8 +138,8 @@ public final class RescoringSearcher extends Searcher {
         queries.add(metrics.pointBuilder().set("outcome", outcome).build());
     }
 
-    private static ErrorMessage error(RescoredClient.Failure failure) {
-        return failure.kind() == RescoredClient.Failure.Kind.TIMEOUT
+    private static ErrorMessage error(RescoredException failure) {
+        return failure.kind() == RescoredException.Kind.TIMEOUT || failure.kind() == RescoredException.Kind.LIMIT
                 ? ErrorMessage.createTimeout(failure.getMessage())
                 : ErrorMessage.createBackendCommunicationError(failure.getMessage());
     }

@@ -1,5 +1,7 @@
 package dev.rescored.opensearch;
 
+import dev.rescored.common.PassageTemplate;
+import dev.rescored.common.Scores;
 import java.io.IOException;
 import java.util.Arrays;
 import java.util.List;
@@ -13,9 +15,9 @@ import org.opensearch.core.common.bytes.BytesReference;
 import org.opensearch.core.xcontent.XContentBuilder;
 import org.opensearch.search.SearchHit;
 import org.opensearch.search.SearchHits;
+import org.opensearch.search.aggregations.InternalAggregations;
 import org.opensearch.search.fetch.subphase.FetchSourceContext;
 import org.opensearch.search.internal.InternalSearchResponse;
-import org.opensearch.search.aggregations.InternalAggregations;
 import org.opensearch.search.profile.SearchProfileShardResults;
 
 /** The caller's page of a response, all else in it as it was. */

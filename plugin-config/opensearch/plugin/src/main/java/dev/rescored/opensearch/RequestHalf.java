@@ -1,5 +1,7 @@
 package dev.rescored.opensearch;
 
+import dev.rescored.common.RerankOptions;
+import dev.rescored.common.Sidecar;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;

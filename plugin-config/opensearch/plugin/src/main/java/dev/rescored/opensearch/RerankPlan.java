@@ -1,6 +1,8 @@
 package dev.rescored.opensearch;
 
-import dev.rescored.opensearch.RerankOptions.OnFailure;
+import dev.rescored.common.RerankOptions;
+import dev.rescored.common.RerankOptions.OnFailure;
+import dev.rescored.common.Sidecar;
 import java.time.Duration;
 import org.opensearch.search.fetch.subphase.FetchSourceContext;
 

@@ -1,5 +1,6 @@
 package dev.rescored.opensearch;
 
+import dev.rescored.common.RerankOptions;
 import java.io.IOException;
 import java.util.Map;
 import java.util.Objects;

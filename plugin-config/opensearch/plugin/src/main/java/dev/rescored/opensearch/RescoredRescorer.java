@@ -1,9 +1,11 @@
 package dev.rescored.opensearch;
 
 import dev.rescored.client.RescoredException;
-import dev.rescored.opensearch.RerankOptions.OnFailure;
-import dev.rescored.opensearch.Sidecar.Caller;
-import dev.rescored.opensearch.Sidecar.Outcome;
+import dev.rescored.common.PassageTemplate;
+import dev.rescored.common.RerankOptions;
+import dev.rescored.common.RescoredWindow;
+import dev.rescored.common.Scores;
+import dev.rescored.common.Sidecar;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -50,46 +52,30 @@ final class RescoredRescorer implements Rescorer {
         }
         Context context = (Context) rescoreContext;
         ScoreDoc[] hits = topDocs.scoreDocs.clone();
-        int window = Math.min(context.getWindowSize(), hits.length);
-        boolean[] scored = new boolean[hits.length];
+        ScoreDoc[] first = Arrays.copyOf(hits, Math.min(context.getWindowSize(), hits.length));
+        float[] engine = new float[hits.length];
+        for (int n = 0; n < hits.length; n++) {
+            engine[n] = hits[n].score;
+        }
+        RescoredWindow window;
         try {
-            float[] scores = scores(context, searcher, Arrays.copyOf(hits, window));
-            for (int n = 0; n < window; n++) {
-                hits[n].score = Scores.combined(hits[n].score, scores[n], context.options.weight());
-                scored[n] = true;
-            }
-            context.setRescoredDocs(docs(hits, window));
-            context.sidecar.count(Caller.RESCORER, Outcome.RERANKED);
+            window = RescoredWindow.of(context.sidecar, context.options, engine, texts(context.options.template(), searcher, first), "_source");
         } catch (RescoredException fault) {
-            keepOrFail(context, fault);
+            throw Warnings.failed(fault.getMessage());
+        }
+        if (window.warning() != null) {
+            Warnings.add(window.warning());
         }
         for (int n = 0; n < hits.length; n++) {
-            // Also where nothing was scored: the scores of this shard meet those of others, which were.
-            hits[n].score = scored[n] ? hits[n].score : Scores.notReranked(hits[n].score);
+            hits[n].score = window.scores()[n];
         }
+        context.setRescoredDocs(docs(hits, window.reranked()));
         Arrays.sort(hits, BY_SCORE);
         return new TopDocs(topDocs.totalHits, hits);
     }
 
-    private static void keepOrFail(Context context, RescoredException fault) {
-        if (context.sidecar.onFailure(context.options.onFailure()) == OnFailure.FAIL) {
-            context.sidecar.count(Caller.RESCORER, Outcome.FAILED);
-            throw Warnings.failed(fault.getMessage());
-        }
-        context.sidecar.count(Caller.RESCORER, Outcome.KEPT);
-        Warnings.kept(fault.getMessage());
-    }
-
     private static Set<Integer> docs(ScoreDoc[] hits, int window) {
         return Arrays.stream(hits, 0, window).map(hit -> hit.doc).collect(Collectors.toUnmodifiableSet());
-    }
-
-    private static float[] scores(Context context, IndexSearcher searcher, ScoreDoc[] window) throws IOException, RescoredException {
-        List<String> texts = texts(context.options.template(), searcher, window);
-        if (texts.stream().allMatch(String::isEmpty)) {
-            Warnings.note("no hit has text in " + context.options.template().fields() + " of _source: check [fields] or [template]");
-        }
-        return context.sidecar.scores(context.options.queryText(), texts, context.sidecar.timeout(context.options.timeout()));
     }
 
     /** Read in the order of the index, as stored fields want it; given in the order of the hits. */
@@ -119,7 +105,8 @@ final class RescoredRescorer implements Rescorer {
         float weight = context.options.weight();
         try {
             // From the sidecar's cache: the search itself has just asked.
-            float score = scores(context, searcher, new ScoreDoc[] {new ScoreDoc(doc, first)})[0];
+            List<String> text = texts(context.options.template(), searcher, new ScoreDoc[] {new ScoreDoc(doc, first)});
+            float score = context.sidecar.scores(context.options.queryText(), text, context.sidecar.timeout(context.options.timeout()))[0];
             return Explanation.match(
                     Scores.combined(first, score, weight), "weight * rescored + (1 - weight) * engine, of:",
                     Explanation.match(weight, "weight"), Explanation.match(score, "rescored"), engine);

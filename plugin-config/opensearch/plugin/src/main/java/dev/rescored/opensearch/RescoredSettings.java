@@ -1,11 +1,18 @@
 package dev.rescored.opensearch;
 
 import dev.rescored.client.RescoredClient;
-import dev.rescored.opensearch.RerankOptions.OnFailure;
+import dev.rescored.common.RerankOptions.OnFailure;
+import dev.rescored.common.Sidecar;
+import dev.rescored.common.Sidecar.Caller;
+import dev.rescored.common.TrustedCertificates;
+import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
+import org.opensearch.common.settings.ClusterSettings;
 import org.opensearch.common.settings.SecureSetting;
 import org.opensearch.common.settings.Setting;
 import org.opensearch.common.settings.Setting.Property;
+import org.opensearch.common.settings.Settings;
 import org.opensearch.common.unit.TimeValue;
 import org.opensearch.core.common.settings.SecureString;
 
@@ -45,6 +52,37 @@ final class RescoredSettings {
 
     static List<Setting<?>> all() {
         return List.of(ENDPOINTS, KEY, MODEL, TIMEOUT, CONNECT_TIMEOUT, ON_FAILURE, CONCURRENCY, CERTIFICATE_AUTHORITIES);
+    }
+
+    /** This node's client. */
+    static Sidecar sidecar(Settings settings, ClusterSettings clusterSettings, Path configFolder) {
+        Sidecar sidecar = new Sidecar(
+                () -> client(settings, configFolder), duration(TIMEOUT.get(settings)), ON_FAILURE.get(settings), Caller.RESCORER, Caller.PIPELINE);
+        clusterSettings.addSettingsUpdateConsumer(TIMEOUT, value -> sidecar.setTimeout(duration(value)));
+        clusterSettings.addSettingsUpdateConsumer(ON_FAILURE, sidecar::setOnFailure);
+        return sidecar;
+    }
+
+    private static RescoredClient client(Settings settings, Path configFolder) {
+        RescoredClient.Builder builder = RescoredClient.builder()
+                .endpoints(ENDPOINTS.get(settings)).model(MODEL.get(settings)).key(key(settings))
+                .maxConcurrent(CONCURRENCY.get(settings)).connectTimeout(duration(CONNECT_TIMEOUT.get(settings)));
+        String authorities = CERTIFICATE_AUTHORITIES.get(settings);
+        if (!authorities.isEmpty()) {
+            builder.sslContext(TrustedCertificates.context(CERTIFICATE_AUTHORITIES.getKey(), configFolder.resolve(authorities)));
+        }
+        return builder.build();
+    }
+
+    /** The key as the keystore has it. */
+    static String key(Settings settings) {
+        try (SecureString key = KEY.get(settings)) {
+            return key.toString();
+        }
+    }
+
+    private static Duration duration(TimeValue value) {
+        return Duration.ofMillis(value.millis());
     }
 
     private static String endpoint(String text) {

@@ -1,9 +1,10 @@
 package dev.rescored.opensearch;
 
 import dev.rescored.client.RescoredException;
-import dev.rescored.opensearch.RerankOptions.OnFailure;
-import dev.rescored.opensearch.Sidecar.Caller;
-import dev.rescored.opensearch.Sidecar.Outcome;
+import dev.rescored.common.RerankOptions.OnFailure;
+import dev.rescored.common.Sidecar;
+import dev.rescored.common.Sidecar.Caller;
+import dev.rescored.common.Sidecar.Outcome;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.Executor;
@@ -70,7 +71,7 @@ record ResponseHalf(String getTag, String getDescription, boolean isIgnoreFailur
         int count = Math.min(plan.depth(), response.getHits().getHits().length);
         List<String> texts = Page.texts(response.getHits().getHits(), count, plan.options().template());
         if (texts.stream().allMatch(String::isEmpty)) {
-            Warnings.note("no hit has text in " + plan.options().template().fields() + " of _source: check [fields] or [template]");
+            Warnings.noText(plan.options().template());
         }
         float[] scores;
         try {

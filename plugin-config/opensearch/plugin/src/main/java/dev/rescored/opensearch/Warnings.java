@@ -1,5 +1,7 @@
 package dev.rescored.opensearch;
 
+import dev.rescored.common.Messages;
+import dev.rescored.common.PassageTemplate;
 import org.opensearch.OpenSearchStatusException;
 import org.opensearch.common.logging.HeaderWarning;
 import org.opensearch.core.rest.RestStatus;
@@ -9,21 +11,25 @@ final class Warnings {
 
     private Warnings() {}
 
-    static void kept(String why) {
-        HeaderWarning.addWarning("[rescored] the engine's order was kept: " + why + "; [rescored.on_failure] is [keep]");
+    static void add(String message) {
+        HeaderWarning.addWarning(message);
     }
 
-    static void note(String what) {
-        HeaderWarning.addWarning("[rescored] " + what);
+    static void kept(String why) {
+        add(Messages.kept(why));
+    }
+
+    static void noText(PassageTemplate template) {
+        add(Messages.noText(template.fields(), "_source"));
     }
 
     /** The sidecar gave no scores. */
     static OpenSearchStatusException failed(String why) {
-        return new OpenSearchStatusException("[rescored] " + why + "; [rescored.on_failure] is [fail]", RestStatus.SERVICE_UNAVAILABLE);
+        return new OpenSearchStatusException(Messages.failed(why), RestStatus.SERVICE_UNAVAILABLE);
     }
 
     /** The search cannot be reranked as it is. */
     static OpenSearchStatusException refused(String why) {
-        return new OpenSearchStatusException("[rescored] " + why + "; [rescored.on_failure] is [fail]", RestStatus.BAD_REQUEST);
+        return new OpenSearchStatusException(Messages.failed(why), RestStatus.BAD_REQUEST);
     }
 }

@@ -1,5 +1,8 @@
 package dev.rescored.opensearch;
 
+import ${opensearch.client}.Client;
+import dev.rescored.common.RerankOptions;
+import dev.rescored.common.Sidecar;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -35,7 +38,6 @@ import org.opensearch.threadpool.ExecutorBuilder;
 import org.opensearch.threadpool.FixedExecutorBuilder;
 import org.opensearch.threadpool.ThreadPool;
 import org.opensearch.watcher.ResourceWatcherService;
-import ${opensearch.client}.Client;
 
 /** Where OpenSearch finds the parts. */
 public final class RescoredPlugin extends Plugin implements SearchPlugin, SearchPipelinePlugin, ActionPlugin, ReloadablePlugin {
@@ -56,7 +58,7 @@ public final class RescoredPlugin extends Plugin implements SearchPlugin, Search
             NodeEnvironment nodeEnvironment, NamedWriteableRegistry namedWriteableRegistry,
             IndexNameExpressionResolver indexNameExpressionResolver, Supplier<RepositoriesService> repositoriesServiceSupplier) {
         threads.set(threadPool);
-        sidecar.set(new Sidecar(environment.settings(), clusterService.getClusterSettings(), environment.${opensearch.config.folder}()));
+        sidecar.set(RescoredSettings.sidecar(environment.settings(), clusterService.getClusterSettings(), environment.${opensearch.config.folder}()));
         return List.of(sidecar.get());
     }
 
@@ -73,7 +75,7 @@ public final class RescoredPlugin extends Plugin implements SearchPlugin, Search
 
     @Override
     public void reload(Settings settings) {
-        sidecar.get().reload(settings);
+        sidecar.get().setKey(RescoredSettings.key(settings));
     }
 
     @Override

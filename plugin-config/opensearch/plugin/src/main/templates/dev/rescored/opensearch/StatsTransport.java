@@ -1,5 +1,6 @@
 package dev.rescored.opensearch;
 
+import dev.rescored.common.Sidecar;
 import java.io.IOException;
 import java.util.List;
 import org.opensearch.action.FailedNodeException;

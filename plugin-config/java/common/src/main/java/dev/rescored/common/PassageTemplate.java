@@ -1,4 +1,4 @@
-package dev.rescored.opensearch;
+package dev.rescored.common;
 
 import java.util.ArrayList;
 import java.util.Collection;
@@ -11,14 +11,14 @@ import java.util.regex.Pattern;
 /**
  * Makes one text of a document's fields: {@code "{title}. {body}"}, or a list of fields joined by blanks. Pure.
  *
- * <p>A field is a dotted path into {@code _source}. Values of arrays and objects are joined by blanks; numbers and
+ * <p>A field is a dotted path into what the engine keeps of a document ({@code _source}, or stored fields). Values of arrays and objects are joined by blanks; numbers and
  * booleans are spelled as JSON spells them. A document without text in any of the fields has the empty text, whatever
  * stands between the fields.
  */
-final class PassageTemplate {
+public final class PassageTemplate {
 
     /** The sidecar takes 4 MiB a text, and no model reads as much. */
-    static final int LONGEST = 1_000_000;
+    public static final int LONGEST = 1_000_000;
 
     private static final Pattern FIELD = Pattern.compile("\\{([^{}]*)\\}");
 
@@ -33,7 +33,7 @@ final class PassageTemplate {
      *
      * @throws IllegalArgumentException when it names no field
      */
-    static PassageTemplate parse(String text) {
+    public static PassageTemplate parse(String text) {
         PassageTemplate template = new PassageTemplate();
         Matcher matcher = FIELD.matcher(text);
         int end = 0;
@@ -50,9 +50,9 @@ final class PassageTemplate {
     }
 
     /** The fields one after the other, blanks between those that have text. */
-    static PassageTemplate ofFields(List<String> fields) {
+    public static PassageTemplate ofFields(List<String> fields) {
         if (fields.isEmpty()) {
-            throw new IllegalArgumentException("[fields] is empty; name the fields of _source that hold the text");
+            throw new IllegalArgumentException("[fields] is empty; name the fields that hold the text");
         }
         PassageTemplate template = new PassageTemplate();
         fields.forEach(template::addField);
@@ -61,17 +61,18 @@ final class PassageTemplate {
 
     private void addField(String field) {
         if (field.isBlank() || field.startsWith(".") || field.endsWith(".") || field.contains("*")) {
-            throw new IllegalArgumentException("the field [" + field + "] is no path into _source; write it out, as in [title] or [author.name]");
+            throw new IllegalArgumentException("the field [" + field + "] is no path; write it out, as in [title] or [author.name]");
         }
         fields.add(field);
     }
 
-    List<String> fields() {
+    /** The paths, in the order in which the text has them. */
+    public List<String> fields() {
         return List.copyOf(fields);
     }
 
     /** The text; {@code values} gives what a document has at a path, which may be nothing. */
-    String text(Function<String, List<Object>> values) {
+    public String text(Function<String, List<Object>> values) {
         List<String> parts = fields.stream().map(field -> part(values.apply(field))).toList();
         if (parts.stream().allMatch(String::isBlank)) {
             return "";

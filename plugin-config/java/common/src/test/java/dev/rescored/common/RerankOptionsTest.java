@@ -1,16 +1,16 @@
-package dev.rescored.opensearch;
+package dev.rescored.common;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.rescored.opensearch.RerankOptions.OnFailure;
+import dev.rescored.common.RerankOptions.OnFailure;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
-import org.opensearch.common.unit.TimeValue;
 
 class RerankOptionsTest {
 
@@ -38,8 +38,10 @@ class RerankOptionsTest {
         options = RerankOptions.ofProcessor(json("weight", 0.5, "depth", 20, "timeout", "300ms", "on_failure", "fail"));
         assertEquals(0.5f, options.weight());
         assertEquals(20, options.depth());
-        assertEquals(TimeValue.timeValueMillis(300), options.timeout());
+        assertEquals(Duration.ofMillis(300), options.timeout());
         assertEquals(OnFailure.FAIL, options.onFailure());
+        assertEquals(Duration.ofSeconds(2), RerankOptions.ofProcessor(json("timeout", "2s")).timeout());
+        assertEquals(Duration.ofMinutes(1), RerankOptions.ofProcessor(json("timeout", "1m")).timeout());
     }
 
     @Test
@@ -48,7 +50,9 @@ class RerankOptionsTest {
         assertRefused("[weight] is [x]", json("weight", "x"));
         assertRefused("[depth] is [0]; it must be a whole number from 1 to 10000", json("depth", 0));
         assertRefused("[depth] is [10001]", json("depth", 10_001));
-        assertRefused("[timeout] is [0ms]", json("timeout", "0ms"));
+        for (String timeout : new String[] {"0ms", "0s", "300", "1.5s", "-1ms", "1 s", "1000000000s", "1d"}) {
+            assertRefused("[timeout] is [" + timeout + "]; it must be 1ms at least", json("timeout", timeout));
+        }
         assertRefused("[on_failure] is [ignore]; it may be [keep]", json("on_failure", "ignore"));
         assertRefused("give either [fields]", json("template", "{a}"));
         assertRefused("give either [fields]", json("fields", ""));

@@ -1,4 +1,4 @@
-package dev.rescored.opensearch;
+package dev.rescored.common;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;

@@ -1,11 +1,12 @@
-package dev.rescored.opensearch;
+package dev.rescored.common;
 
+import java.time.Duration;
 import java.util.Collection;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.TimeUnit;
-import org.opensearch.common.unit.TimeValue;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /**
  * What a rescorer or a pipeline says, read strictly from its JSON object.
@@ -17,16 +18,24 @@ import org.opensearch.common.unit.TimeValue;
  * @param timeout or null for the node's {@code rescored.timeout}
  * @param onFailure or null for the node's {@code rescored.on_failure}
  */
-record RerankOptions(PassageTemplate template, String queryText, float weight, int depth, TimeValue timeout, OnFailure onFailure) {
+public record RerankOptions(PassageTemplate template, String queryText, float weight, int depth, Duration timeout, OnFailure onFailure) {
 
-    static final int DEFAULT_DEPTH = 100;
-    static final int MAX_DEPTH = 10_000;
+    /** Hits that a pipeline reranks where it does not say. */
+    public static final int DEFAULT_DEPTH = 100;
+    /** What a pipeline may ask for. */
+    public static final int MAX_DEPTH = 10_000;
+
+    private static final Pattern TIMEOUT = Pattern.compile("0*([1-9][0-9]{0,8})(ms|s|m)");
 
     /** What a search does when there are no scores. */
-    enum OnFailure {
-        KEEP, FAIL;
+    public enum OnFailure {
+        /** The engine's order, with a warning. */
+        KEEP,
+        /** The search fails. */
+        FAIL;
 
-        static OnFailure parse(String text) {
+        /** Reads {@code keep} or {@code fail}; anything else is an {@link IllegalArgumentException}. */
+        public static OnFailure parse(String text) {
             return switch (text) {
                 case "keep" -> KEEP;
                 case "fail" -> FAIL;
@@ -36,7 +45,7 @@ record RerankOptions(PassageTemplate template, String queryText, float weight, i
     }
 
     /** Reads the object of a rescorer. */
-    static RerankOptions ofRescorer(Map<String, Object> json) {
+    public static RerankOptions ofRescorer(Map<String, Object> json) {
         Reader reader = new Reader(json);
         RerankOptions options = reader.options(DEFAULT_DEPTH);
         if (options.queryText == null || options.queryText.isBlank()) {
@@ -47,7 +56,7 @@ record RerankOptions(PassageTemplate template, String queryText, float weight, i
     }
 
     /** Reads the configuration of a request processor, and removes what it read, as the pipeline's parser wants it. */
-    static RerankOptions ofProcessor(Map<String, Object> json) {
+    public static RerankOptions ofProcessor(Map<String, Object> json) {
         Reader reader = new Reader(json);
         int depth = reader.depth();
         RerankOptions options = reader.options(depth);
@@ -110,12 +119,17 @@ record RerankOptions(PassageTemplate template, String queryText, float weight, i
             return number;
         }
 
-        private static TimeValue timeout(String text) {
-            TimeValue value = TimeValue.parseTimeValue(text, "timeout");
-            if (value.compareTo(new TimeValue(1, TimeUnit.MILLISECONDS)) < 0) {
-                throw new IllegalArgumentException("[timeout] is [" + text + "]; it must be 1ms at least");
+        private static Duration timeout(String text) {
+            Matcher matcher = TIMEOUT.matcher(text);
+            if (!matcher.matches()) {
+                throw new IllegalArgumentException("[timeout] is [" + text + "]; it must be 1ms at least, as in [300ms], [2s] or [1m]");
             }
-            return value;
+            long count = Long.parseLong(matcher.group(1));
+            return switch (matcher.group(2)) {
+                case "ms" -> Duration.ofMillis(count);
+                case "s" -> Duration.ofSeconds(count);
+                default -> Duration.ofMinutes(count);
+            };
         }
 
         private String string(String name) {

@@ -1,4 +1,4 @@
-package dev.rescored.opensearch;
+package dev.rescored.common;
 
 import java.util.Arrays;
 import java.util.Comparator;
@@ -10,17 +10,18 @@ import java.util.Comparator;
  * has a negative score, so that it stays below on every shard and page (an engine's score has no upper bound, the
  * sidecar's lies between 0 and 1).
  */
-final class Scores {
+public final class Scores {
 
     private Scores() {}
 
-    static float combined(float engine, float sidecar, float weight) {
+    /** The score of a hit that was reranked. */
+    public static float combined(float engine, float sidecar, float weight) {
         // Written so that a weight of 1 gives the sidecar's score whatever the engine's is, NaN included.
         return weight == 1f ? sidecar : weight * sidecar + (1 - weight) * engine;
     }
 
     /** The score of a hit that was not reranked: the engine's order is kept, {@code -1 / (1 + engine)} lies below 0. */
-    static float notReranked(float engine) {
+    public static float notReranked(float engine) {
         if (Float.isNaN(engine)) {
             return engine;
         }
@@ -28,7 +29,7 @@ final class Scores {
     }
 
     /** Places of the scores from the highest to the lowest, equal ones in their order. */
-    static int[] order(float[] scores) {
+    public static int[] order(float[] scores) {
         Integer[] places = new Integer[scores.length];
         Arrays.setAll(places, place -> place);
         Arrays.sort(places, Comparator.comparing((Integer place) -> scores[place], (left, right) -> Float.compare(right, left)));
