@@ -4,6 +4,9 @@
 //! sequences that share it. The prompts of one request differ only from the document on. Pure: owns the choice of what
 //! is shared.
 
+/// The slots of a pass are a multiple of this.
+const ROWS: usize = 4;
+
 /// Minimum tokens of a beginning that gets a slot of its own.
 const LEAST: usize = 16;
 
@@ -22,11 +25,12 @@ pub struct Arranged {
 
 impl Arranged {
     /// Arranges sequences: neighbours that begin alike share their beginning if that saves tokens. The last token of
-    /// each sequence is never shared. There are at least two slots: ONNX Runtime's products on CPUs sum a single row in
-    /// another order than several rows, so a sequence that is alone gets a free slot of one token beside it.
+    /// each sequence is never shared. The number of slots is a multiple of four, filled up with free slots of one token
+    /// each: ONNX Runtime's products on CPUs sum a single row, and those that are left of four rows of a product with one
+    /// column, in another order.
     pub fn new(sequences: &[&[i64]]) -> Self {
         let mut arranged = Self::in_units(sequences, 1);
-        if arranged.lengths.len() == 1 {
+        while !arranged.lengths.len().is_multiple_of(ROWS) {
             arranged.push(&[0], None);
         }
         arranged
@@ -121,7 +125,7 @@ mod tests {
                 prop_assert!(arranged.lengths[slot] >= 1, "the last token is its own");
             }
             let tokens: usize = sequences.iter().map(Vec::len).sum();
-            prop_assert!(arranged.ids.len() <= tokens + 1, "one for a free slot");
+            prop_assert!(arranged.ids.len() < tokens + ROWS, "free slots have one token each");
             for (slot, &beginning) in arranged.beginnings.iter().enumerate() {
                 let beginning = usize::try_from(beginning).unwrap();
                 prop_assert!(beginning <= slot && usize::try_from(arranged.beginnings[beginning]) == Ok(beginning));
@@ -130,9 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_that_is_alone_has_a_free_slot_beside_it() {
+    fn slots_are_filled_up_to_a_multiple_of_four() {
         let arranged = Arranged::new(&[&[5, 6, 7]]);
-        assert_eq!((arranged.lengths, arranged.beginnings, arranged.slots), (vec![3, 1], vec![0, 1], vec![0]));
+        let expected = (vec![3, 1, 1, 1], vec![0, 1, 2, 3], vec![0]);
+        assert_eq!((arranged.lengths, arranged.beginnings, arranged.slots), expected);
         assert_eq!(Arranged::new(&[]), Arranged::default());
     }
 
@@ -142,8 +147,8 @@ mod tests {
         let (prompts, other) = ([prompt(2), prompt(3), prompt(4)], vec![9; 30]);
         let all: Vec<&[i64]> = prompts.iter().chain([&other]).map(Vec::as_slice).collect();
         let arranged = Arranged::new(&all);
-        assert_eq!(arranged.lengths, [40, 10, 10, 10, 30]);
-        assert_eq!(arranged.beginnings, [0, 0, 0, 0, 4]);
+        assert_eq!(arranged.lengths, [40, 10, 10, 10, 30, 1, 1, 1]);
+        assert_eq!(arranged.beginnings, [0, 0, 0, 0, 4, 5, 6, 7]);
         assert_eq!(arranged.slots, [1, 2, 3, 4]);
     }
 
@@ -152,6 +157,6 @@ mod tests {
         let prompt = |query: i64, document: i64| [vec![1; 20], vec![query; 60], vec![document; 10]].concat();
         let prompts = [prompt(2, 5), prompt(2, 6), prompt(3, 5), prompt(3, 6)];
         let all: Vec<&[i64]> = prompts.iter().map(Vec::as_slice).collect();
-        assert_eq!(Arranged::new(&all).lengths, [80, 10, 10, 80, 10, 10]);
+        assert_eq!(Arranged::new(&all).lengths, [80, 10, 10, 80, 10, 10, 1, 1]);
     }
 }

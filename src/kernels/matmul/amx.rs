@@ -59,6 +59,7 @@ pub(super) struct Tiles {
     thread: PhantomData<*const ()>,
 }
 
+#[expect(clippy::unused_self, reason = "a value is the proof that the thread's tiles are configured")]
 impl Tiles {
     /// Configures the tiles of this thread.
     ///
@@ -220,6 +221,7 @@ macro_rules! halves {
     }};
 }
 
+#[expect(clippy::unused_self, reason = "a value is the proof that the thread's tiles are configured")]
 impl Tiles {
     /// Sums of 16 rows in halves, of which `rows` are the high and the low bytes, with two panels: of bytes with a sign, or,
     /// where `HALVED`, of one's high and low bytes. Rows and panels are as in [`Self::advance`].

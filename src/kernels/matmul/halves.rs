@@ -20,9 +20,9 @@ impl Call<'_> {
     #[inline(always)]
     pub(super) fn in_halves(self) {
         if self.matrix.is_halved() {
-            self.by_halves::<SQUARE, true>()
+            self.by_halves::<SQUARE, true>();
         } else {
-            self.by_halves::<{ 2 * SQUARE }, false>()
+            self.by_halves::<{ 2 * SQUARE }, false>();
         }
     }
 

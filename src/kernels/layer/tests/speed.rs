@@ -11,6 +11,7 @@ const SIZES: [usize; 2] = [384, 1536];
 fn layer(path: Path, precision: Precision) -> EncoderLayer {
     let [hidden, wide] = SIZES;
     let packed = |seed, rows: usize, columns: usize| {
+        #[expect(clippy::cast_possible_truncation, reason = "rounded, and within the range")]
         let weights: Vec<i8> =
             values(seed, rows * columns, 127.0).into_iter().map(|value| value.round() as i8).collect();
         let (bias, scales) = (values(seed + 9, columns, 0.1), vec![3e-4; columns]);
