@@ -73,10 +73,16 @@ fn every_decoder_is_written_in_integers_too_but_not_as_fused_layers() {
 
 #[test]
 fn writers_for_devices_name_the_part_that_they_do_not_write() {
-    let model = Origin::Safetensors(checkpoint_in(&folder("qwen3"))).cross_encoder().unwrap();
-    let ragged = Target { layout: Layout::Ragged, precision: Precision::Fp16, layers: None };
-    let refused = rescored_graph::emit(&model, &ragged, &provenance()).map(|_| ()).unwrap_err();
-    assert_eq!(refused.to_string(), "causal attention: not written for cuda; use the cpu");
+    let written = |name: &str, precision: Precision| {
+        let model = Origin::Safetensors(checkpoint_in(&folder(name))).cross_encoder().unwrap();
+        let ragged = Target { layout: Layout::Ragged, precision, layers: None };
+        rescored_graph::emit(&model, &ragged, &provenance()).map(|_| ()).map_err(|refused| refused.to_string())
+    };
+    let refused = |part: &str| Err(format!("{part}: not written for cuda; use the cpu"));
+    assert_eq!(written("qwen3", Precision::Fp16), Ok(()));
+    assert_eq!(written("qwen3", Precision::Fp32), refused("causal attention in other precisions than fp16"));
+    assert_eq!(written("llama-both-sides", Precision::Fp16), refused("rotary positions"));
+    assert_eq!(written("mistral", Precision::Fp16), refused("local attention"));
 }
 
 /// The logits of a decoder by the words of a verdict.
@@ -114,7 +120,7 @@ fn the_vocabulary_is_never_multiplied_and_the_last_layer_computes_one_row_a_pair
     assert_eq!(read("layer.2.attention.key"), "layer.2.attention.norm", "keys are those of all tokens");
     assert_eq!(read("layer.1.attention.query"), "layer.1.attention.norm");
     let inputs: Vec<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
-    assert_eq!(inputs, ["input_ids", "lengths"]);
+    assert_eq!(inputs, ["input_ids", "lengths", "beginnings"]);
 }
 
 /// What the reader says of a decoder's files, changed.
