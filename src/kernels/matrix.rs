@@ -11,7 +11,7 @@
 //!
 //! For rows of 16 bits the magnitude of a sum is at most `range · Σ|w|`, the sum over a column's weights. The range is the
 //! greatest, at most 32,767, for which no column's sum passes `2^31 - 1`. Where that would leave less than
-//! [`LEAST_RANGE`], the rows of the matrix are cut into as few equal blocks of whole [`TERMS`] as it takes: blocks are summed
+//! [`LEAST_RANGE`], the rows of the matrix are cut into as few equal blocks of whole `TERMS` as it takes: blocks are summed
 //! in 32-bit integers, their sums added as floats in their order. Both depend on the weights alone, not on the path.
 
 use crate::attention::Misfit;
