@@ -28,7 +28,7 @@ struct Used {
 }
 
 /// Words of the query language that are no metric: functions, keywords.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 19] = [
     "sum",
     "min",
     "max",
@@ -36,6 +36,7 @@ const WORDS: [&str; 18] = [
     "increase",
     "histogram_quantile",
     "max_over_time",
+    "absent",
     "label_values",
     "by",
     "on",
@@ -216,13 +217,15 @@ fn every_name_and_label_in_the_dashboard_and_the_rules_exists() {
 
 #[test]
 fn queries_are_read_as_they_are_meant() {
-    let used = read(r#"sum by (face, le) (rate(a_total{status=~"4..",b!="x, y"}[5m])) / max_over_time(c[1h]) > 0.01"#);
+    let used = read(
+        r#"sum by (face, le) (rate(a_total{status=~"4..",b!="x, y"}[5m])) / max_over_time(c[1h]) > 0.01 or absent(up)"#,
+    );
     let metrics: Vec<(&str, Vec<&str>)> = used
         .metrics
         .iter()
         .map(|(name, labels)| (name.as_str(), labels.iter().map(String::as_str).collect()))
         .collect();
-    assert_eq!(metrics, [("a_total", vec!["b", "status"]), ("c", vec![])]);
+    assert_eq!(metrics, [("a_total", vec!["b", "status"]), ("c", vec![]), ("up", vec![])]);
     assert_eq!(used.groups.iter().map(String::as_str).collect::<Vec<_>>(), ["face", "le"]);
 }
 
