@@ -21,9 +21,6 @@ pub const FILE: &str = "prompt.json";
 /// Maximum bytes of `prompt.json`.
 const FILE_BYTES: u64 = 1 << 20;
 
-/// Maximum bytes of a request's instruction; the instructions that models are published with have about 80.
-pub const INSTRUCTION_BYTES: usize = 16 << 10;
-
 /// Placeholders of a prompt, and the slots that they stand for.
 const SLOTS: [(&str, Piece); 3] =
     [("{instruction}", Piece::Instruction), ("{query}", Piece::Query), ("{document}", Piece::Document)];
